@@ -1,0 +1,132 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) Running programs: argument lists only, as the owner of what they touch, with a clean environment.
+
+The same runner serves the modules and the self-contained undo, which has no Ansible to lean on; one code path is what
+makes the undo trustworthy (see docs/decisions).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed
+from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User
+
+#: Kept from our own environment; everything else of it stays out of the tools' sight.
+KEPT_ENVIRONMENT = ("PATH", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How a program ended: exit status, and both streams as text (undecodable bytes are escaped)."""
+
+    argv: tuple[str, ...]
+    rc: int
+    stdout: str
+    stderr: str
+
+
+class CommandRunner:
+    """Starts programs and waits for them.
+
+    :param user: run as this account (needs root; ignored when we are that account or not root).
+    :param env: added to the clean environment of every program, e.g. ``GIT_CONFIG_*``.
+    """
+
+    def __init__(self, user: User | None = None, env: Mapping[str, str] | None = None) -> None:
+        self.user = user
+        self.env = dict(env or {})
+
+    def as_user(self, user: User | None) -> CommandRunner:
+        """The same runner for another account."""
+        return CommandRunner(user=user, env=self.env)
+
+    def with_env(self, env: Mapping[str, str]) -> CommandRunner:
+        """The same runner with more environment."""
+        return CommandRunner(user=self.user, env={**self.env, **env})
+
+    def run(
+        self,
+        argv: Sequence[str],
+        attempt: str,
+        *,
+        check: bool = True,
+        cwd: Path | str | None = None,
+        timeout: float | None = None,
+        stdin: IO[bytes] | bytes | None = None,
+        stdout: IO[bytes] | None = None,
+    ) -> Completed:
+        """Run one program to its end.
+
+        :param argv: program and arguments; never a secret in it: other users can read it.
+        :param attempt: what this is meant to do ("Resetting /srv/app"), for the message of a failure.
+        :param check: raise when the status is not zero.
+        :param timeout: seconds; the program's whole process group is ended after that.
+        :param stdin: bytes or an open file to read from; default is an empty input.
+        :param stdout: an open file that takes the output (``Completed.stdout`` is empty then): for large outputs.
+        :raises CommandFailed: on a status other than zero (with check), a timeout, or a program that can't be started.
+        """
+        arguments = [os.fspath(word) for word in argv]
+        try:
+            process = subprocess.Popen(
+                arguments,
+                cwd=cwd,
+                env=self._environment(),
+                stdin=subprocess.PIPE if isinstance(stdin, bytes) else (stdin or subprocess.DEVNULL),
+                stdout=stdout if stdout is not None else subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                **self._identity(),
+            )
+        except OSError as error:
+            raise CommandFailed(attempt, arguments, 127, stderr=str(error)) from error
+        try:
+            out, err = process.communicate(stdin if isinstance(stdin, bytes) else None, timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            _end_group(process)
+            message = f"no end after {timeout:.0f} s; it was stopped"
+            raise CommandFailed(attempt, arguments, -signal.SIGKILL, stderr=message) from error
+        except BaseException:
+            _end_group(process)
+            raise
+        done = Completed(tuple(arguments), process.returncode, _text(out), _text(err))
+        if check and done.rc != 0:
+            raise CommandFailed(attempt, arguments, done.rc, done.stdout, done.stderr)
+        return done
+
+    def _environment(self) -> dict[str, str]:
+        env = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
+        env.setdefault("PATH", DEFAULT_PATH)
+        env["LC_ALL"] = "C.UTF-8"
+        if self.user is not None:
+            env.update(HOME=self.user.home, USER=self.user.name, LOGNAME=self.user.name)
+        elif "HOME" in os.environ:
+            env["HOME"] = os.environ["HOME"]
+        env.update(self.env)
+        return env
+
+    def _identity(self) -> dict[str, object]:
+        if self.user is None or os.geteuid() != 0 or self.user.uid == 0:
+            return {}
+        return {"user": self.user.uid, "group": self.user.gid, "extra_groups": list(self.user.groups)}
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def _text(raw: bytes | None) -> str:
+    return (raw or b"").decode("utf-8", errors="backslashreplace")

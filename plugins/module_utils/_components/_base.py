@@ -1,0 +1,192 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) What the engine knows of a component: a plan, six phases, and a look at reality.
+
+A component is stateless. ``plan`` reads reality and returns a `Plan` that holds everything the later phases need; the
+engine writes it to the journal before ``prepare`` is called, so that after a kill -9 at any line the plan alone is
+enough to go on or to go back. Every phase may be called again and must end in the same place.
+"""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+
+class State(enum.Enum):
+    """What a look at reality finds, compared with a plan."""
+
+    UNTOUCHED = "untouched"  #: as before the transaction; nothing of it stands beside
+    PREPARED = "prepared"  #: live as before; what prepare built stands beside, whole or in part
+    PARTIAL = "partial"  #: in the middle of a switch or an undo: either can be run to its end
+    SWITCHED = "switched"  #: live is what the plan wanted
+    FOREIGN = "foreign"  #: live is neither: somebody else changed it since
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One component's part of a rollback, computed without changing anything. JSON all the way down.
+
+    :param kind: the component's kind: ``database``, ``code``, ``files``, ``packages``.
+    :param name: what a person calls it: a database's name, a path.
+    :param things: lock keys of what it touches, e.g. ``database:<system id>:<oid>``, ``checkout:<real path>``.
+    :param changed: false when reality already is what is wanted: then nothing is prepared or switched.
+    :param before: the public description of what is live, for results, diff and report.
+    :param after: the same for what is wanted. Same keys as ``before``.
+    :param discards: what people would lose sight of: commits, rows per table, packages, files. JSON for the report.
+    :param facts: private to the component: all that prepare, switch, undo, finish and state need. Never a secret.
+    :param downtime: ``{"ms": predicted, "grows_with": "nothing"}``.
+    :param disk_bytes: predicted additional disk use while prepared.
+    :param warnings: sentences for the operator.
+    """
+
+    kind: str
+    name: str
+    things: tuple[str, ...]
+    changed: bool
+    before: JsonObject
+    after: JsonObject
+    discards: JsonObject = field(default_factory=dict)
+    facts: JsonObject = field(default_factory=dict)
+    downtime: JsonObject = field(default_factory=lambda: {"ms": 0, "grows_with": "nothing"})
+    disk_bytes: int = 0
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Names the component within a transaction: ``code:/srv/blog-core``."""
+        return f"{self.kind}:{self.name}"
+
+    def to_json(self) -> JsonObject:
+        """A plain JSON object; `from_json` is its inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Plan:
+        """Read a plan back from a journal."""
+        return cls(**{**raw, "things": tuple(raw["things"]), "warnings": tuple(raw["warnings"])})
+
+
+class Change(Protocol):
+    """Opens a journalled step: ``with change("Rename blog aside", oid=16384):``.
+
+    The intent, with the facts, is on disk before the block runs; ``done`` (or ``failed``, with the error) after it.
+    """
+
+    def __call__(self, what: str, **facts: Any) -> AbstractContextManager[None]:
+        """See the class."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the engine lends to a component.
+
+    :param transaction: the id, e.g. ``20261123T143000Z-blog-7f3a``. Side names are derived from it.
+    :param workspace: a directory (0700, ours) for this component's evidence; it exists in prepare and later, and is
+        kept as long as undo may be asked for. Never look for it in ``plan``: a plan changes nothing.
+    :param run: starts programs; ``run.as_user(owner)`` for the owner of what is touched.
+    :param change: journals a step; wrap every change of the live system, and every side object, in one.
+    :param note: a line for the human log.
+    :param secrets: e.g. ``{"login_password": …}``; stays in memory and must never reach a plan, a log or an argument.
+    """
+
+    transaction: str
+    workspace: Path
+    run: CommandRunner
+    change: Change
+    note: Callable[[str], None]
+    secrets: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PointEntry:
+    """A component's entry in a verified restore point.
+
+    :param directory: where its artefacts lie; every file below it matched its checksum when the entry was handed out.
+    :param facts: what `Component.capture` returned.
+    :param point: the restore point's name.
+    :param artefacts: relative path → SHA-256, to be compared again right before a tool opens a file.
+    """
+
+    point: str
+    directory: Path
+    facts: JsonObject
+    artefacts: Mapping[str, str] = field(default_factory=dict)
+
+
+class Component(ABC):
+    """One kind of thing on one host that can be put back. See the module's docstring for the rules."""
+
+    #: The word for it in plans, manifests and messages.
+    kind: ClassVar[str]
+    #: Position in the switch; the undo goes the other way round.
+    order: ClassVar[int]
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    @classmethod
+    @abstractmethod
+    def entry_name(cls, wish: Mapping[str, Any]) -> str:
+        """The name of this component's entry in a restore point, from the module's options."""
+
+    @abstractmethod
+    def capture(self, wish: Mapping[str, Any], into: Path) -> JsonObject:
+        """Write what is needed to come back to now below ``into`` (exists, empty, 0700); return facts for the manifest.
+
+        The store lists and checksums every file below ``into`` by itself. The facts must suffice for `plan` later.
+        """
+
+    @abstractmethod
+    def fingerprint(self, wish: Mapping[str, Any]) -> JsonObject:
+        """A cheap description of what is live, read before and after a capture: any difference means never good."""
+
+    @abstractmethod
+    def plan(self, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+        """Read reality, compare with the wish, refuse what can be refused. Changes nothing.
+
+        :param wish: the module's options for this component, defaults filled in.
+        :param point: the component's entry of the restore point, where the wish names one. Checksums already held.
+        :raises Refused: whenever it can be known now that it would not work.
+        """
+
+    @abstractmethod
+    def prepare(self, plan: Plan) -> JsonObject:
+        """Build everything beside the live system and check it there; return evidence for the report (JSON)."""
+
+    @abstractmethod
+    def switch(self, plan: Plan) -> None:
+        """Flip. Called when `state` is PREPARED or PARTIAL."""
+
+    @abstractmethod
+    def undo(self, plan: Plan) -> None:
+        """Come back to what was before, from any state but FOREIGN, and remove what was prepared.
+
+        What was written meanwhile is kept aside, never dropped.
+        :raises Foreign: when reality is neither what was before nor what was switched to.
+        """
+
+    @abstractmethod
+    def finish(self, plan: Plan) -> None:
+        """After the decision to keep: drop what is no longer needed, keep what undoing later would need."""
+
+    @abstractmethod
+    def state(self, plan: Plan) -> State:
+        """Look at reality; trust nothing else."""
+
+    @abstractmethod
+    def kept(self, plan: Plan) -> JsonObject:
+        """Where the things that were replaced are kept, for the report and the final table: label → place."""
+
+    @abstractmethod
+    def result(self, plan: Plan, evidence: Mapping[str, Any]) -> JsonObject:
+        """The module's documented return values; the same keys in check mode (then with empty evidence)."""

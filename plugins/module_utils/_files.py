@@ -1,0 +1,101 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) Durable, atomic file work in streams: nothing here reads a file whole into memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import ChecksumMismatch
+
+CHUNK_BYTES = 1024 * 1024
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's content, as 64 hexadecimal digits.
+
+    :raises OSError: when it can't be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        for chunk in iter(lambda: stream.read(CHUNK_BYTES), b""):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def require_checksum(path: Path, expected: str, what: str) -> None:
+    """Compare before anybody opens the file to parse it.
+
+    :param expected: 64 hexadecimal digits, with or without the prefix ``sha256:``.
+    :raises ChecksumMismatch: when it differs or can't be read.
+    """
+    try:
+        found = sha256_file(path)
+    except OSError as error:
+        raise ChecksumMismatch(f"{what}: {path} can't be read ({error.strerror}).") from error
+    wanted = expected.split(":", 1)[1] if expected.startswith("sha256:") else expected
+    if found != wanted.lower():
+        raise ChecksumMismatch(f"{what}: {path} has the SHA-256 {found}, not {wanted}: it was damaged or replaced.")
+
+
+def fsync_directory(path: Path) -> None:
+    """Make renames and new names in a directory survive a power cut."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomic(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Replace a file's content: readers see all of the old or all of the new, also after a power cut."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            os.fchmod(stream.fileno(), mode)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    fsync_directory(path.parent)
+
+
+def create_once(path: Path, content: bytes, mode: int = 0o600) -> bool:
+    """Write a file that must never be written twice; true when this call was the one that wrote it.
+
+    The content is complete and durable before the name appears, so that nobody ever reads half a record.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            os.fchmod(stream.fileno(), mode)
+            stream.flush()
+            os.fsync(stream.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+    finally:
+        os.unlink(temporary)
+    fsync_directory(path.parent)
+    return True
+
+
+def dump_json(value: Any) -> bytes:
+    """JSON as bytes, keys sorted, so that equal values have equal digests."""
+    return (json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def ensure_private_directory(path: Path) -> None:
+    """Make a directory, and its parents, that only its owner may enter."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)

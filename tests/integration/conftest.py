@@ -1,0 +1,36 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the integration tests share: a real journal around a component under test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
+from ansible_collections.lastgood.rollback.plugins.module_utils._journal import Journal
+
+ContextFactory = Callable[..., Context]
+
+
+@pytest.fixture
+def make_context(tmp_path: Path) -> ContextFactory:
+    """Build a `Context` as the engine would, for a component that is tested without the engine."""
+
+    def make(transaction: str = "20260101T000000Z-test-0000", **secrets: str) -> Context:
+        workspace = tmp_path / "state" / "transactions" / transaction / "workspace" / "component"
+        workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
+        journal = Journal(workspace.parent.parent / "journal.jsonl", tmp_path / "state" / "rollback.log")
+        return Context(
+            transaction=transaction,
+            workspace=workspace,
+            run=CommandRunner(),
+            change=journal.change,
+            note=journal.note,
+            secrets=secrets,
+        )
+
+    return make

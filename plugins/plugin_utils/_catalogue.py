@@ -1,0 +1,285 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) The catalogue: the variables that describe a stack, read, checked and frozen. No I/O.
+
+All mistakes are found at once. What comes out can be relied on: every group and host is in the inventory, paths are
+absolute, ``requires`` has no cycle.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._fields import (
+    ABSOLUTE,
+    COMMANDS,
+    COUNT,
+    MAPPING,
+    MAPPINGS,
+    OPTIONAL_TEXT,
+    PATHS,
+    SECONDS,
+    SECRET_MAPPING,
+    SECRET_TEXT,
+    TEXT,
+    TEXTS,
+    Kind,
+    Mistakes,
+    described,
+    nearest,
+    read_fields,
+)
+
+STACK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+
+CATALOGUE_KEYS: dict[str, Kind] = {
+    "rollback_stack": TEXT,
+    "rollback_databases": MAPPING,
+    "rollback_projects": MAPPING,
+    "rollback_hooks": MAPPING,
+}
+DATABASE_KEYS: dict[str, Kind] = {
+    "host": TEXT,
+    "login_host": OPTIONAL_TEXT,
+    "login_port": COUNT,
+    "login_user": TEXT,
+    "login_password": SECRET_TEXT,
+    "login_unix_socket": OPTIONAL_TEXT,
+    "login_db": TEXT,
+    "ssl_mode": TEXT,
+    "ca_cert": ABSOLUTE,
+    "connect_params": SECRET_MAPPING,
+    "session_role": TEXT,
+    "jobs": COUNT,
+    "bin_dir": ABSOLUTE,
+}
+PROJECT_KEYS: dict[str, Kind] = {
+    "group": TEXT,
+    "path": ABSOLUTE,
+    "owner": TEXT,
+    "packages": ABSOLUTE,
+    "files": PATHS,
+    "services": MAPPINGS,
+    "checks": MAPPING,
+    "requires": TEXTS,
+    "test_environment": SECRET_MAPPING,
+}
+SERVICE_KEYS: dict[str, Kind] = {
+    "name": TEXT,
+    "manager": TEXT,
+    "scope": TEXT,
+    "config": ABSOLUTE,
+    "requires": TEXTS,
+    "ready": MAPPING,
+    "timeout": SECONDS,
+    "soak": SECONDS,
+}
+CHECK_KEYS: dict[str, Kind] = {"compile": PATHS, "imports": TEXTS, "commands": COMMANDS, "http": MAPPINGS}
+HTTP_KEYS: dict[str, Kind] = {"url": TEXT, "status": COUNT, "contains": TEXT}
+HOOK_KEYS: dict[str, Kind] = {"before_stop": MAPPINGS, "around_switch": MAPPINGS, "after_start": MAPPINGS}
+
+
+class CatalogueError(ValueError):
+    """The catalogue is wrong; nothing was looked at or changed on any host.
+
+    :param mistakes: all of them, each with its place.
+    """
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        self.mistakes = tuple(mistakes)
+        count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
+        super().__init__("\n".join([f"The catalogue has {count}:", *(f"  - {mistake}" for mistake in self.mistakes)]))
+
+
+@dataclass(frozen=True)
+class Database:
+    """A PostgreSQL database and the one host that acts on it.
+
+    :param options: connection options, ``jobs`` and ``bin_dir``, as the modules take them; may hold a password.
+    """
+
+    name: str
+    host: str
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A deployed checkout with what belongs to it.
+
+    :param hosts: the members of its group, in inventory order.
+    :param packages: its Python environment, or None.
+    :param files: absolute paths of its configuration files.
+    :param services: as the module ``service_restart`` takes them.
+    :param checks: ``compile``, ``imports``, ``commands``, ``http``; a key that was not given is missing.
+    :param requires: names of the projects that have to run before it.
+    """
+
+    name: str
+    group: str
+    hosts: tuple[str, ...]
+    path: str
+    owner: str | None = None
+    packages: str | None = None
+    files: tuple[str, ...] = ()
+    services: tuple[Mapping[str, Any], ...] = ()
+    checks: Mapping[str, Any] = field(default_factory=dict)
+    requires: tuple[str, ...] = ()
+    test_environment: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The databases and projects that are rolled back together."""
+
+    name: str
+    databases: Mapping[str, Database]
+    projects: Mapping[str, Project]
+    hooks: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """All hosts that hold a part of the stack, databases' first, each once."""
+        names = [database.host for database in self.databases.values()]
+        names += [host for project in self.projects.values() for host in project.hosts]
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def depths(self) -> dict[str, int]:
+        """Project → its wave: 0 requires nothing, every other comes one after the last that it requires."""
+        found: dict[str, int] = {}
+
+        def depth(name: str) -> int:
+            if name not in found:
+                found[name] = max((depth(needed) + 1 for needed in self.projects[name].requires), default=0)
+            return found[name]
+
+        return {name: depth(name) for name in self.projects}
+
+    @property
+    def waves(self) -> tuple[tuple[str, ...], ...]:
+        """Projects in the order of starting, one tuple a wave; stopping goes the other way round."""
+        depths = self.depths
+        return tuple(
+            tuple(name for name in self.projects if depths[name] == wave)
+            for wave in range(max(depths.values(), default=-1) + 1)
+        )
+
+    def dependants(self, name: str) -> tuple[str, ...]:
+        """The projects that need this one, directly or through others, in catalogue order."""
+        needing = {name}
+        for wave in self.waves:
+            needing |= {other for other in wave if needing & set(self.projects[other].requires)}
+        return tuple(other for other in self.projects if other in needing and other != name)
+
+
+def parse_catalogue(raw: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> Stack:
+    """Read ``rollback_stack``, ``rollback_databases``, ``rollback_projects`` and ``rollback_hooks``.
+
+    :param raw: these variables by their names; ``rollback_stack`` must be there.
+    :param groups: Ansible's ``groups``, with ``all``.
+    :raises CatalogueError: with every mistake that was found.
+    """
+    mistakes = Mistakes()
+    top = read_fields("catalogue", raw, CATALOGUE_KEYS, mistakes, required=["rollback_stack"])
+    name = str(top.get("rollback_stack", ""))
+    if name and not STACK_NAME.fullmatch(name):
+        mistakes.add("rollback_stack", f"must be at most 40 letters, digits, - and _, not {described(name)}")
+    databases = {
+        str(key): _database(str(key), value, groups, mistakes)
+        for key, value in top.get("rollback_databases", {}).items()
+    }
+    projects = {
+        str(key): _project(str(key), value, groups, mistakes) for key, value in top.get("rollback_projects", {}).items()
+    }
+    hooks = read_fields("rollback_hooks", top.get("rollback_hooks", {}), HOOK_KEYS, mistakes)
+    if not databases and not projects and not mistakes.found:
+        mistakes.add("catalogue", "describes nothing: rollback_databases and rollback_projects are both empty")
+    for sentence in (*_wrong_requires(projects), *_cycles(projects), *_shared_paths(projects)):
+        mistakes.found.append(sentence)
+    if mistakes.found:
+        raise CatalogueError(mistakes.found)
+    return Stack(name=name, databases=databases, projects=projects, hooks=hooks)
+
+
+def _database(name: str, raw: Any, groups: Mapping[str, Sequence[str]], mistakes: Mistakes) -> Database:
+    where = f"rollback_databases.{name}"
+    good = read_fields(where, raw, DATABASE_KEYS, mistakes, required=["host"])
+    host = str(good.pop("host", ""))
+    hosts = groups.get("all", ())
+    if host and host not in hosts:
+        mistakes.add(f"{where}.host", f"{host!r} is not a host of this inventory{nearest(host, hosts)}")
+    return Database(name=name, host=host, options=good)
+
+
+def _project(name: str, raw: Any, groups: Mapping[str, Sequence[str]], mistakes: Mistakes) -> Project:
+    where = f"rollback_projects.{name}"
+    good = read_fields(where, raw, PROJECT_KEYS, mistakes, required=["group", "path"])
+    group = str(good.get("group", ""))
+    if group and group not in groups:
+        mistakes.add(f"{where}.group", f"{group!r} is not a group of this inventory{nearest(group, groups)}")
+    elif group and not groups[group]:
+        mistakes.add(f"{where}.group", f"{group!r} has no host in this inventory")
+    for index, service in enumerate(good.get("services", ())):
+        read_fields(f"{where}.services[{index}]", service, SERVICE_KEYS, mistakes, required=["name"])
+    checks = read_fields(f"{where}.checks", good.get("checks", {}), CHECK_KEYS, mistakes)
+    for index, request in enumerate(checks.get("http", ())):
+        read_fields(f"{where}.checks.http[{index}]", request, HTTP_KEYS, mistakes, required=["url"])
+    path = posixpath.normpath(good["path"]) if "path" in good else ""
+    return Project(
+        name=name,
+        group=group,
+        hosts=tuple(groups.get(group, ())),
+        path=path,
+        owner=good.get("owner"),
+        packages=good.get("packages"),
+        files=tuple(posixpath.normpath(posixpath.join(path, file)) for file in good.get("files", ())),
+        services=tuple(good.get("services", ())),
+        checks=checks,
+        requires=tuple(good.get("requires", ())),
+        test_environment=good.get("test_environment", {}),
+    )
+
+
+def _wrong_requires(projects: Mapping[str, Project]) -> Iterator[str]:
+    for project in projects.values():
+        for needed in project.requires:
+            if needed not in projects:
+                where = f"rollback_projects.{project.name}.requires"
+                yield f"{where}: {needed!r} is not a project of the catalogue{nearest(needed, projects)}"
+
+
+def _cycles(projects: Mapping[str, Project]) -> Iterator[str]:
+    """Each circle once, from its first project in catalogue order."""
+    done: set[str] = set()
+
+    def walk(name: str, trail: tuple[str, ...]) -> Iterator[str]:
+        if name in trail:
+            circle = (*trail[trail.index(name) :], name)
+            yield f"rollback_projects: {' requires '.join(circle)}: a circle has no order to start in"
+            return
+        if name in done or name not in projects:
+            return
+        for needed in projects[name].requires:
+            yield from walk(needed, (*trail, name))
+        done.add(name)
+
+    for name in projects:
+        yield from walk(name, ())
+
+
+def _shared_paths(projects: Mapping[str, Project]) -> Iterator[str]:
+    """Two projects may have one path only on different hosts."""
+    owners: dict[tuple[str, str], str] = {}
+    told: set[tuple[str, str]] = set()
+    for project in projects.values():
+        for host in project.hosts if project.path else ():
+            first = owners.setdefault((host, project.path), project.name)
+            if first != project.name and (first, project.name) not in told:
+                told.add((first, project.name))
+                yield f"rollback_projects.{project.name}.path: {project.path} on {host} is {first}'s already"

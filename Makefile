@@ -8,6 +8,8 @@ SHELL := bash
 
 VENV := .venv
 READY := $(VENV)/.ready
+COLLECTION := ansible_collections/lastgood/rollback
+DEMO := $(VENV)/bin/python demo/demo.py
 # Tools are found in the environment first, and nothing of them is configured outside of this clone.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
@@ -29,3 +31,64 @@ lock: $(READY) ## Refresh the lock files requirements/*.txt from requirements/*.
 	    uv pip compile --quiet --no-config --upgrade --universal --python-version 3.11 --generate-hashes \
 	        --no-header --no-annotate --output-file requirements/$$name.txt requirements/$$name.in; \
 	done
+
+.PHONY: demo demo-up demo-break demo-rollback demo-undo demo-down
+demo: $(READY) ## Show it all: six projects, a restore point, a disaster, the rollback, the proof
+	@$(DEMO) all
+
+demo-up: $(READY) ## Start the demo's stack and capture a restore point
+	@$(DEMO) up
+	@$(DEMO) capture
+
+demo-break: $(READY) ## Break the demo's stack
+	@$(DEMO) break
+
+demo-rollback: $(READY) ## Roll the demo's stack back to its restore point
+	@$(DEMO) rollback
+
+demo-undo: $(READY) ## Try a restore point that fails its checks: everything stays as it was (ends with an error)
+	@$(DEMO) undo
+
+demo-down: $(READY) ## Stop the demo's stack and remove it
+	@$(DEMO) down
+
+.PHONY: test
+test: $(READY) ## Run lint, the sanity tests, and all other tests
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory sanity
+	@tests/install_postgresql.sh
+	@pytest
+
+.PHONY: lint
+lint: $(READY) ## Check format, style, types, documentation and changelog
+	ruff check
+	ruff format --check
+	mypy collections/$(COLLECTION)/plugins/module_utils
+	yamllint --strict .
+	ansible-lint --strict
+	antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .
+	antsibull-changelog lint
+	shellcheck $$(git ls-files '*.sh' .ci/run)
+
+.PHONY: unit
+unit: $(READY) ## Run the tests that need no server: units, the protocol's model, the repository's shape
+	@pytest tests/unit $(wildcard tests/model)
+
+.PHONY: sanity
+sanity: $(READY) ## Run ansible-test sanity on every supported Python (SANITY_PYTHONS="3.11 3.12" narrows it)
+	@python tests/sanity.py
+
+.PHONY: integration
+integration: $(READY) ## Run the tests against real PostgreSQL, git, pip and supervisor
+	@tests/install_postgresql.sh
+	@pytest tests/integration
+
+.PHONY: build
+build: $(READY) ## Build the collection's artefact into dist/
+	@ansible-galaxy collection build --force --output-path dist
+
+.PHONY: clean
+clean: ## Stop the demo, and remove everything that was made here
+	@if [ -d .demo ] && [ -x $(VENV)/bin/python ]; then $(DEMO) down; fi
+	@rm -rf $(VENV) .cache .demo .ansible .hypothesis dist
+	@find . -name __pycache__ -prune -exec rm -rf {} +

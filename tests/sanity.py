@@ -43,7 +43,8 @@ def copy_tree() -> None:
     listing = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True
     ).stdout.decode()
-    wanted = {name for name in listing.split("\0") if name and (ROOT / name).is_file() and not (ROOT / name).is_symlink()}
+    names = filter(None, listing.split("\0"))
+    wanted = {name for name in names if (ROOT / name).is_file() and not (ROOT / name).is_symlink()}
     for path in COPY.rglob("*"):
         name = path.relative_to(COPY).as_posix()
         if path.is_file() and name not in wanted and not name.startswith((".git/", "tests/output/")):
@@ -101,7 +102,10 @@ def main() -> int:
     command = ["ansible-test", "sanity", "--venv", "--truncate", "0", "--color", "no", *sys.argv[1:]]
     missing: set[str] = set()
     incomplete = False
-    with subprocess.Popen(command, cwd=COPY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    output = subprocess.STDOUT
+    with subprocess.Popen(
+        command, cwd=COPY, env=environment, stdout=subprocess.PIPE, stderr=output, text=True
+    ) as process:
         assert process.stdout
         for line in process.stdout:
             print(line, end="", flush=True)
@@ -111,8 +115,8 @@ def main() -> int:
     red = missing.intersection(required) if required else missing
     if red:
         print(
-            f"ansible-test skipped Python {', '.join(sorted(red))}: not found on this machine. Install them (for example"
-            " with `uv python install`), or name in SANITY_PYTHONS those that have to be checked.",
+            f"ansible-test skipped Python {', '.join(sorted(red))}: not found on this machine. Install what is missing"
+            " (for example with `uv python install`), or name in SANITY_PYTHONS those that have to be checked.",
             file=sys.stderr,
         )
     return process.returncode or int(bool(red) or incomplete)

@@ -66,7 +66,7 @@ lint: $(READY) ## Check format, style, types, documentation and changelog
 	mypy collections/$(COLLECTION)/plugins/module_utils
 	yamllint --strict .
 	ansible-lint --strict
-	antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .
+	antsibull-docs lint-collection-docs --plugin-docs --disallow-unknown-collection-refs --validate-collection-refs self .
 	antsibull-changelog lint
 	shellcheck $$(git ls-files '*.sh' .ci/run)
 

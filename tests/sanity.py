@@ -33,15 +33,18 @@ GET_PIP = """\
 import subprocess
 import sys
 
-subprocess.run([sys.executable, "-m", "ensurepip", "--upgrade", "--default-pip"], stdout=subprocess.DEVNULL, check=True)
-subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "pip=={version}"], check=True)
+for command in ("ensurepip --upgrade --default-pip", "pip install --quiet pip=={version}"):
+    subprocess.run([sys.executable, "-m", *command.split()], stdout=subprocess.DEVNULL, check=True)
 """
 
 
 def copy_tree() -> None:
     """Bring the copy in step with the tree: tracked and new files, without links; what ansible-test wrote stays."""
     listing = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
     ).stdout.decode()
     names = filter(None, listing.split("\0"))
     wanted = {name for name in names if (ROOT / name).is_file() and not (ROOT / name).is_symlink()}

@@ -1,0 +1,99 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The whole stack: built from nothing, looked at, and taken away without a trace."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import checkouts
+import place as places
+import postgres
+import supervisor
+from client import Answer, health, wait_until_healthy
+from commands import DemoError, demo_user
+from console import step, table
+from place import Place
+from processes import running_with
+from programs import postgres_for, python_for
+
+
+def build(posts: int) -> Place:
+    """Build the stack in a new place and wait until all six projects are healthy.
+
+    :param posts: how many posts the database gets.
+    :raises DemoError: when something can't be built, or a service does not become healthy.
+    """
+    place = _find_a_place(posts)
+    step(f"Building in {place.directory}, owned by {place.user.name}")
+    postgres.start(place)
+    version = postgres.psql(place, "SHOW server_version", user="postgres", database="postgres")
+    step(f"PostgreSQL {version} runs, reached by a socket only ({place.socket_dir})")
+    postgres.fill(place)
+    step(f"Database {postgres.DATABASE} has {posts:,} posts with their sections and developments")
+    checkouts.make(place)
+    step(f"{len(place.projects)} git checkouts with history, settings and environments are there")
+    supervisor.install_supervisor(place)
+    supervisor.start(place)
+    answers = wait_until_healthy(place)
+    if any(answer.status != 200 for answer in answers.values()):
+        show(place, answers)
+        raise DemoError(f"Not every service became healthy; the logs are in {place.logs}")
+    step("All six services are healthy")
+    return place
+
+
+def _find_a_place(posts: int) -> Place:
+    user = demo_user()
+    directory = places.make_directory(user)
+    place = Place(
+        directory=directory,
+        socket_dir=places.make_socket_directory(user),
+        user=user,
+        python="",
+        postgres_bin="",
+        posts=posts,
+        projects=places.lay_out(directory),
+    )
+    # Before anything else, so that `down` finds all of it after an interruption at any later moment.
+    place.write_facts()
+    place = dataclasses.replace(place, python=python_for(user), postgres_bin=postgres_for(user, directory))
+    place.write_facts()
+    for path in (place.run_dir, place.logs):
+        path.mkdir()
+    place.give(place.run_dir, place.logs)
+    return place
+
+
+def take_away(place: Place) -> None:
+    """End every process of the demo and remove every file of it.
+
+    :raises DemoError: when a process is left that the demo did not start by itself.
+    """
+    supervisor.stop(place)
+    if place.postgres_bin:
+        postgres.stop(place)
+    left = [*running_with(f"{place.directory}{os.sep}"), *running_with(f"{place.socket_dir}{os.sep}")]
+    if left:
+        lines = "\n".join(f"  {pid} {words}" for pid, words in left)
+        raise DemoError(f"Processes that use {place.directory} are left; end them, then try again:\n{lines}")
+    places.remove(place)
+
+
+def show(place: Place, answers: dict[str, Answer] | None = None) -> None:
+    """Print a row for each service: port, commit, what supervisor and its health check say."""
+    answers = answers or health(place)
+    states = supervisor.states(place)
+    rows = []
+    for project in place.projects:
+        answer = answers[project.key]
+        commit = checkouts.git(project, place.user, "log", "-1", "--format=%h %s").strip()
+        state = states.get(project.name, "?")
+        rows.append((project.name, project.port, state, answer.status or "-", commit, _shorten(answer.why)))
+    table(("service", "port", "supervisor", "http", "commit", "why it is not healthy"), rows)
+
+
+def _shorten(text: str, width: int = 150) -> str:
+    return text if len(text) <= width else f"{text[: width - 3]}..."

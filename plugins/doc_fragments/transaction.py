@@ -14,8 +14,10 @@ options:
   transaction:
     description:
       - Id of the open transaction that this component takes part in.
-      - With it the module only prepares, beside the live system; the switch is left to M(lastgood.rollback.transaction).
-      - Without it the module is a transaction of its own, from prepare to verify, with the same journal and guarantees.
+      - With it the module only prepares, beside the live system.
+        The switch is left to M(lastgood.rollback.transaction).
+      - Without it the module is a transaction of its own, from prepare to verify,
+        with the same journal and the same guarantees.
     type: str
   state_dir:
     description:

@@ -62,9 +62,9 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o600) -> None:
             os.fchmod(stream.fileno(), mode)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except BaseException:
-        os.unlink(temporary)
+        Path(temporary).unlink()
         raise
     fsync_directory(path.parent)
 
@@ -86,7 +86,7 @@ def create_once(path: Path, content: bytes, mode: int = 0o600) -> bool:
         except FileExistsError:
             return False
     finally:
-        os.unlink(temporary)
+        Path(temporary).unlink()
     fsync_directory(path.parent)
     return True
 

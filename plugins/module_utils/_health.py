@@ -1,0 +1,99 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) Checks of a project: endpoints, imports, critical tests. Each yields a result, none raises."""
+
+from __future__ import annotations
+
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed
+from ansible_collections.lastgood.rollback.plugins.module_utils._identity import owner_of
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+_MOST_BYTES = 1024 * 1024
+_AT_ONCE = 4
+
+# Health is asked of the host itself: a proxy's answer would be somebody else's.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+Check = tuple[str, Callable[[], "tuple[bool, str]"]]
+
+
+def check_projects(projects: list[JsonObject], run: CommandRunner, timeout_s: float) -> list[JsonObject]:
+    """Run all checks of all projects, a few at a time.
+
+    :returns: for each ``{"name", "ok", "detail", "ms"}``, in the projects' order.
+    """
+    checks = [check for project in projects for check in _checks_of(project, run, timeout_s)]
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        return list(pool.map(_timed, checks))
+
+
+def _timed(check: Check) -> JsonObject:
+    name, work = check
+    began = time.monotonic()
+    ok, detail = work()
+    return {"name": name, "ok": ok, "detail": detail, "ms": round((time.monotonic() - began) * 1000)}
+
+
+def _checks_of(project: Mapping[str, Any], run: CommandRunner, timeout_s: float) -> Iterator[Check]:
+    name, path = project["name"], Path(project["path"])
+    for request in project["http"]:
+        yield f"{name}: {request['url']}", _bound(_ask, request, timeout_s)
+    python = project["python"] or "python3"
+    commands = [[python, "-c", f"import {module}"] for module in project["imports"]]
+    labels = [f"{name}: import {module}" for module in project["imports"]]
+    for command in project["commands"]:
+        commands.append([python, *command[1:]] if command[0] == "python" else list(command))
+        labels.append(f"{name}: {' '.join(command)}")
+    for label, command in zip(labels, commands):
+        yield label, _bound(_run, command, path, run, timeout_s)
+
+
+def _bound(work: Callable[..., tuple[bool, str]], *arguments: Any) -> Callable[[], tuple[bool, str]]:
+    return lambda: work(*arguments)
+
+
+def _ask(request: Mapping[str, Any], timeout_s: float) -> tuple[bool, str]:
+    if not request["url"].startswith(("http://", "https://")):
+        return False, "not an http address"
+    try:
+        with _OPENER.open(request["url"], timeout=timeout_s) as answer:
+            status, body = answer.status, answer.read(_MOST_BYTES)
+    except urllib.error.HTTPError as error:
+        status, body = error.code, error.read(_MOST_BYTES)
+    except (OSError, HTTPException, ValueError) as error:
+        return False, f"no answer: {error}"
+    wanted = request.get("contains")
+    if status != request["status"]:
+        return False, f"{status} instead of {request['status']}: {_short(body)}"
+    if wanted and wanted.encode() not in body:
+        return False, f"{status}, but without {wanted!r}: {_short(body)}"
+    return True, str(status)
+
+
+def _run(command: list[str], path: Path, run: CommandRunner, timeout_s: float) -> tuple[bool, str]:
+    try:
+        owner = owner_of(path)
+    except OSError as error:
+        return False, f"{path}: {error.strerror}"
+    environment = {"PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        runner = run.as_user(owner).with_env(environment)
+        runner.run(command, f"Checking {path}", cwd=path, timeout=timeout_s)
+    except CommandFailed as error:
+        return False, error.message
+    return True, "ended with 0"
+
+
+def _short(body: bytes) -> str:
+    return " ".join(body.decode("utf-8", errors="replace").split())[:200]

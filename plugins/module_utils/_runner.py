@@ -1,0 +1,103 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) Between Ansible and the engine: parameters in, result and diff out, and the only ``fail_json``."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import open_entry
+from ansible_collections.lastgood.rollback.plugins.module_utils._single import run_alone
+from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction, make_component, new_id
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+#: Options of every component module; documented in the fragment ``transaction``.
+COMMON_SPEC: dict[str, Any] = {
+    "transaction": {"type": "str"},
+    "state_dir": {"type": "path", "default": "/var/lib/lastgood"},
+}
+
+
+def run_guarded(module: AnsibleModule, work: Callable[[], JsonObject]) -> NoReturn:
+    """Do the work of a module and leave: with its result, or with one failure that a person can act on."""
+    try:
+        result = work()
+    except LastGoodError as error:
+        module.fail_json(msg=error.message, outcome=error.outcome, **getattr(error, "facts", {}))
+    except Exception as error:  # noqa: BLE001 - the outermost edge: the traceback is kept
+        message = f"Unexpected {error.__class__.__name__}: {error}"
+        module.fail_json(msg=message, outcome="undone", exception=traceback.format_exc())
+    if not module._diff:
+        result.pop("diff", None)
+    module.exit_json(**result)
+
+
+def run_component(
+    kind: str,
+    *,
+    argument_spec: Mapping[str, Any],
+    secrets: Sequence[str] = (),
+    **constraints: Any,
+) -> NoReturn:
+    """The main of every component module.
+
+    :param kind: the component's kind.
+    :param argument_spec: the module's own options.
+    :param secrets: options that are passwords: they reach the component's context and nothing else.
+    :param constraints: ``required_if``, ``mutually_exclusive`` and so on.
+    """
+    module = AnsibleModule(argument_spec={**COMMON_SPEC, **argument_spec}, supports_check_mode=True, **constraints)
+    run_guarded(module, lambda: _component_result(kind, module.params, secrets, check=module.check_mode))
+
+
+def _component_result(kind: str, params: Mapping[str, Any], secrets: Sequence[str], *, check: bool) -> JsonObject:
+    state_dir = Path(params["state_dir"])
+    transaction = Transaction(state_dir, params["transaction"] or new_id(kind))
+    passwords = {name: params[name] for name in secrets if params[name]}
+    wish = {name: value for name, value in params.items() if name not in COMMON_SPEC and name not in secrets}
+    records = transaction.records
+    component = make_component(kind, records, records.directory / "workspace" / "planned", passwords)
+    point = _point(state_dir, kind, component.entry_name(wish), wish.get("restore_point"))
+    plan = component.plan(wish, point)
+
+    evidence: JsonObject = {}
+    changed, outcome, downtime_ms = plan.changed, None, 0
+    if plan.changed and not check:
+        if params["transaction"]:
+            changed = plan.key not in records.evidence()
+            evidence = transaction.prepare(plan, passwords)
+        else:
+            evidence, downtime_ms = run_alone(transaction, plan, passwords)
+            outcome = "rolled_back"
+    elif not plan.changed:
+        outcome = "nothing_to_do"
+    return {
+        "changed": changed,
+        "diff": {"before": _text(plan.before), "after": _text(plan.after)},
+        **component.result(plan, evidence),
+        "discards": plan.discards,
+        "kept": component.kept(plan) if records.header() is not None else {},
+        "warnings": list(plan.warnings),
+        "downtime_ms": downtime_ms,
+        "predicted_downtime": plan.downtime,
+        "disk_bytes": plan.disk_bytes,
+        "transaction": transaction.records.id,
+        "outcome": outcome,
+    }
+
+
+def _point(state_dir: Path, kind: str, name: str, restore_point: str | None) -> PointEntry | None:
+    return open_entry(state_dir, restore_point, kind, name) if restore_point else None
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

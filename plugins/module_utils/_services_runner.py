@@ -1,0 +1,123 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) The module ``service_restart``: parameters in, times out; with a transaction it remembers what ran."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lastgood.rollback.plugins.module_utils import _services
+from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._records import Records
+from ansible_collections.lastgood.rollback.plugins.module_utils._runner import COMMON_SPEC, run_guarded
+from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+
+def run_services(*, argument_spec: Mapping[str, Any]) -> NoReturn:
+    """The main of ``service_restart``."""
+    module = AnsibleModule(argument_spec={**COMMON_SPEC, **argument_spec}, supports_check_mode=True)
+    run_guarded(module, lambda: _result(module.params, check=module.check_mode))
+
+
+def _result(params: Mapping[str, Any], *, check: bool) -> JsonObject:
+    specs = _services.parse(params["services"])
+    seen = _services.inspect(specs, CommandRunner())
+    ran = {service.key: service.running for service in seen}
+    if params["transaction"]:
+        transaction = Transaction(Path(params["state_dir"]), params["transaction"])
+        if transaction.records.directory.is_dir():
+            ran = {**ran, **{_key(entry): entry["ran_before"] for entry in transaction.records.services()}}
+        if not check:
+            with transaction.hold():
+                if params["state"] != "started":
+                    _remember(transaction.records, specs, ran)
+                return _carried_out(params["state"], specs, ran, seen, transaction.records)
+    elif params["state"] != "stopped":
+        ran = dict.fromkeys(ran, True)
+    if check:
+        return _described(params["state"], specs, ran, seen, {}, {})
+    return _carried_out(params["state"], specs, ran, seen, None)
+
+
+def _remember(records: Records, specs: list[_services.Service], ran: Mapping[str, bool]) -> None:
+    """Journalled before the first stop, so that whoever undoes knows what to start again."""
+    known = {_key(entry) for entry in records.services()}
+    new = [
+        {"manager": spec.manager, "name": spec.name, "ran_before": ran[spec.key], "options": spec.options()}
+        for spec in specs
+        if spec.key not in known
+    ]
+    if new:
+        running = [entry["name"] for entry in new if entry["ran_before"]]
+        records.journal.write("services", f"Ran before: {', '.join(running) or 'none'}", services=new)
+
+
+def _key(entry: Mapping[str, Any]) -> str:
+    return f"{entry['manager']}:{entry['name']}"
+
+
+def _carried_out(
+    state: str,
+    specs: list[_services.Service],
+    ran: Mapping[str, bool],
+    seen: list[_services.Inspected],
+    records: Records | None,
+) -> JsonObject:
+    run = CommandRunner()
+    stopped: dict[str, _services.Stopped] = {}
+    started: dict[str, _services.Started] = {}
+    if state != "started":
+        stopped = {entry.key: entry for entry in _services.stop(specs, run)}
+        _log(records, "Stopped", [entry.name for entry in stopped.values() if entry.stopped_at is not None])
+    if state != "stopped":
+        wanted = [spec for spec in specs if ran[spec.key]]
+        started = {entry.key: entry for entry in _services.start(wanted, run)}
+        _log(records, "Started, and ready", [entry.name for entry in started.values()])
+    return _described(state, specs, ran, seen, stopped, started)
+
+
+def _log(records: Records | None, what: str, names: list[str]) -> None:
+    if records is not None and names:
+        records.journal.write("service", f"{what}: {', '.join(names)}", at=time.time(), names=names)
+
+
+def _described(
+    state: str,
+    specs: list[_services.Service],
+    ran: Mapping[str, bool],
+    seen: list[_services.Inspected],
+    stopped: Mapping[str, _services.Stopped],
+    started: Mapping[str, _services.Started],
+) -> JsonObject:
+    before = {service.key: service.running for service in seen}
+    after = {spec.key: state != "stopped" and ran[spec.key] for spec in specs}
+    services = [
+        {
+            "name": spec.name,
+            "manager": spec.manager,
+            "ran_before": ran[spec.key],
+            "stopped_at": stopped[spec.key].stopped_at if spec.key in stopped else None,
+            "ready_at": started[spec.key].ready_at if spec.key in started else None,
+            "pid": started[spec.key].pid if spec.key in started else None,
+            "waited_ms": started[spec.key].waited_ms if spec.key in started else 0,
+        }
+        for spec in specs
+    ]
+    first = min((entry["stopped_at"] for entry in services if entry["stopped_at"]), default=None)
+    last = max((entry["ready_at"] for entry in services if entry["ready_at"]), default=None)
+    return {
+        "changed": before != after or (state == "restarted" and any(after.values())),
+        "diff": {"before": _lines(before), "after": _lines(after)},
+        "services": services,
+        "downtime_ms": round((last - first) * 1000) if first and last else 0,
+    }
+
+
+def _lines(running: Mapping[str, bool]) -> str:
+    return "".join(f"{key}: {'running' if runs else 'stopped'}\n" for key, runs in sorted(running.items()))

@@ -1,0 +1,128 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) The dead man's timer: if the controller falls silent, the host undoes its part by itself.
+
+The deadline stands in a file and counts in boot time, which no clock change moves. Every call of the transaction moves
+it on; the waiting process only reads it. It undoes nothing once the host has promised or the transaction has ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
+
+_COLLECTION = Path("ansible_collections/lastgood/rollback/plugins/module_utils")
+_UNDO = """#!{python}
+# Takes this transaction back on this host, without Ansible: run it as the user that owns this file.
+import sys
+sys.path[:0] = [{payload!r}, *{path!r}]
+from ansible_collections.lastgood.rollback.plugins.module_utils._undo import main
+main({directory!r}, sys.argv[1:])
+"""
+
+
+def arm(directory: Path, timeout_s: int) -> None:
+    """Write the self-contained undo beside the journal, set the deadline, and leave a process that waits for it."""
+    write_undo(directory)
+    armed = deadline(directory) is not None
+    set_deadline(directory, timeout_s)
+    if not armed:
+        _start_waiting(directory)
+
+
+def write_undo(directory: Path) -> None:
+    """Put ``undo`` and all the code that it needs into the transaction's directory."""
+    payload = directory / "payload.zip"
+    if not payload.exists():
+        partial = directory / ".payload.partial"
+        _pack(partial)
+        partial.replace(payload)
+    # psycopg2 may stand in an environment of its own that the interpreter alone would not look into
+    path = [entry for entry in sys.path if entry.endswith("-packages")]
+    text = _UNDO.format(python=sys.executable, payload=str(payload), path=path, directory=str(directory))
+    write_atomic(directory / "undo", text.encode(), mode=0o700)
+
+
+def _pack(into: Path) -> None:
+    """The running module's own payload where there is one, else the same files from the source tree."""
+    if zipfile.is_zipfile(sys.path[0]):
+        into.write_bytes(Path(sys.path[0]).read_bytes())
+        return
+    source = Path(__file__).parent
+    if not source.is_dir():
+        raise Refused(f"The undo can't be written: {source} is no directory to take the code from.")
+    with zipfile.ZipFile(into, "w", zipfile.ZIP_DEFLATED) as archive:
+        for parent in reversed((_COLLECTION / "x").parents):
+            if parent != Path():
+                archive.writestr(f"{parent}/__init__.py", "")
+        for package in sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith("__")):
+            archive.writestr(str(_COLLECTION / package.name / "__init__.py"), "")
+        for file in sorted(source.rglob("*.py")):
+            archive.write(file, str(_COLLECTION / file.relative_to(source)))
+
+
+def set_deadline(directory: Path, timeout_s: int) -> None:
+    """Silence may last so many seconds from now."""
+    value = {"boottime": time.clock_gettime(time.CLOCK_BOOTTIME) + timeout_s, "timeout": timeout_s, "boot": _boot()}
+    write_atomic(directory / "deadline", dump_json(value))
+
+
+def touch(directory: Path) -> None:
+    """A call came: move an armed deadline on; does nothing where none is armed."""
+    current = deadline(directory)
+    if current is not None:
+        set_deadline(directory, int(current["timeout"]))
+
+
+def disarm(directory: Path) -> None:
+    """From now on nobody here undoes alone."""
+    (directory / "deadline").unlink(missing_ok=True)
+
+
+def deadline(directory: Path) -> dict[str, float | str] | None:
+    """The armed deadline; None when there is none."""
+    try:
+        value: dict[str, float | str] = json.loads((directory / "deadline").read_bytes())
+    except FileNotFoundError:
+        return None
+    return value
+
+
+def seconds_left(directory: Path) -> float | None:
+    """Until the deadline; 0 after a reboot, which ended every promise-less transaction; None when disarmed."""
+    current = deadline(directory)
+    if current is None:
+        return None
+    if current["boot"] != _boot():
+        return 0.0
+    return max(0.0, float(current["boottime"]) - time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def _start_waiting(directory: Path) -> None:
+    """A process of its own session: it outlives the module, the connection and the controller."""
+    with (directory / "timer.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(directory / "undo"), "--wait"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd="/",
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"},
+        )
+    write_atomic(directory / "timer.pid", f"{process.pid}\n".encode())
+    # Not waited for on purpose: it belongs to the host from here on.
+    process.returncode = 0

@@ -1,0 +1,202 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) The modules ``transaction`` and ``transaction_info``: parameters in, facts out."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._records import KEEP, UNDO, Header, Records, all_records
+from ansible_collections.lastgood.rollback.plugins.module_utils._runner import run_guarded
+from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._undo import start_stopped, stop_running
+
+Params = Mapping[str, Any]
+
+
+def run_transaction(*, argument_spec: Mapping[str, Any], **constraints: Any) -> NoReturn:
+    """The main of ``transaction``."""
+    module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=True, **constraints)
+    run_guarded(module, lambda: _transaction_result(module.params, check=module.check_mode))
+
+
+def run_transaction_info(*, argument_spec: Mapping[str, Any]) -> NoReturn:
+    """The main of ``transaction_info``."""
+    module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=True)
+    run_guarded(module, lambda: _info_result(module.params))
+
+
+def _transaction_result(params: Params, *, check: bool) -> JsonObject:
+    transaction = Transaction(Path(params["state_dir"]), params["id"], params["passwords"])
+    before = transaction.records.state().value if transaction.records.directory.is_dir() else "absent"
+    work = _STATES[params["state"]]
+    facts: JsonObject = {"decision": None, "outcome": None, "switched": [], "undone": [], "services": []}
+    if check:
+        if params["state"] == "begin":
+            transaction.refuse_if_held(params["stack"] or "")
+        after = before
+    else:
+        facts.update(work(transaction, params))
+        after = transaction.records.state().value
+    records = transaction.records
+    known = records.directory.is_dir()
+    ended = records.outcome
+    return {
+        "changed": before != after or bool(facts["switched"] or facts["undone"]),
+        "diff": {"before": f"{before}\n", "after": f"{after}\n"},
+        "id": records.id,
+        "state": after,
+        "components": transaction.components() if known else [],
+        "journal": str(records.journal.path),
+        **facts,
+        "decision": facts["decision"] or records.decision,
+        "outcome": facts["outcome"] or (ended["outcome"] if ended else None),
+    }
+
+
+def _begin(transaction: Transaction, params: Params) -> JsonObject:
+    missing = [name for name in ("stack", "host", "hosts", "decision_host") if not params[name]]
+    if missing:
+        raise Refused(f"Can't begin {params['id']}: {', '.join(missing)} is missing.")
+    transaction.begin(
+        Header(
+            id=params["id"],
+            stack=params["stack"],
+            host=params["host"],
+            hosts=tuple(params["hosts"]),
+            decision_host=params["decision_host"],
+            operator=params["operator"] or "unknown",
+            created=time.time(),
+            python=sys.executable,
+            confirm_timeout=params["confirm_timeout"],
+            plan=params["plan"] or {},
+        )
+    )
+    return {}
+
+
+def _switch(transaction: Transaction, params: Params) -> JsonObject:
+    return {"switched": transaction.switch()}
+
+
+def _promise(transaction: Transaction, params: Params) -> JsonObject:
+    transaction.promise(params["checks"])
+    return {}
+
+
+def _decide(transaction: Transaction, params: Params) -> JsonObject:
+    return {"decision": transaction.decide(params["decision"], params["promised"], params["operator"] or "unknown")}
+
+
+def _undo(transaction: Transaction, params: Params) -> JsonObject:
+    undone = transaction.undo(params["decision"], params["reason"] or "asked to undo", params["kinds"] or None)
+    return {"undone": undone}
+
+
+def _finish(transaction: Transaction, params: Params) -> JsonObject:
+    return {"outcome": transaction.finish(params["decision"], params["acknowledged"])}
+
+
+def _recover(transaction: Transaction, params: Params) -> JsonObject:
+    """End a transaction of this host alone: as decided, else as far as it can prove it came."""
+    records = transaction.records
+    header = records.header()
+    if header is None:
+        raise Refused(f"Transaction {records.id} never began on this host: nothing to recover.")
+    if len(header.hosts) > 1:
+        hosts = ", ".join(header.hosts)
+        raise Refused(f"{records.id} spans {hosts}: run the playbook recover.yml, which asks all of them.")
+    if records.outcome is not None:
+        return {"outcome": records.outcome["outcome"]}
+    wish = KEEP if records.promise is not None and not records.tombstoned else UNDO
+    promised = [header.host] if wish == KEEP else []
+    decision = transaction.decide(wish, promised, params["operator"] or "recovery")
+    facts: JsonObject = {"decision": decision}
+    if decision == UNDO:
+        facts["undone"] = transaction.undo(
+            decision, "recovered after an interruption", around=lambda: stop_running(records)
+        )
+    facts["services"] = start_stopped(records)
+    facts["outcome"] = transaction.finish(decision, [])
+    return facts
+
+
+def _arm(transaction: Transaction, params: Params) -> JsonObject:
+    transaction.arm()
+    return {}
+
+
+_STATES: dict[str, Callable[[Transaction, Params], JsonObject]] = {
+    "begin": _begin,
+    "arm": _arm,
+    "switch": _switch,
+    "promise": _promise,
+    "decide": _decide,
+    "undo": _undo,
+    "finish": _finish,
+    "recover": _recover,
+}
+
+
+def _info_result(params: Params) -> JsonObject:
+    state_dir = Path(params["state_dir"])
+    wanted = [records for records in all_records(state_dir) if params["id"] in (None, records.id)]
+    found = [_described(state_dir, records, params["passwords"]) for records in wanted]
+    if params["open_only"]:
+        found = [entry for entry in found if entry["outcome"] is None]
+    return {"changed": False, "transactions": found}
+
+
+def _described(state_dir: Path, records: Records, passwords: Mapping[str, Any]) -> JsonObject:
+    header = records.header()
+    outcome = records.outcome
+    problem = None
+    components: list[JsonObject] = []
+    try:
+        components = Transaction(state_dir, records.id, passwords).components() if outcome is None else []
+    except LastGoodError as error:
+        problem = error.message
+    promise = records.promise
+    return {
+        "id": records.id,
+        "state": records.state().value,
+        "outcome": outcome["outcome"] if outcome else None,
+        "ended": outcome.get("at") if outcome else None,
+        "stack": header.stack if header else None,
+        "host": header.host if header else None,
+        "hosts": list(header.hosts) if header else [],
+        "decision_host": header.decision_host if header else None,
+        "operator": header.operator if header else None,
+        "created": header.created if header else None,
+        "plan": header.plan if header else {},
+        "promised": promise is not None,
+        "checks": promise["checks"] if promise else [],
+        "tombstoned": records.tombstoned,
+        "decision": records.decision,
+        "components": components,
+        "services": records.services(),
+        "events": _events(records),
+        "journal": str(records.journal.path),
+        "problem": problem,
+        "confirm_timeout": header.confirm_timeout if header else None,
+        "python": header.python if header else None,
+        "user": os.geteuid(),
+    }
+
+
+def _events(records: Records) -> list[JsonObject]:
+    """The journal for reports: without the plans, which are private to the components."""
+    shown = []
+    for entry in records.journal.entries():
+        facts = {name: value for name, value in entry.get("facts", {}).items() if name not in ("plan", "evidence")}
+        shown.append({"at": entry["at"], "event": entry["event"], "what": entry["what"], "facts": facts})
+    return shown

@@ -1,0 +1,90 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) The undo of one transaction on one host, without Ansible: for the timer, and for an operator.
+
+It stops what runs on the new state, takes everything back, and starts what ran before. It leaves the transaction open,
+so that recovery can write down the decision for all hosts.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ansible_collections.lastgood.rollback.plugins.module_utils import _services, _timer
+from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._records import Records
+from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+_LONGEST_NAP_S = 2.0
+
+
+def main(directory: str, arguments: Sequence[str]) -> None:
+    """Entry point of ``<transaction>/undo [--wait]``; ends the process with 0 when everything is back."""
+    records = Records(Path(directory))
+    if "--wait" in arguments and not _wait(records):
+        sys.exit(0)
+    reason = "the controller fell silent" if "--wait" in arguments else "asked by hand on this host"
+    try:
+        undo_alone(records, reason)
+    except LastGoodError as error:
+        records.journal.write("failed", f"Undo without the controller: {error.message}")
+        sys.stderr.write(f"{error.message}\n")
+        sys.exit(1)
+    sys.stdout.write(f"Transaction {records.id} is undone on this host; run recover.yml for the others.\n")
+    sys.exit(0)
+
+
+def _wait(records: Records) -> bool:
+    """Wait for the deadline; false when there is no longer anything to wait for."""
+    while True:
+        if records.outcome is not None or records.promise is not None or not records.directory.is_dir():
+            return False
+        left = _timer.seconds_left(records.directory)
+        if left is None:
+            return False
+        if left <= 0 and not _busy(records):
+            return True
+        time.sleep(min(max(left, 0.2), _LONGEST_NAP_S))
+
+
+def _busy(records: Records) -> bool:
+    """A call that is being served right now is no silence, however long it takes."""
+    with (records.directory / "lock").open("a", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def undo_alone(records: Records, reason: str) -> None:
+    """Undo here, now. Refused after a promise.
+
+    :raises LastGoodError: with what is left to do; the services of the old state are started all the same when nothing
+        had been switched or everything is back.
+    """
+    transaction = Transaction(records.directory.parent.parent, records.id)
+    transaction.undo(None, reason, around=lambda: stop_running(records))
+    start_stopped(records)
+
+
+def stop_running(records: Records) -> None:
+    """Stop the services of this transaction that run on the switched state."""
+    _services.stop(_specs(records.services()), CommandRunner())
+
+
+def start_stopped(records: Records) -> list[JsonObject]:
+    """Start the services that this transaction stopped and that ran before."""
+    stopped = [service for service in records.services() if service["ran_before"]]
+    return [started.to_json() for started in _services.start(_specs(stopped), CommandRunner())]
+
+
+def _specs(services: Sequence[JsonObject]) -> list[_services.Service]:
+    return _services.parse([service["options"] for service in services])

@@ -1,0 +1,152 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tell the history and the state of the transactions of a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: transaction_info
+short_description: History and state of the rollback transactions of a host
+version_added: 0.1.0
+description:
+  - Lists the transactions of a host, oldest first, each with its journal. For those that are still open every
+    component is looked at, so that the state told is what stands, not what was written down.
+  - It changes nothing.
+author:
+  - the lastgood.rollback authors (@lastgood)
+extends_documentation_fragment:
+  - lastgood.rollback.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+    details: It changes nothing, so there is nothing to compare.
+  idempotent:
+    support: full
+  platform:
+    platforms: posix
+options:
+  id:
+    description: Only this transaction.
+    type: str
+  open_only:
+    description: Only transactions that have not ended.
+    type: bool
+    default: false
+  passwords:
+    description: Passwords by component, for example C({"database:blog": {"login_password": "…"}}).
+    type: dict
+    default: {}
+  state_dir:
+    description: Directory on the host that holds transactions and restore points.
+    type: path
+    default: /var/lib/lastgood
+seealso:
+  - module: lastgood.rollback.transaction
+"""
+
+EXAMPLES = r"""
+- name: Look for transactions that were interrupted
+  lastgood.rollback.transaction_info:
+    open_only: true
+  register: interrupted
+"""
+
+RETURN = r"""
+transactions:
+  description: The transactions, oldest first.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: The transaction's id.
+      returned: always
+      type: str
+      sample: 20261123T143000Z-blog-7f3a
+    state:
+      description: Where the host stands in the protocol.
+      returned: always
+      type: str
+      sample: finished
+    outcome:
+      description: How it ended; null while it is open.
+      returned: always
+      type: str
+      sample: rolled_back
+    stack:
+      description: The stack that it locks while it is open; null where only an undo was ever asked for.
+      returned: always
+      type: str
+      sample: blog
+    hosts:
+      description: All hosts of the plan.
+      returned: always
+      type: list
+      elements: str
+      sample: [app1, db1]
+    decision_host:
+      description: The host that keeps the decision.
+      returned: always
+      type: str
+      sample: db1
+    decision:
+      description: The decision, on the decision host.
+      returned: always
+      type: str
+      sample: keep
+    promised:
+      description: Whether this host has promised never to undo alone.
+      returned: always
+      type: bool
+      sample: true
+    tombstoned:
+      description: Whether this host has undone, so that it will never switch.
+      returned: always
+      type: bool
+      sample: false
+    components:
+      description: The components of an open transaction with their state as found by looking.
+      returned: always
+      type: list
+      elements: dict
+      sample: []
+    services:
+      description: The services that it stopped, and whether they ran before.
+      returned: always
+      type: list
+      elements: dict
+      sample: []
+    events:
+      description: The journal, oldest first.
+      returned: always
+      type: list
+      elements: dict
+      sample: [{at: 1795444200.5, event: begun, what: "Transaction 20261123T143000Z-blog-7f3a began", facts: {}}]
+    problem:
+      description: Why the components of an open transaction could not be looked at; null when they could.
+      returned: always
+      type: str
+      sample: null
+"""
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._transaction_runner import run_transaction_info
+
+
+def main() -> None:
+    """Entry point."""
+    run_transaction_info(
+        argument_spec={
+            "id": {"type": "str"},
+            "open_only": {"type": "bool", "default": False},
+            "passwords": {"type": "dict", "default": {}, "no_log": True},
+            "state_dir": {"type": "path", "default": "/var/lib/lastgood"},
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -65,6 +65,7 @@ class CommandRunner:
         timeout: float | None = None,
         stdin: IO[bytes] | bytes | None = None,
         stdout: IO[bytes] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> Completed:
         """Run one program to its end.
 
@@ -74,6 +75,7 @@ class CommandRunner:
         :param timeout: seconds; the program's whole process group is ended after that.
         :param stdin: bytes or an open file to read from; default is an empty input.
         :param stdout: an open file that takes the output (``Completed.stdout`` is empty then): for large outputs.
+        :param pass_fds: descriptors that stay open in the program: how a directory that only we may reach is lent to it.
         :raises CommandFailed: on a status other than zero (with check), a timeout, or a program that can't be started.
         """
         arguments = [os.fspath(word) for word in argv]
@@ -86,6 +88,7 @@ class CommandRunner:
                 stdout=stdout if stdout is not None else subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
+                pass_fds=pass_fds,
                 **self._identity(),
             )
         except OSError as error:

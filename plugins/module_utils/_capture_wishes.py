@@ -1,0 +1,43 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) From the options of ``restore_point`` to the components that are to be captured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._capture import Wish
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
+from ansible_collections.lastgood.rollback.plugins.module_utils._manifest import CapturedComponent
+
+#: Options that reach the component's context only.
+SECRETS = ("login_password",)
+
+
+def wishes_from(params: Mapping[str, Any]) -> list[Wish]:
+    """One wish for each component that the options name."""
+    return [
+        *(_wish("database", options) for options in params["databases"]),
+        *(_wish("code", options) for options in params["checkouts"]),
+        *(_wish("files", options) for options in _files(params)),
+        *(_wish("packages", options) for options in params["packages"]),
+    ]
+
+
+def release(component: CapturedComponent, point: str) -> None:
+    """Let go of what a component keeps outside of the store for a restore point that is deleted."""
+
+
+def _files(params: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    if params["files"]:
+        yield {"files": params["files"]}
+
+
+def _wish(kind: str, options: Mapping[str, Any]) -> Wish:
+    return Wish(
+        component=COMPONENTS[kind],
+        options={name: value for name, value in options.items() if name not in SECRETS},
+        passwords={name: options[name] for name in SECRETS if options.get(name)},
+    )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from commands import DemoError, environment, run
 from packages import install, new_environment
-from place import Place, Project
+from place import CORE, Place, Project
 from processes import end_process, pid_in
 
 _CONFIGURATION = """\
@@ -71,6 +71,8 @@ def stop(place: Place) -> None:
     """End supervisord with all its programs; then what it may have left behind, if it was killed before."""
     mark = str(place.supervisor_conf)
     if pid := pid_in(place.run_dir / "supervisord.pid", mark):
+        # All at once; supervisord by itself ends them one after the other.
+        control(place, "stop", "all", check=False)
         end_process(pid, "supervisord", seconds=40)
     for project in place.projects:
         # Workers end by themselves when their master is gone.
@@ -106,7 +108,8 @@ def restart(place: Place, seconds: float = 60) -> None:
 
 def _program(place: Place, project: Project) -> str:
     gunicorn = Path(project.path) / ".venv" / "bin" / "gunicorn"
-    words = [str(gunicorn), "--bind", f"127.0.0.1:{project.port}", "--workers", "1", "--threads", "4"]
+    workers = "2" if project.key == CORE else "1"  # the stages ask core
+    words = [str(gunicorn), "--bind", f"127.0.0.1:{project.port}", "--workers", workers]
     words += ["--graceful-timeout", "3", "--pid", str(_pid_file(place, project)), "run:app"]
     return _PROGRAM.format(
         name=project.name, command=_plain(shlex.join(words)), path=_plain(project.path), logs=_plain(place.logs)

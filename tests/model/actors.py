@@ -1,0 +1,363 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Who sends messages: a controller, recoveries, and what happens by itself. ``steps`` gives everything that can come next.
+
+How the world's misbehaviour is expressed:
+
+- *crash*: an actor that takes no further step. Every prefix of every run is explored, so every moment of a crash is.
+- *loss and delay*: an actor may give up on its calls at any time; they are then under way, and arrive whenever they like,
+  several times, or never.
+- *a controller that lives on*: recoveries may begin at any time and never stop the controller, however slow it is.
+- *a host that is down or cut off*: recovery may get no answer from any host at any look, and give up on any call.
+- *reboot and timer*: at any time, on every host.
+- *an outsider* (only where ``World.outsiders``): deploys over a switched database, so that its undo has to refuse.
+
+Host ``a`` holds the decision; ``World.database`` says which host holds the database. The other hosts are interchangeable,
+and so are the recoveries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from .model import (
+    ALL_RULES,
+    ENDED,
+    KEEP,
+    OK,
+    PHASES,
+    PROMISED,
+    SWITCHED,
+    UNDO,
+    WAITS,
+    Disk,
+    Message,
+    Rule,
+    alone,
+    is_spent,
+    receive,
+    stands,
+)
+
+# Where an actor is. A controller begins in the first of PHASES, a recovery in READ (which is also "not begun yet").
+READ = "read"
+ASK_KEEP = "ask keep"
+ASK_UNDO = "ask undo"
+FINISHING = "finishing"
+UNDOING = "undoing"
+IN_DOUBT = "in doubt"  # the decision can't be read: undo what has not promised, by messages that show no decision
+PRUNING = "pruning"  # every host has acknowledged
+DONE = "done"
+HOLDING = "holding"  # the database refuses to be undone: nothing else may undo, not even by a timer
+HELD = "held"  # undo_incomplete was reported, and stays true
+GONE = "gone"  # ended without every acknowledgement: in_doubt, undo_incomplete, or just cut off
+
+ASKS = {ASK_KEEP: KEEP, ASK_UNDO: UNDO}
+FOLLOWS = {KEEP: FINISHING, UNDO: UNDOING}
+CALLS = {FINISHING: Message("finish", KEEP), UNDOING: Message("undo", UNDO), IN_DOUBT: Message("undo")}
+NO_ANSWER = "no answer"
+GIVES_UP = "gives up"
+
+
+class Host(NamedTuple):
+    """One host's disk, which actors have heard from it in their present place, and the calls under way to it."""
+
+    disk: Disk
+    heard: tuple[bool, ...]
+    late: tuple[Message, ...] = ()
+
+
+class State(NamedTuple):
+    """The whole world at one moment. ``places`` is where the controller and each recovery are."""
+
+    hosts: tuple[Host, ...]
+    places: tuple[str, ...]
+
+    @property
+    def disks(self) -> tuple[Disk, ...]:
+        """What is durable, which is all that a crash leaves."""
+        return tuple(host.disk for host in self.hosts)
+
+
+class Step(NamedTuple):
+    """One thing that happens: who does what to which host, what the host answers, and whether the call was a late one."""
+
+    actor: str
+    action: str
+    target: str = ""  # a host's letter; nothing for ``gives up``, which concerns the whole phase
+    shows: str = ""  # keep, undo, or nothing
+    answer: str = ""
+    late: bool = False
+
+    def __str__(self) -> str:
+        inside = self.shows if self.action == "decide" else ", ".join(filter(None, (self.target, self.shows)))
+        text = f"{self.actor:<12}{'late ' if self.late else ''}{self.action}({inside})"
+        return f"{text:<44}-> {self.answer}" if self.answer else text
+
+
+class World(NamedTuple):
+    """What is explored: so many hosts and recoveries, which rules hold, who has the database, may an outsider interfere.
+
+    ``reduce=False`` carries messages along that can't do anything any more; it is there to check that dropping them is safe.
+    """
+
+    hosts: int = 2
+    recoveries: int = 2
+    rules: frozenset[Rule] = ALL_RULES
+    outsiders: bool = False
+    database: int = 0
+    reduce: bool = True
+
+    def start(self) -> State:
+        """Nothing has happened yet: no host knows of the transaction."""
+        silent = Host(Disk(), (False,) * (1 + self.recoveries))
+        return State((silent,) * self.hosts, (PHASES[0], *(READ,) * self.recoveries))
+
+
+def letter(index: int) -> str:
+    """The name of a host in traces."""
+    return "abcdefgh"[index]
+
+
+def actor_name(actor: int, recoveries: int) -> str:
+    """The name of an actor in traces."""
+    if actor == 0:
+        return "controller"
+    return "recovery" if recoveries == 1 else f"recovery {actor}"
+
+
+Next = Iterator[tuple[Step, State]]
+
+
+def steps(state: State, world: World) -> Next:
+    """Every step that is possible now, with the state after it. Steps that change nothing are left out."""
+    for actor in range(len(state.places)):
+        yield from _acts(state, world, actor)
+    yield from _by_itself(state, world)
+
+
+def _acts(state: State, world: World, actor: int) -> Next:
+    place = state.places[actor]
+    name = actor_name(actor, world.recoveries)
+    if place in PHASES:
+        yield from _forward(state, world, actor, name)
+    elif place == READ:
+        yield from _read(state, world, actor, name)
+    elif place in ASKS:
+        yield from _ask(state, world, actor, name)
+    elif place in CALLS:
+        yield from _follow(state, world, actor, name)
+    elif place == HOLDING:
+        yield from _hold(state, world, actor, name)
+    elif place == PRUNING:
+        yield from _prune(state, world, actor, name, DONE)
+
+
+def _by_itself(state: State, world: World) -> Next:
+    for index, host in enumerate(state.hosts):
+        for event in ("timer", "reboot"):
+            after = alone(host.disk, event, world.rules)
+            if after != host.disk:
+                yield Step("host", event, letter(index)), _with_disk(state, index, after, world)
+        for message in host.late:
+            after, answer = receive(host.disk, message, world.rules)
+            if after != host.disk:
+                step = Step("network", message.action, letter(index), message.shows, answer, late=True)
+                yield step, _with_disk(state, index, after, world)
+    database = state.hosts[world.database].disk
+    if world.outsiders and not database.foreign and database.word in (SWITCHED, PROMISED):
+        after = database._replace(foreign=True)
+        yield Step("outsider", "deploy", letter(world.database)), _with_disk(state, world.database, after, world)
+    if all(host.disk.new and host.disk.word in ENDED for host in state.hosts):
+        yield from _undo_finished(state, world)
+
+
+def _undo_finished(state: State, world: World) -> Next:
+    """The operator wants a finished rollback undone. As a new transaction that starts as the first one did, old and new swapped."""
+    if Rule.NEW_TRANSACTION in world.rules:
+        yield Step("operator", "undo_rollback"), world.start()
+        return
+    for index, host in enumerate(state.hosts):
+        after, answer = receive(host.disk, Message("undo"), world.rules)
+        yield Step("operator", "undo", letter(index), "", answer), _with_disk(state, index, after, world)
+
+
+def _forward(state: State, world: World, actor: int, name: str) -> Next:
+    """One phase of the controller: call every host; go on when all have answered, give up when one does not."""
+    phase = state.places[actor]
+    following = (*PHASES, ASK_KEEP)[PHASES.index(phase) + 1]
+    if following == "promise" and Rule.PROMISE not in world.rules:
+        following = ASK_KEEP
+    waiting = _silent(state, actor)
+    if phase == "begin" and 0 in waiting:
+        waiting = [0]  # the lock is taken on the decision host first
+    yield from _calls(state, world, actor, name, Message(phase), waiting, following)
+    yield from _give_up(state, world, actor, name, Message(phase), waiting, ASK_UNDO)
+
+
+def _read(state: State, world: World, actor: int, name: str) -> Next:
+    """Recovery looks at one host after another, and stops as soon as it knows what to ask for."""
+    silent = _silent(state, actor)
+    for index in silent:
+        disk = state.hosts[index].disk
+        standing = stands(disk, world.rules) if index == 0 and Rule.DECISION_FOLLOWED in world.rules else ""
+        if standing:
+            place = FOLLOWS[standing]
+        elif disk.word != PROMISED:
+            place = ASK_UNDO
+        else:
+            place = ASK_KEEP if len(silent) == 1 else ""
+        read = Step(name, "read", letter(index), "", standing or disk.word)
+        yield read, _heard(state, actor, index, place)
+        blind = Step(name, "read", letter(index), "", NO_ANSWER)
+        if index == 0:
+            blind_place = IN_DOUBT if Rule.DECISION_HOST in world.rules else UNDOING
+            yield blind, _at(state, actor, blind_place)
+        elif Rule.RECOVERY_READS_ALL in world.rules:
+            yield blind, _at(state, actor, ASK_UNDO)
+        else:
+            yield blind, _heard(state, actor, index, ASK_KEEP if len(silent) == 1 else "")
+
+
+def _ask(state: State, world: World, actor: int, name: str) -> Next:
+    """Compare-and-set on the decision host, then do what stands there."""
+    wanted = ASKS[state.places[actor]]
+    message = Message("decide", wanted)
+    disk, answer = receive(state.hosts[0].disk, message, world.rules)
+    obeyed = answer if Rule.DECISION_FOLLOWED in world.rules else wanted
+    after = _at(_with_disk(state, 0, disk, world), actor, FOLLOWS[obeyed])
+    yield Step(name, "decide", letter(0), wanted, answer), after
+    place = IN_DOUBT if wanted == UNDO else GONE
+    yield from _give_up(state, world, actor, name, message, [0], place)
+
+
+def _follow(state: State, world: World, actor: int, name: str) -> Next:
+    """Carry a decision (or the lack of one) to every host; prune once all have acknowledged."""
+    place = state.places[actor]
+    message = CALLS[place]
+    waiting = _silent(state, actor)
+    if place == UNDOING and world.database in waiting and Rule.DATABASES_FIRST in world.rules:
+        waiting = [world.database]
+    yield from _calls(state, world, actor, name, message, waiting, GONE if place == IN_DOUBT else PRUNING)
+    yield from _give_up(state, world, actor, name, message, waiting, GONE)
+    if place != IN_DOUBT and Rule.PRUNE_AFTER_ACKS not in world.rules:
+        yield from _prune(state, world, actor, name, place)
+
+
+def _hold(state: State, world: World, actor: int, name: str) -> Next:
+    """Hold the other hosts, so that no timer undoes what the database does not follow. What has undone has undone."""
+    waiting = [index for index in _silent(state, actor) if index != world.database]
+    for index in waiting:
+        disk, answer = receive(state.hosts[index].disk, Message("hold"), world.rules)
+        after = _heard(_with_disk(state, index, disk, world), actor, index, HELD if len(waiting) == 1 else "")
+        yield Step(name, "hold", letter(index), "", answer), after
+    yield from _give_up(state, world, actor, name, Message("hold"), waiting, GONE)
+
+
+def _prune(state: State, world: World, actor: int, name: str, place: str) -> Next:
+    message = Message("prune")
+    disk, answer = receive(state.hosts[0].disk, message, world.rules)
+    after = _with_disk(state, 0, disk, world)
+    yield Step(name, "prune", letter(0), "", answer), after if place in CALLS else _at(after, actor, place)
+    if place not in CALLS:
+        yield from _give_up(state, world, actor, name, message, [0], place)
+
+
+def _calls(
+    state: State, world: World, actor: int, name: str, message: Message, waiting: list[int], following: str
+) -> Next:
+    """The calls of one place that are answered at once. A refusal ends that place, as giving up does."""
+    last = len(_silent(state, actor)) == 1
+    for index in waiting:
+        disk, answer = receive(state.hosts[index].disk, message, world.rules)
+        after = _with_disk(state, index, disk, world)
+        step = Step(name, message.action, letter(index), message.shows, answer)
+        if answer in (OK, WAITS):
+            yield step, _heard(after, actor, index, following if last else "")
+        elif message.action in PHASES:
+            yield step, _at(after, actor, ASK_UNDO)
+        elif disk.foreign:
+            yield step, _at(after, actor, HOLDING if Rule.HOLD in world.rules else HELD)
+        else:
+            yield step, _at(after, actor, GONE)
+
+
+def _give_up(
+    state: State, world: World, actor: int, name: str, message: Message, waiting: list[int], place: str
+) -> Next:
+    """Stop waiting. Every call without an answer is under way from now on: lost, or late."""
+    hosts = list(state.hosts)
+    for index in waiting:
+        host = hosts[index]
+        if message not in host.late and not (world.reduce and is_spent(host.disk, message, world.rules)):
+            hosts[index] = host._replace(late=tuple(sorted((*host.late, message))))
+    named = message.shows if message.action == "decide" else ",".join(letter(index) for index in waiting)
+    step = Step(name, GIVES_UP, f"{message.action}({named})")
+    yield step, _at(state._replace(hosts=tuple(hosts)), actor, place)
+
+
+def _silent(state: State, actor: int) -> list[int]:
+    return [index for index, host in enumerate(state.hosts) if not host.heard[actor]]
+
+
+def _with_disk(state: State, index: int, disk: Disk, world: World) -> State:
+    host = state.hosts[index]
+    if disk == host.disk:
+        return state
+    late = host.late
+    if late and world.reduce:
+        late = tuple(message for message in late if not is_spent(disk, message, world.rules))
+    hosts = (*state.hosts[:index], host._replace(disk=disk, late=late), *state.hosts[index + 1 :])
+    return state._replace(hosts=hosts)
+
+
+def _heard(state: State, actor: int, index: int, following: str) -> State:
+    """The actor has heard from a host and, where ``following`` is given, goes on to that place."""
+    if following:
+        return _at(state, actor, following)
+    host = state.hosts[index]
+    heard = (*host.heard[:actor], True, *host.heard[actor + 1 :])
+    return state._replace(hosts=(*state.hosts[:index], host._replace(heard=heard), *state.hosts[index + 1 :]))
+
+
+def _at(state: State, actor: int, place: str) -> State:
+    """The actor is at another place, where it has heard from nobody yet."""
+    hosts = tuple(
+        host._replace(heard=(*host.heard[:actor], False, *host.heard[actor + 1 :])) if host.heard[actor] else host
+        for host in state.hosts
+    )
+    return State(hosts, (*state.places[:actor], place, *state.places[actor + 1 :]))
+
+
+def recover(
+    disks: tuple[Disk, ...], answering: frozenset[int], database: int = 0, rules: frozenset[Rule] = ALL_RULES
+) -> tuple[tuple[Disk, ...], str, list[Step]]:
+    """One recovery from beginning to end that nothing disturbs: only the hosts ``answering`` answer, and they always do.
+
+    Returns the disks afterwards, the outcome (``rolled_back``, ``undone``, ``undo_incomplete`` or ``in_doubt``) and the
+    steps. ``rolled_back`` may still lack the acknowledgement of a host that did not answer.
+    """
+    world = World(len(disks), 1, rules, database=database)
+    state = State(tuple(Host(disk, (False, False)) for disk in disks), (GONE, READ))
+    taken: list[Step] = []
+    followed = READ
+    while state.places[1] not in (DONE, HELD, GONE):
+        followed = state.places[1] if state.places[1] in CALLS else followed
+        step, state = _undisturbed(_acts(state, world, 1), answering)
+        taken.append(step)
+    undone = "undone" if state.places[1] == DONE else "undo_incomplete"
+    outcome = {FINISHING: "rolled_back", UNDOING: undone, IN_DOUBT: "in_doubt"}[followed]
+    return state.disks, outcome, taken
+
+
+def _undisturbed(options: Next, answering: frozenset[int]) -> tuple[Step, State]:
+    """The first step that fits: a host answers exactly if it is ``answering``; give up only where nothing else is left."""
+    resort: list[tuple[Step, State]] = []
+    for step, after in options:
+        if step.action == GIVES_UP:
+            resort.append((step, after))
+        elif (step.answer != NO_ANSWER) == (step.target in {letter(index) for index in answering}):
+            return step, after
+    return resort[0]

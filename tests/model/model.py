@@ -1,0 +1,292 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The rules by which one host answers: a state machine with a few durable facts and twelve messages.
+
+A host decides nothing by looking at others. Everything it may do follows from what stands on its own disk (``Disk``) and
+from the message that arrived (``Message``), which may be any message, at any time, any number of times. ``receive`` is
+therefore the whole contract of the engine's side on a host; the actors that send messages are in ``actors.py``.
+
+A step here is atomic, as the lock of a transaction makes it on a host. What a ``kill -9`` in the middle of a step leaves
+behind is not this model's subject: there, each component finds the truth by looking.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from functools import lru_cache
+from typing import NamedTuple
+
+# The words for a host's state in one transaction; the engine's journal carries the same ones.
+ABSENT = "absent"  # nothing of this transaction has reached the host yet
+OPEN = "open"
+PREPARED = "prepared"
+SWITCHED = "switched"
+PROMISED = "promised"
+UNDONE = "undone"
+FINISHED = "finished"
+ENDED = (UNDONE, FINISHED)
+
+KEEP = "keep"
+UNDO = "undo"
+
+# What a host answers, besides the decision that stands.
+OK = "ok"
+REFUSED = "refused"
+WAITS = "waits"  # promised: only a recorded decision may move it
+
+
+class Rule(Enum):
+    """Each rule that can be taken out: its place in the design, what it says, what happens without it.
+
+    Rules marked "found" are not spelt out in the design's seven: the exploration asked for them.
+    """
+
+    PROMISE = (
+        "1",
+        "keep is asked for only after every host has promised",
+        "one host keeps while the timer of another undoes",
+    )
+    PROMISE_BINDS = (
+        "1",
+        "a promise disarms the timer, and a boot with a promise does not undo",
+        "one host keeps while another, though it has promised, undoes alone",
+    )
+    PROMISE_REFUSED = (
+        "1, 4",
+        "promise is refused once the host has undone",
+        "a late promise after an undo: keep is decided over a host that is old",
+    )
+    UNDO_SHOWS_DECISION = (
+        "1, found",
+        "a host that has promised undoes only for a message that shows the recorded undo",
+        "a controller in doubt undoes a host that recovery keeps",
+    )
+    WRITE_ONCE = (
+        "2",
+        "the decision is written once: who comes second reads it",
+        "keep and undo are both decided",
+    )
+    DECISION_HOST = (
+        "2",
+        "nobody decides without the host that holds the decision: hosts that promised wait",
+        "recovery without that host undoes what was kept there",
+    )
+    DECISION_FOLLOWED = (
+        "3",
+        "whoever asks for a decision does what stands, not what it asked for",
+        "the controller keeps while recovery undoes",
+    )
+    RECOVERY_READS_ALL = (
+        "3",
+        "recovery keeps only when it has read a promise on every host",
+        "recovery keeps while the host it could not read undoes",
+    )
+    TOMBSTONE = (
+        "4",
+        "begin, prepare and switch are refused once the host has undone",
+        "a late switch after an undo",
+    )
+    TOMBSTONE_ALWAYS = (
+        "4",
+        "undo writes a tombstone even where there was nothing to undo",
+        "a host that was passed over is switched later",
+    )
+    STOP_REFUSED = (
+        "4, found",
+        "stop, too, is refused once the host has undone",
+        "a late stop after an undo: services down, and nobody left to start them",
+    )
+    PRUNE_AFTER_ACKS = (
+        "5",
+        "the decision is kept until every host has acknowledged",
+        "a pruned decision: recovery undoes one host of a finished rollback",
+    )
+    END_ANSWERS = (
+        "5, found",
+        "a host that has ended answers by its word when the record is pruned: finished is keep, undone is undo",
+        "after pruning, a straggler gets the opposite decision written",
+    )
+    DATABASES_FIRST = (
+        "6",
+        "a led undo takes the databases first, and touches nothing else until they are back",
+        "the database refuses when the code is already back",
+    )
+    HOLD = (
+        "6, found",
+        "when the database refuses, the other hosts are held before that is reported: nothing more undoes alone",
+        "timers undo the other hosts behind the report",
+    )
+    NEW_TRANSACTION = (
+        "7",
+        "a host that has finished refuses undo: undoing a finished rollback is a new transaction",
+        "an undo of a finished rollback is cut in half",
+    )
+
+    def __init__(self, number: str, says: str, prevents: str) -> None:
+        self.number = number
+        self.says = says
+        self.prevents = prevents
+
+
+ALL_RULES: frozenset[Rule] = frozenset(Rule)
+
+
+class Disk(NamedTuple):
+    """What is durable on one host. ``new`` is reality, the rest are files of the transaction."""
+
+    word: str = ABSENT
+    armed: bool = False  # the timer; armed before the first service is stopped, so also: services may be down
+    new: bool = False  # the host runs what this transaction switches to
+    record: str = ""  # the decision, on the decision host only
+    ever: tuple[str, ...] = ()  # every decision that was ever written here: watched, never read by the protocol
+    foreign: bool = False  # somebody deployed over it after the switch: undo has to refuse
+
+
+class Message(NamedTuple):
+    """A call of one phase on one host. ``shows`` is the decision it carries or, for ``decide``, asks for."""
+
+    action: str
+    shows: str = ""
+
+
+PHASES = ("begin", "prepare", "stop", "switch", "promise")
+MESSAGES = (
+    *(Message(phase) for phase in PHASES),
+    Message("undo"),
+    Message("undo", UNDO),
+    Message("finish", KEEP),
+    Message("decide", KEEP),
+    Message("decide", UNDO),
+    Message("prune"),
+    Message("hold"),
+)
+
+
+def receive(disk: Disk, message: Message, rules: frozenset[Rule] = ALL_RULES) -> tuple[Disk, str]:
+    """What a host does with a message: its disk afterwards, and its answer. A message it has obeyed already is ``ok``."""
+    if message.action in PHASES:
+        return _forward(disk, message.action, rules)
+    if message.action == "undo":
+        return _undo(disk, message.shows, rules)
+    if message.action == "finish":
+        return _finish(disk, rules)
+    if message.action == "decide":
+        return _decide(disk, message.shows, rules)
+    if message.action == "hold":
+        return _hold(disk)
+    return _prune(disk, rules)
+
+
+def alone(disk: Disk, event: str, rules: frozenset[Rule] = ALL_RULES) -> Disk:
+    """What a host does when nobody talks to it: ``event`` is ``timer`` or ``reboot``. Both undo, unless it has promised."""
+    del event  # the two differ on a real host (a clock, a unit at boot), not in what they may do
+    bound = disk.word == PROMISED and Rule.PROMISE_BINDS in rules
+    if not disk.armed or bound or disk.word in ENDED or disk.foreign:
+        return disk
+    return _undone(disk)
+
+
+def stands(disk: Disk, rules: frozenset[Rule] = ALL_RULES) -> str:
+    """The decision that can be read on the decision host, or nothing."""
+    if disk.record or Rule.END_ANSWERS not in rules:
+        return disk.record
+    return {FINISHED: KEEP, UNDONE: UNDO}.get(disk.word, "")
+
+
+def _forward(disk: Disk, phase: str, rules: frozenset[Rule]) -> tuple[Disk, str]:
+    if disk.word == UNDONE:
+        return _after_the_end(disk, phase, rules)
+    before = {"begin": ABSENT, "prepare": OPEN, "stop": PREPARED, "switch": PREPARED, "promise": SWITCHED}[phase]
+    if disk.word != before:
+        order = (ABSENT, OPEN, PREPARED, SWITCHED, PROMISED, FINISHED)
+        return disk, OK if order.index(disk.word) > order.index(before) else REFUSED
+    if phase == "begin":
+        return disk._replace(word=OPEN), OK
+    if phase == "prepare":
+        return disk._replace(word=PREPARED), OK
+    if phase == "stop":
+        return disk._replace(armed=True), OK
+    if phase == "switch":
+        return (disk._replace(word=SWITCHED, new=True), OK) if disk.armed else (disk, REFUSED)
+    return disk._replace(word=PROMISED, armed=Rule.PROMISE_BINDS not in rules), OK
+
+
+def _after_the_end(disk: Disk, phase: str, rules: frozenset[Rule]) -> tuple[Disk, str]:
+    """A message for a host that has undone: refused, unless the rule that says so was taken out."""
+    if phase == "stop" and Rule.STOP_REFUSED not in rules:
+        return disk._replace(armed=True), OK
+    if phase == "switch" and Rule.TOMBSTONE not in rules:
+        return disk._replace(word=SWITCHED, new=True), OK
+    if phase == "promise" and Rule.PROMISE_REFUSED not in rules:
+        return disk._replace(word=PROMISED), OK
+    return disk, REFUSED
+
+
+def _undo(disk: Disk, shows: str, rules: frozenset[Rule]) -> tuple[Disk, str]:
+    if disk.word == UNDONE:
+        return disk, OK
+    if disk.foreign:
+        return disk, REFUSED
+    if disk.word == FINISHED and Rule.NEW_TRANSACTION in rules:
+        return disk, REFUSED
+    if disk.word == PROMISED and shows != UNDO and Rule.UNDO_SHOWS_DECISION in rules:
+        return disk, WAITS
+    if not disk.new and Rule.TOMBSTONE_ALWAYS not in rules:
+        return disk, OK
+    return _undone(disk), OK
+
+
+def _undone(disk: Disk) -> Disk:
+    return disk._replace(word=UNDONE, armed=False, new=False)
+
+
+def _finish(disk: Disk, rules: frozenset[Rule]) -> tuple[Disk, str]:
+    if disk.word == FINISHED:
+        return disk, OK
+    if disk.word == PROMISED or (disk.word == SWITCHED and Rule.PROMISE not in rules):
+        return disk._replace(word=FINISHED, armed=False), OK
+    return disk, REFUSED
+
+
+def _decide(disk: Disk, wanted: str, rules: frozenset[Rule]) -> tuple[Disk, str]:
+    standing = stands(disk, rules)
+    if standing and (Rule.WRITE_ONCE in rules or standing == wanted):
+        return disk, standing
+    return disk._replace(record=wanted, ever=tuple(sorted({*disk.ever, wanted}))), wanted
+
+
+def _hold(disk: Disk) -> tuple[Disk, str]:
+    """Stay as you are and wait: what is switched promises, what is not never will be."""
+    if disk.word == SWITCHED:
+        return disk._replace(word=PROMISED, armed=False), OK
+    return (disk if disk.word in (PROMISED, *ENDED) else _undone(disk)), OK
+
+
+def _prune(disk: Disk, rules: frozenset[Rule]) -> tuple[Disk, str]:
+    """Drop the record, never the word: ``undone`` and ``finished`` outlive everything else of a transaction."""
+    if disk.word not in ENDED and Rule.PRUNE_AFTER_ACKS in rules:
+        return disk, REFUSED
+    return disk._replace(record=""), OK
+
+
+@lru_cache(maxsize=None)
+def futures(disk: Disk, rules: frozenset[Rule] = ALL_RULES) -> frozenset[Disk]:
+    """Every disk that any sequence of messages and events could make of this one, itself included."""
+    seen = {disk}
+    todo = [disk]
+    while todo:
+        here = todo.pop()
+        reached = {receive(here, message, rules)[0] for message in MESSAGES}
+        reached.add(alone(here, "timer", rules))
+        if here.new and here.word in (SWITCHED, PROMISED):
+            reached.add(here._replace(foreign=True))
+        todo.extend(reached - seen)
+        seen |= reached
+    return frozenset(seen)
+
+
+@lru_cache(maxsize=None)
+def is_spent(disk: Disk, message: Message, rules: frozenset[Rule] = ALL_RULES) -> bool:
+    """Whether a message can change nothing here any more, whatever else happens: it need not be carried along."""
+    return all(receive(future, message, rules)[0] == future for future in futures(disk, rules))

@@ -15,7 +15,10 @@ suitable() { # a name may be there and yet not run (pyenv's shims)
 
 python=
 for candidate in python3.13 python3.12 python3.11 python3; do
-    if suitable "$candidate"; then python=$candidate; break; fi
+    if suitable "$candidate"; then
+        python=$candidate
+        break
+    fi
 done
 if [[ -z $python ]]; then
     echo "make setup needs Python 3.11 or newer: none of python3.13, python3.12, python3.11, python3 on PATH is." >&2
@@ -24,8 +27,19 @@ fi
 
 if ! suitable "$venv/bin/python"; then
     rm -rf -- "$venv"
-    "$python" -m venv "$venv"
+    "$python" -m venv --without-pip "$venv"
 fi
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$here/setup.txt"
+if "$python" -c 'import ensurepip' 2>/dev/null; then
+    "$venv/bin/python" -m ensurepip --default-pip >/dev/null
+    pip=("$venv/bin/python" -m pip)
+else
+    wheel=$("$python" "$here/get_pip.py" "$venv")
+    pip=("$venv/bin/python" "$wheel/pip")
+fi
+"${pip[@]}" install --quiet --disable-pip-version-check --require-hashes -r "$here/setup.txt"
 VIRTUAL_ENV=$(cd "$venv" && pwd) "$venv/bin/uv" pip sync --quiet --no-config --require-hashes "$here/development.txt"
-echo "Ready: $("$venv/bin/ansible" --version | head -n 1), $("$venv/bin/python" --version)"
+"$venv/bin/python" -c '
+import platform
+from importlib.metadata import version
+
+print("Ready: ansible-core", version("ansible-core") + ", Python", platform.python_version())'

@@ -28,12 +28,13 @@ class Answer:
     body: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def why(self) -> str:
-        """What a health report says is wrong."""
-        if self.status == NO_ANSWER:
-            return "no answer"
-        failing = self.body.get("failing", [])
-        return "; ".join(f"{name}: {self.body['checks'][name]}" for name in failing)
+    def why(self) -> list[str]:
+        """What a health report says is wrong, a line for each failing check."""
+        return [_shorten(f"{name}: {self.body['checks'][name]}") for name in self.body.get("failing", [])]
+
+
+def _shorten(text: str, width: int = 90) -> str:
+    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 def get(project: Project, path: str, timeout: float = 5) -> Answer:

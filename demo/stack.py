@@ -14,7 +14,7 @@ import postgres
 import supervisor
 from client import Answer, health, wait_until_healthy
 from commands import DemoError, demo_user
-from console import step, table
+from console import say, step, table
 from place import Place
 from processes import running_with
 from programs import postgres_for, python_for
@@ -83,17 +83,16 @@ def take_away(place: Place) -> None:
 
 
 def show(place: Place, answers: dict[str, Answer] | None = None) -> None:
-    """Print a row for each service: port, commit, what supervisor and its health check say."""
+    """Print a row for each service: port, commit, what supervisor and its health check say; then what is wrong."""
     answers = answers or health(place)
     states = supervisor.states(place)
     rows = []
     for project in place.projects:
-        answer = answers[project.key]
         commit = checkouts.git(project, place.user, "log", "-1", "--format=%h %s").strip()
-        state = states.get(project.name, "?")
-        rows.append((project.name, project.port, state, answer.status or "-", commit, _shorten(answer.why)))
-    table(("service", "port", "supervisor", "http", "commit", "why it is not healthy"), rows)
-
-
-def _shorten(text: str, width: int = 150) -> str:
-    return text if len(text) <= width else f"{text[: width - 3]}..."
+        status = answers[project.key].status or "no answer"
+        rows.append((project.name, project.port, states.get(project.name, "?"), status, commit))
+    table(("service", "port", "supervisor", "http", "commit"), rows)
+    wrong = [(project.name, why) for project in place.projects for why in answers[project.key].why]
+    if wrong:
+        say()
+        table(("service", "what its health report says"), wrong)

@@ -43,7 +43,7 @@ def load(environment: Mapping[str, str] = os.environ, directory: Path = HERE) ->
         if path.exists():
             values.update(_read(path))
     names = [field.upper() for field in Config.__dataclass_fields__]
-    values.update({name: environment[name] for name in names if name in environment})
+    values.update({name: environment[name] for name in names if environment.get(name)})
     missing = [name for name in names if not values.get(name)]
     if missing:
         raise ConfigError(f"not set: {', '.join(missing)}")

@@ -36,5 +36,5 @@ def check_schema(config: Config) -> str:
     """
     found = query(config, "SELECT version_num FROM alembic_version")[0]["version_num"]
     if found != SCHEMA_VERSION:
-        raise RuntimeError(f"schema {found}, this code needs {SCHEMA_VERSION}")
+        raise RuntimeError(f"schema {found}, expected {SCHEMA_VERSION}")
     return str(found)

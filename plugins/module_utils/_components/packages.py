@@ -1,0 +1,331 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) The component ``packages``: the installed set of a Python environment.
+
+A new environment is built beside from verified wheels and tried there; the switch flips the link at the live path. See
+``_tools/environment_link.py`` for the names beside, and for how a plain directory is adopted. Scripts in an adopted
+directory go on naming ``<path>/bin/python`` in their first line: they run again when the directory is put back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import (
+    Component,
+    Plan,
+    PointEntry,
+    State,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._packages_plan import (
+    Planner,
+    absolute,
+    environment_owner,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+    CommandFailed,
+    Foreign,
+    Refused,
+    VerificationFailed,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as, user_by_uid
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools import environment_link, wheels
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.environment_link import Live, Place
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.lock_file import Pin, render
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_env import (
+    Environment,
+    Interpreter,
+    failed_imports,
+    inspect_environment,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_install import Build, Installer
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.wheelhouse import Wheel, stage
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+#: Seconds for importing all modules that the operator named.
+IMPORT_TIMEOUT = 120
+_MARKER = ".lastgood.json"
+
+
+class Packages(Component):
+    """Puts an environment back to an exact set of packages."""
+
+    kind = "packages"
+    order = 20
+
+    @classmethod
+    def entry_name(cls, wish: Mapping[str, Any]) -> str:
+        """The environment's absolute path; a link is not followed."""
+        return str(absolute(wish["path"]))
+
+    def capture(self, wish: Mapping[str, Any], into: Path) -> JsonObject:
+        """Pack what is installed into wheels, with a lock file. Needs no network.
+
+        :raises Refused: for what can't be packed exactly: editable or damaged installations; each is named.
+        """
+        path = absolute(wish["path"])
+        owner = environment_owner(path, wish.get("owner"))
+        run = self.context.run.as_user(owner)
+        environment = inspect_environment(run, path)
+        _require_packable(environment)
+        imports = list(wish.get("imports") or [])
+        failed = failed_imports(run, path, imports, IMPORT_TIMEOUT)
+        if failed:
+            raise Refused(f"{path} is not worth keeping as known good: {_sentence(failed)}")
+        house = into / "wheels"
+        house.mkdir(mode=0o700)
+        packed = {one.name: wheels.pack(one, environment, house, owner) for one in environment.distributions}
+        versions = environment.packages
+        pins = [Pin(name, versions[name], (wheel.sha256,)) for name, wheel in packed.items()]
+        write_atomic(into / "requirements.txt", render(pins).encode())
+        return {
+            "path": str(path),
+            "live": environment_link.look(path).to_json(),
+            "python": environment.interpreter.to_json(),
+            "system_site": environment.system_site,
+            "prompt": environment.prompt,
+            "imports": imports,
+            "packages": versions,
+            "wheels": {
+                name: {
+                    "file": f"wheels/{wheel.file}",
+                    "sha256": wheel.sha256,
+                    "bytes": wheel.bytes,
+                    "unpacked_bytes": wheel.unpacked_bytes,
+                }
+                for name, wheel in packed.items()
+            },
+            "modified": {name: list(wheel.modified) for name, wheel in packed.items() if wheel.modified},
+            "unowned": wheels.unowned(environment, owner),
+        }
+
+    def fingerprint(self, wish: Mapping[str, Any]) -> JsonObject:
+        """The digest of the installed set, and what stands at the path."""
+        path = absolute(wish["path"])
+        run = self.context.run.as_user(environment_owner(path, wish.get("owner")))
+        environment = inspect_environment(run, path)
+        return {
+            "packages": hashlib.sha256(dump_json(environment.packages)).hexdigest(),
+            "python": environment.interpreter.version,
+            "live": environment_link.look(path).to_json(),
+        }
+
+    def plan(self, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+        """Compare the present set with the wanted one; refuse whatever can be known not to work."""
+        return Planner(self.context.transaction, self.context.run, wish, point).plan()
+
+    def prepare(self, plan: Plan) -> JsonObject:
+        """Build the environment beside, compare its set, and try the imports in it."""
+        place, owner = Place.of(plan.facts), _owner(plan)
+        run = self.context.run.as_user(owner)
+        started = time.monotonic()
+        with self.context.change(f"Build the environment {place.side} beside {place.path}", side=str(place.side)):
+            if not self._is_built(plan):
+                self._build(plan)
+        return {
+            "environment": str(place.side),
+            "installer": Installer(**plan.facts["installer"]).words,
+            "python": inspect_environment(run, place.side).interpreter.version,
+            "imports": list(plan.facts["imports"]),
+            "build_ms": round((time.monotonic() - started) * 1000),
+        }
+
+    def switch(self, plan: Plan) -> None:
+        """Flip the link. One rename, or one exchange."""
+        place, before = Place.of(plan.facts), Live(**plan.facts["before"])
+        what = f"Let {place.path} lead to {place.target}"
+        with self.context.change(what, before=before.to_json()), place.rights(_owner(plan)):
+            if before.kind == "directory":
+                environment_link.adopt(place)
+            else:
+                environment_link.put_link(place, place.target)
+
+    def undo(self, plan: Plan) -> None:
+        """Put back what stood at the path, then remove what was built."""
+        place, before = Place.of(plan.facts), Live(**plan.facts["before"])
+        state = self.state(plan)
+        if state is State.FOREIGN:
+            raise Foreign(
+                f"{place.path} is neither what it was ({_words(before)}) nor what it was switched to ({place.target}),"
+                f" but {_words(environment_link.look(place.path))}: it was changed since. Decide which one is wanted."
+            )
+        owner = _owner(plan)
+        if state in (State.SWITCHED, State.PARTIAL):
+            with self.context.change(f"Put {place.path} back to {_words(before)}"), place.rights(owner):
+                _restore(place, before)
+        with self.context.change(f"Remove what was built beside {place.path}"), place.rights(owner):
+            for leftover in (place.link, place.previous, place.staging, place.side):
+                _remove(leftover)
+            if not place.entries():
+                _remove_base(place)
+
+    def finish(self, plan: Plan) -> None:
+        """Keep what was replaced now; environments that were replaced earlier go."""
+        place, before = Place.of(plan.facts), Live(**plan.facts["before"])
+        kept = {place.side, place.previous, place.path.parent / before.target if before.target else place.side}
+        old = [entry for entry in place.entries() if entry not in kept]
+        if old:
+            names = [str(entry) for entry in old]
+            change = self.context.change(f"Remove older environments beside {place.path}", old=names)
+            with change, place.rights(_owner(plan)):
+                for entry in old:
+                    _remove(entry)
+
+    def state(self, plan: Plan) -> State:
+        """Look at the live path and at the names beside it."""
+        place, before = Place.of(plan.facts), Live(**plan.facts["before"])
+        with place.rights(_owner(plan)):
+            live = environment_link.look(place.path)
+            if live.kind == "link" and live.target == place.target:
+                return State.SWITCHED
+            if live.is_same(before):
+                beside = (place.side, place.staging, place.link, place.previous)
+                return State.PREPARED if any(os.path.lexists(name) for name in beside) else State.UNTOUCHED
+            halfway = live.kind == "missing" and environment_link.look(place.previous).is_same(before)
+            return State.PARTIAL if halfway else State.FOREIGN
+
+    def kept(self, plan: Plan) -> JsonObject:
+        """Where the replaced environment is."""
+        place, before = Place.of(plan.facts), Live(**plan.facts["before"])
+        if before.kind == "directory":
+            return {"environment": str(place.previous)}
+        return {"environment": str(place.path.parent / before.target)} if before.kind == "link" else {}
+
+    def result(self, plan: Plan, evidence: Mapping[str, Any]) -> JsonObject:
+        """``added`` and ``removed`` as ``name==version``, ``changed_packages`` with both versions."""
+        old, new = plan.before["packages"], plan.after["packages"]
+        both = sorted(set(old) & set(new))
+        return {
+            "path": plan.name,
+            "added": [f"{name}=={new[name]}" for name in sorted(set(new) - set(old))],
+            "removed": [f"{name}=={old[name]}" for name in sorted(set(old) - set(new))],
+            "changed_packages": [
+                {"name": name, "before": old[name], "after": new[name]} for name in both if old[name] != new[name]
+            ],
+            "environment": evidence.get("environment", ""),
+            "installer": evidence.get("installer", ""),
+        }
+
+    def _is_built(self, plan: Plan) -> bool:
+        """Whether an earlier call finished: the marker is written last, and the set is looked at again."""
+        place = Place.of(plan.facts)
+        if not (place.side / _MARKER).is_file():
+            return False
+        try:
+            found = inspect_environment(self.context.run.as_user(_owner(plan)), place.side)
+        except CommandFailed:
+            return False
+        return bool(found.packages == plan.facts["packages"])
+
+    def _build(self, plan: Plan) -> None:
+        place, owner, facts = Place.of(plan.facts), _owner(plan), plan.facts
+        run = self.context.run.as_user(owner)
+        with place.rights(owner):
+            for leftover in (place.staging, place.side):
+                _remove(leftover)
+            _make_base(place, owner)
+        _fill_staging(place, owner, facts)
+        Build(
+            target=place.side,
+            staging=place.staging,
+            interpreter=Interpreter(**facts["python"]),
+            installer=Installer(**facts["installer"]),
+            system_site=facts["system_site"],
+            prompt=facts["prompt"],
+            from_index=facts["from_index"],
+        ).run(run)
+        _verify(inspect_environment(run, place.side), facts["packages"])
+        failed = failed_imports(run, place.side, facts["imports"], IMPORT_TIMEOUT)
+        if failed:
+            raise VerificationFailed(f"In the environment that was built for {place.path}, {_sentence(failed)}")
+        # Now, not in the downtime: a link must never lead to files that a power cut can still empty.
+        run.run(["sync", "-f", str(place.side)], f"Writing {place.side} to disk", check=False)
+        with acting_as(owner):
+            write_atomic(place.side / _MARKER, dump_json({"transaction": self.context.transaction}), 0o644)
+            _remove(place.staging)
+
+
+def _owner(plan: Plan) -> User:
+    return user_by_uid(plan.facts["owner"])
+
+
+def _require_packable(environment: Environment) -> None:
+    editable = sorted(one.name for one in environment.distributions if one.editable)
+    problems = [
+        (editable, "installed in editable mode, so their files are not in the environment"),
+        (list(environment.damaged), "damaged, or not installed from wheels"),
+        (environment.duplicates, "installed more than once"),
+    ]
+    found = [f"{', '.join(names)}: {what}" for names, what in problems if names]
+    if found:
+        raise Refused(
+            f"The packages of {environment.path} can't be captured exactly. {'; '.join(found)}."
+            " Install them as ordinary packages, or capture without this environment."
+        )
+
+
+def _verify(found: Environment, wanted: Mapping[str, str]) -> None:
+    if found.packages != wanted or found.duplicates or found.damaged:
+        differing = sorted(set(found.packages.items()) ^ set(wanted.items()))
+        names = ", ".join(sorted({name for name, _version in differing} | set(found.damaged)))
+        raise VerificationFailed(f"The environment {found.path} was built, but its set is not the wanted one: {names}.")
+
+
+def _make_base(place: Place, owner: User) -> None:
+    """Make the directory beside, the owner's; called with the rights of whoever may write the parent."""
+    if not place.base.is_dir():
+        place.base.mkdir(mode=0o755)
+        if os.geteuid() == 0:
+            os.chown(place.base, owner.uid, owner.gid, follow_symlinks=False)
+    ignore = place.base / ".gitignore"
+    if not ignore.exists():
+        with acting_as(owner):
+            ignore.write_text("*\n", encoding="ascii")  # a checkout around it stays clean
+
+
+def _fill_staging(place: Place, owner: User, facts: Mapping[str, Any]) -> None:
+    with acting_as(owner):
+        for directory in (place.staging, place.staging / "wheels", place.staging / "tmp"):
+            directory.mkdir(mode=0o700)
+        (place.staging / "requirements.txt").write_text(facts["lock"], encoding="utf-8")
+    stage([Wheel(**raw) for raw in facts["wheels"]], place.staging / "wheels", owner)
+
+
+def _restore(place: Place, before: Live) -> None:
+    if before.kind == "directory":
+        environment_link.give_back(place, before)
+    elif before.kind == "link":
+        environment_link.put_link(place, before.target)
+    else:
+        place.path.unlink()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remove_base(place: Place) -> None:
+    """Leave no trace, unless somebody else keeps something there."""
+    if place.base.is_dir() and {entry.name for entry in place.base.iterdir()} <= {".gitignore"}:
+        shutil.rmtree(place.base)
+
+
+def _sentence(failed: Mapping[str, str]) -> str:
+    return "; ".join(f"importing {name} fails: {why}" for name, why in sorted(failed.items()))
+
+
+def _words(live: Live) -> str:
+    if live.kind == "link":
+        return f"a link to {live.target}"
+    return {"directory": f"the directory with inode {live.inode}", "missing": "nothing"}.get(live.kind, "another file")

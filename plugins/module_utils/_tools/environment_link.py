@@ -1,0 +1,220 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) The place where an environment is live: what stands there, and flipping it in one step.
+
+Beside the live path ``<path>`` lies ``<path>.lastgood/``, which belongs to the environment's owner:
+
+``<id>/``            environments that were built, one for each transaction
+``staging-<id>/``    what an installation needs; gone afterwards
+``link-<id>``        the link that is about to become ``<path>``
+``previous-<id>``    the plain directory that stood at ``<path>`` before a link took its place
+
+A link is replaced by a rename. A plain directory and the new link change places with ``RENAME_EXCHANGE``, so that there
+is an environment at every moment; where a file system can't do that, two renames follow each other.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import fsync_directory
+from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+_OURS = re.compile(r"(previous-|staging-|link-)?[0-9a-f]{8}")
+
+
+@dataclass(frozen=True)
+class Live:
+    """What stands at the live path.
+
+    :param kind: ``link``, ``directory``, ``missing`` or ``other``.
+    :param target: what a link names, as it is written.
+    :param device: file system of a directory; for the report only, since it can change in a reboot.
+    :param inode: number of a directory; it follows the directory through renames.
+    :param made_ns: when its ``pyvenv.cfg`` was written: tells it from a new directory that got the same number.
+    """
+
+    kind: str
+    target: str = ""
+    device: int = 0
+    inode: int = 0
+    made_ns: int = 0
+
+    def to_json(self) -> JsonObject:
+        """A plain JSON object; ``Live(**raw)`` is its inverse."""
+        return asdict(self)
+
+    def is_same(self, other: Live) -> bool:
+        """Whether both looks saw the same thing, a reboot in between or not."""
+        ours, theirs = ((one.kind, one.target, one.inode, one.made_ns) for one in (self, other))
+        return ours == theirs
+
+
+def look(path: Path) -> Live:
+    """What stands at a path now; links are not followed."""
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return Live("missing")
+    if stat.S_ISLNK(found.st_mode):
+        return Live("link", target=str(path.readlink()))
+    if not stat.S_ISDIR(found.st_mode):
+        return Live("other", device=found.st_dev, inode=found.st_ino)
+    try:
+        made = (path / "pyvenv.cfg").lstat().st_mtime_ns
+    except OSError:
+        made = 0
+    return Live("directory", device=found.st_dev, inode=found.st_ino, made_ns=made)
+
+
+@dataclass(frozen=True)
+class Place:
+    """One environment's live path and the side names of one transaction.
+
+    :param path: the live path.
+    :param id: eight hexadecimal digits, from `side_id`.
+    """
+
+    path: Path
+    id: str
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Place:
+        """The place that a plan's facts name."""
+        return cls(Path(facts["path"]), str(facts["id"]))
+
+    @property
+    def base(self) -> Path:
+        """The directory that holds everything beside."""
+        return self.path.with_name(f"{self.path.name}.lastgood")
+
+    @property
+    def side(self) -> Path:
+        """The environment that this transaction builds."""
+        return self.base / self.id
+
+    @property
+    def staging(self) -> Path:
+        """The owner's directory for the time of the installation."""
+        return self.base / f"staging-{self.id}"
+
+    @property
+    def previous(self) -> Path:
+        """Where a plain directory that was replaced is kept."""
+        return self.base / f"previous-{self.id}"
+
+    @property
+    def link(self) -> Path:
+        """The link on its way to the live path."""
+        return self.base / f"link-{self.id}"
+
+    @property
+    def target(self) -> str:
+        """What the live link names; relative, so that the whole application can be mounted elsewhere."""
+        return f"{self.base.name}/{self.id}"
+
+    def entries(self) -> list[Path]:
+        """Everything in the base directory that carries one of our names; empty when there is no such directory."""
+        try:
+            return sorted(entry for entry in self.base.iterdir() if _OURS.fullmatch(entry.name))
+        except FileNotFoundError:
+            return []
+
+    def rights(self, owner: User) -> AbstractContextManager[None]:
+        """For the work at and beside the live path: the owner's, or ours where only root may write the parent."""
+        return acting_as(owner if may_write(self.path.parent, owner) else None)
+
+
+def side_id(transaction: str, path: Path) -> str:
+    """Eight hexadecimal digits for a transaction and a path; the same whenever it is asked."""
+    return hashlib.sha256(f"{transaction}\0{path}".encode()).hexdigest()[:8]
+
+
+def may_write(directory: Path, user: User) -> bool:
+    """Whether this user can make and rename entries of a directory."""
+    with acting_as(user):
+        return os.access(directory, os.W_OK | os.X_OK, effective_ids=True)
+
+
+def put_link(place: Place, target: str) -> None:
+    """Make the live path a link to ``target``, in one rename, over a link or over nothing."""
+    _new_link(place.link, target)
+    place.link.replace(place.path)
+    _settle(place)
+
+
+def adopt(place: Place) -> None:
+    """Put the link in the place of a plain directory, which moves to ``previous``. Can be repeated after a kill."""
+    if look(place.path).kind == "directory":
+        _new_link(place.previous, place.target)
+        if exchange(place.path, place.previous):
+            _settle(place)
+            return
+        place.previous.unlink()
+        place.path.rename(place.previous)
+    put_link(place, place.target)
+
+
+def give_back(place: Place, before: Live) -> None:
+    """Put the plain directory back to where it was; the link goes. Can be repeated after a kill.
+
+    :raises Foreign: when the directory that was put aside is gone.
+    """
+    if not look(place.previous).is_same(before):
+        raise Foreign(
+            f"{place.path}: the environment that was put aside, {place.previous}, is gone or another one by now. "
+            f"Nothing was changed; {place.path} still leads to {place.target}."
+        )
+    if look(place.path).kind == "missing":
+        place.previous.rename(place.path)
+    elif exchange(place.path, place.previous):
+        place.previous.unlink()
+    else:
+        place.path.rename(place.link)
+        place.previous.rename(place.path)
+        place.link.unlink()
+    _settle(place)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two names change places in one step; false where the system or the file system can't.
+
+    :raises OSError: for any other reason.
+    """
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    if call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+        return False
+    raise OSError(number, os.strerror(number), str(one), None, str(other))
+
+
+def _new_link(link: Path, target: str) -> None:
+    """Make a link; one that a killed run left behind makes way."""
+    if link.is_symlink():
+        link.unlink()
+    link.symlink_to(target)
+
+
+def _settle(place: Place) -> None:
+    fsync_directory(place.path.parent)
+    fsync_directory(place.base)

@@ -24,11 +24,19 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._capture_wishes 
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json
 from ansible_collections.lastgood.rollback.plugins.module_utils._manifest import Good, require_name, stack_digest
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import connection_argument_spec
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import RestorePoint, RestorePoints
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point_report import describe, nothing
 from ansible_collections.lastgood.rollback.plugins.module_utils._runner import run_guarded
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction, new_id
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+#: How a database is named and reached; documented by ``restore_point``.
+DATABASE_OPTIONS: JsonObject = {
+    "name": {"type": "str", "required": True},
+    "jobs": {"type": "int", "default": 1},
+    **connection_argument_spec(),
+}
 
 #: What of a restore point stands at the top of the result, beside the whole of it in ``manifest``.
 RETURNED = ("name", "id", "bytes", "consistent", "moved", "good", "good_digest", "components")

@@ -132,6 +132,18 @@ class Project:
     requires: tuple[str, ...] = ()
     test_environment: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
+    @property
+    def health(self) -> dict[str, Any]:
+        """The project as the module ``health_info`` takes it."""
+        return {
+            "name": self.name,
+            "path": self.path,
+            "python": f"{self.packages}/bin/python" if self.packages else None,
+            "http": [dict(request) for request in self.checks.get("http", ())],
+            "imports": list(self.checks.get("imports", ())),
+            "commands": [list(command) for command in self.checks.get("commands", ())],
+        }
+
 
 @dataclass(frozen=True)
 class Stack:

@@ -21,4 +21,5 @@ attributes:
   platform:
     description: Operating systems that the module works on.
     platforms: posix
+    support: full
 """

@@ -29,16 +29,16 @@ def main(directory: str, arguments: Sequence[str]) -> None:
     """Entry point of ``<transaction>/undo [--wait]``; ends the process with 0 when everything is back."""
     records = Records(Path(directory))
     if "--wait" in arguments and not _wait(records):
-        sys.exit(0)
+        raise SystemExit(0)
     reason = "the controller fell silent" if "--wait" in arguments else "asked by hand on this host"
     try:
         undo_alone(records, reason)
     except LastGoodError as error:
         records.journal.write("failed", f"Undo without the controller: {error.message}")
         sys.stderr.write(f"{error.message}\n")
-        sys.exit(1)
+        raise SystemExit(1) from error
     sys.stdout.write(f"Transaction {records.id} is undone on this host; run recover.yml for the others.\n")
-    sys.exit(0)
+    raise SystemExit(0)
 
 
 def _wait(records: Records) -> bool:

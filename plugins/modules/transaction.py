@@ -105,8 +105,8 @@ options:
     default: []
   passwords:
     description:
-      - Passwords by component, for example C({"database:blog": {"login_password": "…"}}). Needed after the promise only;
-        until then they are kept on the host, readable by nobody else.
+      - 'Passwords by component, for example C({"database:blog": {"login_password": "…"}}). Needed after the promise only;
+        until then they are kept on the host, readable by nobody else.'
     type: dict
     default: {}
   state_dir:

@@ -37,7 +37,7 @@ options:
     type: bool
     default: false
   passwords:
-    description: Passwords by component, for example C({"database:blog": {"login_password": "…"}}).
+    description: 'Passwords by component, for example C({"database:blog": {"login_password": "…"}}).'
     type: dict
     default: {}
   state_dir:

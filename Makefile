@@ -9,6 +9,7 @@ SHELL := bash
 VENV := .venv
 READY := $(VENV)/.ready
 COLLECTION := ansible_collections/lastgood/rollback
+UNIT := tests/unit tests/model
 DEMO := $(VENV)/bin/python demo/demo.py
 # Tools are found in the environment first, and nothing of them is configured outside of this clone.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -57,7 +58,7 @@ test: $(READY) ## Run lint, the sanity tests, and all other tests
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory sanity
 	@tests/install_postgresql.sh
-	@pytest
+	@pytest $(UNIT) tests/integration
 
 .PHONY: lint
 lint: $(READY) ## Check format, style, types, documentation and changelog
@@ -72,7 +73,7 @@ lint: $(READY) ## Check format, style, types, documentation and changelog
 
 .PHONY: unit
 unit: $(READY) ## Run the tests that need no server: units, the protocol's model, the repository's shape
-	@pytest tests/unit $(wildcard tests/model)
+	@pytest $(UNIT)
 
 .PHONY: sanity
 sanity: $(READY) ## Run ansible-test sanity on every supported Python (SANITY_PYTHONS="3.11 3.12" narrows it)

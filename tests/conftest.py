@@ -20,6 +20,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(COLLECTIONS), os.en
 os.environ["PATH"] = os.pathsep.join([str(ROOT / ".venv" / "bin"), os.environ.get("PATH", os.defpath)])
 os.environ["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")
 os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(COLLECTIONS)
+os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(ROOT / ".cache" / "hypothesis")
 
 
 @pytest.fixture(scope="session")

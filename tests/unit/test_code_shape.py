@@ -216,7 +216,8 @@ def test_modules_are_mostly_documentation() -> None:
 def test_a_main_has_no_branches() -> None:
     branches = (ast.If, ast.IfExp, ast.For, ast.While, ast.Try)
     wrong = []
-    for path in python_files(PLUGINS / "modules"):
+    # What stands beside an action plugin of its name is the plugin's documentation.
+    for path in (path for path in python_files(PLUGINS / "modules") if not (PLUGINS / "action" / path.name).exists()):
         mains = [node for node in parse(path).body if isinstance(node, ast.FunctionDef) and node.name == "main"]
         wrong += [path.name] if not mains or any(isinstance(node, branches) for node in ast.walk(mains[0])) else []
     assert wrong == []

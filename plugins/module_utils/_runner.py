@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import open_entry
 from ansible_collections.lastgood.rollback.plugins.module_utils._single import run_alone
@@ -82,6 +81,7 @@ def _component_result(kind: str, params: Mapping[str, Any], secrets: Sequence[st
         outcome = "nothing_to_do"
     return {
         "changed": changed,
+        "component": plan.key,
         "diff": {"before": _text(plan.before), "after": _text(plan.after)},
         **component.result(plan, evidence),
         "discards": plan.discards,

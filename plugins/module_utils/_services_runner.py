@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -74,17 +73,20 @@ def _carried_out(
     started: dict[str, _services.Started] = {}
     if state != "started":
         stopped = {entry.key: entry for entry in _services.stop(specs, run)}
-        _log(records, "Stopped", [entry.name for entry in stopped.values() if entry.stopped_at is not None])
+        _log(records, "stopped", {entry.name: entry.stopped_at for entry in stopped.values()})
     if state != "stopped":
         wanted = [spec for spec in specs if ran[spec.key]]
         started = {entry.key: entry for entry in _services.start(wanted, run)}
-        _log(records, "Started, and ready", [entry.name for entry in started.values()])
+        _log(records, "started", {entry.name: entry.ready_at for entry in started.values()})
     return _described(state, specs, ran, seen, stopped, started)
 
 
-def _log(records: Records | None, what: str, names: list[str]) -> None:
-    if records is not None and names:
-        records.journal.write("service", f"{what}: {', '.join(names)}", at=time.time(), names=names)
+def _log(records: Records | None, event: str, times: Mapping[str, float | None]) -> None:
+    """Journal when each service stopped or was ready (epoch seconds); downtime is computed from these."""
+    known = {name: at for name, at in times.items() if at is not None}
+    if records is not None and known:
+        words = "Started, and ready" if event == "started" else "Stopped"
+        records.journal.write(event, f"{words}: {', '.join(known)}", services=known)
 
 
 def _described(

@@ -150,19 +150,21 @@ _STATES: dict[str, Callable[[Transaction, Params], JsonObject]] = {
 def _info_result(params: Params) -> JsonObject:
     state_dir = Path(params["state_dir"])
     wanted = [records for records in all_records(state_dir) if params["id"] in (None, records.id)]
-    found = [_described(state_dir, records, params["passwords"]) for records in wanted]
     if params["open_only"]:
-        found = [entry for entry in found if entry["outcome"] is None]
+        wanted = [records for records in wanted if records.outcome is None]
+    looked = params["id"] is not None
+    found = [_described(state_dir, records, params["passwords"], look=looked) for records in wanted]
     return {"changed": False, "transactions": found}
 
 
-def _described(state_dir: Path, records: Records, passwords: Mapping[str, Any]) -> JsonObject:
+def _described(state_dir: Path, records: Records, passwords: Mapping[str, Any], *, look: bool) -> JsonObject:
+    """An ended transaction is looked at only when it is asked for by id: its things may be far or gone by now."""
     header = records.header()
     outcome = records.outcome
     problem = None
     components: list[JsonObject] = []
     try:
-        components = Transaction(state_dir, records.id, passwords).components() if outcome is None else []
+        components = Transaction(state_dir, records.id, passwords).components() if look or outcome is None else []
     except LastGoodError as error:
         problem = error.message
     promise = records.promise

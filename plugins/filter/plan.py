@@ -1,0 +1,101 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter ``plan``: from a catalogue to who does what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import CatalogueError, parse_catalogue
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import (
+    PlanRefused,
+    Wish,
+    make_plan,
+    parse_kinds,
+    parse_names,
+)
+
+DOCUMENTATION = r"""
+name: plan
+short_description: Compute who does what in a rollback
+version_added: 0.1.0
+description:
+  - Reads the catalogue of a stack and computes the part of every host.
+  - It fails, with all mistakes and all refusals together, before anything is touched.
+positional: _input, groups
+options:
+  _input:
+    description: The variables C(rollback_stack), C(rollback_databases), C(rollback_projects) and C(rollback_hooks).
+    type: dict
+    required: true
+  groups:
+    description: Ansible's C(groups).
+    type: dict
+    required: true
+  id:
+    description: Id of the transaction to be.
+    type: str
+    required: true
+  point:
+    description: Name of a restore point, or V(last_good).
+    type: str
+  components:
+    description: V(all), or the kinds of components to put back.
+    type: raw
+    required: true
+  only:
+    description: Only these projects.
+    type: raw
+  decision_host:
+    description: The host that keeps the decision. Chosen when left out.
+    type: str
+author:
+  - the lastgood.rollback authors (@lastgood)
+"""
+
+EXAMPLES = r"""
+- name: Show the plan
+  ansible.builtin.debug:
+    msg: "{{ catalogue | lastgood.rollback.plan(groups, id='20261123T143000Z-blog-7f3a', components='all') }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - The plan, with C(hosts), C(decision_host), the number of C(waves), and for each host in C(of) its databases,
+      projects, services by wave and checks.
+  type: dict
+"""
+
+
+def plan(
+    raw: Mapping[str, Any],
+    groups: Mapping[str, Sequence[str]],
+    *,
+    id: str,
+    components: Any,
+    point: str | None = None,
+    only: Any = None,
+    decision_host: str | None = None,
+) -> dict[str, Any]:
+    """See the documentation above.
+
+    :raises AnsibleFilterError: with all mistakes of the catalogue, or all reasons to refuse.
+    """
+    try:
+        stack = parse_catalogue(raw, groups)
+        wish = Wish(id, point or None, parse_kinds(components), parse_names(only), decision_host or None)
+        return make_plan(stack, wish)
+    except (CatalogueError, PlanRefused) as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+class FilterModule:
+    """Ansible's way in."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Names to functions."""
+        return {"plan": plan}

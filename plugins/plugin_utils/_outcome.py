@@ -1,0 +1,154 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) How a rollback ended: one word for all hosts, and the rows of the final table. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Told = Mapping[str, Mapping[str, Any]]
+
+TITLES = {
+    "rolled_back": "Rolled back: everything is at the restore point, and its checks held",
+    "undone": "UNDONE: the rollback failed and everything is as it was before",
+    "undo_incomplete": "UNDO INCOMPLETE: something is left to do by hand",
+    "in_doubt": "IN DOUBT: the decision can't be read",
+    "refused": "REFUSED: nothing was touched",
+    "nothing_to_do": "Nothing to do: everything already is at the restore point",
+    "planned": "Planned: nothing was changed",
+}
+_GOOD = ("rolled_back", "nothing_to_do", "planned")
+
+
+def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool) -> dict[str, Any]:
+    """Put together what the hosts reported.
+
+    :param plan: empty when it never came to one.
+    :param hosts: host → what it registered, by variable name.
+    :returns: ``outcome``, ``success``, ``title``, ``tone``, ``rows``, ``downtime_ms`` (None without any).
+    """
+    outcome = _outcome(plan, hosts, check=check)
+    failures = _failures(hosts)
+    downtime_ms = _downtime_ms(hosts)
+    rows: list[list[str]] = [["Transaction", str(plan.get("id", "none was begun"))]]
+    if plan.get("point"):
+        rows.append(["Restore point", f"{plan['point']['name']} of {plan['point']['created']}"])
+    rows += [["Cause" if index == 0 else "", failure] for index, failure in enumerate(failures)]
+    if outcome not in ("planned", "nothing_to_do", "refused"):
+        rows += _component_rows(hosts)
+        rows.append(["Downtime", "none" if downtime_ms is None else f"{downtime_ms / 1000:.1f} s"])
+        rows += _kept_rows(hosts)
+    rows += _next_rows(outcome, plan, hosts)
+    return {
+        "outcome": outcome,
+        "success": outcome in _GOOD,
+        "title": TITLES[outcome],
+        "tone": "good" if outcome in _GOOD else "bad",
+        "rows": rows,
+        "downtime_ms": downtime_ms,
+    }
+
+
+def _outcome(plan: Mapping[str, Any], hosts: Told, *, check: bool) -> str:
+    begun = any(told.get("__rollback_begun") for told in hosts.values())
+    if not begun:
+        if any("__rollback_failure" in told for told in hosts.values()):
+            return "refused"
+        return "planned" if check and _work(hosts) else "nothing_to_do"
+    decision = hosts[plan["decision_host"]].get("__rollback_decided", {}).get("decision")
+    if decision == "keep":
+        return "rolled_back"
+    outcomes = {_finished(told) for told in hosts.values()}
+    if outcomes == {"undone"}:
+        return "undone"
+    doubts = {told.get("__rollback_undo_outcome") for told in hosts.values()}
+    return "in_doubt" if decision is None or "in_doubt" in doubts else "undo_incomplete"
+
+
+def _finished(told: Mapping[str, Any]) -> str | None:
+    """The outcome on one host, of whichever of the two finishing steps was its own."""
+    for name in ("__rollback_finish", "__rollback_finish_last"):
+        outcome: str | None = told.get(name, {}).get("outcome")
+        if outcome:
+            return outcome
+    return None
+
+
+def _work(hosts: Told) -> bool:
+    return any(result["changed"] for told in hosts.values() for result in told.get("__rollback_planned", []))
+
+
+def _failures(hosts: Told) -> list[str]:
+    """Each cause once; a host that was only stopped by another's failure has none of its own."""
+    found: dict[str, list[str]] = {}
+    for host, told in hosts.items():
+        causes = [told.get("__rollback_failure", {}).get("msg")]
+        causes += [told.get("__rollback_undo_failure"), told.get("__rollback_finish_failure")]
+        for cause in causes:
+            if cause:
+                found.setdefault(str(cause), []).append(host)
+    return [f"{', '.join(names)}: {cause}" if len(names) < len(hosts) else cause for cause, names in found.items()]
+
+
+def _transactions(hosts: Told) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    for host, told in hosts.items():
+        for transaction in told.get("__rollback_history", {}).get("transactions", []):
+            yield host, transaction
+
+
+def _component_rows(hosts: Told) -> list[list[str]]:
+    rows = []
+    for host, told in hosts.items():
+        changed = [result for result in told.get("__rollback_planned", []) if result["changed"]]
+        rows += [[host, f"{what(result)}"] for result in changed]
+    return rows
+
+
+def what(result: Mapping[str, Any]) -> str:
+    """One line of what a component's module would do or did."""
+    lost = ", ".join(
+        f"{len(value) if hasattr(value, '__len__') else value} {name}"
+        for name, value in result["discards"].items()
+        if value
+    )
+    return f"{result.get('component', '')}{' discards ' + lost if lost else ''}"
+
+
+def _kept_rows(hosts: Told) -> list[list[str]]:
+    rows = []
+    for host, transaction in _transactions(hosts):
+        for component in transaction["components"]:
+            for label, place in component["kept"].items():
+                rows.append([f"Kept on {host}", f"{label}: {place}"])
+    return rows
+
+
+def _downtime_ms(hosts: Told) -> int | None:
+    """From the first service that stopped to the last that was ready again, on any host."""
+    events = [event for _host, transaction in _transactions(hosts) for event in transaction["events"]]
+    stops = [at for event in events if event["event"] == "stopped" for at in event["facts"]["services"].values()]
+    starts = [at for event in events if event["event"] == "started" for at in event["facts"]["services"].values()]
+    return round((max(starts) - min(stops)) * 1000) if stops and starts else None
+
+
+def _next_rows(outcome: str, plan: Mapping[str, Any], hosts: Told) -> list[list[str]]:
+    recover = f"ansible-playbook recover.yml -e rollback_id={plan.get('id')}"
+    if outcome == "undo_incomplete":
+        return [["Next", f"put right what is named above by hand, then: {recover}"]]
+    if outcome == "in_doubt":
+        return [["Next", f"bring {plan['decision_host']} back, then: {recover}"]]
+    if outcome == "rolled_back" and any("__rollback_finish_failure" in told for told in hosts.values()):
+        return [["Next", f"some tidying was left: {recover}"]]
+    return []
+
+
+def plan_rows(hosts: Told) -> list[list[str]]:
+    """What each component would do, what would be discarded and how long it stands still, before it is done."""
+    rows = []
+    for host, told in hosts.items():
+        for result in told.get("__rollback_planned", []):
+            rows.append([host, what(result) if result["changed"] else f"{result['component']}: as it should be"])
+            rows += [["", f"note: {warning}"] for warning in result.get("warnings", [])]
+    return rows

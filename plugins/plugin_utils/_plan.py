@@ -1,0 +1,277 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) From a catalogue and what the hosts hold to a plan for all of them. Pure: no I/O, no clock.
+
+The plan is one value that every host computes alike, that the gate compares with who is there, and that each host
+keeps in its transaction for recovery. It holds no secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import Project, Stack
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._fields import nearest
+
+KINDS = ("database", "code", "files", "packages")
+LAST_GOOD = "last_good"
+
+
+class PlanRefused(ValueError):
+    """It can be known now that this can't work.
+
+    :param reasons: all of them.
+    """
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        self.reasons = tuple(reasons)
+        super().__init__("\n".join(self.reasons))
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the operator asked for.
+
+    :param id: of the transaction to be.
+    :param point: a restore point's name, or ``last_good``; None when no restore point is involved.
+    :param kinds: the components to put back.
+    :param only: names of projects; empty for all.
+    :param decision_host: overrides the choice; None to choose.
+    """
+
+    id: str
+    point: str | None
+    kinds: tuple[str, ...]
+    only: tuple[str, ...] = ()
+    decision_host: str | None = None
+
+
+def parse_kinds(raw: Any) -> tuple[str, ...]:
+    """``all``, one kind, several with commas between, or a list of them.
+
+    :raises PlanRefused: for anything else. A string is never searched for a word: ``-e`` passes strings.
+    """
+    words = raw.replace(" ", "").split(",") if isinstance(raw, str) else raw
+    if not isinstance(words, (list, tuple)) or not words:
+        raise PlanRefused([f"rollback_components must be all, or a list of {', '.join(KINDS)}; not {raw!r}."])
+    if list(words) == ["all"]:
+        return KINDS
+    wrong = [str(word) for word in words if word not in KINDS]
+    if wrong:
+        hints = "; ".join(f"{word!r} is none of {', '.join(KINDS)}{nearest(word, KINDS)}" for word in wrong)
+        raise PlanRefused([f"rollback_components: {hints}."])
+    return tuple(kind for kind in KINDS if kind in words)
+
+
+def parse_names(raw: Any) -> tuple[str, ...]:
+    """Names as a list, or as one string with commas between."""
+    words = raw.split(",") if isinstance(raw, str) else list(raw or ())
+    return tuple(str(word).strip() for word in words if str(word).strip())
+
+
+def make_plan(stack: Stack, wish: Wish) -> dict[str, Any]:
+    """Compute who does what.
+
+    :returns: JSON: ``id``, ``stack``, ``point`` (None until `with_point`), ``kinds``, ``decision_host``, ``hosts``,
+        ``waves`` (their number), ``schema_only`` (database → host, of those that stay but must fit the code) and ``of``
+        (host → ``databases``, ``projects``, ``waves`` of services, ``checked`` projects, ``keys`` of a restore point).
+    :raises PlanRefused: with all reasons.
+    """
+    unknown = [name for name in wish.only if name not in stack.projects]
+    if unknown:
+        hints = "; ".join(
+            f"{name!r} is not a project of {stack.name}{nearest(name, stack.projects)}" for name in unknown
+        )
+        raise PlanRefused([f"rollback_only: {hints}."])
+    databases = list(stack.databases.values()) if "database" in wish.kinds else []
+    chosen = [project for project in stack.projects.values() if not wish.only or project.name in wish.only]
+    rolled = chosen if set(wish.kinds) - {"database"} else []
+    if not databases and not any(_keys(project, wish.kinds) for project in rolled):
+        raise PlanRefused([f"{stack.name} has no {' or '.join(wish.kinds)} to roll back."])
+    stopped = _stopped(stack, rolled, everything=bool(databases))
+    parts = _parts(stack, databases, rolled, stopped, wish.kinds)
+    decision_host = wish.decision_host or stack.hosts[0]
+    if decision_host not in parts:
+        parts = {**parts, decision_host: _nothing(len(stack.waves))}
+    schema_only = {}
+    if "code" in wish.kinds and not databases:
+        schema_only = {database.name: database.host for database in stack.databases.values()}
+    return {
+        "id": wish.id,
+        "stack": stack.name,
+        "wanted_point": wish.point,
+        "point": None,
+        "kinds": list(wish.kinds),
+        "only": list(wish.only),
+        "decision_host": decision_host,
+        "hosts": sorted(parts),
+        "waves": len(stack.waves),
+        "schema_only": schema_only,
+        "of": parts,
+    }
+
+
+def with_point(plan: Mapping[str, Any], points: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The plan with the restore point that it goes back to.
+
+    :param points: host → what it registered, with ``__rollback_points`` of ``restore_point_info`` where it was asked.
+    :raises PlanRefused: when there is none to go back to; that is a failure, never a success without effect.
+    """
+    needs = {host: part["keys"] for host, part in plan["of"].items() if part["keys"]}
+    found = {
+        host: registered["__rollback_points"]["restore_points"] for host, registered in points.items() if host in needs
+    }
+    return {**plan, "point": choose_point(plan["wanted_point"], needs, found)}
+
+
+def passwords(databases: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """What the module ``transaction`` may need after the promise: component key → its passwords."""
+    found = {}
+    for name in names:
+        password = (databases.get(name) or {}).get("login_password")
+        if password:
+            found[f"database:{name}"] = {"login_password": str(password)}
+    return found
+
+
+def _keys(project: Project, kinds: Sequence[str]) -> list[str]:
+    """The entries of a restore point that putting this project back needs."""
+    keys = []
+    if "code" in kinds:
+        keys.append(f"code:{project.path}")
+    if "packages" in kinds and project.packages:
+        keys.append(f"packages:{project.packages}")
+    if "files" in kinds and project.files:
+        keys.append("files:files")
+    return keys
+
+
+def _stopped(stack: Stack, rolled: Sequence[Project], *, everything: bool) -> set[str]:
+    """Names of the projects whose services stop: those put back, all that need them, and all users of a database."""
+    if everything:
+        return set(stack.projects)
+    names = {project.name for project in rolled}
+    return names | {needing for name in names for needing in stack.dependants(name)}
+
+
+def _nothing(waves: int) -> dict[str, Any]:
+    return {"databases": [], "projects": [], "checked": [], "waves": [[] for _ in range(waves)], "keys": []}
+
+
+def _parts(
+    stack: Stack, databases: Sequence[Any], rolled: Sequence[Project], stopped: set[str], kinds: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    depths = stack.depths
+    parts: dict[str, dict[str, Any]] = {}
+
+    def part(host: str) -> dict[str, Any]:
+        return parts.setdefault(host, _nothing(len(stack.waves)))
+
+    for database in databases:
+        part(database.host)["databases"].append(database.name)
+        part(database.host)["keys"].append(f"database:{database.name}")
+    for name in sorted(stopped, key=lambda name: (depths[name], name)):
+        project = stack.projects[name]
+        for host in project.hosts:
+            part(host)["waves"][depths[name]].extend(dict(service) for service in project.services)
+            part(host)["checked"].append(_checked(project))
+    for project in rolled:
+        for host in project.hosts:
+            part(host)["projects"].append(_rolled(project, kinds))
+            part(host)["keys"] = sorted({*part(host)["keys"], *_keys(project, kinds)})
+    return parts
+
+
+def _python(project: Project) -> str | None:
+    return f"{project.packages}/bin/python" if project.packages else None
+
+
+def _rolled(project: Project, kinds: Sequence[str]) -> dict[str, Any]:
+    """What the component modules need of a project; a kind that is not asked for is null or empty."""
+    return {
+        "name": project.name,
+        "path": project.path,
+        "code": project.path if "code" in kinds else None,
+        "packages": project.packages if "packages" in kinds else None,
+        "files": [{"dest": file} for file in project.files] if "files" in kinds else [],
+        "environment": project.packages,
+        "compile": list(project.checks.get("compile", ())),
+        "imports": list(project.checks.get("imports", ())),
+        "commands": [list(command) for command in project.checks.get("commands", ())],
+    }
+
+
+def _checked(project: Project) -> dict[str, Any]:
+    """A project as ``health_info`` takes it."""
+    return {
+        "name": project.name,
+        "path": project.path,
+        "python": _python(project),
+        "http": [dict(request) for request in project.checks.get("http", ())],
+        "imports": list(project.checks.get("imports", ())),
+        "commands": [list(command) for command in project.checks.get("commands", ())],
+    }
+
+
+def choose_point(
+    name: str, needs: Mapping[str, Sequence[str]], points: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dict[str, Any]:
+    """The restore point to go back to: one name, good, whole and the same on every host that is needed.
+
+    :param needs: host → keys (``kind:name``) of the entries that it must hold.
+    :returns: ``{"name", "created", "digest"}``.
+    :raises PlanRefused: with what each candidate lacks on each host.
+    """
+    silent = sorted(host for host in needs if host not in points)
+    if silent:
+        raise PlanRefused([f"{host} did not say which restore points it has." for host in silent])
+    by_name: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for host in needs:
+        for point in points[host]:
+            by_name.setdefault(point["name"], {})[host] = point
+    if name != LAST_GOOD and name not in by_name:
+        there = ", ".join(sorted(by_name)) or "none at all"
+        raise PlanRefused([f"Restore point {name!r} does not exist on any host of the plan. There: {there}."])
+    candidates = (
+        [name] if name != LAST_GOOD else sorted(by_name, key=lambda each: _created(by_name[each]), reverse=True)
+    )
+    lacking = []
+    for candidate in candidates:
+        lacks = _lacks(candidate, by_name[candidate], needs)
+        if not lacks:
+            found = next(iter(by_name[candidate].values()))
+            return {"name": candidate, "created": found["created"], "digest": found["good_digest"]}
+        lacking += lacks
+    if not candidates:
+        raise PlanRefused([f"There is no restore point on {', '.join(sorted(needs))}: run capture.yml first."])
+    raise PlanRefused([*lacking, "Nothing was touched. Choose another restore point, or capture one."])
+
+
+def _created(found: Mapping[str, Mapping[str, Any]]) -> str:
+    return max(str(point["created"] or "") for point in found.values())
+
+
+def _lacks(name: str, found: Mapping[str, Mapping[str, Any]], needs: Mapping[str, Sequence[str]]) -> list[str]:
+    """Why this restore point can't be used; empty when it can."""
+    lacks = []
+    digests = {point["good_digest"] for point in found.values()}
+    for host, keys in sorted(needs.items()):
+        point = found.get(host)
+        if point is None:
+            lacks.append(f"{name}: {host} has no such restore point; was the host added later?")
+            continue
+        if point["findings"]:
+            lacks.append(f"{name}: damaged on {host}: {'; '.join(point['findings'])}.")
+        elif not point["good"]:
+            lacks.append(f"{name}: never marked good on {host}: its checks did not pass on all hosts.")
+        elif point["good_hosts"].get(host) != point["manifest_sha256"]:
+            lacks.append(f"{name}: on {host} it is not the one that was marked good.")
+        missing = sorted(set(keys) - set(point["components"]))
+        if missing:
+            lacks.append(f"{name}: {host} captured no {', '.join(missing)}.")
+    if not lacks and len(digests) != 1:
+        lacks.append(f"{name}: the hosts hold different restore points of this name.")
+    return lacks

@@ -1,0 +1,70 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) What recovery finds: the transactions that are open on some host, with what each host knows of them. Pure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+Found = Mapping[str, Mapping[str, Any]]
+
+
+def interrupted(hosts: Found) -> list[dict[str, Any]]:
+    """The open transactions, oldest first.
+
+    :param hosts: host → ``__rollback_open`` of ``transaction_info``.
+    :returns: for each ``id``, ``plan``, ``states`` (host → state of the protocol) and ``stopped`` (hosts on which
+        services were stopped).
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for host, registered in hosts.items():
+        for transaction in registered.get("__rollback_open", {}).get("transactions", []):
+            entry = found.setdefault(
+                transaction["id"], {"id": transaction["id"], "plan": {}, "states": {}, "stopped": []}
+            )
+            entry["states"][host] = transaction["state"]
+            if transaction["services"]:
+                entry["stopped"].append(host)
+            entry["plan"] = entry["plan"] or transaction["plan"] or _plan_of_one(host, transaction)
+    return [found[name] for name in sorted(found)]
+
+
+def _plan_of_one(host: str, transaction: Mapping[str, Any]) -> dict[str, Any]:
+    """A module that was called on its own made no plan for several hosts."""
+    nothing = {"databases": [], "projects": [], "checked": [], "waves": [], "keys": []}
+    return {
+        "id": transaction["id"],
+        "stack": transaction["stack"],
+        "point": None,
+        "kinds": [],
+        "decision_host": host,
+        "hosts": [host],
+        "waves": 0,
+        "of": {host: nothing},
+    }
+
+
+def history_rows(hosts: Found) -> list[list[str]]:
+    """One row a transaction, newest first: when, id, outcome, downtime, who, hosts."""
+    found: dict[str, dict[str, Any]] = {}
+    for registered in hosts.values():
+        for transaction in registered["__rollback_history"]["transactions"]:
+            entry = found.setdefault(
+                transaction["id"], {"outcomes": set(), "hosts": [], "first": [], "last": [], **transaction}
+            )
+            entry["outcomes"].add(transaction["outcome"] or f"open ({transaction['state']})")
+            entry["hosts"] = transaction["hosts"] or entry["hosts"]
+            for event in transaction["events"]:
+                if event["event"] in ("stopped", "started"):
+                    entry["first" if event["event"] == "stopped" else "last"] += event["facts"]["services"].values()
+    rows = [["When", "Transaction", "Outcome", "Downtime", "By", "Hosts"]]
+    for name in sorted(found, reverse=True):
+        entry = found[name]
+        began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry["created"])) if entry["created"] else ""
+        downtime = f"{max(entry['last']) - min(entry['first']):.1f} s" if entry["first"] and entry["last"] else "none"
+        outcomes = ", ".join(sorted(entry["outcomes"]))
+        rows.append([began, name, outcomes, downtime, str(entry["operator"] or ""), ", ".join(entry["hosts"])])
+    return rows if found else [["No transaction has begun on these hosts yet."]]

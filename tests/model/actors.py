@@ -1,20 +1,21 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Who sends messages: a controller, recoveries, and what happens by itself. ``steps`` gives everything that can come next.
+"""Who sends messages: a controller, recoveries, and what happens by itself. ``steps`` gives all that can come next.
 
 How the world's misbehaviour is expressed:
 
 - *crash*: an actor that takes no further step. Every prefix of every run is explored, so every moment of a crash is.
-- *loss and delay*: an actor may give up on its calls at any time; they are then under way, and arrive whenever they like,
-  several times, or never.
+- *loss and delay*: an actor may give up on its calls at any time; they are then under way, and arrive whenever they
+  like, several times, or never.
 - *a controller that lives on*: recoveries may begin at any time and never stop the controller, however slow it is.
 - *a host that is down or cut off*: recovery may get no answer from any host at any look, and give up on any call.
 - *reboot and timer*: at any time, on every host.
 - *an outsider* (only where ``World.outsiders``): deploys over a switched database, so that its undo has to refuse.
+- *a killed call* (only where ``World.kills``): has written and not synced; a reboot is then a loss of power.
 
-Host ``a`` holds the decision; ``World.database`` says which host holds the database. The other hosts are interchangeable,
-and so are the recoveries.
+Host ``a`` holds the decision; ``World.database`` says which host holds the database. The other hosts are
+interchangeable, and so are the recoveries.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ from .model import (
     Rule,
     alone,
     is_spent,
+    killed,
+    read,
     receive,
     stands,
 )
@@ -59,6 +62,7 @@ FOLLOWS = {KEEP: FINISHING, UNDO: UNDOING}
 CALLS = {FINISHING: Message("finish", KEEP), UNDOING: Message("undo", UNDO), IN_DOUBT: Message("undo")}
 NO_ANSWER = "no answer"
 GIVES_UP = "gives up"
+KILLED = "killed before it has synced"
 
 
 class Host(NamedTuple):
@@ -82,7 +86,7 @@ class State(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One thing that happens: who does what to which host, what the host answers, and whether the call was a late one."""
+    """One thing that happens: who does what to which host, what it answers, and whether the call was a late one."""
 
     actor: str
     action: str
@@ -98,9 +102,9 @@ class Step(NamedTuple):
 
 
 class World(NamedTuple):
-    """What is explored: so many hosts and recoveries, which rules hold, who has the database, may an outsider interfere.
+    """What is explored: how many hosts and recoveries, which rules hold, which faults there are beyond the usual ones.
 
-    ``reduce=False`` carries messages along that can't do anything any more; it is there to check that dropping them is safe.
+    ``reduce=False`` carries messages along that can't do anything any more: to check that dropping them is safe.
     """
 
     hosts: int = 2
@@ -108,6 +112,7 @@ class World(NamedTuple):
     rules: frozenset[Rule] = ALL_RULES
     outsiders: bool = False
     database: int = 0
+    kills: bool = False
     reduce: bool = True
 
     def start(self) -> State:
@@ -166,6 +171,10 @@ def _by_itself(state: State, world: World) -> Next:
             if after != host.disk:
                 step = Step("network", message.action, letter(index), message.shows, answer, late=True)
                 yield step, _with_disk(state, index, after, world)
+            cut = killed(host.disk, message, world.rules) if world.kills else host.disk
+            if cut != host.disk:
+                step = Step("network", message.action, letter(index), message.shows, KILLED, late=True)
+                yield step, _with_disk(state, index, cut, world)
     database = state.hosts[world.database].disk
     if world.outsiders and not database.foreign and database.word in (SWITCHED, PROMISED):
         after = database._replace(foreign=True)
@@ -175,7 +184,7 @@ def _by_itself(state: State, world: World) -> Next:
 
 
 def _undo_finished(state: State, world: World) -> Next:
-    """The operator wants a finished rollback undone. As a new transaction that starts as the first one did, old and new swapped."""
+    """The operator wants a finished rollback undone: a new transaction, that starts as the first did, old for new."""
     if Rule.NEW_TRANSACTION in world.rules:
         yield Step("operator", "undo_rollback"), world.start()
         return
@@ -201,7 +210,7 @@ def _read(state: State, world: World, actor: int, name: str) -> Next:
     """Recovery looks at one host after another, and stops as soon as it knows what to ask for."""
     silent = _silent(state, actor)
     for index in silent:
-        disk = state.hosts[index].disk
+        disk = read(state.hosts[index].disk, world.rules)
         standing = stands(disk, world.rules) if index == 0 and Rule.DECISION_FOLLOWED in world.rules else ""
         if standing:
             place = FOLLOWS[standing]
@@ -209,8 +218,8 @@ def _read(state: State, world: World, actor: int, name: str) -> Next:
             place = ASK_UNDO
         else:
             place = ASK_KEEP if len(silent) == 1 else ""
-        read = Step(name, "read", letter(index), "", standing or disk.word)
-        yield read, _heard(state, actor, index, place)
+        seen = Step(name, "read", letter(index), "", standing or disk.word)
+        yield seen, _heard(_with_disk(state, index, disk, world), actor, index, place)
         blind = Step(name, "read", letter(index), "", NO_ANSWER)
         if index == 0:
             blind_place = IN_DOUBT if Rule.DECISION_HOST in world.rules else UNDOING
@@ -291,7 +300,7 @@ def _give_up(
     hosts = list(state.hosts)
     for index in waiting:
         host = hosts[index]
-        if message not in host.late and not (world.reduce and is_spent(host.disk, message, world.rules)):
+        if message not in host.late and not (world.reduce and is_spent(host.disk, message, world.rules, world.kills)):
             hosts[index] = host._replace(late=tuple(sorted((*host.late, message))))
     named = message.shows if message.action == "decide" else ",".join(letter(index) for index in waiting)
     step = Step(name, GIVES_UP, f"{message.action}({named})")
@@ -308,7 +317,7 @@ def _with_disk(state: State, index: int, disk: Disk, world: World) -> State:
         return state
     late = host.late
     if late and world.reduce:
-        late = tuple(message for message in late if not is_spent(disk, message, world.rules))
+        late = tuple(message for message in late if not is_spent(disk, message, world.rules, world.kills))
     hosts = (*state.hosts[:index], host._replace(disk=disk, late=late), *state.hosts[index + 1 :])
     return state._replace(hosts=hosts)
 
@@ -334,7 +343,7 @@ def _at(state: State, actor: int, place: str) -> State:
 def recover(
     disks: tuple[Disk, ...], answering: frozenset[int], database: int = 0, rules: frozenset[Rule] = ALL_RULES
 ) -> tuple[tuple[Disk, ...], str, list[Step]]:
-    """One recovery from beginning to end that nothing disturbs: only the hosts ``answering`` answer, and they always do.
+    """One recovery from beginning to end that nothing disturbs: the hosts ``answering`` always answer, others never.
 
     Returns the disks afterwards, the outcome (``rolled_back``, ``undone``, ``undo_incomplete`` or ``in_doubt``) and the
     steps. ``rolled_back`` may still lack the acknowledgement of a host that did not answer.
@@ -353,7 +362,7 @@ def recover(
 
 
 def _undisturbed(options: Next, answering: frozenset[int]) -> tuple[Step, State]:
-    """The first step that fits: a host answers exactly if it is ``answering``; give up only where nothing else is left."""
+    """The first step that fits: a host answers exactly if it is ``answering``; giving up is the last resort."""
     resort: list[tuple[Step, State]] = []
     for step, after in options:
         if step.action == GIVES_UP:

@@ -6,20 +6,20 @@
 ``python -m tests.model.explore`` (from the root of the repository) prints how much was explored, and for each rule the
 shortest way into trouble without it. ``docs/protocol.md`` shows that output; a test compares the two.
 
-Breadth first, hence the traces are the shortest there are. Nothing is bounded but the number of hosts and of recoveries:
-any number of crashes, reboots, timers, losses and delays. States that differ only in which of two interchangeable hosts
-or recoveries is which count once.
+Breadth first, hence the traces are the shortest there are. Nothing is bounded but the number of hosts and of
+recoveries: any number of crashes, reboots, timers, losses and delays. States that differ only in which of two
+interchangeable hosts or recoveries is which count once.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
-from .actors import DONE, HELD, PRUNING, UNDOING, State, Step, World, letter, steps
+from .actors import DONE, HELD, PRUNING, UNDOING, Host, State, Step, World, letter, steps
 from .model import ALL_RULES, ENDED, FINISHED, KEEP, PROMISED, REFUSED, UNDO, UNDONE, Rule
 
 
@@ -71,7 +71,7 @@ def _services_down(state: State) -> bool:
 
 def _after_undo(edge: Edge, _world: World) -> bool:
     before, step, after = edge
-    if step.action == "undo_rollback":
+    if step.action not in ("switch", "promise"):
         return False
     return any(old.word == UNDONE and new.word != UNDONE for old, new in zip(before.disks, after.disks))
 
@@ -120,6 +120,7 @@ HARM: dict[Rule, Forbidden] = {
     Rule.PROMISE_BINDS: Forbidden.MIXTURE,
     Rule.PROMISE_REFUSED: Forbidden.MIXTURE,
     Rule.UNDO_SHOWS_DECISION: Forbidden.MIXTURE,
+    Rule.SYNC_FIRST: Forbidden.MIXTURE,
     Rule.WRITE_ONCE: Forbidden.MIXTURE,
     Rule.DECISION_HOST: Forbidden.MIXTURE,
     Rule.DECISION_FOLLOWED: Forbidden.MIXTURE,
@@ -142,11 +143,13 @@ WORLDS = (
     World(hosts=2, recoveries=2, outsiders=True, database=1),
     World(hosts=3, recoveries=1, outsiders=True),
     World(hosts=3, recoveries=1, outsiders=True, database=1),
+    World(hosts=2, recoveries=2, kills=True),
+    World(hosts=3, recoveries=1, kills=True),
 )
 
 
 class Explored(NamedTuple):
-    """What was seen: the canonical states, how many steps and how deep, and the first trace into something forbidden."""
+    """What was seen: the canonical states, how many steps, how deep, and the first trace into something forbidden."""
 
     states: frozenset[State]
     steps: int
@@ -163,14 +166,17 @@ def explore(world: World, look_for: frozenset[Forbidden] = frozenset(Forbidden))
     depth = {start: 0}
     queue = deque([start])
     taken = 0
+    in_states = [(name, holds) for name, holds in IN_STATES.items() if name in look_for]
+    in_steps = [(name, holds) for name, holds in IN_STEPS.items() if name in look_for]
     while queue:
         here = queue.popleft()
         for step, reached in steps(here, world):
             taken += 1
             after = canonical(reached, world)
             is_new = after not in parents
-            bad = _forbidden((here, step, reached), world, look_for, is_new)
+            bad = next((name for name, holds in in_steps if holds((here, step, reached), world)), None)
             if is_new:
+                bad = bad or next((name for name, holds in in_states if holds(reached)), None)
                 parents[after] = here
                 depth[after] = depth[here] + 1
                 queue.append(after)
@@ -200,37 +206,31 @@ def find(world: World, wanted: Callable[[State], bool]) -> tuple[tuple[Step, ...
 
 def canonical(state: State, world: World) -> State:
     """The one of all equivalent states that stands for them: interchangeable hosts sorted, then recoveries sorted."""
-    if world.recoveries < 2:
+    if world.recoveries != 2 or state.places[1] < state.places[2]:
         return _sorted_hosts(state, world)
-    candidates = []
-    for order in _orders(world.recoveries):
-        hosts = tuple(host._replace(heard=tuple(host.heard[actor] for actor in order)) for host in state.hosts)
-        candidates.append(_sorted_hosts(State(hosts, tuple(state.places[actor] for actor in order)), world))
-    return min(candidates)
-
-
-def _orders(recoveries: int) -> Iterator[tuple[int, ...]]:
-    yield tuple(range(recoveries + 1))
-    if recoveries == 2:
-        yield (0, 2, 1)
+    controller, one, other = state.places
+    swapped = State(
+        tuple(host._replace(heard=(host.heard[0], host.heard[2], host.heard[1])) for host in state.hosts),
+        (controller, other, one),
+    )
+    if other < one:
+        return _sorted_hosts(swapped, world)
+    return min(_sorted_hosts(state, world), _sorted_hosts(swapped, world), key=_order)
 
 
 def _sorted_hosts(state: State, world: World) -> State:
     fixed = 2 if world.database == 1 else 1
     if len(state.hosts) - fixed < 2:
         return state
-    return state._replace(hosts=(*state.hosts[:fixed], *sorted(state.hosts[fixed:])))
+    return state._replace(hosts=(*state.hosts[:fixed], *sorted(state.hosts[fixed:], key=_host_order)))
 
 
-def _forbidden(edge: Edge, world: World, look_for: frozenset[Forbidden], is_new: bool) -> Forbidden | None:
-    for name, in_step in IN_STEPS.items():
-        if name in look_for and in_step(edge, world):
-            return name
-    if is_new:
-        for name, in_state in IN_STATES.items():
-            if name in look_for and in_state(edge[2]):
-                return name
-    return None
+def _order(state: State) -> tuple[object, ...]:
+    return (*(_host_order(host) for host in state.hosts), state.places)
+
+
+def _host_order(host: Host) -> tuple[object, ...]:
+    return (*host[1:], host.disk[:-1], host.disk.unsynced or ())
 
 
 def _trace(
@@ -268,18 +268,19 @@ class CounterExample(NamedTuple):
         lines = [f"Without rule {self.rule.number}, {self.rule.name}:", ""]
         lines += [f"  {number:>2}  {step}" for number, step in enumerate(self.trace, start=1)]
         ends = ", ".join(
-            f"{letter(index)} {disk.word} ({'new' if disk.new else 'old'})" for index, disk in enumerate(self.last.disks)
+            f"{letter(index)} {disk.word} ({'new' if disk.new else 'old'})"
+            for index, disk in enumerate(self.last.disks)
         )
         return "\n".join([*lines, "", f"  {ends}", f"  forbidden: {self.harm.value}"])
 
 
 def without(rule: Rule) -> CounterExample:
-    """The shortest way into harm when one rule is taken out. Raises ``LookupError`` if there is none: a rule too many."""
+    """The shortest way into harm when one rule is taken out. ``LookupError`` if there is none: a rule too many."""
     rules = ALL_RULES - {rule}
     outsiders = rule in (Rule.DATABASES_FIRST, Rule.HOLD)
     database = 1 if rule is Rule.DECISION_HOST else 0  # on another host than the decision: easier to read
     for recoveries in (0, 1, 2):
-        world = World(2, recoveries, rules, outsiders, database)
+        world = World(2, recoveries, rules, outsiders, database, kills=rule is Rule.SYNC_FIRST)
         explored = explore(world, frozenset({HARM[rule]}))
         if explored.forbidden is not None and explored.last is not None:
             return CounterExample(rule, explored.forbidden, explored.trace, explored.last)
@@ -288,14 +289,16 @@ def without(rule: Rule) -> CounterExample:
 
 def row(world: World, explored: Explored) -> str:
     """One line of the table of what was explored."""
-    outsider = f"yes, database on {letter(world.database)}" if world.outsiders else "no"
+    also = "killed calls" if world.kills else ""
+    if world.outsiders:
+        also = f"an outsider; database on {letter(world.database)}"
     return (
-        f"{world.hosts:>5}  {world.recoveries:>10}  {outsider:<18}  {len(explored.states):>7}  {explored.steps:>7}  "
+        f"{world.hosts:>5}  {world.recoveries:>10}  {also:<26}  {len(explored.states):>7}  {explored.steps:>7}  "
         f"{explored.depth:>5}  {explored.forbidden.value if explored.forbidden else 'nothing'}"
     )
 
 
-HEADER = "hosts  recoveries  outsider            states     steps    depth  forbidden found"
+HEADER = f"hosts  recoveries  {'faults besides the usual':<26}   states    steps  depth  forbidden found"
 
 
 def main() -> int:
@@ -315,5 +318,3 @@ def main() -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
-
-

@@ -1,20 +1,21 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The rules by which one host answers: a state machine with a few durable facts and twelve messages.
+"""The rules by which one host answers: a state machine with a few durable facts and a dozen messages.
 
-A host decides nothing by looking at others. Everything it may do follows from what stands on its own disk (``Disk``) and
-from the message that arrived (``Message``), which may be any message, at any time, any number of times. ``receive`` is
-therefore the whole contract of the engine's side on a host; the actors that send messages are in ``actors.py``.
+A host decides nothing by looking at others. Everything it may do follows from what stands on its own disk (``Disk``)
+and from the message that arrived (``Message``), which may be any message, at any time, any number of times.
+``receive`` is therefore the whole contract of the engine's side on a host; who sends messages is in ``actors.py``.
 
-A step here is atomic, as the lock of a transaction makes it on a host. What a ``kill -9`` in the middle of a step leaves
-behind is not this model's subject: there, each component finds the truth by looking.
+A step here is atomic, as the lock of a transaction makes it on a host. Of a ``kill -9`` inside a step the model knows
+one thing: a word or a record that was written and not yet synced, which the next message reads and a loss of power
+takes away. For all else that such a kill leaves behind, each component finds the truth by looking.
 """
 
 from __future__ import annotations
 
 from enum import Enum
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 # The words for a host's state in one transaction; the engine's journal carries the same ones.
@@ -61,6 +62,11 @@ class Rule(Enum):
         "1, found",
         "a host that has promised undoes only for a message that shows the recorded undo",
         "a controller in doubt undoes a host that recovery keeps",
+    )
+    SYNC_FIRST = (
+        "1, 2, found",
+        "what is read is synced before it is answered, also what an earlier, killed call wrote",
+        "a promise or a decision that was acted upon is gone after a loss of power",
     )
     WRITE_ONCE = (
         "2",
@@ -141,6 +147,7 @@ class Disk(NamedTuple):
     record: str = ""  # the decision, on the decision host only
     ever: tuple[str, ...] = ()  # every decision that was ever written here: watched, never read by the protocol
     foreign: bool = False  # somebody deployed over it after the switch: undo has to refuse
+    unsynced: tuple[str, bool, str, tuple[str, ...]] | None = None  # word, armed, record, ever: back after a power loss
 
 
 class Message(NamedTuple):
@@ -163,24 +170,34 @@ MESSAGES = (
 )
 
 
+@cache
 def receive(disk: Disk, message: Message, rules: frozenset[Rule] = ALL_RULES) -> tuple[Disk, str]:
-    """What a host does with a message: its disk afterwards, and its answer. A message it has obeyed already is ``ok``."""
-    if message.action in PHASES:
-        return _forward(disk, message.action, rules)
-    if message.action == "undo":
-        return _undo(disk, message.shows, rules)
-    if message.action == "finish":
-        return _finish(disk, rules)
-    if message.action == "decide":
-        return _decide(disk, message.shows, rules)
-    if message.action == "hold":
-        return _hold(disk)
-    return _prune(disk, rules)
+    """What a host does with a message: its disk afterwards, and its answer. What it has obeyed already is ``ok``."""
+    disk = read(disk, rules)
+    after, answer = _obey(disk, message, rules)
+    return (after if after == disk else after._replace(unsynced=None)), answer
 
 
+def read(disk: Disk, rules: frozenset[Rule] = ALL_RULES) -> Disk:
+    """The disk once it has been read for an answer: synced."""
+    return disk._replace(unsynced=None) if disk.unsynced and Rule.SYNC_FIRST in rules else disk
+
+
+@cache
+def killed(disk: Disk, message: Message, rules: frozenset[Rule] = ALL_RULES) -> Disk:
+    """The disk when the call is killed between writing and syncing. A change of reality is synced ahead, as intent."""
+    after, _answer = receive(disk, message, rules)
+    if after == disk or after.new != disk.new:
+        return disk
+    return after._replace(unsynced=disk.unsynced or (disk.word, disk.armed, disk.record, disk.ever))
+
+
+@cache
 def alone(disk: Disk, event: str, rules: frozenset[Rule] = ALL_RULES) -> Disk:
-    """What a host does when nobody talks to it: ``event`` is ``timer`` or ``reboot``. Both undo, unless it has promised."""
-    del event  # the two differ on a real host (a clock, a unit at boot), not in what they may do
+    """What a host does of itself: ``timer``, or ``reboot`` (after a loss of power). A promise stops both."""
+    if event == "reboot" and disk.unsynced:
+        word, armed, record, ever = disk.unsynced
+        disk = disk._replace(word=word, armed=armed, record=record, ever=ever, unsynced=None)
     bound = disk.word == PROMISED and Rule.PROMISE_BINDS in rules
     if not disk.armed or bound or disk.word in ENDED or disk.foreign:
         return disk
@@ -192,6 +209,18 @@ def stands(disk: Disk, rules: frozenset[Rule] = ALL_RULES) -> str:
     if disk.record or Rule.END_ANSWERS not in rules:
         return disk.record
     return {FINISHED: KEEP, UNDONE: UNDO}.get(disk.word, "")
+
+
+def _obey(disk: Disk, message: Message, rules: frozenset[Rule]) -> tuple[Disk, str]:
+    if message.action in PHASES:
+        return _forward(disk, message.action, rules)
+    if message.action == "undo":
+        return _undo(disk, message.shows, rules)
+    if message.action == "finish":
+        return _finish(disk, rules)
+    if message.action == "decide":
+        return _decide(disk, message.shows, rules)
+    return _hold(disk) if message.action == "hold" else _prune(disk, rules)
 
 
 def _forward(disk: Disk, phase: str, rules: frozenset[Rule]) -> tuple[Disk, str]:
@@ -238,7 +267,7 @@ def _undo(disk: Disk, shows: str, rules: frozenset[Rule]) -> tuple[Disk, str]:
 
 
 def _undone(disk: Disk) -> Disk:
-    return disk._replace(word=UNDONE, armed=False, new=False)
+    return disk._replace(word=UNDONE, armed=False, new=False, unsynced=None)
 
 
 def _finish(disk: Disk, rules: frozenset[Rule]) -> tuple[Disk, str]:
@@ -270,15 +299,17 @@ def _prune(disk: Disk, rules: frozenset[Rule]) -> tuple[Disk, str]:
     return disk._replace(record=""), OK
 
 
-@lru_cache(maxsize=None)
-def futures(disk: Disk, rules: frozenset[Rule] = ALL_RULES) -> frozenset[Disk]:
-    """Every disk that any sequence of messages and events could make of this one, itself included."""
+@cache
+def futures(disk: Disk, rules: frozenset[Rule] = ALL_RULES, kills: bool = True) -> frozenset[Disk]:
+    """Every disk that any sequence of messages and events (killed calls too?) could make of this one, and itself."""
     seen = {disk}
     todo = [disk]
     while todo:
         here = todo.pop()
         reached = {receive(here, message, rules)[0] for message in MESSAGES}
-        reached.add(alone(here, "timer", rules))
+        if kills:
+            reached |= {killed(here, message, rules) for message in MESSAGES}
+        reached |= {alone(here, "timer", rules), alone(here, "reboot", rules), read(here, rules)}
         if here.new and here.word in (SWITCHED, PROMISED):
             reached.add(here._replace(foreign=True))
         todo.extend(reached - seen)
@@ -286,7 +317,7 @@ def futures(disk: Disk, rules: frozenset[Rule] = ALL_RULES) -> frozenset[Disk]:
     return frozenset(seen)
 
 
-@lru_cache(maxsize=None)
-def is_spent(disk: Disk, message: Message, rules: frozenset[Rule] = ALL_RULES) -> bool:
+@cache
+def is_spent(disk: Disk, message: Message, rules: frozenset[Rule] = ALL_RULES, kills: bool = True) -> bool:
     """Whether a message can change nothing here any more, whatever else happens: it need not be carried along."""
-    return all(receive(future, message, rules)[0] == future for future in futures(disk, rules))
+    return all(receive(future, message, rules)[0] == future for future in futures(disk, rules, kills))

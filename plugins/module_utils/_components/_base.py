@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -144,6 +144,13 @@ class Component(ABC):
         """Write what is needed to come back to now below ``into`` (exists, empty, 0700); return facts for the manifest.
 
         The store lists and checksums every file below ``into`` by itself. The facts must suffice for `plan` later.
+        """
+
+    def release(self, facts: JsonObject, needed: Sequence[JsonObject]) -> None:  # noqa: B027 - most keep nothing
+        """Let go of what `capture` keeps outside of the restore point, such as a ref, when that one is deleted.
+
+        :param facts: what `capture` returned for it.
+        :param needed: the same of this component in the restore points that stay.
         """
 
     @abstractmethod

@@ -1,0 +1,187 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) What can be known before a reset: each check refuses, naming the object, the cause and the way out."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import Worktree
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import SUBMODULE, Survey
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as, me
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git, Head, Layout
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+#: What git leaves in its directory while something is going on → how people call it.
+OPERATIONS = {
+    "MERGE_HEAD": "merge",
+    "rebase-merge": "rebase",
+    "rebase-apply": "rebase or am",
+    "CHERRY_PICK_HEAD": "cherry-pick",
+    "REVERT_HEAD": "revert",
+    "sequencer": "cherry-pick or revert of several commits",
+    "BISECT_LOG": "bisect",
+}
+
+
+def require_owner(path: Path, owner: User) -> None:
+    """Only root can act as somebody else."""
+    if owner.uid != os.geteuid() and os.geteuid() != 0:
+        raise Refused(
+            f"{path} belongs to {owner.name}, and this runs as {me().name}: become root or {owner.name}, "
+            f"or name owner: {me().name} if this account may write all of it."
+        )
+
+
+def require_quiet(layout: Layout, head: Head) -> None:
+    """No operation in progress, and nobody else's lock."""
+    for name, operation in OPERATIONS.items():
+        if (layout.git_dir / name).exists():
+            raise Refused(f"{layout.top}: a {operation} is in progress ({name}): finish or abort it first.")
+    for lock in lock_files(layout, head.branch):
+        if lock.exists():
+            raise Refused(
+                f"{layout.top}: {lock} exists: git is at work there, or was killed. Wait for it, or remove the file "
+                "when no git process is left."
+            )
+
+
+def lock_files(layout: Layout, branch: str | None) -> list[Path]:
+    """The locks that a reset takes."""
+    locks = [layout.git_dir / name for name in ("index.lock", "HEAD.lock", "ORIG_HEAD.lock")]
+    return locks + ([layout.common_dir / f"{branch}.lock"] if branch else [])
+
+
+def resolve_target(git: Git, layout: Layout, to: str | None, point: PointEntry | None) -> str:
+    """Turn the wish into a commit id, once and for all.
+
+    :raises Refused: when nothing, or more than one thing, is meant by it.
+    """
+    if (to is None) == (point is None):
+        raise Refused(f"{layout.top}: name either the commit to go back to, or a restore point.")
+    name = str(point.facts["commit"]) if point is not None else str(to)
+    if not name or name.startswith("-") or any(ord(letter) <= ord(" ") for letter in name):
+        raise Refused(f"{name!r} can't be the name of a commit, branch or tag.")
+    branch, tag = (git.resolve(f"refs/{kind}/{name}") for kind in ("heads", "tags"))
+    if branch and tag and branch != tag:
+        raise Refused(
+            f"{layout.top}: {name!r} is a branch ({branch[:12]}) and a tag ({tag[:12]}): "
+            f"say refs/heads/{name} or refs/tags/{name}."
+        )
+    commit = git.resolve(name)
+    if commit is None:
+        where = f" (of restore point {point.point})" if point is not None else ""
+        hint = (
+            "The clone is shallow: deepen it (git fetch --unshallow) and try again."
+            if layout.shallow
+            else "Fetch it, or name another one."
+        )
+        raise Refused(f"{layout.top} has no commit {name!r}{where}. {hint}")
+    return commit
+
+
+def require_objects(git: Git, commit: str) -> None:
+    """Everything that a checkout of the commit reads is there."""
+    missing = git.missing_objects(commit)
+    if missing:
+        raise Refused(
+            f"{git.path}: {len(missing)} objects of commit {commit} are missing, the first is {missing[0]}: a reset "
+            "would stop halfway. Fetch them (git fetch --refetch), or repair the repository (git fsck)."
+        )
+
+
+def require_filters(git: Git, tree: Iterable[tuple[str, str, int, str]], path_variable: str | None) -> None:
+    """Required filters of the commit (as of large file storage) have their programs."""
+    names: set[str] = set()
+    for _mode, blob, _size, path in tree:
+        if path.rsplit("/", 1)[-1] == ".gitattributes":
+            attributes = git.text("cat-file", "blob", blob, attempt=f"Reading {path} of the target")
+            names.update(re.findall(r"\bfilter=(\S+)", attributes))
+    for name in sorted(names):
+        command = git.config(f"filter.{name}.process") or git.config(f"filter.{name}.smudge")
+        required = git.config(f"filter.{name}.required") == "true"
+        program = shlex.split(command)[0] if command else None
+        if required and (program is None or shutil.which(program, path=path_variable) is None):
+            raise Refused(
+                f"{git.path}: the target needs the filter {name!r}, whose program {program or '(none configured)'} "
+                "is not there: a reset would stop halfway. Install it first."
+            )
+
+
+def require_submodules(git: Git, worktree: Worktree, commit: str) -> list[JsonObject]:
+    """The populated submodules that have to follow: path, where each is now, and where it goes.
+
+    :raises Refused: when one can't follow without loss.
+    """
+    differences = git.index_against(commit)
+    state = {one.path: one.submodule for one in git.changes()}
+    moves = []
+    for one in differences:
+        if SUBMODULE not in (one.commit_mode, one.index_mode):
+            continue
+        where = f"{git.path}: submodule {one.path}"
+        populated = worktree.look(f"{one.path}/.git") is not None
+        if populated and any(other.path.startswith(f"{one.path}/") for other in differences):
+            raise Refused(f"{where} is replaced by files in the target: move the submodule's directory away first.")
+        if one.commit_mode != SUBMODULE:
+            continue  # git leaves its directory where it is
+        if not populated:
+            if one.index_mode != SUBMODULE:
+                raise Refused(f"{where} is in the target and not here: git submodule update --init {one.path} first.")
+            continue
+        if state.get(one.path, "N...")[2:] not in ("..", ".U"):
+            raise Refused(f"{where} has changes that are not committed: commit or remove them first.")
+        inner = Git(git.runner, git.path / one.path)
+        head = inner.head()
+        if inner.resolve(one.commit_blob) is None:
+            raise Refused(f"{where} lacks the commit {one.commit_blob} that the target needs: fetch it there first.")
+        moves.append({"path": one.path, "before": head.commit, "branch": head.branch, "target": one.commit_blob})
+    return moves
+
+
+def require_writable(worktree: Worktree, surveyed: Survey, owner: User) -> None:
+    """The owner may replace every file that a reset replaces, and could make it again as it was."""
+    with acting_as(owner):
+        for directory in sorted({_nearest_directory(worktree, path) for path in surveyed.writes}):
+            if not os.access(worktree.top / directory, os.W_OK | os.X_OK, effective_ids=True):
+                raise Refused(
+                    f"{worktree.top / directory} can't be written by {owner.name}, who owns the checkout: a reset "
+                    "would stop halfway. Give the directory back to its owner first."
+                )
+    for path in surveyed.reasons:
+        found = worktree.look(path)
+        if found is not None and found.st_uid != os.geteuid() != 0 and stat.S_ISREG(found.st_mode):
+            raise Refused(
+                f"{worktree.top / path} belongs to another account (uid {found.st_uid}): an undo could not give it "
+                "back. Become root, or correct the owner first."
+            )
+
+
+def require_space(git: Git, tree: Iterable[tuple[str, str, int, str]], surveyed: Survey) -> int:
+    """Bytes that the reset writes; there has to be room for them."""
+    written = set(surveyed.writes)
+    needed = sum(size for _mode, _blob, size, path in tree if path in written)
+    free = shutil.disk_usage(git.path).free
+    if needed > free:
+        raise Refused(f"{git.path}: the reset writes {needed} bytes, and only {free} are free: make room first.")
+    return needed
+
+
+def _nearest_directory(worktree: Worktree, path: str) -> str:
+    """The directory that has to be written for this path: its parent, or the nearest one that exists."""
+    directory = path.rpartition("/")[0]
+    while directory:
+        found = worktree.look(directory)
+        if found is not None and stat.S_ISDIR(found.st_mode):
+            return directory
+        directory = directory.rpartition("/")[0]
+    return "."

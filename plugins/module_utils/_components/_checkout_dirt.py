@@ -1,0 +1,132 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) Tracked files that differ from their commit: part of what ran when a restore point was made.
+
+A restore point of a checkout is its commit *and* these files (a ``config.py`` edited on the host, say), so that going
+back to it brings back what ran, not only what was committed. What was only staged comes back as a change of the
+worktree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import (
+    DIRECTORY,
+    FILE,
+    Entry,
+    Worktree,
+    restore,
+    write_archive,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import (
+    CHUNK_BYTES,
+    require_checksum,
+    sha256_file,
+    write_atomic,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git
+
+ARCHIVE, LIST = "worktree.tar", "worktree.json"
+
+
+@dataclass(frozen=True)
+class Dirty:
+    """A tracked path that differs from HEAD, and the digest of its content (nothing for a link or an absence)."""
+
+    entry: Entry
+    sha256: str | None
+
+    @property
+    def path(self) -> str:
+        """Relative to the top."""
+        return self.entry.path
+
+
+def present(git: Git, owner: User | None) -> tuple[Dirty, ...]:
+    """What differs now."""
+    reasons = {one.path: "modified" for one in git.changes() if not one.submodule.startswith("S")}
+    found = []
+    with acting_as(owner):
+        for entry in Worktree(git.path).scan(reasons):
+            if entry.kind == FILE:
+                found.append(Dirty(entry, sha256_file(git.path / entry.path)))
+            elif entry.kind != DIRECTORY and entry.why != "parent":
+                found.append(Dirty(entry, None))
+    return tuple(found)
+
+
+def digest(items: Iterable[Dirty]) -> str:
+    """Equal exactly when the same paths differ in the same way."""
+    rows = [
+        [
+            one.path,
+            one.entry.kind,
+            one.sha256,
+            one.entry.target,
+            bool(one.entry.mode & 0o100) and one.entry.kind == FILE,
+        ]
+        for one in items
+    ]
+    return hashlib.sha256(json.dumps(sorted(rows, key=str)).encode("ascii")).hexdigest()
+
+
+def capture(git: Git, owner: User | None, into: Path) -> tuple[Dirty, ...]:
+    """Archive what differs now; no file is written when nothing does."""
+    items = present(git, owner)
+    if items:
+        write_archive(Worktree(git.path), [one.entry for one in items], into / ARCHIVE, owner)
+        raw = [{"entry": one.entry.to_json(), "sha256": one.sha256} for one in items]
+        # Escaped, not UTF-8: names of files may be no text at all.
+        write_atomic(into / LIST, json.dumps(raw, sort_keys=True).encode("ascii"))
+    return items
+
+
+def read(directory: Path) -> tuple[Dirty, ...]:
+    """What differed when it was captured there."""
+    try:
+        raw = json.loads((directory / LIST).read_bytes())
+    except FileNotFoundError:
+        return ()
+    return tuple(Dirty(Entry(**one["entry"]), one["sha256"]) for one in raw)
+
+
+def take_along(source: Mapping[str, str], workspace: Path) -> None:
+    """Copy a restore point's archive, so that the switch needs no restore point any more.
+
+    :param source: ``directory``, and the expected SHA-256 of the two files by name.
+    """
+    for name in (LIST, ARCHIVE):
+        origin = Path(source["directory"]) / name
+        require_checksum(origin, source[name], "Uncommitted files of the restore point")
+        with origin.open("rb") as stream, (workspace / f"point-{name}").open("wb") as copy:
+            shutil.copyfileobj(stream, copy, CHUNK_BYTES)
+            copy.flush()
+            os.fsync(copy.fileno())
+
+
+def apply(workspace: Path, top: Path, owner: User) -> None:
+    """Bring the restore point's uncommitted files into the worktree."""
+    entries = [Entry(**one["entry"]) for one in json.loads((workspace / f"point-{LIST}").read_bytes())]
+    if os.geteuid() != 0:  # may be another account than the one that captured it, and can't give files away
+        entries = [replace(entry, uid=owner.uid, gid=owner.gid) for entry in entries]
+    restore(top, entries, workspace / f"point-{ARCHIVE}", owner)
+
+
+def staged_commit(git: Git, owner: User | None, index: Path, scratch: Path) -> str:
+    """A commit of what is in the index, from a copy of it: the live one is not even locked."""
+    copy = scratch / "staged"
+    with acting_as(owner):
+        shutil.copyfile(index, copy)
+    aside = git.with_env({"GIT_INDEX_FILE": str(copy)})
+    tree = aside.text("write-tree", attempt=f"Keeping what is staged in {git.path}")
+    words = ("commit-tree", tree, "-p", "HEAD", "-m", "Staged, and never committed, before a rollback")
+    return aside.text(*words, attempt=f"Keeping what is staged in {git.path}")

@@ -1,0 +1,255 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) What a reset would overwrite or delete, recorded so that the worktree and the index can come back exactly.
+
+The record is one JSON file, replaced atomically, next to the archives that it names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import (
+    ABSENT,
+    FILE,
+    LINK,
+    Entry,
+    Worktree,
+    restore,
+    write_archive,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import CHUNK_BYTES, write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Change, Git, TreeChange
+
+SUBMODULE = "160000"
+NOTHING = "000000"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a reset to a commit would do to the worktree.
+
+    :param reasons: every path that it may overwrite or delete → why that matters (see `Entry`).
+    :param writes: paths that it writes or deletes, for the prediction of downtime.
+    :param dirty: tracked paths that differ from HEAD.
+    """
+
+    reasons: Mapping[str, str]
+    writes: tuple[str, ...]
+    dirty: tuple[Change, ...]
+
+    def paths(self, *why: str) -> list[str]:
+        """The paths with one of these reasons, sorted."""
+        return sorted(path for path, reason in self.reasons.items() if reason in why)
+
+
+def survey(git: Git, worktree: Worktree, commit: str, owner: User | None) -> Survey:
+    """Find every path that ``reset --hard`` to this commit could take something from.
+
+    git runs as the owner by itself; only the looking around is done with the owner's rights here.
+    """
+    differences = [one for one in git.index_against(commit) if SUBMODULE not in (one.commit_mode, one.index_mode)]
+    dirty = tuple(one for one in git.changes() if not one.submodule.startswith("S"))
+    hidden = git.hidden()
+    reasons = {one.path: "replaced" for one in differences}
+    written = [one.path for one in differences if one.commit_mode != NOTHING] + [one.path for one in dirty]
+    with acting_as(owner):
+        bytecode = stale_bytecode(worktree, reasons)
+        in_the_way = _in_the_way(worktree, differences, written) - {one.path for one in dirty}
+    ignored = git.ignored(sorted(in_the_way))
+    reasons.update(dict.fromkeys(bytecode, "bytecode"))
+    reasons.update(dict.fromkeys(hidden, "hidden"))
+    reasons.update({one.path: "modified" if one.staged == "." else "staged" for one in dirty})
+    reasons.update({path: "ignored" if path in ignored else "untracked" for path in in_the_way})
+    return Survey(reasons, tuple(sorted({one.path for one in differences}.union(written))), dirty)
+
+
+def _in_the_way(worktree: Worktree, differences: Iterable[TreeChange], written: Iterable[str]) -> set[str]:
+    """Untracked or ignored paths that stand where the commit has something, or has a directory."""
+    tracked = {one.path for one in differences if one.index_mode != NOTHING}
+    found = {one.path for one in differences if one.index_mode == NOTHING and worktree.look(one.path) is not None}
+    found.update(filter(None, map(worktree.obstacle, written)))
+    return found - tracked
+
+
+def stale_bytecode(worktree: Worktree, paths: Iterable[str]) -> list[str]:
+    """Compiled files of these Python sources: of another version as soon as the sources have changed.
+
+    A removed package whose ``__pycache__`` stays could even still be imported, as a namespace.
+    """
+    by_directory: dict[str, set[str]] = {}
+    for path in map(PurePosixPath, paths):
+        if path.suffix == ".py":
+            by_directory.setdefault(str(path.parent), set()).add(path.stem)
+    found: list[str] = []
+    for directory, stems in by_directory.items():
+        cache = os.path.normpath(f"{directory}/__pycache__")
+        seen = worktree.look(cache)
+        if seen is not None and stat.S_ISDIR(seen.st_mode):
+            names = [path.name for path in (worktree.top / cache).iterdir() if path.suffix == ".pyc"]
+            found.extend(f"{cache}/{name}" for name in names if name.split(".")[0] in stems)
+    return found
+
+
+def remove_bytecode(top: Path, paths: Iterable[str]) -> None:
+    """Remove compiled files, and the directories that only they kept from being removed by git."""
+    for path in paths:
+        (top / path).unlink()
+        for directory in (top / path).parents:
+            if directory == top or any(directory.iterdir()):
+                break
+            directory.rmdir()
+
+
+@dataclass(frozen=True)
+class Record:
+    """The worktree and the index right before the reset.
+
+    :param archive: tar file with the content of the entries.
+    :param index: copy of the index, or nothing where there was none.
+    :param index_mtime_ns: part of the content: git tells by it which files may have changed within one clock tick.
+    :param orig_head: what ``ORIG_HEAD`` held.
+    """
+
+    entries: tuple[Entry, ...]
+    archive: str
+    index: str | None
+    index_mtime_ns: int
+    orig_head: str | None
+
+
+class Recorder:
+    """Makes, reads and applies records in a workspace.
+
+    :param workspace: ours, 0700.
+    :param git: the checkout, as its owner.
+    :param index: the path of the checkout's index.
+    """
+
+    def __init__(self, workspace: Path, git: Git, index: Path, owner: User | None) -> None:
+        self._workspace = workspace
+        self._git = git
+        self._index = index
+        self._owner = owner
+        self._file = workspace / "record.json"
+
+    def read(self) -> Record | None:
+        """The newest record, or nothing."""
+        try:
+            raw = json.loads(self._file.read_bytes())
+        except FileNotFoundError:
+            return None
+        return Record(**{**raw, "entries": tuple(Entry(**entry) for entry in raw["entries"])})
+
+    def make(self, commit: str) -> Record:
+        """Record all that a reset to this commit could take; earlier archives stay, as evidence."""
+        number = self._next_number("before")
+        entries = self.scan(commit)
+        archive, index = f"before-{number}.tar", f"index-{number}"
+        write_archive(Worktree(self._git.path), entries, self._workspace / archive, self._owner)
+        mtime_ns = self._copy_index(self._workspace / index)
+        orig_head = self._git.ref("ORIG_HEAD")
+        record = Record(tuple(entries), archive, index if mtime_ns else None, mtime_ns, orig_head)
+        raw = {**record.__dict__, "entries": [entry.to_json() for entry in entries]}
+        # Escaped, not UTF-8: names of files may be no text at all.
+        write_atomic(self._file, json.dumps(raw).encode("ascii"))
+        return record
+
+    def scan(self, commit: str) -> list[Entry]:
+        """Describe all that a reset to this commit could take, as it is now."""
+        worktree = Worktree(self._git.path)
+        reasons = survey(self._git, worktree, commit, self._owner).reasons
+        with acting_as(self._owner):
+            return worktree.scan(reasons)
+
+    def is_current(self, record: Record, commit: str) -> bool:
+        """Whether nothing of what a reset could take has changed since the record was made."""
+        index_same = record.index_mtime_ns == _mtime_ns(self._index)
+        return index_same and _stamps(record.entries) == _stamps(self.scan(commit))
+
+    def keep(self, name: str, commit: str, also: Iterable[Entry] = ()) -> Path | None:
+        """Archive what a reset would now take and git does not have, as ``<name>-<n>.tar``; nothing when there is none.
+
+        :param also: entries that will be put back: what stands in their place now is looked at too.
+        """
+        worktree = Worktree(self._git.path)
+        reasons = dict(survey(self._git, worktree, commit, self._owner).reasons)
+        with acting_as(self._owner):
+            for entry in also:
+                if entry.kind in (FILE, LINK) and entry.path not in reasons:
+                    found = worktree.scan({entry.path: "untracked"})
+                    reasons.update({one.path: "untracked" for one in found if one.path > entry.path})
+            entries = worktree.scan({path: why for path, why in reasons.items() if why not in ("replaced", "bytecode")})
+        if not any(entry.why != "parent" and entry.kind != ABSENT for entry in entries):
+            return None
+        archive = self._workspace / f"{name}-{self._next_number(name)}.tar"
+        write_archive(Worktree(self._git.path), entries, archive, self._owner)
+        return archive
+
+    def apply(self, record: Record) -> None:
+        """Put worktree and index back; HEAD is where it was already."""
+        top = self._git.path
+        with acting_as(self._owner):
+            known = {entry.path for entry in record.entries}
+            remove_bytecode(top, set(stale_bytecode(Worktree(top), known)) - known)
+        restore(top, record.entries, self._workspace / record.archive, self._owner)
+        if record.orig_head is not None:
+            self._git.text("update-ref", "ORIG_HEAD", record.orig_head, attempt=f"Restoring ORIG_HEAD of {top}")
+        else:
+            self._git.delete_ref("ORIG_HEAD")
+        self._install_index(record)
+
+    def _copy_index(self, to: Path) -> int:
+        """Copy the index; its time of modification, or 0 where there is no index."""
+        try:
+            with acting_as(self._owner):
+                source = self._index.open("rb")
+        except FileNotFoundError:
+            return 0
+        with source, to.open("wb") as copy:
+            mtime_ns = os.fstat(source.fileno()).st_mtime_ns
+            shutil.copyfileobj(source, copy, CHUNK_BYTES)
+            copy.flush()
+            os.fsync(copy.fileno())
+        return mtime_ns
+
+    def _install_index(self, record: Record) -> None:
+        """Put the recorded index in place by git's own protocol: an exclusive ``index.lock``, then a rename."""
+        if record.index is None:
+            with acting_as(self._owner):
+                self._index.unlink()
+            return
+        lock = self._index.with_name("index.lock")
+        with (self._workspace / record.index).open("rb") as source, acting_as(self._owner):
+            mode = self._index.stat().st_mode & 0o777
+            with os.fdopen(os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
+                shutil.copyfileobj(source, stream, CHUNK_BYTES)
+                stream.flush()
+                os.utime(stream.fileno(), ns=(record.index_mtime_ns, record.index_mtime_ns))
+                os.fsync(stream.fileno())
+            lock.rename(self._index)
+
+    def _next_number(self, name: str) -> int:
+        number = 1
+        while (self._workspace / f"{name}-{number}.tar").exists():
+            number += 1
+        return number
+
+
+def _mtime_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _stamps(entries: Iterable[Entry]) -> dict[str, tuple[str, str, str | None]]:
+    return {entry.path: (entry.kind, entry.stamp, entry.target) for entry in entries}

@@ -1,0 +1,534 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) Code: a git checkout, back at a commit, with nothing lost that git does not have.
+
+The deployed branch itself goes back. What it held stays findable under an emergency branch; what was never committed
+is archived with content, mode and owner, and an undo puts all of it back, the index included.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components import _checkout_checks as checks
+from ansible_collections.lastgood.rollback.plugins.module_utils._components import _checkout_dirt as dirt
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import (
+    Component,
+    Context,
+    Plan,
+    PointEntry,
+    State,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import FILE, Worktree
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import (
+    Record,
+    Recorder,
+    Survey,
+    remove_bytecode,
+    stale_bytecode,
+    survey,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_verify import (
+    Scratch,
+    check_out,
+    verify_tree,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._leftovers import (
+    MARKER,
+    end_leftovers,
+    holders,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+    CommandFailed,
+    Foreign,
+    LastGoodError,
+    Refused,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._identity import (
+    User,
+    acting_as,
+    owner_of,
+    user_by_name,
+    user_by_uid,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Commit, Git, Head, Layout
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+#: How many names a description shows; the archives hold all of them.
+SHOWN = 200
+PATIENCE_S = 60.0
+
+
+class Checkout:
+    """A checkout as a plan describes it: where it is, and how to work in it."""
+
+    def __init__(self, context: Context, facts: Mapping[str, Any]) -> None:
+        self.facts = facts
+        self.top = Path(facts["path"])
+        self.owner: User = user_by_uid(int(facts["owner_uid"]))
+        self.marker = f"{context.transaction}:{self.top}"
+        self.run = context.run.as_user(self.owner).with_env({MARKER: self.marker})
+        self.git = Git(self.run, self.top, trust=bool(facts["trust"]))
+        self.before = Head(**facts["before"])
+        self.target = str(facts["target"])
+        self.scratch = Scratch(Path(facts["scratch"]), self.owner)
+        self.recorder = Recorder(context.workspace, self.git, Path(facts["index"]), self.owner)
+        self.hold = Path(facts["git_dir"]) / "lastgood-hold"
+
+
+class Code(Component):
+    """See the module's docstring."""
+
+    kind = "code"
+    order = 10
+
+    @classmethod
+    def entry_name(cls, wish: Mapping[str, Any]) -> str:
+        """The checkout's real path."""
+        return str(Path(wish["path"]).resolve())
+
+    # -- looking
+
+    def capture(self, wish: Mapping[str, Any], into: Path) -> JsonObject:
+        """Note the commit, keep it alive by a ref, and archive tracked files that differ from it."""
+        git, layout, owner = self._open(wish)
+        head = git.head()
+        checks.require_quiet(layout, head)
+        captured = dirt.capture(git, owner, into)
+        keep = f"refs/lastgood/points/{head.commit}"
+        git.create_ref(keep, head.commit)
+        untracked = git.untracked()
+        return {
+            **self._describe(git, head),
+            "path": str(layout.top),
+            "ref": keep,
+            "remote": git.config("remote.origin.url"),
+            "upstream": git.config(f"branch.{(head.branch or '').rpartition('refs/heads/')[2]}.merge"),
+            "shallow": layout.shallow,
+            "modified": _names(one.path for one in captured),
+            "untracked": _names(untracked),
+            "untracked_count": len(untracked),
+        }
+
+    def fingerprint(self, wish: Mapping[str, Any]) -> JsonObject:
+        """HEAD, branch, and a digest of the tracked files that differ from it."""
+        git, _layout, owner = self._open(wish)
+        return {**asdict(git.head()), "status": dirt.digest(dirt.present(git, owner))}
+
+    def release(self, facts: JsonObject, needed: Sequence[JsonObject]) -> None:
+        """Drop the ref that kept the commit alive, unless another restore point is at the same commit."""
+        if all(other.get("ref") != facts["ref"] for other in needed):
+            self._open({"path": facts["path"]})[0].delete_ref(facts["ref"])
+
+    def release(self, facts: JsonObject, needed: list[JsonObject]) -> None:
+        """Let go of a deleted restore point's commit, unless another restore point needs it."""
+        if facts["commit"] not in {other.get("commit") for other in needed}:
+            git, _layout, _owner = self._open(facts)
+            git.delete_ref(facts["ref"])
+
+    def _open(self, wish: Mapping[str, Any]) -> tuple[Git, Layout, User]:
+        path = Path(wish["path"]).resolve()
+        if not path.is_dir():
+            raise Refused(f"{path} is not a directory: name the top of a checkout.")
+        named = user_by_name(wish["owner"]) if wish.get("owner") else None
+        owner = named or owner_of(path)
+        checks.require_owner(path, owner)
+        git = Git(self.context.run.as_user(owner), path, trust=named is not None)
+        return git, git.layout(), owner
+
+    @staticmethod
+    def _describe(git: Git, head: Head) -> JsonObject:
+        commit = git.commit(head.commit)
+        return {"commit": commit.id, "branch": head.branch, "subject": commit.subject, "tree": commit.tree}
+
+    # -- plan
+
+    def plan(self, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+        """Resolve the target, and refuse what would not work."""
+        git, layout, owner = self._open(wish)
+        head = git.head()
+        target = checks.resolve_target(git, layout, wish.get("to") or None, point)
+        checks.require_quiet(layout, head)
+        unmerged = [one.path for one in git.changes() if one.staged == "U"]
+        if unmerged:
+            raise Refused(f"{layout.top}: {unmerged[0]!r} has conflicts that are not resolved: resolve them first.")
+        checks.require_objects(git, target)
+        tree = git.tree_paths(target)
+        checks.require_filters(git, tree, os.environ.get("PATH"))
+        worktree = Worktree(layout.top)
+        surveyed = survey(git, worktree, target, owner)
+        checks.require_writable(worktree, surveyed, owner)
+        with acting_as(owner):
+            taken = sum(one.bytes for one in worktree.scan(surveyed.reasons))
+        written = checks.require_space(git, tree, surveyed)
+        wanted = dirt.read(point.directory) if point is not None else ()
+        verify = wish.get("verify") or {}
+        moves = checks.require_submodules(git, worktree, target)
+        facts = {
+            "path": str(layout.top),
+            "owner_uid": owner.uid,
+            "trust": bool(wish.get("owner")),
+            "git_dir": str(layout.git_dir),
+            "common_dir": str(layout.common_dir),
+            "index": str(layout.git_dir / "index"),
+            "before": asdict(head),
+            "target": target,
+            **self._side_names(git, layout),
+            "verify": dict(verify) if verify.get("compile") or verify.get("commands") else {},
+            "python": wish.get("python") or sys.executable,
+            "submodules": moves,
+            "dirt_of_point": {"directory": str(point.directory), **point.artefacts} if wanted and point else None,
+        }
+        same_dirt = dirt.digest(dirt.present(git, owner)) == dirt.digest(wanted)
+        return Plan(
+            kind=self.kind,
+            name=str(layout.top),
+            things=(f"checkout:{layout.top}",),
+            changed=head.commit != target or not same_dirt or bool(moves),
+            before={**self._describe(git, head), "modified": _names(one.path for one in surveyed.dirty)},
+            after={**self._describe(git, Head(target, head.branch)), "modified": _names(one.path for one in wanted)},
+            discards=_discards(surveyed, git.commits([head.commit, f"^{target}"])),
+            facts=facts,
+            downtime={"ms": 100 + len(surveyed.writes) // 4, "grows_with": "the number of changed files"},
+            disk_bytes=taken + written + (sum(row[2] for row in tree) if facts["verify"] else 0),
+            warnings=_warnings(layout, head, target, point),
+        )
+
+    def _side_names(self, git: Git, layout: Layout) -> JsonObject:
+        """Names of what stands beside, made from the transaction: they can't collide, and are found after a crash."""
+        short = hashlib.sha256(f"{self.context.transaction}:{layout.top}".encode()).hexdigest()[:8]
+        name = self.context.transaction + (f"-{short}" if layout.git_dir != layout.common_dir else "")
+        # A branch named "lastgood" makes "lastgood/x" impossible.
+        joint = "-" if git.ref("refs/heads/lastgood") else "/"
+        shared = Path("/var/tmp")  # noqa: S108 - the directory inside is the owner's, 0700, and checked to be
+        return {
+            "emergency_ref": f"refs/heads/lastgood{joint}{name}",
+            "staged_ref": f"refs/lastgood/staged/{name}",
+            "scratch": str((shared if shared.is_dir() else Path("/tmp")) / f"lastgood-{short}"),  # noqa: S108
+        }
+
+    # -- phases
+
+    def prepare(self, plan: Plan) -> JsonObject:
+        """Emergency branch, archive, and the target's own checks in a scratch tree."""
+        checkout = Checkout(self.context, plan.facts)
+        end_leftovers(checkout.marker, PATIENCE_S)
+        self._require_before(checkout)
+        with self.context.change(f"Keep {checkout.before.commit} of {checkout.top} as {plan.facts['emergency_ref']}"):
+            self._remove_own_ref_locks(plan)
+            checkout.git.create_ref(plan.facts["emergency_ref"], checkout.before.commit)
+        with self.context.change(f"Archive what a reset of {checkout.top} would overwrite"):
+            record = self._record(plan, checkout)
+            if plan.facts["dirt_of_point"]:
+                dirt.take_along(plan.facts["dirt_of_point"], self.context.workspace)
+        evidence: JsonObject = {
+            "emergency_ref": plan.facts["emergency_ref"],
+            "archive": str(self.context.workspace / record.archive),
+            "archived": sum(1 for entry in record.entries if entry.kind == FILE),
+            "checks": [],
+        }
+        if plan.facts["verify"]:
+            with self.context.change(f"Check {checkout.target} in {checkout.scratch.path}"):
+                evidence["checks"] = self._verify(plan, checkout)
+        return evidence
+
+    def switch(self, plan: Plan) -> None:
+        """``reset --hard`` of the branch that is checked out, after another look for what it would take."""
+        checkout = Checkout(self.context, plan.facts)
+        end_leftovers(checkout.marker, PATIENCE_S)
+        record = checkout.recorder.read()
+        if record is None:
+            raise LastGoodError(f"{checkout.top} is not prepared: nothing was reset. Start again with a new plan.")
+        if self._mark() is None:
+            self._require_before(checkout)
+            if not checkout.recorder.is_current(record, checkout.target):
+                with self.context.change(f"Archive what changed in {checkout.top} since it was prepared"):
+                    record = self._record(plan, checkout)
+            self._set_mark(done=False)
+        else:
+            self._remove_own_locks(plan, checkout)
+            checkout.recorder.keep("interrupted", checkout.target)
+        with self.context.change(f"Reset {checkout.top} to {checkout.target}", before=checkout.before.commit):
+            with _umask_of(checkout.top):
+                checkout.git.reset_hard(checkout.target)
+            self._tidy(checkout, record)
+            if plan.facts["dirt_of_point"]:
+                dirt.apply(self.context.workspace, checkout.top, checkout.owner)
+            for move in plan.facts["submodules"]:
+                _move_submodule(checkout, move["path"], move["target"], None)
+        self._set_mark(done=True)
+
+    def undo(self, plan: Plan) -> None:
+        """Back to the commit, the index and the worktree of before, byte for byte."""
+        checkout = Checkout(self.context, plan.facts)
+        end_leftovers(checkout.marker, PATIENCE_S)
+        if self.state(plan) is State.FOREIGN:
+            raise Foreign(self._foreign(checkout))
+        record = checkout.recorder.read()
+        begun = self._mark() is not None or checkout.git.head() != checkout.before
+        if begun and record is None:
+            raise Foreign(
+                f"{checkout.top}: the record of what was there before is missing from {self.context.workspace}. "
+                f"The commit before was {checkout.before.commit} ({plan.facts['emergency_ref']})."
+            )
+        if begun and record is not None:
+            self._set_mark(done=False)
+            self._remove_own_locks(plan, checkout)
+            with self.context.change(f"Reset {checkout.top} back to {checkout.before.commit}"):
+                checkout.recorder.keep("rejected", checkout.before.commit, also=record.entries)
+                with _umask_of(checkout.top):
+                    checkout.git.reset_hard(checkout.before.commit)
+                for move in plan.facts["submodules"]:
+                    _move_submodule(checkout, move["path"], move["before"], move["branch"])
+                checkout.recorder.apply(record)
+        self._clear(plan, checkout)
+
+    def finish(self, plan: Plan) -> None:
+        """Leave the hold that a deployment can test for, and drop the scratch tree; all else is what undo needs."""
+        checkout = Checkout(self.context, plan.facts)
+        checkout.scratch.remove()
+        text = (
+            f"{self.context.transaction}\nThis checkout was rolled back from {checkout.before.commit} to "
+            f"{checkout.target}: a plain git pull brings the rejected commits back.\n"
+        )
+        with self.context.change(f"Hold {checkout.top} at {checkout.target}"):
+            with acting_as(checkout.owner):
+                write_atomic(checkout.hold, text.encode(), mode=0o644)
+            words = ("config", "--local", "lastgood.hold", self.context.transaction)
+            checkout.git.text(*words, attempt=f"Writing the hold of {checkout.top}")
+
+    def state(self, plan: Plan) -> State:
+        """Compare HEAD and its branch with the plan; the mark tells a reset that began from one that never did."""
+        checkout = Checkout(self.context, plan.facts)
+        try:
+            checkout.git.layout()
+            head = checkout.git.head()
+        except Refused:
+            return State.FOREIGN
+        mark = self._mark()
+        if head.branch != checkout.before.branch or head.commit not in (checkout.before.commit, checkout.target):
+            return State.FOREIGN
+        if mark is not None and not mark["done"]:
+            return State.PARTIAL
+        if head.commit == checkout.target and (mark is not None or head.commit != checkout.before.commit):
+            return State.SWITCHED
+        if mark is not None:  # switched once, and HEAD is where it was before: an undo that was cut off
+            return State.PARTIAL
+        return State.PREPARED if self._stands_beside(plan, checkout) else State.UNTOUCHED
+
+    def kept(self, plan: Plan) -> JsonObject:
+        """The emergency branch, and the archives of what was never committed."""
+        archives = sorted(str(path) for path in self.context.workspace.glob("*-*.tar"))
+        return {
+            "commits": plan.facts["emergency_ref"],
+            "archives": archives,
+            "hold": f"git -C {plan.name} config lastgood.hold",
+        }
+
+    def result(self, plan: Plan, evidence: Mapping[str, Any]) -> JsonObject:
+        """The documented return values of ``git_reset``."""
+        return {
+            "before": plan.before,
+            "after": plan.after,
+            "emergency_ref": plan.facts["emergency_ref"],
+            "archive": evidence.get("archive"),
+            "discarded_commits": plan.discards.get("commits", []),
+        }
+
+    # -- parts
+
+    def _require_before(self, checkout: Checkout) -> None:
+        layout, head = checkout.git.layout(), checkout.git.head()
+        if head != checkout.before:
+            raise Refused(
+                f"{checkout.top} is at {head.commit} ({head.branch or 'detached'}) and was at "
+                f"{checkout.before.commit} ({checkout.before.branch or 'detached'}) when this was planned: plan again."
+            )
+        checks.require_quiet(layout, head)
+
+    def _record(self, plan: Plan, checkout: Checkout) -> Record:
+        """Archive, and keep staged blobs alive by a ref: they are in no commit."""
+        record = checkout.recorder.make(checkout.target)
+        if any(entry.why == "staged" for entry in record.entries):
+            checkout.scratch.make()
+            try:
+                index = Path(plan.facts["index"])
+                staged = dirt.staged_commit(checkout.git, checkout.owner, index, checkout.scratch.path)
+            finally:
+                checkout.scratch.remove()
+            words = ("update-ref", plan.facts["staged_ref"], staged)
+            checkout.git.text(*words, attempt=f"Keeping what is staged in {checkout.top}")
+        return record
+
+    def _verify(self, plan: Plan, checkout: Checkout) -> list[str]:
+        checkout.scratch.make()
+        try:
+            with acting_as(checkout.owner):
+                (checkout.scratch.path / "tree").mkdir()
+            tree = check_out(checkout.git, checkout.target, checkout.scratch.path)
+            run = checkout.run.with_env({"HOME": str(checkout.scratch.path), "PWD": str(tree)})
+            return verify_tree(tree, run, plan.facts["verify"], plan.facts["python"])
+        finally:
+            checkout.scratch.remove()
+
+    def _tidy(self, checkout: Checkout, record: Record) -> None:
+        """Take compiled files of other versions away, and keep the permissions that people gave to a file."""
+        with acting_as(checkout.owner):
+            stale = stale_bytecode(Worktree(checkout.top), [entry.path for entry in record.entries])
+            remove_bytecode(checkout.top, stale)
+            worktree = Worktree(checkout.top)
+            for entry in record.entries:
+                found = worktree.look(entry.path)
+                if entry.kind == FILE and found is not None and stat.S_ISREG(found.st_mode):
+                    _keep_permissions(checkout.top / entry.path, entry.mode, stat.S_IMODE(found.st_mode))
+
+    def _clear(self, plan: Plan, checkout: Checkout) -> None:
+        """Remove what prepare and finish put beside; the evidence stays in the workspace."""
+        with self.context.change(f"Remove what was prepared beside {checkout.top}"):
+            self._remove_own_ref_locks(plan)
+            checkout.git.delete_ref(plan.facts["emergency_ref"])
+            checkout.git.delete_ref(plan.facts["staged_ref"])
+            if checkout.git.config("lastgood.hold") == self.context.transaction:
+                with acting_as(checkout.owner):
+                    checkout.hold.unlink(missing_ok=True)
+                words = ("config", "--local", "--unset-all", "lastgood.hold")
+                checkout.git.text(*words, attempt=f"Releasing the hold of {checkout.top}")
+            checkout.scratch.remove()
+            for name in ("switching.json", "record.json"):
+                (self.context.workspace / name).unlink(missing_ok=True)
+
+    def _stands_beside(self, plan: Plan, checkout: Checkout) -> bool:
+        refs = (plan.facts["emergency_ref"], plan.facts["staged_ref"])
+        if any(checkout.git.ref(name) is not None for name in refs):
+            return True
+        return checkout.scratch.path.exists() or checkout.recorder.read() is not None
+
+    def _foreign(self, checkout: Checkout) -> str:
+        try:
+            head = checkout.git.head()
+            now = f"is at {head.commit} ({head.branch or 'detached'})"
+        except (Refused, CommandFailed) as error:
+            now = f"can't be read ({error.message})"
+        return (
+            f"{checkout.top} {now}; before it was at {checkout.before.commit} ({checkout.before.branch or 'detached'}) "
+            f"and the rollback took it to {checkout.target}: somebody changed it since. It was left alone; what was "
+            f"replaced is kept as {checkout.facts['emergency_ref']} and in {self.context.workspace}."
+        )
+
+    def _remove_own_locks(self, plan: Plan, checkout: Checkout) -> None:
+        """Locks that appeared after our reset began, with none of our programs left, are those of a killed one."""
+        layout = checkout.git.layout()
+        began_ns = self._marked_at_ns()
+        for lock in checks.lock_files(layout, checkout.before.branch):
+            try:
+                made_ns = lock.lstat().st_mtime_ns
+            except FileNotFoundError:
+                continue
+            if made_ns < began_ns:
+                raise LastGoodError(f"{lock} is older than this rollback: find out whose it is, remove it, try again.")
+            if holders(lock):
+                raise LastGoodError(f"{lock} is in use by the processes {holders(lock)}: wait for them, try again.")
+            with self.context.change(f"Remove {lock}, left by a reset that was killed"), acting_as(checkout.owner):
+                lock.unlink()
+        self._remove_own_ref_locks(plan)
+
+    def _remove_own_ref_locks(self, plan: Plan) -> None:
+        """The names of these refs are ours alone, and so are their locks."""
+        for name in (plan.facts["emergency_ref"], plan.facts["staged_ref"]):
+            with acting_as(user_by_uid(int(plan.facts["owner_uid"]))):
+                (Path(plan.facts["common_dir"]) / f"{name}.lock").unlink(missing_ok=True)
+
+    def _mark(self) -> JsonObject | None:
+        """Whether a reset of ours was begun, and whether it was ended."""
+        try:
+            mark: JsonObject = json.loads((self.context.workspace / "switching.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        return mark
+
+    def _set_mark(self, *, done: bool) -> None:
+        began = self._marked_at_ns() or None
+        path = self.context.workspace / "switching.json"
+        write_atomic(path, json.dumps({"done": done}).encode())
+        if began is not None:
+            os.utime(path, ns=(began, began))
+
+    def _marked_at_ns(self) -> int:
+        try:
+            return (self.context.workspace / "switching.json").stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+
+def _move_submodule(checkout: Checkout, path: str, commit: str, branch: str | None) -> None:
+    """Check out without overwriting anything: it was clean when this was planned."""
+    git = Git(checkout.run, checkout.top / path)
+    target = branch.rpartition("refs/heads/")[2] if branch and git.resolve(branch) == commit else commit
+    detach = () if target != commit else ("--detach",)
+    words = ("checkout", "--quiet", "--no-overwrite-ignore", *detach, target, "--")
+    if git.head() != Head(commit, branch):
+        git.text(*words, attempt=f"Moving the submodule {path} of {checkout.top} to {commit}")
+
+
+def _keep_permissions(path: Path, old: int, new: int) -> None:
+    """Who may read and write stays as it was; what may be executed is the commit's."""
+    wanted = old & 0o666
+    if new & 0o100:
+        wanted |= (wanted & 0o444) >> 2
+    if wanted != new:
+        path.chmod(wanted)
+
+
+@contextmanager
+def _umask_of(top: Path) -> Iterator[None]:
+    """New files get the permissions that the checkout's directory suggests, whatever umask root has here."""
+    saved = os.umask(~top.stat().st_mode & 0o777 | 0o002)
+    try:
+        yield
+    finally:
+        os.umask(saved)
+
+
+def _discards(surveyed: Survey, commits: list[Commit]) -> JsonObject:
+    """What people would lose sight of; only what there is."""
+    found: JsonObject = {
+        "commits": [{"id": one.id, "subject": one.subject, "author": one.author, "date": one.date} for one in commits]
+    }
+    for why in ("staged", "modified", "hidden", "untracked", "ignored"):
+        found[why] = _names(surveyed.paths(why))
+    return {label: things for label, things in found.items() if things}
+
+
+def _warnings(layout: Layout, head: Head, target: str, point: PointEntry | None) -> tuple[str, ...]:
+    warnings = []
+    if target != head.commit:
+        warnings.append(
+            f"{layout.top}: a plain git pull brings the rejected commits back. A hold is left there: a deployment can "
+            "test for it with git config lastgood.hold."
+        )
+    if head.branch is None:
+        warnings.append(f"{layout.top} is on no branch (detached HEAD), and stays so.")
+    if point is not None and point.facts.get("branch") != head.branch:
+        warnings.append(
+            f"{layout.top} was on {point.facts.get('branch') or 'no branch'} at the restore point and is on "
+            f"{head.branch or 'no branch'} now: the latter is moved back."
+        )
+    return tuple(warnings)
+
+
+def _names(paths: Iterable[str]) -> list[str]:
+    """For people, and for JSON: bytes that are no text are shown as escapes, and a long list is cut."""
+    listed = [os.fsencode(path).decode("utf-8", "backslashreplace") for path in paths]
+    rest = len(listed) - SHOWN
+    return listed[:SHOWN] + ([f"… and {rest} more"] if rest > 0 else [])

@@ -1,0 +1,315 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) git, as the owner of a checkout: no hooks, no prompts, no network, nothing global written.
+
+Paths are strings in the file system's encoding (``os.fsdecode``), so that names that are not UTF-8 survive.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
+
+NO_OBJECT = "0" * 40
+
+#: For every call. The owner's own configuration stays in force (filters, line ends); these come after it and win.
+SETTINGS = {
+    "core.hooksPath": os.devnull,
+    "core.fsmonitor": "false",  # it may name a program
+    "core.fsync": "added,reference",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "submodule.recurse": "false",  # submodules are moved one by one, after their own checks
+    "protocol.allow": "never",  # a partial clone would fetch in the middle of a reset
+    "status.renames": "false",
+    "advice.detachedHead": "false",
+}
+ENVIRONMENT = {
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ASKPASS": "true",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_LITERAL_PATHSPECS": "1",
+    "GIT_AUTHOR_NAME": "lastgood",
+    "GIT_AUTHOR_EMAIL": "lastgood@localhost",
+    "GIT_COMMITTER_NAME": "lastgood",
+    "GIT_COMMITTER_EMAIL": "lastgood@localhost",
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a checkout keeps its things. ``git_dir`` is this worktree's own, ``common_dir`` is shared by worktrees."""
+
+    top: Path
+    git_dir: Path
+    common_dir: Path
+    shallow: bool
+
+
+@dataclass(frozen=True)
+class Head:
+    """What is checked out: the commit, and the full name of the branch (``None`` when detached)."""
+
+    commit: str
+    branch: str | None
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit, for people. ``date`` is ISO 8601 with the author's offset."""
+
+    id: str
+    subject: str
+    author: str
+    date: str
+    tree: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """One line of ``--raw`` or of ``status``.
+
+    :param staged: one letter, ``.`` when the index equals the commit.
+    :param worktree: one letter, ``.`` when the worktree equals the index.
+    :param submodule: ``N...``, or ``S<c><m><u>`` for a submodule with a new commit, modifications, untracked files.
+    """
+
+    path: str
+    staged: str
+    worktree: str
+    submodule: str
+    blob: str
+
+
+@dataclass(frozen=True)
+class TreeChange:
+    """A path where the index differs from a commit: ids and octal modes (``000000`` where there is nothing)."""
+
+    path: str
+    commit_mode: str
+    index_mode: str
+    commit_blob: str
+
+
+class Git:
+    """One checkout, through the program ``git``.
+
+    :param run: starts the program, as the owner of the checkout.
+    :param path: the top directory.
+    :param trust: accept a directory that belongs to somebody else than the user who runs git (named by the operator).
+    """
+
+    def __init__(self, run: CommandRunner, path: Path, *, trust: bool = False) -> None:
+        settings = {**SETTINGS, **({"safe.directory": str(path)} if trust else {})}
+        self.path = path
+        self.runner = run
+        self._runner = run.with_env({**ENVIRONMENT, **settings_environment(settings)})
+
+    def with_env(self, env: Mapping[str, str]) -> Git:
+        """The same checkout with more environment, e.g. ``GIT_INDEX_FILE``."""
+        other = copy.copy(self)
+        other._runner = self._runner.with_env(env)
+        return other
+
+    def raw(self, *arguments: str, attempt: str, stdin: bytes | None = None) -> bytes:
+        """Run and return the output, byte for byte."""
+        with tempfile.TemporaryFile() as output:
+            self._runner.run(["git", "-C", str(self.path), *arguments], attempt, stdin=stdin, stdout=output)
+            output.seek(0)
+            return output.read()
+
+    def text(self, *arguments: str, attempt: str) -> str:
+        """Run and return the output without its last line end."""
+        return os.fsdecode(self.raw(*arguments, attempt=attempt)).rstrip("\n")
+
+    def records(self, *arguments: str, attempt: str, stdin: bytes | None = None) -> list[str]:
+        """Run a command whose output ends each record with a NUL byte (``-z``)."""
+        return [os.fsdecode(part) for part in self.raw(*arguments, attempt=attempt, stdin=stdin).split(b"\0")[:-1]]
+
+    def succeeds(self, *arguments: str, attempt: str) -> bool:
+        """Run for the exit status alone."""
+        argv = ["git", "-C", str(self.path), *arguments]
+        return self._runner.run(argv, attempt, check=False).rc == 0
+
+    # -- reading
+
+    def layout(self) -> Layout:
+        """Where things are.
+
+        :raises Refused: when this is no checkout, a bare repository, or not the top of a checkout.
+        """
+        attempt = f"Reading the checkout {self.path}"
+        try:
+            words = ("--is-bare-repository", "--is-shallow-repository", "--absolute-git-dir", "--git-common-dir")
+            bare, shallow, git_dir, common = self.text("rev-parse", *words, attempt=attempt).split("\n")
+        except CommandFailed as error:
+            raise Refused(f"{self.path} is not a git checkout that can be read: {error.stderr.strip()}") from error
+        except ValueError as error:
+            raise Refused(f"{self.path}: a path with a line end in it can't be handled.") from error
+        if bare == "true":
+            raise Refused(f"{self.path} is a bare repository: there is no worktree to roll back.")
+        top = Path(self.text("rev-parse", "--show-toplevel", attempt=attempt))
+        if top != self.path.resolve():
+            raise Refused(f"{self.path} is not the top of a checkout: that is {top}. Name the top directory.")
+        return Layout(top, Path(git_dir), (self.path / common).resolve(), shallow == "true")
+
+    def head(self) -> Head:
+        """What is checked out.
+
+        :raises Refused: when there is no commit yet.
+        """
+        commit = self.resolve("HEAD")
+        if commit is None:
+            raise Refused(f"{self.path} has no commit yet: there is nothing to roll back.")
+        symbolic = self._runner.run(
+            ["git", "-C", str(self.path), "symbolic-ref", "--quiet", "HEAD"],
+            f"Reading the branch of {self.path}",
+            check=False,
+        )
+        return Head(commit, symbolic.stdout.strip() if symbolic.rc == 0 else None)
+
+    def resolve(self, ref: str, kind: str = "commit") -> str | None:
+        """The id that a name stands for now, or nothing."""
+        done = self._runner.run(
+            ["git", "-C", str(self.path), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{{kind}}}"],
+            f"Resolving {ref!r} in {self.path}",
+            check=False,
+        )
+        return done.stdout.strip() if done.rc == 0 else None
+
+    def commit(self, commit: str) -> Commit:
+        """Describe one commit."""
+        return self.commits([commit, "--no-walk"])[0]
+
+    def commits(self, revisions: Sequence[str], limit: int = 1000) -> list[Commit]:
+        """Commits, newest first; ``revisions`` as for ``git log``, from ids only."""
+        form = "--format=%H%x00%s%x00%an%x00%aI%x00%T"
+        arguments = ("log", "-z", form, f"--max-count={limit}", *revisions, "--")
+        fields = self.raw(*arguments, attempt=f"Listing commits of {self.path}").decode("utf-8", "replace").split("\0")
+        return [Commit(*fields[at : at + 5]) for at in range(0, len(fields) - 4, 5)]
+
+    def changes(self) -> list[Change]:
+        """Tracked paths whose index or worktree differs from HEAD."""
+        words = ("status", "--porcelain=v2", "-z", "--no-renames", "--untracked-files=no", "--ignore-submodules=none")
+        return parse_status(self.records(*words, attempt=f"Reading the status of {self.path}"))
+
+    def untracked(self) -> list[str]:
+        """Untracked paths that are not ignored; a directory full of them counts as one, with a slash at its end."""
+        words = ("ls-files", "-z", "--others", "--exclude-standard", "--directory", "--no-empty-directory")
+        return self.records(*words, attempt=f"Listing untracked files of {self.path}")
+
+    def index_against(self, commit: str) -> list[TreeChange]:
+        """Paths where the index differs from a commit."""
+        words = ("diff-index", "--cached", "--raw", "-z", "--no-renames", "--no-abbrev", "--ignore-submodules=none")
+        attempt = f"Comparing {self.path} with {commit}"
+        return parse_raw(self.records(*words, commit, "--", attempt=attempt))
+
+    def hidden(self) -> list[str]:
+        """Tracked paths whose changes git does not report: marked skip-worktree or assume-unchanged."""
+        listed = self.records("ls-files", "-v", "-z", attempt=f"Reading the index of {self.path}")
+        return [line[2:] for line in listed if line[0] == "S" or line[0].islower()]
+
+    def ignored(self, paths: Iterable[str]) -> set[str]:
+        """Those of the paths that are ignored."""
+        given = b"".join(os.fsencode(path) + b"\0" for path in paths)
+        if not given:
+            return set()
+        try:
+            words = ("check-ignore", "-z", "--stdin", "--no-index")
+            return set(self.records(*words, attempt="Asking what is ignored", stdin=given))
+        except CommandFailed as error:
+            if error.rc == 1:  # none of them
+                return set()
+            raise
+
+    def missing_objects(self, commit: str) -> list[str]:
+        """Ids of the objects that a checkout of this commit would need, and that are not here."""
+        words = ("rev-list", "--objects", "--no-walk", "--missing=print", commit)
+        listed = self.text(*words, attempt=f"Looking for the objects of {commit} in {self.path}")
+        return [line[1:] for line in listed.split("\n") if line.startswith("?")]
+
+    def tree_paths(self, commit: str) -> list[tuple[str, str, int, str]]:
+        """All of a commit's paths: mode, id, bytes (0 for a submodule), path."""
+        listed = self.records(
+            "ls-tree", "-r", "-l", "-z", "--full-tree", commit, attempt=f"Listing the files of {commit}"
+        )
+        rows = []
+        for line in listed:
+            facts, path = line.split("\t", 1)
+            mode, _kind, object_id, size = facts.split()
+            rows.append((mode, object_id, int(size) if size != "-" else 0, path))
+        return rows
+
+    def config(self, name: str) -> str | None:
+        """The value in force, or nothing."""
+        argv = ["git", "-C", str(self.path), "config", "--get", name]
+        done = self._runner.run(argv, f"Reading {name} of {self.path}", check=False)
+        return done.stdout.rstrip("\n") if done.rc == 0 else None
+
+    def ref(self, name: str) -> str | None:
+        """The id that a full ref name holds, or nothing; tags are not followed."""
+        done = self._runner.run(
+            ["git", "-C", str(self.path), "rev-parse", "--verify", "--quiet", "--end-of-options", name],
+            f"Reading {name} of {self.path}",
+            check=False,
+        )
+        return done.stdout.strip() if done.rc == 0 else None
+
+    # -- writing
+
+    def reset_hard(self, commit: str) -> None:
+        """Make branch, index and worktree equal to a commit."""
+        self.text("reset", "--hard", "--quiet", commit, "--", attempt=f"Resetting {self.path} to {commit}")
+
+    def create_ref(self, name: str, commit: str) -> None:
+        """Make a ref; nothing happens when it holds this commit already.
+
+        :raises CommandFailed: when it holds another one.
+        """
+        if self.ref(name) != commit:
+            self.text("update-ref", name, commit, NO_OBJECT, attempt=f"Creating {name} in {self.path}")
+
+    def delete_ref(self, name: str) -> None:
+        """Remove a ref; nothing happens when it is not there."""
+        if self.ref(name) is not None:
+            self.text("update-ref", "-d", name, attempt=f"Removing {name} from {self.path}")
+
+
+def settings_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Configuration for one process and its children, by environment: no file is written."""
+    env = {"GIT_CONFIG_COUNT": str(len(settings))}
+    for number, (key, value) in enumerate(settings.items()):
+        env[f"GIT_CONFIG_KEY_{number}"] = key
+        env[f"GIT_CONFIG_VALUE_{number}"] = value
+    return env
+
+
+def parse_status(records: Sequence[str]) -> list[Change]:
+    """Read ``git status --porcelain=v2 -z --no-renames``; unmerged paths have ``U`` as their staged letter."""
+    changes = []
+    for record in records:
+        if record.startswith("1 "):
+            _one, letters, submodule, _mode_head, _mode_index, _mode_worktree, _head, blob, path = record.split(" ", 8)
+            changes.append(Change(path, letters[0], letters[1], submodule, blob))
+        elif record.startswith("u "):
+            fields = record.split(" ", 10)
+            changes.append(Change(fields[10], "U", "U", fields[2], NO_OBJECT))
+    return changes
+
+
+def parse_raw(records: Sequence[str]) -> list[TreeChange]:
+    """Read ``git diff-index --raw -z --no-renames``: a record of facts, then one with the path."""
+    changes = []
+    for facts, path in zip(records[::2], records[1::2]):
+        commit_mode, index_mode, commit_blob, _index_blob, _letter = facts[1:].split(" ")
+        changes.append(TreeChange(path, commit_mode, index_mode, commit_blob))
+    return changes

@@ -1,0 +1,232 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Take a git checkout back to a commit, and lose nothing that git does not have."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: git_reset
+short_description: Take a git checkout back to a commit, and lose nothing
+version_added: 0.1.0
+author:
+  - the lastgood.rollback authors (@lastgood)
+description:
+  - Moves the branch that is checked out, the index and the worktree back to a commit. Before that it makes an emergency
+    branch, archives everything that a reset would overwrite or delete and git does not have (staged, modified, untracked
+    or ignored and in the way, marked skip-worktree), and checks the target in a scratch tree.
+  - When the rollback is undone, worktree and index are as before, byte for byte, modes and owners included.
+  - git runs as the owner of the checkout, without hooks, prompts or network. No global configuration is written.
+  - Refuses what would stop halfway or lose something, such as a merge in progress, somebody else's lock, missing objects
+    or filters, or a directory that the owner may not write.
+  - A restore point of a checkout is its commit together with the tracked files that differed from it. They come back as
+    changes of the worktree.
+  - Leaves a hold, because a plain C(git pull) brings the rejected commits back. A deployment can test for it with
+    C(git config lastgood.hold), or by the file C(lastgood-hold) in the git directory.
+options:
+  path:
+    description:
+      - The top directory of the checkout.
+    type: path
+    required: true
+  to:
+    description:
+      - Commit, branch or tag to go back to. It is resolved once. Only the commit id is used after that.
+      - Exactly one of O(to) and O(restore_point) is needed.
+    type: str
+  restore_point:
+    description:
+      - Name of the restore point to go back to. V(last_good) is the newest good one that contains O(path).
+    type: str
+  mode:
+    description:
+      - How to go back. V(reset) moves the branch itself.
+    type: str
+    choices: [reset]
+    default: reset
+  owner:
+    description:
+      - User that git runs as. By default the owner of the directory O(path).
+    type: str
+  python:
+    description:
+      - Interpreter that compiles, and that stands for the first word C(python) in O(verify.commands). It must be one that
+        the owner can run. By default the one that runs this module.
+    type: path
+  verify:
+    description:
+      - What has to hold of the target before anything is touched. It is checked out outside of the checkout for that.
+    type: dict
+    suboptions:
+      compile:
+        description:
+          - Python files and directories that have to compile, relative to O(path).
+        type: list
+        elements: str
+        default: []
+      commands:
+        description:
+          - Argument lists that have to end with status 0, run in the scratch tree. No shell is involved.
+        type: list
+        elements: list
+        default: []
+      environment:
+        description:
+          - Environment variables for O(verify.commands). No passwords. They are kept in the transaction's journal.
+        type: dict
+        default: {}
+      timeout:
+        description:
+          - Seconds after which one of these programs is stopped, which counts as a failure.
+        type: int
+        default: 600
+extends_documentation_fragment:
+  - lastgood.rollback.attributes
+  - lastgood.rollback.transaction
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+  platform:
+    support: full
+requirements:
+  - git 2.30 or newer on the host
+seealso:
+  - module: lastgood.rollback.restore_point
+  - module: lastgood.rollback.file_restore
+  - module: lastgood.rollback.transaction
+"""
+
+EXAMPLES = r"""
+- name: Bring the code of the last good restore point back
+  lastgood.rollback.git_reset:
+    path: /srv/blog-core
+    restore_point: last_good
+    verify:
+      compile: [app.py, config.py]
+
+- name: Show which commits a reset to a release would discard
+  lastgood.rollback.git_reset:
+    path: /srv/blog-core
+    to: refs/tags/v1.4.2
+  check_mode: true
+  diff: true
+
+- name: Go back to a commit whose own tests pass
+  lastgood.rollback.git_reset:
+    path: /srv/blog-core
+    to: 4f1d2c9e
+    python: /srv/blog-core/.venv/bin/python
+    verify:
+      commands:
+        - [python, -m, pytest, tests/critical, -q]
+      environment:
+        DATABASE_NAME: blog_test
+"""
+
+RETURN = r"""
+before:
+  description: What was checked out. C(modified) names the tracked files that differed from the commit.
+  returned: always
+  type: dict
+  sample:
+    commit: 9b1c33de8f6a4c0e9d0a7d2f0f1a2b3c4d5e6f70
+    branch: refs/heads/main
+    subject: Speed up the workflow page
+    tree: 1f7a7a472abf3dd9643fd615f6da379c4acb3e3a
+    modified: [config.py]
+after:
+  description: What is (in check mode, would be) checked out. Same keys as RV(before).
+  returned: always
+  type: dict
+  sample:
+    commit: 4f1d2c9e0b7a4c0e9d0a7d2f0f1a2b3c4d5e6f70
+    branch: refs/heads/main
+    subject: Release 1.4.2
+    tree: 83baae61804e65cc73a7201a7252750c76066a30
+    modified: []
+emergency_ref:
+  description: Branch that holds what was checked out before.
+  returned: always
+  type: str
+  sample: refs/heads/lastgood/20261123T143000Z-blog-7f3a
+archive:
+  description: Tar file on the host with everything that the reset overwrote or deleted. Empty in check mode.
+  returned: always
+  type: str
+  sample: /var/lib/lastgood/transactions/20261123T143000Z-blog-7f3a/workspace/3f1c/before-1.tar
+discarded_commits:
+  description: Commits that are no longer part of what is checked out, newest first, at most 1000.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - id: 9b1c33de8f6a4c0e9d0a7d2f0f1a2b3c4d5e6f70
+      subject: Speed up the workflow page
+      author: A. Developer
+      date: "2026-11-23T09:12:44+01:00"
+discards:
+  description: What people lose sight of, as commits, and as names of files by what they were to git.
+  returned: always
+  type: dict
+  sample: {"modified": ["config.py"]}
+kept:
+  description: Where it is kept. C(commits) is the emergency branch, C(archives) are tar files on the host.
+  returned: always
+  type: dict
+  sample:
+    commits: refs/heads/lastgood/20261123T143000Z-blog-7f3a
+    archives: [/var/lib/lastgood/transactions/20261123T143000Z-blog-7f3a/workspace/3f1c/before-1.tar]
+    hold: git -C /srv/blog-core config lastgood.hold
+downtime_ms:
+  description: Milliseconds that the switch took, when the module was a transaction of its own.
+  returned: always
+  type: int
+  sample: 61
+transaction:
+  description: Id of the transaction.
+  returned: always
+  type: str
+  sample: 20261123T143000Z-code-7f3a
+outcome:
+  description: How it ended, when the module was a transaction of its own.
+  returned: always
+  type: str
+  sample: rolled_back
+"""
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._runner import run_component
+
+
+def main() -> None:
+    """Entry point."""
+    run_component(
+        "code",
+        argument_spec=dict(
+            path=dict(type="path", required=True),
+            to=dict(type="str"),
+            restore_point=dict(type="str"),
+            mode=dict(type="str", choices=["reset"], default="reset"),
+            owner=dict(type="str"),
+            python=dict(type="path"),
+            verify=dict(
+                type="dict",
+                options=dict(
+                    compile=dict(type="list", elements="str", default=[]),
+                    commands=dict(type="list", elements="list", default=[]),
+                    environment=dict(type="dict", default={}),
+                    timeout=dict(type="int", default=600),
+                ),
+            ),
+        ),
+        mutually_exclusive=[("to", "restore_point")],
+        required_one_of=[("to", "restore_point")],
+    )
+
+
+if __name__ == "__main__":
+    main()

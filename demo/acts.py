@@ -5,13 +5,21 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
+import kept
 import place as places
+import plays
+import proof
 import stack
-from client import health
+from client import Reader, health
 from commands import DemoError
-from console import say, step, title
-from disaster import strike as let_it_happen
-from place import Place
+from console import say, step, table, title
+from disaster import strike
+from place import CORE, Place
+
+POINT = "release-1.2.0"
 
 
 def up(posts: int) -> int:
@@ -22,24 +30,130 @@ def up(posts: int) -> int:
     return 0
 
 
-def strike(_: int) -> int:
+def capture(_: int) -> int:
+    """Make a restore point, and remember by our own means how the stack is now."""
+    place = _there()
+    title("A restore point")
+    before = proof.look(place)
+    status = plays.play(place, "capture", restore_point_name=POINT)
+    if status != 0:
+        raise DemoError(f"capture.yml ended with {status}.")
+    if changed := proof.differences(before, proof.look(place)):
+        raise DemoError(f"Making the restore point changed the stack: {', '.join(changed)}.")
+    proof.save(place, "good", before)
+    step(f"The stack is remembered as {POINT}, and nothing of it has changed")
+    return 0
+
+
+def break_it(_: int) -> int:
     """Break the stack, show it, and remember how it is now."""
     place = _there()
     title("A bad day")
-    let_it_happen(place)
+    strike(place)
     answers = health(place)
+    say()
     stack.show(place, answers)
     if any(answer.status == 200 for answer in answers.values()):
         raise DemoError("The disaster should have hit every service, and did not.")
+    proof.save(place, "broken", proof.look(place))
+    return 0
+
+
+def rollback(_: int) -> int:
+    """Go back to the restore point, and prove it by other means than the collection's."""
+    place = _there()
+    good, broken = _remembered(place)
+    title("The rollback")
+    with Reader(place.project(CORE)) as reader:
+        status = plays.play(place, "multi_rollback", rollback_point="last_good", rollback_components="all")
+    if status != 0:
+        raise DemoError(f"multi_rollback.yml ended with {status}: {_told(place)}.")
+    title("The proof, without the collection")
+    now = proof.look(place)
+    # What was lying about in a checkout may go on lying there.
+    expected, found = proof.without_untracked(good), proof.without_untracked(now)
+    proof.show(expected, found)
+    say()
+    table(("kept", "where"), kept.find(place, broken))
+    say()
+    stack.show(place)
+    say()
+    _show_downtime(reader, 200)
+    if differing := proof.differences(expected, found):
+        raise DemoError(f"Not as it was: {', '.join(differing)}.")
+    if status_of_health(place) != 0:
+        raise DemoError("Not every service is healthy.")
+    _where_next(place)
+    return 0
+
+
+def undo(posts: int) -> int:
+    """The second act: a rollback that fails its checks after the switch; everything must be as it was before it.
+
+    The status is the playbook's own (which is not 0) when all of that is so, and 1 when anything else happened.
+    """
+    for act in (up, capture, break_it):
+        act(posts)
+    place = _there()
+    title("A rollback that must not succeed")
+    say("Somebody demands that a post written after the restore point is still there. Going back can't give that,")
+    say("but it shows only when the stack has been switched and started: everything has to be taken back.\n")
+    before = proof.look(place)
+    if not proof.differences(_remembered(place)[0], before):
+        raise DemoError("The stack is not broken, so nothing would be proven.")
+    wanted = f"{place.project(CORE).url}/api/posts/{place.posts + 1}"
+    with Reader(place.project(CORE)) as reader:
+        status = plays.play(
+            place,
+            "multi_rollback",
+            rollback_point="last_good",
+            rollback_components="all",
+            demo_acceptance=[{"url": wanted, "status": 200}],
+        )
+    title("The proof, without the collection")
+    after = proof.look(place)
+    proof.show(before, after)
+    say()
+    _show_downtime(reader, health(place)[CORE].status)
+    told = plays.outcomes(place)
+    if status == 0:
+        raise DemoError("multi_rollback.yml ended with 0, as if it had gone back.")
+    if set(told.values()) != {"undone"}:
+        raise DemoError(f"multi_rollback.yml ended with {status}, but not because it was undone: {_told(place)}.")
+    if differing := proof.differences(before, after):
+        raise DemoError(f"Not as before the attempt: {', '.join(differing)}.")
+    say(f"\nThe rollback was tried, failed its checks, and was undone on {', '.join(sorted(told))}.")
+    say(f"Everything is as it was before it. As it did not go back, the exit status is the playbook's: {status}.")
+    down(posts)
+    return status
+
+
+def everything(posts: int) -> int:
+    """The first act, from nothing to nothing."""
+    times: list[tuple[str, str]] = []
+    acts: dict[str, Callable[[int], int]] = {
+        "build the stack": up,
+        "make a restore point": capture,
+        "break it": break_it,
+        "roll back, and prove it": rollback,
+        "remove everything": down,
+    }
+    for name, act in acts.items():
+        began = time.monotonic()
+        act(posts)
+        times.append((name, f"{time.monotonic() - began:.1f} s"))
+    title("All done")
+    table(("step", "took"), times)
+    say("\nTo play: `make demo-up`, `make demo-break`, `make demo-rollback`, `make demo-down`.")
+    say("The same with a rollback that has to be taken back: `make demo-undo`.")
     return 0
 
 
 def status(_: int) -> int:
     """Show the services; the status tells whether all are healthy."""
     place = _there()
-    answers = health(place)
-    stack.show(place, answers)
-    return 0 if all(answer.status == 200 for answer in answers.values()) else 1
+    stack.show(place)
+    return status_of_health(place)
 
 
 def down(_: int) -> int:
@@ -47,6 +161,11 @@ def down(_: int) -> int:
     if not _clean():
         say("There is no demo to remove.")
     return 0
+
+
+def status_of_health(place: Place) -> int:
+    """0 if every service says that it is healthy, else 1."""
+    return 0 if all(answer.status == 200 for answer in health(place).values()) else 1
 
 
 def _clean() -> bool:
@@ -65,19 +184,31 @@ def _there() -> Place:
     return place
 
 
-def capture(_):
-    return 0
+def _remembered(place: Place) -> tuple[proof.Snapshot, proof.Snapshot]:
+    good, broken = proof.load(place, "good"), proof.load(place, "broken")
+    if good is None:
+        raise DemoError("There is no restore point to go back to: `demo.py capture` makes one.")
+    if broken is None:
+        raise DemoError("Nothing is broken yet: `make demo-break` does that.")
+    return good, broken
 
 
-def rollback(_):
-    return 0
+def _told(place: Place) -> str:
+    told = plays.outcomes(place)
+    return ", ".join(f"{host} says {outcome}" for host, outcome in sorted(told.items())) or "no host has a record of it"
 
 
-def everything(posts):
-    up(posts)
-    strike(0)
-    return 0
+def _show_downtime(reader: Reader, afterwards: int) -> None:
+    seconds = reader.downtime_s(afterwards)
+    away = "was never away" if seconds is None else f"did not answer for {seconds:.1f} s"
+    counted = ", ".join(f"{status}: {times}" for status, times in sorted(reader.statuses().items()))
+    say(f"  A reader who asked blog-core {reader.asked} times meanwhile: it {away} (answers by status: {counted}).")
 
 
-def undo(_):
-    return 0
+def _where_next(place: Place) -> None:
+    say("\nWhere to look next:")
+    logs = sorted(place.directory.glob("state/*/rollback.log"))
+    for log in logs:
+        say(f"  {log}")
+    say("  ansible-playbook playbooks/history.yml -i inventory/demo")
+    say("  ansible-playbook playbooks/multi_rollback.yml -i inventory/demo -e rollback_point=last_good --check --diff")

@@ -106,14 +106,12 @@ class Reader:
             found[name] = found.get(name, 0) + 1
         return found
 
-    def downtime_s(self) -> float | None:
-        """Seconds from the first question that nobody answered to the first good answer after the last such one.
+    def downtime_s(self, afterwards: int) -> float | None:
+        """Seconds from the first question that nobody answered to the first answer of this status after the last one.
 
         A service that answers, even with an error, is not down: what is measured is the rollback, not the disaster
         before it. Nothing when the service was never away, or did not come back.
         """
         away = [asked for asked, status in self._seen if status == NO_ANSWER]
-        if not away:
-            return None
-        good = [asked for asked, status in self._seen if status == 200 and asked > away[-1]]
-        return good[0] - away[0] if good else None
+        back = [asked for asked, status in self._seen if status == afterwards and away and asked > away[-1]]
+        return back[0] - away[0] if back else None

@@ -29,7 +29,7 @@ COMMANDS: dict[str, Callable[[int], int]] = {
     "undo": acts.undo,
     "up": acts.up,
     "capture": acts.capture,
-    "break": acts.strike,
+    "break": acts.break_it,
     "rollback": acts.rollback,
     "status": acts.status,
     "down": acts.down,

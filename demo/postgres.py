@@ -36,16 +36,10 @@ def start(place: Place) -> None:
     place.data.mkdir(mode=0o700)
     place.give(place.data)
     # Trust is no risk here: the server listens on nothing but the socket, and its directory has mode 0700.
-    initdb = [_program(place, "initdb"), "-D", place.data, "-U", "postgres", "-E", "UTF8", "--locale=C", "-A", "trust"]
-    run([*initdb, "--no-sync"], user=place.user, env=_environment(place))
+    _run(place, "initdb", "-D", place.data, "-U", "postgres", "-E", "UTF8", "--locale=C", "-A", "trust", "--no-sync")
     with (place.data / "postgresql.conf").open("a", encoding="utf-8") as settings:
         settings.write(_SETTINGS.format(sockets=place.socket_dir))
-    log = place.logs / "postgres.log"
-    run(
-        [_program(place, "pg_ctl"), "-D", place.data, "-l", log, "-w", "-t", "60", "start"],
-        user=place.user,
-        env=_environment(place),
-    )
+    _run(place, "pg_ctl", "-D", place.data, "-l", place.logs / "postgres.log", "-w", "-t", "60", "start")
 
 
 def fill(place: Place) -> None:
@@ -61,8 +55,8 @@ def stop(place: Place) -> None:
     pid = pid_in(place.data / "postmaster.pid", str(place.data))
     if pid is None:
         return
-    stopping = [_program(place, "pg_ctl"), "-D", place.data, "-m", "fast", "-w", "-t", "30", "stop"]
-    if run(stopping, user=place.user, env=_environment(place), check=False).returncode != 0:
+    stopped = _run(place, "pg_ctl", "-D", place.data, "-m", "fast", "-w", "-t", "30", "stop", check=False)
+    if stopped.returncode != 0:
         end_process(pid, "PostgreSQL")
 
 
@@ -71,8 +65,7 @@ def psql(place: Place, sql: str, *, user: str = APPLICATION, database: str = DAT
 
     :raises DemoError: when a statement fails.
     """
-    command = [_program(place, "psql"), *_QUIET, "-At", "-h", place.socket_dir, "-U", user, "-d", database, "-c", sql]
-    return run(command, user=place.user, env=_environment(place)).stdout.strip()
+    return _run(place, *_client(place, user, database), "-At", "-c", sql).stdout.strip()
 
 
 def psql_file(place: Place, name: str, **variables: str) -> None:
@@ -83,28 +76,28 @@ def psql_file(place: Place, name: str, **variables: str) -> None:
     """
     text = (SQL / f"{name}.sql").read_text(encoding="utf-8")
     settings = [word for key, value in variables.items() for word in ("-v", f"{key}={value}")]
-    where = ["-h", place.socket_dir, "-U", APPLICATION, "-d", DATABASE]
     # From our own reading, not with -f: the clone may be out of reach for the demo's user.
-    command = [_program(place, "psql"), *_QUIET, *settings, *where, "-f", "-"]
-    run(command, user=place.user, env=_environment(place), stdin=text)
+    _run(place, *_client(place, APPLICATION, DATABASE), *settings, "-f", "-", stdin=text)
 
 
 def content(place: Place, table: str) -> tuple[int, str]:
-    """Number of rows of a table and SHA-256 of all of them, in the order of its first column, which is its key."""
+    """Number of rows of a table and SHA-256 of all of them, in the order of its first column, which is its key.
+
+    :raises DemoError: when psql can't read it.
+    """
     digest = hashlib.sha256()
     rows = 0
+    program, *words = _client(place, APPLICATION, DATABASE)
     sql = f"COPY (SELECT * FROM {table} ORDER BY 1) TO STDOUT"
-    command = [_program(place, "psql"), *_QUIET, "-h", place.socket_dir, "-U", APPLICATION, "-d", DATABASE, "-c", sql]
     with subprocess.Popen(
-        command,
+        [str(_program(place, program)), *words, "-c", sql],
         stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         env=_environment(place),
         cwd="/",
         **place.user.identity,
     ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
+        for line in process.stdout or ():
             digest.update(line)
             rows += 1
     if process.returncode != 0:
@@ -112,7 +105,16 @@ def content(place: Place, table: str) -> tuple[int, str]:
     return rows, digest.hexdigest()
 
 
-_QUIET = ["-X", "-q", "-v", "ON_ERROR_STOP=1"]
+def _client(place: Place, user: str, database: str) -> list[str]:
+    quiet = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1"]
+    return [*quiet, "-h", str(place.socket_dir), "-U", user, "-d", database]
+
+
+def _run(
+    place: Place, program: str, *words: str | Path, check: bool = True, stdin: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    command = [_program(place, program), *words]
+    return run(command, user=place.user, env=_environment(place), check=check, stdin=stdin)
 
 
 def _program(place: Place, name: str) -> Path:

@@ -20,6 +20,7 @@ from place import Place, Project
 #: What is read, by the name of the thing; equal values mean an equal thing.
 Snapshot = dict[str, str]
 
+UNTRACKED = "untracked files"
 TABLES = ("alembic_version", "post", "post_development", "post_section")
 _SCHEMA = """
 SELECT table_name, column_name, ordinal_position, data_type, character_maximum_length, is_nullable, column_default
@@ -55,8 +56,9 @@ def _look_at(place: Place, project: Project) -> Snapshot:
     found = {
         f"{name}: commit": git(project, place.user, "rev-parse", "HEAD").strip(),
         f"{name}: branch": git(project, place.user, "symbolic-ref", "HEAD").strip(),
-        f"{name}: git status": git(project, place.user, "status", "--porcelain").strip(),
-        f"{name}: work tree": _work_tree(place, project),
+        f"{name}: git status": git(project, place.user, "status", "--porcelain", "--untracked-files=no").strip(),
+        f"{name}: work tree": _files_of_git(place, project, "--cached"),
+        f"{name}: {UNTRACKED}": _files_of_git(place, project, "--others", "--exclude-standard"),
         f"{name}: packages": installed(path / ".venv"),
     }
     for setting in SETTINGS:
@@ -64,9 +66,9 @@ def _look_at(place: Place, project: Project) -> Snapshot:
     return found
 
 
-def _work_tree(place: Place, project: Project) -> str:
-    """Digest of every file that git knows or would offer to add, with mode and content."""
-    names = git(project, place.user, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+def _files_of_git(place: Place, project: Project, *which: str) -> str:
+    """Digest of the files that git lists, with mode, owner and content."""
+    names = git(project, place.user, "ls-files", "-z", *which).split("\0")
     digest = hashlib.sha256()
     for name in sorted(filter(None, names)):
         digest.update(f"{name} {_file(Path(project.path) / name)}\n".encode())
@@ -100,6 +102,11 @@ def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str
     return [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
 
 
+def without_untracked(snapshot: Mapping[str, str]) -> Snapshot:
+    """All but the files that lie about in checkouts."""
+    return {name: value for name, value in snapshot.items() if not name.endswith(UNTRACKED)}
+
+
 def show(before: Mapping[str, str], after: Mapping[str, str]) -> None:
     """A row for each kind of thing: how many of them are the same."""
     kinds: dict[tuple[str, str], list[bool]] = {}
@@ -121,6 +128,7 @@ _KINDS = {
     "branch": ("branches", "git symbolic-ref"),
     "git status": ("clean checkouts", "git status"),
     "work tree": ("files in the checkouts", "sha256"),
+    UNTRACKED: ("files that lie about", "sha256"),
     "packages": ("installed packages", "uv pip freeze"),
     "service": ("services", "supervisorctl status"),
 }

@@ -85,7 +85,7 @@ def control(place: Place, *words: str, check: bool = True) -> str:
 
     :raises DemoError: (with check) when it ends with another status than 0.
     """
-    command = [place.tools / "bin" / "supervisorctl", "-c", place.supervisor_conf, *words]
+    command: list[str | Path] = [place.tools / "bin" / "supervisorctl", "-c", place.supervisor_conf, *words]
     return run(command, user=place.user, env=environment(place.run_dir), check=check).stdout
 
 
@@ -97,10 +97,17 @@ def states(place: Place) -> dict[str, str]:
 
 
 def restart(place: Place, seconds: float = 60) -> None:
-    """Restart everything and wait until no program is on its way; some may have failed for good."""
+    """Restart everything and wait until no program is on its way; some may have failed for good.
+
+    :raises DemoError: when some still are after that time.
+    """
     control(place, "restart", "all", check=False)
     deadline = time.monotonic() + seconds
-    while not set(states(place).values()) <= {"RUNNING", "FATAL", "EXITED", "STOPPED"}:
+    quiet_since = time.monotonic()
+    # A program may run for a moment before it fails: quiet is what stays so.
+    while time.monotonic() < quiet_since + 2:
+        if not set(states(place).values()) <= {"RUNNING", "FATAL"}:
+            quiet_since = time.monotonic()
         if time.monotonic() > deadline:
             raise DemoError(f"Services did not settle: {states(place)}")
         time.sleep(0.2)
@@ -110,7 +117,7 @@ def _program(place: Place, project: Project) -> str:
     gunicorn = Path(project.path) / ".venv" / "bin" / "gunicorn"
     workers = "2" if project.key == CORE else "1"  # the stages ask core
     words = [str(gunicorn), "--bind", f"127.0.0.1:{project.port}", "--workers", workers]
-    words += ["--graceful-timeout", "3", "--pid", str(_pid_file(place, project)), "run:app"]
+    words += ["--preload", "--graceful-timeout", "3", "--pid", str(_pid_file(place, project)), "run:app"]
     return _PROGRAM.format(
         name=project.name, command=_plain(shlex.join(words)), path=_plain(project.path), logs=_plain(place.logs)
     )

@@ -49,7 +49,8 @@ def report(checks: dict[str, Callable[[], object]]) -> tuple[dict[str, Any], int
             found[name] = str(check())
         except (ConfigError, OSError, RuntimeError, psycopg2.Error) as error:
             failing.append(name)
-            found[name] = " ".join(str(error).split())
+            # What PostgreSQL says before these words is only where it was asked.
+            found[name] = " ".join(str(error).split()).rpartition("failed: ")[2]
     status = "failing" if failing else "ok"
     body = {"status": status, "version": VERSION, "commit": COMMIT, "failing": failing, "checks": found}
     return body, 503 if failing else 200

@@ -16,7 +16,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User
@@ -118,7 +118,7 @@ class CommandRunner:
         env.update(self.env)
         return env
 
-    def _identity(self) -> dict[str, object]:
+    def _identity(self) -> dict[str, Any]:
         if self.user is None or os.geteuid() != 0 or self.user.uid == 0:
             return {}
         return {"user": self.user.uid, "group": self.user.gid, "extra_groups": list(self.user.groups)}

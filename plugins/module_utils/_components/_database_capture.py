@@ -1,0 +1,87 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) Capturing a database: dump, schema, counts and hashes, all from one snapshot."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_archive import give_to
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
+    read_properties,
+    system_identifier,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import (
+    DEFAULT_JOBS,
+    find_programs,
+    open_server,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_schema import (
+    open_schema,
+    schema_digest,
+    write_schema,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+
+def capture_database(context: Context, wish: Mapping[str, Any], into: Path) -> JsonObject:
+    """Write ``archive/`` (pg_dump's directory format) and ``schema.sql`` (normalised) below ``into``.
+
+    :return: what a later plan compares with: tables with counts and hashes, schema digest, properties, extensions,
+        sequences, versions, sizes. All from the snapshot that the archive was made from, but for sequences, which
+        PostgreSQL keeps outside of snapshots.
+    :raises LastGoodError: when anything can't be read, a table that row security hides rows of included.
+    """
+    name = str(wish["name"])
+    server = open_server(context, wish)
+    archive = into / "archive"
+    archive.mkdir(mode=0o700)
+    give_to(archive, server.os_user())
+    with server.connect(name) as session:
+        programs = find_programs(context, server, session.version // 10_000, wish.get("bin_dir"))
+        session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        snapshot = session.value("SELECT pg_export_snapshot()")
+        context.note(f"Dumping database {name} from {server.where}")
+        programs.dump(name, archive, snapshot, int(wish.get("jobs") or DEFAULT_JOBS))
+        with open_schema(into / "schema.sql", "w") as output:
+            schema = write_schema(programs, name, output, snapshot)
+        context.note(f"Counting and hashing the tables of database {name}")
+        tables = content.hash_tables(session)
+        return {
+            "name": name,
+            "system": system_identifier(session, server.where),
+            "oid": session.value("SELECT oid::bigint FROM pg_database WHERE datname = %s", [name]),
+            "server_version": session.version,
+            "program_version": programs.version_text,
+            "schema": schema,
+            "tables": tables,
+            "rows": sum(table["rows"] for table in tables.values()),
+            "inside": content.read_inside(session),
+            "properties": read_properties(session, name),
+        }
+
+
+def fingerprint_database(context: Context, wish: Mapping[str, Any]) -> JsonObject:
+    """Identity, schema, migration head and properties: what must not change while a stack is being captured.
+
+    Rows are not looked at, so that people may go on writing.
+    """
+    name = str(wish["name"])
+    server = open_server(context, wish)
+    with server.connect(name) as session:
+        programs = find_programs(context, server, session.version // 10_000, wish.get("bin_dir"))
+        properties = json.dumps(read_properties(session, name), sort_keys=True)
+        return {
+            "system": system_identifier(session, server.where),
+            "oid": session.value("SELECT oid::bigint FROM pg_database WHERE datname = %s", [name]),
+            "schema": schema_digest(programs, name),
+            "migration": content.migration_head(session),
+            "properties": hashlib.sha256(properties.encode()).hexdigest(),
+        }

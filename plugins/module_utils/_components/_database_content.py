@@ -1,0 +1,166 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) What is inside a database: a count and a content hash for each table, and what must be valid around them.
+
+The hash is made by the server, row by row, and added up, so that neither the order of rows nor the size of a table
+matters, and nothing of it travels. It is the same on every version and for every setting (see ``SESSION_SETTINGS``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+CANCELLED = "57014"
+#: Not of a user's making, or gone with its session.
+USER_SCHEMA = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"
+NOT_OF_EXTENSION = """NOT EXISTS (SELECT FROM pg_depend e
+    WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')"""
+
+TABLES = f"""
+SELECT n.nspname AS schema, c.relname AS name, pg_relation_size(c.oid) AS bytes,
+       ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+             ORDER BY a.attname COLLATE "C") AS columns
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {USER_SCHEMA} AND {NOT_OF_EXTENSION}
+ORDER BY bytes, schema, name
+"""  # noqa: S608 - our own words only
+
+# Two halves of a SHA-256 each, so that the sums stay in fast integers; a sum, because XOR would lose equal rows.
+HASH = """
+SELECT count(*) AS rows, coalesce(sum(('x' || substr(h, 1, 16))::bit(64)::bigint), 0)::text AS a,
+       coalesce(sum(('x' || substr(h, 17, 16))::bit(64)::bigint), 0)::text AS b
+FROM (SELECT encode(sha256(convert_to(ROW({columns})::text, {encoding})), 'hex') AS h FROM ONLY {table} t) q
+"""
+
+FACTS = {
+    "sequences": "SELECT schemaname || '.' || sequencename AS key, last_value::text AS value FROM pg_sequences"
+    " WHERE schemaname !~ '^pg_'",
+    "extensions": "SELECT extname AS key, extversion AS value FROM pg_extension",
+    "invalid": "SELECT c.oid::regclass::text AS key, 'index' AS value FROM pg_index i JOIN pg_class c"
+    " ON c.oid = i.indexrelid WHERE NOT i.indisvalid UNION ALL"
+    " SELECT o.conrelid::regclass || ' ' || o.conname, 'constraint' FROM pg_constraint o WHERE NOT o.convalidated",
+    "roles": "SELECT DISTINCT r.rolname AS key, '' AS value FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid"
+    " WHERE s.refclassid = 'pg_authid'::regclass"
+    " AND s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())",
+    "tablespaces": "SELECT DISTINCT t.spcname AS key, '' AS value FROM pg_class c JOIN pg_tablespace t"
+    " ON t.oid = c.reltablespace WHERE t.spcname <> 'pg_global'",
+}
+
+
+def read_inside(session: Session) -> JsonObject:
+    """Everything but the rows: sequences, extensions, what is not valid, roles and tablespaces that are needed."""
+    facts: JsonObject = {}
+    for name, query in FACTS.items():
+        facts[name] = {row["key"]: row["value"] for row in sorted(session.rows(query), key=lambda row: str(row["key"]))}
+    facts["roles"] = sorted(facts["roles"])
+    facts["tablespaces"] = sorted(facts["tablespaces"])
+    facts["large_objects"] = session.value("SELECT count(*) FROM pg_largeobject_metadata")
+    facts["public_schema"] = bool(session.value("SELECT count(*) FROM pg_namespace WHERE nspname = 'public'"))
+    facts["bytes"] = session.value("SELECT pg_database_size(current_database())")
+    facts["migration"] = migration_head(session)
+    return facts
+
+
+def migration_head(session: Session) -> list[str]:
+    """What Alembic's tables say of the last migration; empty where there are none."""
+    heads = []
+    for table in session.rows(
+        f"SELECT n.nspname AS schema FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"  # noqa: S608
+        f" WHERE c.relname = 'alembic_version' AND c.relkind = 'r' AND {USER_SCHEMA} ORDER BY 1"
+    ):
+        name = sql.Identifier(table["schema"], "alembic_version")
+        query = sql.SQL("SELECT version_num::text AS head FROM {} ORDER BY 1").format(name)
+        heads += [row["head"] for row in session.rows(query)]
+    return heads
+
+
+def read_tables(session: Session) -> list[JsonObject]:
+    """All tables with rows of their own (leaves of partitioned ones too), the small ones first."""
+    return session.rows(TABLES)
+
+
+def table_key(table: JsonObject) -> str:
+    """E.g. ``public.post``: how a table is called in facts and reports."""
+    return f"{table['schema']}.{table['name']}"
+
+
+def hash_table(session: Session, table: JsonObject) -> JsonObject:
+    """Count and hash one table's rows: ``{"rows": …, "hash": …}``. Streams inside the server."""
+    encoding = session.value("SELECT getdatabaseencoding()")
+    query = sql.SQL(HASH).format(
+        columns=sql.SQL(", ").join([sql.Identifier("t", name) for name in table["columns"]]),
+        encoding=sql.Literal("SQL_ASCII" if encoding == "SQL_ASCII" else "UTF8"),
+        table=sql.Identifier(table["schema"], table["name"]),
+    )
+    row = session.rows(query, attempt=f"Reading table {table_key(table)}")[0]
+    names = "\0".join(table["columns"])
+    digest = hashlib.sha256(f"{names}\0{row['rows']}\0{row['a']}\0{row['b']}".encode()).hexdigest()
+    return {"rows": row["rows"], "hash": digest[:32]}
+
+
+def hash_tables(session: Session) -> JsonObject:
+    """Count and hash all tables: ``schema.name`` → ``{"rows": …, "hash": …}``."""
+    found = {table_key(table): hash_table(session, table) for table in read_tables(session)}
+    return dict(sorted(found.items()))
+
+
+def hash_within(session: Session, seconds: float, skip: Callable[[str], bool] | None = None) -> Iterator[Any]:
+    """Count and hash tables, the small ones first, until the time is up.
+
+    :param skip: tables (by key) not to look at.
+    :return: pairs of key and ``{"rows", "hash"}``; the latter is None for what was not read in time, and a text for
+        what can't be read at all.
+    """
+    deadline = time.monotonic() + seconds
+    for table in read_tables(session):
+        key = table_key(table)
+        if skip is not None and skip(key):
+            continue
+        left = int((deadline - time.monotonic()) * 1000)
+        if left <= 0:
+            yield key, None
+            continue
+        session.execute("SET statement_timeout = %s", [left])
+        try:
+            yield key, hash_table(session, table)
+        except DatabaseError as error:
+            yield key, None if error.code == CANCELLED else error.message
+    session.execute("SET statement_timeout = 0")
+
+
+def compare_tables(wanted: JsonObject, found: JsonObject) -> list[str]:
+    """Sentences on tables that are missing, too many, or hold something else; empty when all is equal."""
+    said = [f"table {key} is missing" for key in wanted if key not in found]
+    said += [f"table {key} is not of the restore point" for key in found if key not in wanted]
+    for key, there in found.items():
+        if key in wanted and there["rows"] != wanted[key]["rows"]:
+            said.append(f"table {key} has {there['rows']} rows instead of {wanted[key]['rows']}")
+        elif key in wanted and there["hash"] != wanted[key]["hash"]:
+            said.append(f"table {key} has other content")
+    return said
+
+
+def compare_inside(wanted: JsonObject, found: JsonObject) -> list[str]:
+    """Sentences on what is not as at the capture; versions of extensions are not in a dump and may differ."""
+    said = [f"extension {name} is missing" for name in wanted["extensions"] if name not in found["extensions"]]
+    said += [f"{kind} {key} is not valid" for key, kind in found["invalid"].items() if key not in wanted["invalid"]]
+    for key, value in wanted["sequences"].items():
+        if key not in found["sequences"]:
+            said.append(f"sequence {key} is missing")
+        elif value is not None and (found["sequences"][key] is None or not _reached(found["sequences"][key], value)):
+            said.append(f"sequence {key} stands at {found['sequences'][key]} instead of {value}")
+    if found["large_objects"] != wanted["large_objects"]:
+        said.append(f"there are {found['large_objects']} large objects instead of {wanted['large_objects']}")
+    return said
+
+
+def _reached(found: str, wanted: str) -> bool:
+    """A dump reads a sequence a moment after the snapshot, so it may have moved on; descending ones move down."""
+    return found == wanted or abs(int(found)) >= abs(int(wanted))

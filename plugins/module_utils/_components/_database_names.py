@@ -1,0 +1,80 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) Names and marks of the databases that stand beside a live one.
+
+A name is built from the transaction, so that it is known before anything is made; a mark is a JSON comment on the
+database that says whose it is and what for, so that nothing is ever dropped by the look of its name alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+#: PostgreSQL cuts longer names without a word.
+NAME_BYTES = 63
+INCOMING, PREVIOUS, REJECTED = "incoming", "previous", "rejected"
+
+
+@dataclass(frozen=True)
+class SideNames:
+    """The three names of one database in one transaction; each at most 63 bytes, whatever the live name."""
+
+    incoming: str
+    previous: str
+    rejected: str
+
+    @classmethod
+    def of(cls, transaction: str, name: str) -> SideNames:
+        """Compute them; equal input gives equal names, other transactions or databases give others."""
+        tag = hashlib.sha256(f"{transaction}\0{name}".encode()).hexdigest()[:8]
+        return cls(*(_side_name(name, f"_lastgood_{tag}_{role}") for role in (INCOMING, PREVIOUS, REJECTED)))
+
+
+def _side_name(name: str, suffix: str) -> str:
+    room = NAME_BYTES - len(suffix.encode())
+    return name.encode()[:room].decode(errors="ignore") + suffix
+
+
+def application_name(transaction: str) -> str:
+    """What the sessions of a transaction are called on the server: how those of a killed module are found again."""
+    return f"lastgood-{hashlib.sha256(transaction.encode()).hexdigest()[:16]}"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The comment on a side database.
+
+    :param lastgood: the transaction that made it or put it aside.
+    :param role: ``incoming``, ``previous`` or ``rejected``.
+    :param name: the live database's name.
+    :param of: OID of the database that was live when the transaction began; for ``previous``: the OID that took over.
+    :param ready: for ``incoming``: restored and checked to the end.
+    :param comment: the database's own comment, which the mark stands in for.
+    :param at: server time, in seconds since 1970, when it was put aside.
+    """
+
+    lastgood: str
+    role: str
+    name: str
+    of: int | None
+    ready: bool = False
+    comment: str | None = None
+    at: float = 0.0
+
+    def text(self) -> str:
+        """The comment's text."""
+        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+
+    @classmethod
+    def read(cls, comment: str | None) -> Mark | None:
+        """The mark in a comment; None for any other comment."""
+        try:
+            raw: JsonObject = json.loads(comment or "")
+            return cls(**raw) if "lastgood" in raw else None
+        except (TypeError, ValueError):
+            return None

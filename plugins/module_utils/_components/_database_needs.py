@@ -1,0 +1,129 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) What a restore needs from the server and from its disk, looked at before anything is made."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_source import Source
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server, Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import PgPrograms
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+#: Besides the database itself, the restore writes its log: at most this much stands at once on an ordinary server.
+WAL_BYTES = 1024**3
+MARGIN = 1.1
+IDENTIFIER = r'("(?:[^"]|"")+"|[^\s";]+)'
+#: pg_dump writes these at the start of a line.
+NEEDS = {
+    "roles": re.compile(rf"(?:ALTER .* OWNER TO|GRANT .* TO) {IDENTIFIER}(?: WITH GRANT OPTION)?;$"),
+    "extensions": re.compile(rf"CREATE EXTENSION (?:IF NOT EXISTS )?{IDENTIFIER}"),
+    "tablespaces": re.compile(rf"SET default_tablespace = {IDENTIFIER};$"),
+}
+NOT_ROLES = ("PUBLIC", "CURRENT_USER", "CURRENT_ROLE", "SESSION_USER", "''")
+
+
+def require_needs(session: Session, source: Source, properties: JsonObject, programs: PgPrograms) -> None:
+    """Refuse when the server lacks a role, an extension or a tablespace that the content or the database needs.
+
+    :raises Refused: names all of them.
+    """
+    inside = source.facts.get("inside")
+    needs = _known(inside, properties) if inside else _read(source.path, properties, programs)
+    there = {
+        "roles": "SELECT rolname FROM pg_roles",
+        "extensions": "SELECT name FROM pg_available_extensions",
+        "tablespaces": "SELECT spcname FROM pg_tablespace",
+    }
+    missing = []
+    for kind, query in there.items():
+        known = {next(iter(row.values())) for row in session.rows(query)}
+        missing += [f"{kind[:-1]} {name}" for name in sorted(needs[kind] - known)]
+    if missing:
+        raise Refused(f"The server lacks what {source.path} needs: {', '.join(missing)}. Make them first.")
+
+
+def _known(inside: JsonObject, properties: JsonObject) -> dict[str, set[str]]:
+    return {
+        "roles": {*inside["roles"], *_database_roles(properties)},
+        "extensions": set(inside["extensions"]),
+        "tablespaces": {*inside["tablespaces"], properties["tablespace"]},
+    }
+
+
+def _database_roles(properties: JsonObject) -> set[str]:
+    grantees = {entry[0] for entry in properties["acl"] or [] if entry[0] is not None}
+    return {properties["owner"], *grantees, *(role for role in properties["settings"] if role)}
+
+
+def _read(archive: Path, properties: JsonObject, programs: PgPrograms) -> dict[str, set[str]]:
+    """Read them from the archive's definitions; nothing is known where pg_restore's account can't read it yet."""
+    needs: dict[str, set[str]] = {
+        "roles": _database_roles(properties),
+        "extensions": set(),
+        "tablespaces": {properties["tablespace"]},
+    }
+    with tempfile.TemporaryFile() as output:
+        try:
+            programs.archive_schema(archive, output)
+        except CommandFailed as error:
+            if "Permission denied" in error.stderr:
+                return needs
+            raise
+        output.seek(0)
+        for raw in output:
+            line = raw.decode(errors="replace").rstrip("\n")
+            for kind, pattern in NEEDS.items():
+                match = pattern.match(line)
+                if match and match[1] not in NOT_ROLES:
+                    needs[kind].add(_plain(match[1]))
+    return needs
+
+
+def _plain(identifier: str) -> str:
+    return identifier[1:-1].replace('""', '"') if identifier.startswith('"') else identifier
+
+
+def require_space(server: Server, session: Session, tablespace: str, size: int) -> list[str]:
+    """Refuse when the side database would fill the live server's disk; a full disk takes it down.
+
+    :param size: bytes that the restored database will take.
+    :return: a warning where the free space can't be seen from here.
+    :raises Refused: when there is less than that, its log and a margin.
+    """
+    needed = int(size * MARGIN) + min(size, WAL_BYTES)
+    place = _place(server, session, tablespace)
+    try:
+        free = shutil.disk_usage(place).free if place else None
+    except OSError:
+        free = None
+    if free is None:
+        return [f"The free space of {server.where} can't be seen from here; about {_mb(needed)} are needed there."]
+    if free < needed:
+        raise Refused(
+            f"{place} on {server.where} has {_mb(free)} free; {_mb(needed)} are needed to restore beside the live database. "
+            "Make room first."
+        )
+    return []
+
+
+def _place(server: Server, session: Session, tablespace: str) -> str | None:
+    if not server.is_local:
+        return None
+    query = (
+        "SELECT coalesce(nullif(pg_tablespace_location(oid), ''), current_setting('data_directory')) FROM pg_tablespace"
+    )
+    try:
+        return str(session.value(f"{query} WHERE spcname = %s", [tablespace]))
+    except DatabaseError:
+        return None
+
+
+def _mb(count: int) -> str:
+    return f"{count / 1024**2:.0f} MB"

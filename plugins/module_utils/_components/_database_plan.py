@@ -1,0 +1,291 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) Planning a database's rollback: everything that can be known before anything is changed, and the refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan, PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
+    CONTENT_PROPERTIES,
+    Database,
+    all_databases,
+    compare_properties,
+    hazards,
+    may_end_all_sessions,
+    read_properties,
+    superuser_sessions,
+    system_identifier,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import (
+    INCOMING,
+    SideNames,
+    application_name,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_needs import (
+    require_needs,
+    require_space,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_schema import schema_digest
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_source import Source, open_source
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server, Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import PgPrograms
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+RESERVED = ("template0", "template1")
+DEFAULT_JOBS = 4
+COMPARE_SECONDS = 30
+#: What clients that knock all the time saw, whatever the size of the database.
+DOWNTIME_MS = 150
+#: An archive is compressed; what it holds takes about this much more room, indexes included.
+UNPACKED = 6
+CONSENTS = {
+    "slots": "subscribers of its logical replication slots will fail, and the slots stay with the database as it was",
+    "subscriptions": "its subscriptions stay with the database as it was; the restored one will have none",
+    "standbys": "sessions that are open on a standby go on reading the database as it was",
+}
+
+
+def open_server(context: Context, options: Mapping[str, Any]) -> Server:
+    """The cluster that the options (or a plan's facts) name, with the password of this run."""
+    return Server.from_options(
+        options, context.secrets.get("login_password") or "", application_name(context.transaction)
+    )
+
+
+def find_programs(context: Context, server: Server, major: int, bin_dir: str | None) -> PgPrograms:
+    """The client programs for a server (see `PgPrograms.find`)."""
+    return PgPrograms.find(context.run, server, major, bin_dir)
+
+
+def make_plan(context: Context, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+    """Look at everything, refuse what can't work.
+
+    :raises Refused: see the sentences.
+    """
+    name = str(wish["name"])
+    server = open_server(context, wish)
+    if name in (*RESERVED, server.maintenance):
+        raise Refused(
+            f"Database {name} can't be rolled back while it is the one that this task connects to, or a template: name "
+            "another one with login_db."
+        )
+    source = open_source(wish, point)
+    try:
+        with server.connect() as session:
+            return _Planner(context, server, session, wish, source).plan(name)
+    except Refused:
+        raise
+    except LastGoodError as error:
+        raise Refused(f"Database {name} can't be planned for: {error.message}") from error
+
+
+class _Planner:
+    """One planning run; collects warnings on the way."""
+
+    def __init__(
+        self, context: Context, server: Server, session: Session, wish: Mapping[str, Any], source: Source
+    ) -> None:
+        self.context = context
+        self.server = server
+        self.session = session
+        self.wish = wish
+        self.source = source
+        self.warnings: list[str] = []
+
+    def plan(self, name: str) -> Plan:
+        """Put everything together."""
+        names = SideNames.of(self.context.transaction, name)
+        databases = all_databases(self.session)
+        live = databases.get(name)
+        programs = self._programs()
+        self._refuse_strangers(name, names, databases, live)
+        if live is not None:
+            self._refuse_hazards(name)
+        properties = self._properties(name, live)
+        inside = self._look_inside(name, live, programs)
+        discards, equal = self._discards(name, inside)
+        system = system_identifier(self.session, self.server.where)
+        oid = live.oid if live else None
+        size = self._size()
+        require_needs(self.session, self.source, properties, programs)
+        self.warnings += require_space(self.server, self.session, properties["tablespace"], size)
+        facts = {
+            "connection": self.server.to_json(),
+            "bin_dir": self.wish.get("bin_dir"),
+            "jobs": int(self.wish.get("jobs") or DEFAULT_JOBS),
+            "keep_previous": _keep(self.wish),
+            "name": name,
+            "server_version": self.session.version,
+            "system": system,
+            "old_oid": oid,
+            "comment": live.comment if live else None,
+            "properties": properties,
+            "program_major": max(self._server_major(), self.source.archive.major),
+            "source": self.source.to_json(),
+            "expected": self.source.facts or None,
+        }
+        return Plan(
+            kind="database",
+            name=name,
+            things=(f"database:{system}:{oid if oid is not None else 'name=' + name}",),
+            changed=not equal,
+            before=self._before(name, oid, inside, properties),
+            after=self._after(name, properties),
+            discards=discards,
+            facts=facts,
+            downtime={"ms": DOWNTIME_MS, "grows_with": "nothing"},
+            disk_bytes=size,
+            warnings=tuple(self.warnings),
+        )
+
+    def _server_major(self) -> int:
+        return self.session.version // 10_000
+
+    def _programs(self) -> PgPrograms:
+        wrote = self.source.server_major
+        if wrote > self._server_major():
+            raise Refused(
+                f"Archive {self.source.path} was made from PostgreSQL {wrote}; {self.server.where} is the older "
+                f"{self._server_major()} and can't be trusted to hold it. Restore it into a server of that version."
+            )
+        major = max(self._server_major(), self.source.archive.major)
+        return find_programs(self.context, self.server, major, self.wish.get("bin_dir"))
+
+    def _refuse_strangers(
+        self, name: str, names: SideNames, databases: Mapping[str, Database], live: Database | None
+    ) -> None:
+        for other in databases.values():
+            mark = other.mark
+            if mark is None or mark.role != INCOMING or mark.lastgood == self.context.transaction:
+                continue
+            if mark.name == name and (live is None or mark.of == live.oid):
+                raise Refused(
+                    f"Database {name} is already being rolled back by transaction {mark.lastgood}, which has prepared "
+                    f"{other.name}. Finish, undo or recover that one first."
+                )
+        for side in (names.previous, names.rejected):
+            if side in databases:
+                raise Refused(f"Database {side} exists already: transaction {self.context.transaction} was run before.")
+
+    def _refuse_hazards(self, name: str) -> None:
+        found = hazards(self.session, name)
+        accepted = self.wish.get("accept") or []
+        if found["prepared_transactions"]:
+            raise Refused(
+                f"Database {name} has prepared transactions ({', '.join(found['prepared_transactions'])}), which block a "
+                "rename: COMMIT PREPARED or ROLLBACK PREPARED them first."
+            )
+        for kind, what in CONSENTS.items():
+            if found[kind] and kind not in accepted:
+                raise Refused(
+                    f"Database {name} has {kind} ({', '.join(found[kind])}): after the switch {what}. Remove them first, "
+                    f"or accept that with 'accept: [{kind}]'."
+                )
+            if found[kind]:
+                self.warnings.append(f"{kind.capitalize()} of {name} ({', '.join(found[kind])}): {what}.")
+        if not may_end_all_sessions(self.session) and superuser_sessions(self.session, name):
+            self.warnings.append(
+                f"A superuser is connected to {name}, and role {self.server.user} may not end that session: the switch "
+                "will fail unless it has ended by then."
+            )
+
+    def _properties(self, name: str, live: Database | None) -> JsonObject:
+        """The live database's own, but for what belongs to the content; the restore point's where there is no live one."""
+        then = self.source.facts.get("properties")
+        if live is None:
+            self.warnings.append(f"Database {name} is missing: there is nothing to keep.")
+            if then:
+                return dict(then)
+            self.warnings.append(f"Owner, grants and settings of {name} are not known: those of template1 are taken.")
+            properties = read_properties(self.session, "template1")
+            owner = self.session.value("SELECT current_user::text")
+            return {**properties, "owner": owner, "acl": None, "is_template": False, "comment": None, "limit": -1}
+        properties = read_properties(self.session, name)
+        if then:
+            differences = compare_properties(then, properties)
+            self.warnings += [f"Since the restore point, of database {name}: {said}." for said in differences]
+            properties.update({key: then[key] for key in CONTENT_PROPERTIES})
+        return properties
+
+    def _look_inside(self, name: str, live: Database | None, programs: PgPrograms) -> JsonObject | None:
+        """What can be read of the live database, or None: a database that can't be read is a case, not a crash."""
+        if live is None:
+            return None
+        try:
+            with self.server.connect(name) as session:
+                return {**content.read_inside(session), "schema": schema_digest(programs, name)}
+        except LastGoodError as error:
+            self.warnings.append(f"Database {name} can't be read and will be put aside as it is: {error.message}")
+            return None
+
+    def _discards(self, name: str, inside: JsonObject | None) -> tuple[JsonObject, bool]:
+        """Rows per table that people would lose sight of, and whether everything is as in the restore point."""
+        then: JsonObject = self.source.facts.get("tables", {})
+        rows: JsonObject = {}
+        unread: list[str] = []
+        same = bool(then) and inside is not None and inside["schema"] == self.source.facts["schema"]
+        if inside is not None:
+            try:
+                with self.server.connect(name) as session:
+                    for key, now in content.hash_within(session, self._seconds()):
+                        if not isinstance(now, dict):
+                            unread.append(key)
+                        elif now != then.get(key):
+                            rows[key] = _difference(then.get(key), now)
+                        same = same and isinstance(now, dict) and now == then.get(key)
+            except DatabaseError as error:
+                self.warnings.append(f"Tables of {name} could not be compared: {error.message}")
+                same = False
+        if unread:
+            self.warnings.append(
+                f"{len(unread)} tables of {name} were not compared within {self._seconds():.0f} s, or can't be read: "
+                f"{', '.join(unread[:5])}{' …' if len(unread) > 5 else ''}."
+            )
+        return {"rows": dict(sorted(rows.items())), "not_compared": sorted(unread)}, same
+
+    def _seconds(self) -> float:
+        given = self.wish.get("compare_timeout")
+        return float(COMPARE_SECONDS if given is None else given)
+
+    def _size(self) -> int:
+        known = self.source.facts.get("inside", {}).get("bytes")
+        return int(known or self.source.archive.bytes * UNPACKED)
+
+    def _before(self, name: str, oid: int | None, inside: JsonObject | None, properties: JsonObject) -> JsonObject:
+        return {
+            "name": name,
+            "exists": oid is not None,
+            "schema": inside["schema"] if inside else None,
+            "migration": inside["migration"] if inside else None,
+            "owner": properties["owner"] if oid is not None else None,
+            "content": "live",
+        }
+
+    def _after(self, name: str, properties: JsonObject) -> JsonObject:
+        return {
+            "name": name,
+            "exists": True,
+            "schema": self.source.facts.get("schema"),
+            "migration": self.source.facts.get("inside", {}).get("migration"),
+            "owner": properties["owner"],
+            "content": self.source.label,
+        }
+
+
+def _difference(then: JsonObject | None, now: JsonObject) -> JsonObject:
+    return {
+        "now": now["rows"],
+        "then": then["rows"] if then else None,
+        "differs": then is None or now["hash"] != then["hash"],
+    }
+
+
+def _keep(wish: Mapping[str, Any]) -> int:
+    given = wish.get("keep_previous")
+    return 1 if given is None else int(given)

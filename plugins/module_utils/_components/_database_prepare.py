@@ -1,0 +1,163 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) Building a database beside the live one, and proving it there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_archive import (
+    verified_source,
+    verify_point_archive,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
+    comment_statement,
+    compare_properties,
+    create_statement,
+    read_properties,
+    replay_properties,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import (
+    INCOMING,
+    Mark,
+    SideNames,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_schema import (
+    compare_objects,
+    objects,
+    open_schema,
+    write_schema,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import VerificationFailed
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, require_checksum, write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import PgPrograms
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+#: In the workspace: what the tables held when they were prepared, to tell later what was written since.
+TABLES_FILE = "tables.json"
+
+
+class SideBuild:
+    """Builds one side database from a plan's facts."""
+
+    def __init__(self, context: Context, server: Server, programs: PgPrograms, facts: JsonObject) -> None:
+        self.context = context
+        self.server = server
+        self.programs = programs
+        self.facts = facts
+        self.name = SideNames.of(context.transaction, facts["name"]).incoming
+        self.differences: list[str] = []
+
+    def create(self, session: Session) -> int:
+        """Make the empty database with its mark; its OID."""
+        statement = create_statement(self.name, self.facts["properties"], session.version)
+        with self.context.change(f"Create database {self.name} from template0", of=self.facts["old_oid"]):
+            session.execute(statement, attempt=f"Creating database {self.name}")
+            session.execute(comment_statement(self.name, self._mark(ready=False).text()))
+        return int(session.value("SELECT oid::bigint FROM pg_database WHERE datname = %s", [self.name]))
+
+    def fill(self) -> int:
+        """Restore the archive, verified right before; milliseconds."""
+        source = self.facts["source"]
+        begun = time.monotonic()
+        with self._archive() as archive, self.context.change(f"Restore {source['label']} into database {self.name}"):
+            self.programs.restore(self.name, archive, self.facts["jobs"])
+        return int((time.monotonic() - begun) * 1000)
+
+    def prove(self) -> JsonObject:
+        """Gather statistics, compare everything that is known with what was captured.
+
+        :raises VerificationFailed: lists what does not hold.
+        """
+        expected: JsonObject | None = self.facts["expected"]
+        with self.server.connect(self.name) as session:
+            if expected and not expected["inside"]["public_schema"]:
+                session.execute("DROP SCHEMA public", attempt=f"Removing schema public from database {self.name}")
+            session.execute("ANALYZE", attempt=f"Gathering statistics of database {self.name}")
+            begun = time.monotonic()
+            inside = content.read_inside(session)
+            tables = content.hash_tables(session)
+            spent = int((time.monotonic() - begun) * 1000)
+        write_atomic(self.context.workspace / TABLES_FILE, dump_json(tables))
+        wrong = [f"{kind} {key} is not valid" for key, kind in inside["invalid"].items()] if not expected else []
+        if expected:
+            wrong = content.compare_tables(expected["tables"], tables) + content.compare_inside(
+                expected["inside"], inside
+            )
+            wrong += self._compare_schema(expected)
+        if wrong:
+            raise VerificationFailed(
+                f"Database {self.name}, restored from {self.facts['source']['label']}, is not what was captured: "
+                f"{'; '.join(wrong[:10])}{' …' if len(wrong) > 10 else ''}."
+            )
+        return {
+            "content": "equal" if expected else "unknown",
+            "schema": "unknown" if not expected else "different" if self.differences else "equal",
+            "schema_differences": self.differences,
+            "tables": len(tables),
+            "rows": sum(table["rows"] for table in tables.values()),
+            "sequences": len(inside["sequences"]),
+            "extensions": sorted(inside["extensions"]),
+            "large_objects": inside["large_objects"],
+            "check_ms": spent,
+        }
+
+    def dress(self, session: Session) -> list[str]:
+        """Give it the live database's owner, grants, settings, labels and limit, and compare; then mark it as ready.
+
+        :return: sentences on what our role may not set.
+        :raises VerificationFailed: when the properties are not as planned.
+        """
+        wanted = self.facts["properties"]
+        with self.context.change(f"Set grants and settings of database {self.name}"):
+            left = replay_properties(session, self.name, wanted)
+        differences = compare_properties(wanted, read_properties(session, self.name))
+        if differences and not left:
+            raise VerificationFailed(f"Database {self.name}: {'; '.join(differences)}.")
+        session.execute(comment_statement(self.name, self._mark(ready=True).text()))
+        return left
+
+    def _mark(self, ready: bool) -> Mark:
+        facts = self.facts
+        return Mark(self.context.transaction, INCOMING, facts["name"], facts["old_oid"], ready, facts["comment"])
+
+    @contextmanager
+    def _archive(self) -> Iterator[Path]:
+        """The archive, its checksums compared just now, within reach of pg_restore's account."""
+        source, user = self.facts["source"], self.server.os_user()
+        path = Path(source["path"])
+        if source["artefacts"]:
+            verify_point_archive(path, source["artefacts"], user)
+            yield path
+            return
+        with verified_source(path, source["checksum"], user, self.context.workspace / "source") as verified:
+            yield verified
+
+    def _compare_schema(self, expected: JsonObject) -> list[str]:
+        """What the restored schema lacks or has too much; other texts for the same object are reported only.
+
+        PostgreSQL may write an expression in another, equal way after it was restored, and every statement of the
+        archive has succeeded by now.
+        """
+        with open_schema(self.context.workspace / "incoming.sql", "w+") as restored:
+            if write_schema(self.programs, self.name, restored) == expected["schema"]:
+                return []
+            restored.seek(0)
+            found = objects(restored)
+        source = self.facts["source"]
+        require_checksum(Path(source["schema_file"]), source["artefacts"]["schema.sql"], "Captured schema")
+        with open_schema(Path(source["schema_file"])) as captured:
+            compared = compare_objects(objects(captured), found)
+        self.differences = [f"{kind}: {key}" for kind, keys in compared.items() for key in keys]
+        for difference in self.differences:
+            self.context.note(f"Schema of database {self.name} against the restore point: {difference}")
+        if expected["server_version"] // 10_000 != self.facts["server_version"] // 10_000:
+            return []
+        return [f"{kind} in the schema: {key}" for kind in ("missing", "added") for key in compared[kind]]

@@ -1,0 +1,79 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) What a database is restored from: an archive of a restore point, or one that the task names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_archive import (
+    Archive,
+    read_archive,
+    require_archive_checksum,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is to be restored: an archive of a restore point, or a named one.
+
+    :param facts: what is known of the content from the capture; empty for a named archive.
+    :param artefacts: checksums of a restore point's files.
+    """
+
+    label: str
+    path: Path
+    archive: Archive
+    facts: JsonObject
+    artefacts: Mapping[str, str]
+    checksum: str | None
+    schema_file: str | None
+
+    @property
+    def server_major(self) -> int:
+        """The major version of the server that it was captured from; 0 when it does not say."""
+        digits = self.archive.server.split(".")[0]
+        return int(self.facts.get("server_version", 0)) // 10_000 or (int(digits) if digits.isdigit() else 0)
+
+    def to_json(self) -> JsonObject:
+        """What prepare needs of it."""
+        return {
+            "label": self.label,
+            "path": str(self.path),
+            "artefacts": dict(self.artefacts),
+            "checksum": self.checksum,
+            "schema_file": self.schema_file,
+            "form": self.archive.form,
+        }
+
+
+def open_source(wish: Mapping[str, Any], point: PointEntry | None) -> Source:
+    """What the wish names: exactly one of a restore point and a file, the latter with its checksum."""
+    if point is not None:
+        path = point.directory / "archive"
+        label = f"restore point {point.point}"
+        schema = str(point.directory / "schema.sql")
+        return Source(label, path, read_archive(path), dict(point.facts), dict(point.artefacts), None, schema)
+    if not wish.get("source"):
+        raise Refused(f"Database {wish['name']}: name a restore_point or a source to go back to.")
+    path, checksum = Path(str(wish["source"])), wish.get("checksum")
+    if not path.is_absolute():
+        path = Path(os.path.abspath(path))
+    if not checksum and not wish.get("allow_unverified"):
+        raise Refused(
+            f"Archive {path} has no checksum to be compared with: give checksum: sha256:…, or say allow_unverified: true. "
+            "A changed archive can restore something else without any error, or run code."
+        )
+    if checksum:
+        if not path.exists():
+            raise Refused(f"Archive {path} does not exist.")
+        require_archive_checksum(path, str(checksum))
+    return Source(f"archive {path}", path, read_archive(path), {}, {}, checksum, None)

@@ -1,0 +1,116 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) The switch itself: two renames in one PostgreSQL transaction, while clients keep knocking.
+
+One session asks for the first rename and so takes the database's lock: new connections wait from then on. A second one
+ends the sessions that are left, again and again. Then the second rename, the comments, the commit. Whatever happens
+before the commit, a kill -9 or a crash included, leaves every name where it was.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import comment_statement
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import (
+    DatabaseError,
+    Server,
+    Session,
+    WaitingSession,
+    sql,
+)
+
+#: Waiting for the database's lock: somebody else renames or drops it.
+LOCK_TIMEOUT_MS = 5_000
+#: The server gives up a rename by itself after 5 s with other sessions; this is for a server that stands still.
+DEADLINE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Rename:
+    """One database changes its name, and gets a new comment.
+
+    :param oid: it must be this one, or nothing happens at all.
+    """
+
+    oid: int
+    old: str
+    new: str
+    comment: str | None
+
+
+def swap(server: Server, renames: list[Rename]) -> None:
+    """Do all renames at once, in this order, ending the sessions in the way. Nothing changes if it fails.
+
+    :raises Foreign: when a name does not belong to the expected database any more.
+    :raises LastGoodError: when sessions can't be ended, or the server refuses.
+    """
+    with server.connect() as second, server.connect_waiting() as first:
+        first.deadline = time.monotonic() + DEADLINE_S
+        first.execute("BEGIN")
+        # With synchronous_commit off an acknowledged rename can be lost in a crash.
+        first.execute("SET LOCAL synchronous_commit = on")
+        first.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+        try:
+            for rename in renames:
+                _rename(first, second, rename)
+            for rename in renames:
+                first.execute(comment_statement(rename.new, rename.comment))
+            first.execute("COMMIT", attempt="Committing the switch")
+        except DatabaseError:
+            _give_up(first, second)
+            raise
+
+
+def _rename(first: WaitingSession, second: Session, rename: Rename) -> None:
+    """Rename one database, inside the open transaction, and look that it was the right one."""
+    attempt = f"Renaming database {rename.old} to {rename.new}"
+    stubborn: dict[int, str] = {}
+    first.meanwhile = lambda: _end_sessions(second, rename.oid, stubborn)
+    statement = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(rename.old), sql.Identifier(rename.new))
+    try:
+        first.execute(statement, attempt=attempt)
+    except DatabaseError as error:
+        if not stubborn:
+            raise
+        who = ", ".join(f"{pid} ({why})" for pid, why in sorted(stubborn.items()))
+        raise LastGoodError(
+            f"{error.message}. Sessions that could not be ended: {who}. End them, or use a role that may: a superuser, "
+            "or for the sessions of other roles a member of pg_signal_backend."
+        ) from error
+    finally:
+        first.meanwhile = lambda: None
+    found = first.value("SELECT oid::bigint FROM pg_database WHERE datname = %s", [rename.new])
+    if found != rename.oid:
+        raise Foreign(
+            f"{attempt} was taken back: {rename.old} is the database with OID {found}, not {rename.oid}. Somebody else "
+            "changed it since the plan was made."
+        )
+
+
+def _end_sessions(second: Session, oid: int, stubborn: dict[int, str]) -> None:
+    """One round over the sessions of a database; those that refuse are remembered with the reason."""
+    pids: list[Any] = [
+        row["pid"]
+        for row in second.rows("SELECT pid FROM pg_stat_activity WHERE datid = %s AND pid <> pg_backend_pid()", [oid])
+    ]
+    for pid in pids:
+        try:
+            second.execute("SELECT pg_terminate_backend(%s)", [pid])
+        except DatabaseError as error:
+            stubborn[pid] = error.message.rsplit("ERROR:", 1)[-1].split("|")[0].strip()
+
+
+def _give_up(first: WaitingSession, second: Session) -> None:
+    """Make sure that the transaction has ended before anybody looks at the names again."""
+    pid = first.connection.info.backend_pid
+    first.close()
+    try:
+        second.execute("SELECT pg_terminate_backend(%s)", [pid])
+    except DatabaseError:
+        # It can only be gone already: it was a session of our own role.
+        return

@@ -1,0 +1,306 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) A PostgreSQL database as a component: restored beside the live one, then switched by two renames."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import (
+    Component,
+    Context,
+    Plan,
+    PointEntry,
+    State,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_aside import (
+    drop_database,
+    prune,
+    written_since,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_capture import (
+    capture_database,
+    fingerprint_database,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
+    Database as DatabaseRow,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
+    all_databases,
+    end_strays,
+    system_identifier,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import (
+    INCOMING,
+    PREVIOUS,
+    REJECTED,
+    Mark,
+    SideNames,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import (
+    find_programs,
+    make_plan,
+    open_server,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import SideBuild
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_swap import Rename, swap
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+#: In the workspace: the OID of the side database, and what prepare found out about it.
+INCOMING_FILE, EVIDENCE_FILE, REJECTED_FILE = "incoming.json", "evidence.json", "rejected.json"
+
+
+class Database(Component):
+    """One database of one cluster, by its OID as well as by its name."""
+
+    kind = "database"
+    order = 40
+
+    @classmethod
+    def entry_name(cls, wish: Mapping[str, Any]) -> str:
+        """The database's name."""
+        return str(wish["name"])
+
+    def capture(self, wish: Mapping[str, Any], into: Path) -> JsonObject:
+        """See `capture_database`."""
+        return capture_database(self.context, wish, into)
+
+    def fingerprint(self, wish: Mapping[str, Any]) -> JsonObject:
+        """See `fingerprint_database`."""
+        return fingerprint_database(self.context, wish)
+
+    def plan(self, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+        """See `make_plan`."""
+        return make_plan(self.context, wish, point)
+
+    def prepare(self, plan: Plan) -> JsonObject:
+        """Restore into a side database and prove it there; a finished one is used again, a torn one is rebuilt."""
+        look = Look(self.context, plan)
+        with look.session() as session:
+            end_strays(session, look.server.application_name)
+            look.refresh(session)
+            if look.state() not in (State.UNTOUCHED, State.PREPARED):
+                raise Foreign(look.said("prepared"))
+            done = self._read(EVIDENCE_FILE)
+            if look.incoming and look.incoming.mark and look.incoming.mark.ready and done:
+                return done
+            self._drop_incoming(session, look)
+            programs = find_programs(
+                self.context, look.server, plan.facts["program_major"], plan.facts["bin_dir"]
+            )  # fmt: skip
+            build = SideBuild(self.context, look.server, programs, plan.facts)
+            self._write(INCOMING_FILE, {"oid": build.create(session)})
+            spent = build.fill()
+            verification = build.prove()
+            left = build.dress(session)
+        evidence = {"verification": verification, "not_restored": left, "restore_ms": spent}
+        self._write(EVIDENCE_FILE, evidence)
+        return evidence
+
+    def switch(self, plan: Plan) -> None:
+        """Put the live database aside and the side database in its place, at once."""
+        look = Look(self.context, plan)
+        with look.session() as session:
+            end_strays(session, look.server.application_name)
+            look.refresh(session)
+            now = session.value("SELECT extract(epoch FROM now())::float8")
+        if look.state() is State.SWITCHED:
+            return
+        incoming = look.incoming
+        if look.state() is not State.PREPARED or incoming is None or not (incoming.mark and incoming.mark.ready):
+            raise Foreign(look.said("switched"))
+        facts, names = plan.facts, look.names
+        renames = [Rename(incoming.oid, names.incoming, plan.name, facts["comment"] or facts["properties"]["comment"])]
+        if look.live is not None:
+            mark = Mark(self.context.transaction, PREVIOUS, plan.name, incoming.oid, False, facts["comment"], now)
+            renames.insert(0, Rename(look.live.oid, plan.name, names.previous, mark.text()))
+        with self.context.change(
+            f"Switch database {plan.name} to {names.incoming}", old=facts["old_oid"], new=incoming.oid
+        ):
+            swap(look.server, renames)
+
+    def undo(self, plan: Plan) -> None:
+        """Swap back, keep what was rejected and count what was written to it; or drop what was prepared."""
+        look = Look(self.context, plan)
+        with look.session() as session:
+            end_strays(session, look.server.application_name)
+            look.refresh(session)
+            if look.state() is State.SWITCHED:
+                self._swap_back(session, plan, look)
+                look.refresh(session)
+            if look.state() not in (State.UNTOUCHED, State.PREPARED):
+                raise Foreign(look.said("undone"))
+            self._drop_incoming(session, look)
+        self._written(look)
+
+    def finish(self, plan: Plan) -> None:
+        """Drop databases that were put aside earlier, except for the newest ones."""
+        look = Look(self.context, plan)
+        with look.session() as session:
+            prune(self.context, session, plan.name, plan.facts["keep_previous"])
+
+    def state(self, plan: Plan) -> State:
+        """Compare names, OIDs and marks with the plan."""
+        look = Look(self.context, plan)
+        with look.session() as session:
+            look.refresh(session)
+        return look.state()
+
+    def kept(self, plan: Plan) -> JsonObject:
+        """The databases that stand aside now, and what was written to a rejected one."""
+        look = Look(self.context, plan)
+        with look.session() as session:
+            look.refresh(session)
+        found: JsonObject = {}
+        if look.previous is not None:
+            found[f"database {plan.name} as it was"] = look.names.previous
+        if look.rejected is not None:
+            found[f"database {plan.name}, rejected"] = look.names.rejected
+            found[f"rows written to {look.names.rejected}"] = self._written(look)
+        return found
+
+    def result(self, plan: Plan, evidence: Mapping[str, Any]) -> JsonObject:
+        """The values that the module pg_restore documents."""
+        names = SideNames.of(self.context.transaction, plan.name)
+        existed = plan.facts["old_oid"] is not None
+        return {
+            "name": plan.name,
+            "previous_database": names.previous if existed and plan.changed else None,
+            "incoming_database": names.incoming if plan.changed else None,
+            "verification": evidence.get("verification", {}),
+            "not_restored": evidence.get("not_restored", []),
+        }
+
+    def _swap_back(self, session: Session, plan: Plan, look: Look) -> None:
+        names, live = look.names, look.live
+        if live is None or (plan.facts["old_oid"] is not None and look.previous is None):
+            raise Foreign(f"Database {plan.name} can't be brought back: {names.previous} is gone.")
+        now = session.value("SELECT extract(epoch FROM now())::float8")
+        mark = Mark(self.context.transaction, REJECTED, plan.name, plan.facts["old_oid"], False, live.comment, now)
+        renames = [Rename(live.oid, plan.name, names.rejected, mark.text())]
+        if look.previous is not None:
+            renames.append(Rename(look.previous.oid, names.previous, plan.name, plan.facts["comment"]))
+        with self.context.change(f"Switch database {plan.name} back from {names.previous}", rejected=names.rejected):
+            swap(look.server, renames)
+
+    def _written(self, look: Look) -> JsonObject:
+        """What was written to the rejected database, counted once; empty when there is none."""
+        if look.rejected is None:
+            return {}
+        written = self._read(REJECTED_FILE)
+        if written is None:
+            written = written_since(self.context, look.server, look.names.rejected)
+            self._write(REJECTED_FILE, written)
+        return written
+
+    def _drop_incoming(self, session: Session, look: Look) -> None:
+        if look.incoming is None:
+            return
+        with self.context.change(f"Drop database {look.names.incoming}", oid=look.incoming.oid):
+            drop_database(session, look.incoming, force=True)
+        look.refresh(session)
+
+    def _write(self, name: str, value: JsonObject) -> None:
+        write_atomic(self.context.workspace / name, dump_json(value))
+
+    def _read(self, name: str) -> JsonObject | None:
+        return read_json(self.context.workspace / name)
+
+
+class Look:
+    """One look at a cluster, compared with a plan. Names, OIDs and marks decide; nothing that was written down does,
+    except for the OID of a side database that took the place of a missing one.
+    """
+
+    def __init__(self, context: Context, plan: Plan) -> None:
+        self.context = context
+        self.plan = plan
+        self.server: Server = open_server(context, plan.facts["connection"])
+        self.names = SideNames.of(context.transaction, plan.name)
+        self.live: DatabaseRow | None = None
+        self.incoming: DatabaseRow | None = None
+        self.previous: DatabaseRow | None = None
+        self.rejected: DatabaseRow | None = None
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A session on the maintenance database of the very cluster that was planned for.
+
+        :raises Foreign: when another cluster answers there now.
+        """
+        with self.server.connect() as session:
+            system = system_identifier(session, self.server.where)
+            if system != self.plan.facts["system"]:
+                raise Foreign(
+                    f"The cluster at {self.server.where} is not the one that the plan was made for (system identifier "
+                    f"{system} instead of {self.plan.facts['system']})."
+                )
+            yield session
+
+    def refresh(self, session: Session) -> None:
+        """Look again."""
+        databases = all_databases(session)
+        self.live = databases.get(self.plan.name)
+        self.incoming = databases.get(self.names.incoming)
+        self.previous = databases.get(self.names.previous)
+        self.rejected = databases.get(self.names.rejected)
+
+    def state(self) -> State:
+        """What the last look found."""
+        old = self.plan.facts["old_oid"]
+        live = self.live.oid if self.live else None
+        if live == old:
+            return self._beside()
+        took_over = live is not None and live == self._new_oid() and self.incoming is None
+        kept = self.previous is None or self.previous.oid == old
+        return State.SWITCHED if took_over and kept else State.FOREIGN
+
+    def _beside(self) -> State:
+        """The live database is as before; is there one of ours beside it?"""
+        if self.incoming is None:
+            return State.UNTOUCHED
+        mark = self.incoming.mark
+        # Killed between its creation and its mark, it has no comment yet; the name holds this transaction's digest.
+        ours = self.incoming.comment is None or (
+            mark is not None and mark.lastgood == self.context.transaction and mark.role == INCOMING
+        )
+        return State.PREPARED if ours else State.FOREIGN
+
+    def _new_oid(self) -> int | None:
+        """The OID of the database that took over, by the mark on the one put aside, else as written down."""
+        mark = self.previous.mark if self.previous else None
+        if mark is not None and mark.role == PREVIOUS and mark.lastgood == self.context.transaction:
+            return mark.of
+        noted = read_json(self.context.workspace / INCOMING_FILE)
+        return int(noted["oid"]) if noted else None
+
+    def said(self, verb: str) -> str:
+        """The message for a reality that does not fit."""
+        shown = {
+            self.plan.name: self.live,
+            self.names.incoming: self.incoming,
+            self.names.previous: self.previous,
+            self.names.rejected: self.rejected,
+        }
+        found = ", ".join(f"{name} has OID {row.oid}" if row else f"there is no {name}" for name, row in shown.items())
+        return (
+            f"Database {self.plan.name} can't be {verb}: it was planned with OID {self.plan.facts['old_oid']}, but now "
+            f"{found}. Somebody else changed it meanwhile; compare, and rename by hand what should be live."
+        )
+
+
+def read_json(path: Path) -> JsonObject | None:
+    """A JSON object from the workspace; None when it was never written."""
+    try:
+        value: JsonObject = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    return value

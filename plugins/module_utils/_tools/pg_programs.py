@@ -1,0 +1,180 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) pg_dump, pg_restore and psql: found by the server's version, told by environment where to connect."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._command import DEFAULT_PATH, CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server
+
+INSTALLED = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin")
+VERSION = re.compile(r"\(PostgreSQL\) (\d+)(?:\.(\d+))?")
+#: How long pg_dump may stand behind somebody's schema change before it gives up.
+LOCK_WAIT_MS = 30_000
+
+
+@dataclass(frozen=True)
+class PgPrograms:
+    """One installation of the client programs, for one server.
+
+    :param directory: where they are.
+    :param version: their major and minor version.
+    """
+
+    run: CommandRunner
+    server: Server
+    directory: Path
+    version: tuple[int, int]
+
+    @classmethod
+    def find(cls, run: CommandRunner, server: Server, major: int, bin_dir: str | None = None) -> PgPrograms:
+        """The programs of this major version, else the next newer ones.
+
+        Not simply the newest: what a newer pg_restore sends may hold settings that an older server does not know.
+
+        :param major: the server's major version, or that of the pg_dump that wrote the archive, if newer.
+        :param bin_dir: look here only.
+        :raises Refused: when there are none, or only older ones.
+        """
+        suited = run.as_user(server.os_user()).with_env(server.environment())
+        directories = [Path(bin_dir)] if bin_dir else _directories()
+        found: list[tuple[tuple[int, int], Path]] = []
+        for directory in directories:
+            version = _version(suited, directory)
+            if version is not None:
+                found.append((version, directory))
+        good = [entry for entry in found if entry[0][0] >= major]
+        if not good:
+            seen = ", ".join(f"{place} ({version[0]}.{version[1]})" for version, place in found) or "none at all"
+            raise Refused(
+                f"pg_dump and pg_restore of PostgreSQL {major} or newer are needed for {server.where}; found: {seen}. "
+                "Install the client package, or name its directory with bin_dir."
+            )
+        nearest = min(version[0] for version, _ in good)
+        version, directory = max(((v, p) for v, p in good if v[0] == nearest), key=lambda entry: entry[0])
+        return cls(suited, server, directory, version)
+
+    @property
+    def version_text(self) -> str:
+        """E.g. ``15.20``."""
+        return f"{self.version[0]}.{self.version[1]}"
+
+    def dump(self, database: str, into: Path, snapshot: str, jobs: int) -> None:
+        """Write a directory archive into an empty directory that the programs' account owns."""
+        with lent(into, self.run.user) as (place, fds):
+            self.run.run(
+                [
+                    self._program("pg_dump"),
+                    "--format=directory",
+                    f"--jobs={jobs}",
+                    f"--snapshot={snapshot}",
+                    f"--lock-wait-timeout={LOCK_WAIT_MS}",
+                    "--no-password",
+                    f"--file={place}",
+                    f"--dbname={self.server.conninfo(database)}",
+                ],
+                f"Dumping database {database}",
+                pass_fds=fds,
+                cwd="/",
+            )
+
+    def schema(self, database: str, output: IO[bytes], snapshot: str | None = None) -> None:
+        """Write the definition of everything in a database, without rows, to an open file.
+
+        Subscriptions are left out: a rollback never makes them (a copy would compete for the original's slot).
+        """
+        self.run.run(
+            [
+                self._program("pg_dump"),
+                "--schema-only",
+                "--no-subscriptions",
+                f"--lock-wait-timeout={LOCK_WAIT_MS}",
+                "--no-password",
+                *([f"--snapshot={snapshot}"] if snapshot else []),
+                f"--dbname={self.server.conninfo(database)}",
+            ],
+            f"Reading the schema of database {database}",
+            stdout=output,
+            cwd="/",
+        )
+
+    def restore(self, database: str, archive: Path, jobs: int) -> None:
+        """Fill an empty database from an archive; the first error ends it."""
+        with lent(archive, self.run.user) as (place, fds):
+            self.run.run(
+                [
+                    self._program("pg_restore"),
+                    "--exit-on-error",
+                    "--no-subscriptions",
+                    f"--jobs={jobs}",
+                    "--no-password",
+                    f"--dbname={self.server.conninfo(database)}",
+                    place,
+                ],
+                f"Restoring {archive} into database {database}",
+                pass_fds=fds,
+                cwd="/",
+            )
+
+    def archive_schema(self, archive: Path, output: IO[bytes]) -> None:
+        """Write an archive's definitions, without rows, as SQL to an open file. No server is asked."""
+        with lent(archive, self.run.user) as (place, fds):
+            self.run.run(
+                [self._program("pg_restore"), "--schema-only", "--no-subscriptions", "--file=-", place],
+                f"Reading the contents of {archive}",
+                stdout=output,
+                pass_fds=fds,
+                cwd="/",
+            )
+
+    def _program(self, name: str) -> str:
+        return str(self.directory / name)
+
+
+@contextmanager
+def lent(path: Path, user: User | None) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Make one file or directory of ours reachable for a program of another account, and nothing around it.
+
+    The parents may stay closed (0700, root): the program inherits an open descriptor and finds it as
+    ``/proc/self/fd/N``, so that nobody else gains a way in, and nothing is copied. The thing itself must belong to the
+    account, or be readable for it.
+
+    :return: the path to name in the program's arguments, and the descriptors to pass.
+    """
+    if user is None or os.geteuid() != 0:
+        yield str(path), ()
+        return
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        yield f"/proc/self/fd/{handle}", (handle,)
+    finally:
+        os.close(handle)
+
+
+def _directories() -> list[Path]:
+    """Where programs may be: the packages' own directories, then PATH."""
+    installed = [place for pattern in INSTALLED for place in sorted(Path("/").glob(pattern[1:]))]
+    path = [Path(word) for word in os.environ.get("PATH", DEFAULT_PATH).split(os.pathsep) if word]
+    found = [place for place in [*installed, *path] if (place / "pg_dump").exists() and (place / "pg_restore").exists()]
+    return list(dict.fromkeys(found))
+
+
+def _version(run: CommandRunner, directory: Path) -> tuple[int, int] | None:
+    """Major and minor version of the programs in a directory; None when they do not run."""
+    try:
+        said = run.run([str(directory / "pg_restore"), "--version"], f"Asking {directory}/pg_restore for its version")
+    except CommandFailed:
+        return None
+    match = VERSION.search(said.stdout)
+    return (int(match.group(1)), int(match.group(2) or 0)) if match else None

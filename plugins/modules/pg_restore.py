@@ -1,0 +1,241 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Take a PostgreSQL database back to a restore point, or to a named archive."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pg_restore
+short_description: Take a PostgreSQL database back to a restore point or an archive
+version_added: 0.1.0
+author:
+  - the lastgood.rollback authors (@lastgood)
+description:
+  - Restores into a new database beside the live one, compares its rows, schema and properties with what was captured, and
+    then lets the two change their names in one transaction of the server. Clients are cut off for about a tenth of a
+    second, whatever the size of the database.
+  - The database as it was is kept under another name. Undoing brings it back as fast as it went.
+  - Owner, grants, settings, connection limit, comment and tablespace are the live database's, encoding and collation those
+    of the restore point. Differences are reported as warnings.
+  - A live database that is missing or can't be read does not stop the rollback. What there is of it is kept.
+  - Sessions of the live database are ended by the switch. Connections through a pooler come back when the pooler tries
+    again.
+options:
+  name:
+    description: The database. It can't be O(login_db) or a template.
+    type: str
+    required: true
+  scope:
+    description: How much of it is taken back.
+    type: str
+    choices: [database]
+    default: database
+  restore_point:
+    description:
+      - Name of the restore point. V(last_good) is the newest good one that contains the database.
+      - Exactly one of O(restore_point) and O(source) is needed.
+    type: str
+  source:
+    description:
+      - Archive of C(pg_dump) on the host, in the custom, directory or tar format. Plain SQL is refused.
+      - It is restored where it lies if only its owner, root and the PostgreSQL user could have written to it, and
+        C(pg_restore) can read it. Otherwise a copy is restored, which needs room below O(state_dir).
+    type: path
+  checksum:
+    description:
+      - SHA-256 of O(source), as V(sha256:0123…). It is compared before any tool opens the archive.
+      - For a directory, that of the lines that C(sha256sum *) prints in it, in the order of the file names' bytes.
+    type: str
+  allow_unverified:
+    description:
+      - Restore O(source) without a checksum. A damaged archive can restore other content without any error, and a crafted
+        one can run code.
+    type: bool
+    default: false
+  jobs:
+    description: How many connections restore at the same time.
+    type: int
+    default: 4
+  keep_previous:
+    description:
+      - How many databases that earlier rollbacks put aside for this name are kept, the one of this rollback included.
+        Rejected ones are counted by themselves.
+      - One that has a replication slot, a subscription or a session is never dropped.
+    type: int
+    default: 1
+  accept:
+    description:
+      - What the switch may hurt. Without the word the module refuses when it finds it.
+      - V(slots) are logical replication slots of the database, whose subscribers fail afterwards.
+      - V(subscriptions) stay with the database as it was.
+      - V(standbys) are replicas, on which open sessions go on reading the database as it was.
+    type: list
+    elements: str
+    choices: [slots, subscriptions, standbys]
+    default: []
+  compare_timeout:
+    description:
+      - For how many seconds the live tables may be counted and compared with the restore point while planning, the small
+        ones first. What is left out is said in RV(discards).
+      - Without a complete comparison the database counts as changed.
+    type: int
+    default: 30
+extends_documentation_fragment:
+  - lastgood.rollback.attributes
+  - lastgood.rollback.transaction
+  - lastgood.rollback.postgres
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: partial
+    details: With O(restore_point) nothing changes when rows and schema are as captured. A O(source) is always restored.
+  platform:
+    support: full
+seealso:
+  - module: lastgood.rollback.restore_point
+  - module: lastgood.rollback.transaction
+"""
+
+EXAMPLES = r"""
+- name: Show what going back would discard
+  lastgood.rollback.pg_restore:
+    name: blog
+    restore_point: last_good
+  check_mode: true
+  diff: true
+
+- name: Take the database back to the last good restore point
+  lastgood.rollback.pg_restore:
+    name: blog
+    restore_point: last_good
+
+- name: Take the database back to a named archive
+  lastgood.rollback.pg_restore:
+    name: blog
+    source: /var/backups/blog.dump
+    checksum: sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+    keep_previous: 2
+
+- name: Only restore beside the live database, as part of a larger rollback
+  lastgood.rollback.pg_restore:
+    name: blog
+    login_host: db1.example.org
+    login_user: blog_admin
+    login_password: "{{ blog_admin_password }}"
+    ssl_mode: verify-full
+    restore_point: before-migration
+    transaction: 20261123T143000Z-blog-7f3a
+"""
+
+RETURN = r"""
+name:
+  description: The database.
+  returned: always
+  type: str
+  sample: blog
+previous_database:
+  description: The name under which the database as it was is (or would be) kept. None when there was none.
+  returned: always
+  type: str
+  sample: blog_lastgood_1b0c5c12_previous
+incoming_database:
+  description: The name of the side database before the switch. None when nothing changes.
+  returned: always
+  type: str
+  sample: blog_lastgood_1b0c5c12_incoming
+verification:
+  description:
+    - What was compared in the side database. Empty in check mode and when nothing changes.
+    - C(content) and C(schema) are C(equal), or C(unknown) for an archive that nothing is known of. C(schema) is C(different)
+      where only the text of a definition differs, as listed in C(schema_differences).
+  returned: always
+  type: dict
+  sample: {"content": "equal", "schema": "equal", "schema_differences": [], "tables": 12, "rows": 104233, "sequences": 7,
+           "extensions": ["plpgsql"], "large_objects": 0, "check_ms": 412}
+not_restored:
+  description: Settings and grants that the role is not allowed to set.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+discards:
+  description:
+    - Under C(rows), each table whose content is not the restore point's, with the number of rows now and then.
+    - Under C(not_compared), tables that were not looked at in time.
+  returned: always
+  type: dict
+  sample: {"rows": {"public.post": {"now": 104, "then": 100, "differs": true}}, "not_compared": []}
+kept:
+  description: Databases that stand aside, by what they are.
+  returned: always
+  type: dict
+  sample: {"database blog as it was": "blog_lastgood_1b0c5c12_previous"}
+downtime_ms:
+  description: Milliseconds that the switch took, when the module was a transaction of its own.
+  returned: always
+  type: int
+  sample: 48
+transaction:
+  description: Id of the transaction.
+  returned: always
+  type: str
+  sample: 20261123T143000Z-database-7f3a
+outcome:
+  description: How it ended, when the module was a transaction of its own.
+  returned: always
+  type: str
+  sample: rolled_back
+"""
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._runner import run_component
+
+
+def main() -> None:
+    """Entry point."""
+    run_component(
+        "database",
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "scope": {"type": "str", "choices": ["database"], "default": "database"},
+            "restore_point": {"type": "str"},
+            "source": {"type": "path"},
+            "checksum": {"type": "str", "no_log": False},
+            "allow_unverified": {"type": "bool", "default": False},
+            "jobs": {"type": "int", "default": 4},
+            "keep_previous": {"type": "int", "default": 1},
+            "accept": {
+                "type": "list",
+                "elements": "str",
+                "choices": ["slots", "subscriptions", "standbys"],
+                "default": [],
+            },
+            "compare_timeout": {"type": "int", "default": 30},
+            "login_host": {"type": "str", "default": ""},
+            "login_port": {"type": "int", "default": 5432},
+            "login_user": {"type": "str", "default": "postgres"},
+            "login_password": {"type": "str", "no_log": True},
+            "login_unix_socket": {"type": "str", "default": ""},
+            "login_db": {"type": "str", "default": "postgres"},
+            "ssl_mode": {
+                "type": "str",
+                "choices": ["allow", "disable", "prefer", "require", "verify-ca", "verify-full"],
+                "default": "prefer",
+            },
+            "ca_cert": {"type": "path"},
+            "connect_params": {"type": "dict", "default": {}},
+            "session_role": {"type": "str"},
+            "bin_dir": {"type": "path"},
+        },
+        secrets=("login_password",),
+        mutually_exclusive=[("restore_point", "source"), ("restore_point", "checksum")],
+        required_one_of=[("restore_point", "source")],
+    )
+
+
+if __name__ == "__main__":
+    main()

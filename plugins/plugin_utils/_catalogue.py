@@ -74,6 +74,7 @@ SERVICE_KEYS: dict[str, Kind] = {
     "manager": TEXT,
     "scope": TEXT,
     "config": ABSOLUTE,
+    "supervisorctl": ABSOLUTE,
     "requires": TEXTS,
     "ready": MAPPING,
     "timeout": SECONDS,

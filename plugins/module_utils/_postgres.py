@@ -1,59 +1,34 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) Connections to PostgreSQL: libpq's parameters from the modules' options, and sessions with plain errors.
-
-psycopg2 may be missing: hosts that hold only applications import this file as well. It is asked for when a session is
-opened.
-"""
+"""(private) How to reach PostgreSQL: libpq's parameters from the modules' options, for sessions and for programs."""
 
 from __future__ import annotations
 
 import os
-import select
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as, owner_of, user_by_name
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_session import (
+    CONNECT_TIMEOUT_S,
+    DatabaseError,
+    Session,
+    WaitingSession,
+    open_connection,
+    sql,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
-try:
-    import psycopg2
-    from psycopg2 import extensions, sql
-except ImportError:
-    psycopg2 = extensions = sql = None  # type: ignore[assignment]
-
-#: ``sql`` is taken from here, so that the guard for a missing psycopg2 stands in one place.
+#: What everything above takes from here.
 __all__ = ["DatabaseError", "Server", "Session", "WaitingSession", "sql"]
-
-_Session = TypeVar("_Session", bound="Session")
 
 #: Where libpq and Debian's, Red Hat's and PostgreSQL's own builds put the socket.
 SOCKET_DIRECTORIES = ("/run/postgresql", "/var/run/postgresql", "/tmp")  # noqa: S108
 SECRET_PARAMETERS = ("password", "sslpassword", "passfile")
-CONNECT_TIMEOUT_S = 10
-POLL_S = 0.01
-
-#: What every session gets, whatever the server's, database's or role's settings are: nothing may stop a long step, and
-#: the text of a value must not depend on anybody's taste.
-SESSION_SETTINGS = {
-    "statement_timeout": "0",
-    "lock_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
-    "search_path": "pg_catalog",
-    "row_security": "off",
-    "DateStyle": "ISO, YMD",
-    "IntervalStyle": "postgres",
-    "TimeZone": "UTC",
-    "extra_float_digits": "1",
-    "bytea_output": "hex",
-    "lc_monetary": "C",
-    "xmloption": "content",
-}
 
 #: libpq's parameters that programs take from their environment, so that nothing of them is seen in a list of processes.
 ENVIRONMENT = {
@@ -75,17 +50,6 @@ ENVIRONMENT = {
     "channel_binding": "PGCHANNELBINDING",
     "target_session_attrs": "PGTARGETSESSIONATTRS",
 }
-
-
-class DatabaseError(LastGoodError):
-    """The server, or the way to it, said no.
-
-    :param code: the SQLSTATE, empty when there was no answer at all.
-    """
-
-    def __init__(self, attempt: str, cause: str, code: str = "") -> None:
-        self.code = code
-        super().__init__(f"{attempt} failed: {' | '.join(cause.split(chr(10))).strip(' |')}")
 
 
 @dataclass(frozen=True)
@@ -213,120 +177,18 @@ class Server:
         :raises DatabaseError: when there is no way in.
         :raises Refused: when psycopg2 is missing.
         """
-        return Session(self._open(database or self.maintenance), f"database {database or self.maintenance}", self)
+        name = database or self.maintenance
+        return Session(self._open(name, waiting=False), f"database {name}", self.session_role)
 
     def connect_waiting(self) -> WaitingSession:
         """Open a session on the maintenance database that can do something else while a statement runs."""
-        connection = self._open(self.maintenance, asynchronous=True)
-        return WaitingSession(connection, f"database {self.maintenance}", self)
+        connection = self._open(self.maintenance, waiting=True)
+        return WaitingSession(connection, f"database {self.maintenance}", self.session_role)
 
-    def _open(self, database: str, asynchronous: bool = False) -> Any:
-        if psycopg2 is None:
-            raise Refused("The Python library psycopg2 is missing on this host: install python3-psycopg2 for the "
-                          "interpreter that Ansible uses here.")  # fmt: skip
+    def _open(self, database: str, *, waiting: bool) -> Any:
         attempt = f"Connecting to database {database} on {self.where} as {self.user}"
         with acting_as(self.os_user()):
-            try:
-                params: dict[str, Any] = {**self.parameters(database), "client_encoding": "UTF8"}
-                connection = psycopg2.connect(**params, async_=int(asynchronous))
-                if asynchronous:
-                    _wait(connection, time.monotonic() + CONNECT_TIMEOUT_S, lambda: None)
-                else:
-                    connection.set_session(autocommit=True)
-            except psycopg2.Error as error:
-                raise DatabaseError(attempt, str(error), error.pgcode or "") from error
-        return connection
-
-
-class Session:
-    """One connection; statements, rows as dictionaries, and errors that say what was tried."""
-
-    def __init__(self, connection: Any, where: str, server: Server) -> None:
-        self.connection = connection
-        self.where = where
-        for name, value in SESSION_SETTINGS.items():
-            self.execute(sql.SQL("SET {} = %s").format(sql.Identifier(name)), [value])
-        if server.session_role:
-            self.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(server.session_role)))
-
-    def __enter__(self: _Session) -> _Session:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the session; an open transaction is rolled back by the server."""
-        self.connection.close()
-
-    @property
-    def version(self) -> int:
-        """The server's version as a number, e.g. 150020."""
-        return int(self.connection.server_version)
-
-    def execute(self, statement: Any, values: Sequence[Any] | None = None, attempt: str = "") -> None:
-        """Run a statement (text or `psycopg2.sql.Composable`) and forget its rows.
-
-        :param attempt: what this is meant to do, for the message.
-        :raises DatabaseError: when the server refuses.
-        """
-        with self.connection.cursor() as cursor:
-            self._run(cursor, statement, values, attempt)
-
-    def rows(self, statement: Any, values: Sequence[Any] | None = None, attempt: str = "") -> list[JsonObject]:
-        """The rows of a query; see `execute`."""
-        with self.connection.cursor() as cursor:
-            self._run(cursor, statement, values, attempt)
-            names = [column[0] for column in cursor.description]
-            return [dict(zip(names, row)) for row in cursor.fetchall()]
-
-    def value(self, statement: Any, values: Sequence[Any] | None = None, attempt: str = "") -> Any:
-        """The first column of the first row, or None."""
-        for row in self.rows(statement, values, attempt):
-            return next(iter(row.values()))
-        return None
-
-    def _run(self, cursor: Any, statement: Any, values: Sequence[Any] | None, attempt: str) -> None:
-        try:
-            cursor.execute(statement, values)
-        except psycopg2.Error as error:
-            what = attempt or f"Asking {self.where}"
-            raise DatabaseError(what, str(error), error.pgcode or "") from error
-
-
-class WaitingSession(Session):
-    """A session whose statements leave time for something else: ``meanwhile`` is called again and again."""
-
-    deadline: float = float("inf")
-
-    def __init__(self, connection: Any, where: str, server: Server) -> None:
-        self.meanwhile: Callable[[], None] = lambda: None
-        super().__init__(connection, where, server)
-
-    def _run(self, cursor: Any, statement: Any, values: Sequence[Any] | None, attempt: str) -> None:
-        try:
-            cursor.execute(statement, values)
-            _wait(self.connection, self.deadline, self.meanwhile)
-        except psycopg2.Error as error:
-            raise DatabaseError(attempt or f"Asking {self.where}", str(error), error.pgcode or "") from error
-
-
-def _wait(connection: Any, deadline: float, meanwhile: Callable[[], None]) -> None:
-    """Drive an asynchronous connection until its statement has ended.
-
-    :raises psycopg2.OperationalError: when the deadline (of `time.monotonic`) has passed.
-    """
-    while True:
-        state = connection.poll()
-        if state == extensions.POLL_OK:
-            return
-        if time.monotonic() > deadline:
-            raise psycopg2.OperationalError("no answer before the deadline")
-        reading = [connection] if state == extensions.POLL_READ else []
-        writing = [connection] if state == extensions.POLL_WRITE else []
-        ready = select.select(reading, writing, [], POLL_S)
-        if not any(ready):
-            meanwhile()
+            return open_connection(self.parameters(database), attempt, waiting=waiting)
 
 
 def _default_socket_directory(port: int) -> str:

@@ -182,6 +182,18 @@ def verify_point_archive(archive: Path, artefacts: Mapping[str, str], user: User
         require_checksum(archive / name, sha, f"Archive {archive}")
 
 
+def safe_in_place(path: Path, user: User | None) -> bool:
+    """Whether only root, we and pg_restore's account can write to an archive, and the latter can read it."""
+    trusted = {0, os.geteuid(), user.uid if user else 0}
+    for file in [path, *(files_of(path) if path.is_dir() else [])]:
+        found = file.lstat()
+        if found.st_uid not in trusted or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or stat.S_ISLNK(found.st_mode):
+            return False
+        if not _readable(file, found, user):
+            return False
+    return True
+
+
 @contextmanager
 def verified_source(path: Path, checksum: str | None, user: User | None, scratch: Path) -> Iterator[Path]:
     """A named archive that nobody but its owner, root or we can change between the check and the restore.
@@ -192,7 +204,7 @@ def verified_source(path: Path, checksum: str | None, user: User | None, scratch
     :param scratch: a place for the copy, in a directory of ours; it does not exist yet.
     :raises ChecksumMismatch: when the checksum differs, of the very bytes that would be restored.
     """
-    if _is_safe_in_place(path, user):
+    if safe_in_place(path, user):
         if checksum:
             require_archive_checksum(path, checksum)
         yield path
@@ -225,17 +237,6 @@ def _copy(path: Path, target: Path) -> None:
     else:
         shutil.copyfile(path, target)
         target.chmod(0o600)
-
-
-def _is_safe_in_place(path: Path, user: User | None) -> bool:
-    trusted = {0, os.geteuid(), user.uid if user else 0}
-    for file in [path, *(files_of(path) if path.is_dir() else [])]:
-        found = file.lstat()
-        if found.st_uid not in trusted or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or stat.S_ISLNK(found.st_mode):
-            return False
-        if not _readable(file, found, user):
-            return False
-    return True
 
 
 def _readable(file: Path, found: os.stat_result, user: User | None) -> bool:

@@ -93,7 +93,7 @@ def end_strays(session: Session, application: str) -> None:
     """End sessions that a killed module of the same transaction left behind, its pg_restore's too; wait for it."""
     query = (
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-        " WHERE application_name = %s AND pid <> pg_backend_pid() AND usename = current_user"
+        " WHERE application_name = %s AND pid <> pg_backend_pid() AND usename = session_user"
     )
     if session.version < 140000:
         query = query.replace("(pid, 5000)", "(pid)")

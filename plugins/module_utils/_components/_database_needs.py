@@ -10,8 +10,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_archive import safe_in_place
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_source import Source
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server, Session
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import PgPrograms
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
@@ -63,19 +64,16 @@ def _database_roles(properties: JsonObject) -> set[str]:
 
 
 def _read(archive: Path, properties: JsonObject, programs: PgPrograms) -> dict[str, set[str]]:
-    """Read them from the archive's definitions; nothing is known where pg_restore's account can't read it yet."""
+    """Read them from the archive's definitions; not of one that could be exchanged between its check and now."""
     needs: dict[str, set[str]] = {
         "roles": _database_roles(properties),
         "extensions": set(),
         "tablespaces": {properties["tablespace"]},
     }
+    if not safe_in_place(archive, programs.run.user):
+        return needs
     with tempfile.TemporaryFile() as output:
-        try:
-            programs.archive_schema(archive, output)
-        except CommandFailed as error:
-            if "Permission denied" in error.stderr:
-                return needs
-            raise
+        programs.archive_schema(archive, output)
         output.seek(0)
         for raw in output:
             line = raw.decode(errors="replace").rstrip("\n")

@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import (
     Component,
-    Context,
     Plan,
     PointEntry,
     State,
@@ -28,15 +25,14 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     fingerprint_database,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
-    Database as DatabaseRow,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
-    all_databases,
     end_strays,
-    system_identifier,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import (
+    INCOMING_FILE,
+    Look,
+    read_json,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import (
-    INCOMING,
     PREVIOUS,
     REJECTED,
     Mark,
@@ -45,17 +41,16 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import (
     find_programs,
     make_plan,
-    open_server,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import SideBuild
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_swap import Rename, swap
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
-#: In the workspace: the OID of the side database, and what prepare found out about it.
-INCOMING_FILE, EVIDENCE_FILE, REJECTED_FILE = "incoming.json", "evidence.json", "rejected.json"
+#: In the workspace: what prepare found out, and what was written to a rejected database.
+EVIDENCE_FILE, REJECTED_FILE = "evidence.json", "rejected.json"
 
 
 class Database(Component):
@@ -213,94 +208,3 @@ class Database(Component):
 
     def _read(self, name: str) -> JsonObject | None:
         return read_json(self.context.workspace / name)
-
-
-class Look:
-    """One look at a cluster, compared with a plan. Names, OIDs and marks decide; nothing that was written down does,
-    except for the OID of a side database that took the place of a missing one.
-    """
-
-    def __init__(self, context: Context, plan: Plan) -> None:
-        self.context = context
-        self.plan = plan
-        self.server: Server = open_server(context, plan.facts["connection"])
-        self.names = SideNames.of(context.transaction, plan.name)
-        self.live: DatabaseRow | None = None
-        self.incoming: DatabaseRow | None = None
-        self.previous: DatabaseRow | None = None
-        self.rejected: DatabaseRow | None = None
-
-    @contextmanager
-    def session(self) -> Iterator[Session]:
-        """A session on the maintenance database of the very cluster that was planned for.
-
-        :raises Foreign: when another cluster answers there now.
-        """
-        with self.server.connect() as session:
-            system = system_identifier(session, self.server.where)
-            if system != self.plan.facts["system"]:
-                raise Foreign(
-                    f"The cluster at {self.server.where} is not the one that the plan was made for (system identifier "
-                    f"{system} instead of {self.plan.facts['system']})."
-                )
-            yield session
-
-    def refresh(self, session: Session) -> None:
-        """Look again."""
-        databases = all_databases(session)
-        self.live = databases.get(self.plan.name)
-        self.incoming = databases.get(self.names.incoming)
-        self.previous = databases.get(self.names.previous)
-        self.rejected = databases.get(self.names.rejected)
-
-    def state(self) -> State:
-        """What the last look found."""
-        old = self.plan.facts["old_oid"]
-        live = self.live.oid if self.live else None
-        if live == old:
-            return self._beside()
-        took_over = live is not None and live == self._new_oid() and self.incoming is None
-        kept = self.previous is None or self.previous.oid == old
-        return State.SWITCHED if took_over and kept else State.FOREIGN
-
-    def _beside(self) -> State:
-        """The live database is as before; is there one of ours beside it?"""
-        if self.incoming is None:
-            return State.UNTOUCHED
-        mark = self.incoming.mark
-        # Killed between its creation and its mark, it has no comment yet; the name holds this transaction's digest.
-        ours = self.incoming.comment is None or (
-            mark is not None and mark.lastgood == self.context.transaction and mark.role == INCOMING
-        )
-        return State.PREPARED if ours else State.FOREIGN
-
-    def _new_oid(self) -> int | None:
-        """The OID of the database that took over, by the mark on the one put aside, else as written down."""
-        mark = self.previous.mark if self.previous else None
-        if mark is not None and mark.role == PREVIOUS and mark.lastgood == self.context.transaction:
-            return mark.of
-        noted = read_json(self.context.workspace / INCOMING_FILE)
-        return int(noted["oid"]) if noted else None
-
-    def said(self, verb: str) -> str:
-        """The message for a reality that does not fit."""
-        shown = {
-            self.plan.name: self.live,
-            self.names.incoming: self.incoming,
-            self.names.previous: self.previous,
-            self.names.rejected: self.rejected,
-        }
-        found = ", ".join(f"{name} has OID {row.oid}" if row else f"there is no {name}" for name, row in shown.items())
-        return (
-            f"Database {self.plan.name} can't be {verb}: it was planned with OID {self.plan.facts['old_oid']}, but now "
-            f"{found}. Somebody else changed it meanwhile; compare, and rename by hand what should be live."
-        )
-
-
-def read_json(path: Path) -> JsonObject | None:
-    """A JSON object from the workspace; None when it was never written."""
-    try:
-        value: JsonObject = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    return value

@@ -4,8 +4,9 @@
 """Run ansible-test sanity on a real copy of the tree, on every supported Python, without writing outside of the clone.
 
 ansible-test wants a real directory .../ansible_collections/lastgood/rollback and rejects the links of this checkout.
-It skips a Python that it does not find, and stays green; here that is a failure, unless SANITY_PYTHONS (for example
-"3.11 3.12") names those that have to be there. Arguments are handed on to ansible-test.
+It skips a Python that it does not find, and stays green; here that is a failure. So Pythons that are missing are first
+asked from uv, which fetches them into the clone. SANITY_PYTHONS (for example "3.11 3.12") names fewer that have to be
+there. Arguments are handed on to ansible-test.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ import sys
 from pathlib import Path
 
 import ansible_test
+from ansible_test._util.target.common.constants import CONTROLLER_PYTHON_VERSIONS, REMOTE_ONLY_PYTHON_VERSIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "sanity"
 HOME = CACHE / "home"
 PYTHONS = CACHE / "pythons"
+FETCHED = CACHE / "fetched"
 COPY = CACHE / "ansible_collections" / "lastgood" / "rollback"
 
 NOT_FOUND = re.compile(r'sanity test "(?P<test>\S+)" on Python (?P<version>\S+) because it could not be found')
@@ -74,14 +77,34 @@ def prepare_home() -> None:
         link.symlink_to(settings)
 
 
+def required_pythons() -> list[str]:
+    """The versions that have to be there: what this ansible-core can test, from tests/config.yml's 3.9 on."""
+    named = os.environ.get("SANITY_PYTHONS", "").split()
+    return named or [
+        version for version in (*REMOTE_ONLY_PYTHON_VERSIONS, *CONTROLLER_PYTHON_VERSIONS) if version != "3.8"
+    ]
+
+
+def provide_pythons() -> None:
+    """Link what this machine has, and have uv fetch what is missing. What it can't fetch is found missing later."""
+    link_pythons()
+    missing = [version for version in required_pythons() if not (PYTHONS / f"python{version}").exists()]
+    if missing:
+        print(f"Fetching Python {', '.join(missing)}", flush=True)
+        subprocess.run(
+            ["uv", "python", "install", "--no-config", "--no-bin", "--install-dir", FETCHED, *missing], check=False
+        )
+        link_pythons()
+
+
 def link_pythons() -> None:
     """Put every Python of this machine that runs into one directory, by its version."""
     shutil.rmtree(PYTHONS, ignore_errors=True)
     PYTHONS.mkdir(parents=True)
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     managed = Path.home() / ".local" / "share" / "uv" / "python"
-    directories = [*pyenv.glob("versions/*/bin"), *managed.glob("*/bin"), *map(Path, os.get_exec_path())]
-    for directory in directories:
+    places = [*pyenv.glob("versions/*/bin"), *managed.glob("*/bin"), *FETCHED.glob("*/bin")]
+    for directory in [*places, *map(Path, os.get_exec_path())]:
         for python in directory.glob("python3.[0-9]*"):
             link = PYTHONS / python.name
             if re.fullmatch(r"python3\.\d+", python.name) and not link.exists() and runs(python):
@@ -96,7 +119,7 @@ def runs(python: Path) -> bool:
 def main() -> int:
     copy_tree()
     prepare_home()
-    link_pythons()
+    provide_pythons()
     environment = {
         **os.environ,
         "HOME": str(HOME),
@@ -114,12 +137,11 @@ def main() -> int:
             print(line, end="", flush=True)
             missing.update(match["version"] for match in NOT_FOUND.finditer(line))
             incomplete |= bool(INCOMPLETE.search(line))
-    required = os.environ.get("SANITY_PYTHONS", "").split()
-    red = missing.intersection(required) if required else missing
+    red = missing.intersection(required_pythons())
     if red:
         print(
-            f"ansible-test skipped Python {', '.join(sorted(red))}: not found on this machine. Install what is missing"
-            " (for example with `uv python install`), or name in SANITY_PYTHONS those that have to be checked.",
+            f"ansible-test skipped Python {', '.join(sorted(red))}: not found on this machine, nor fetched. Install"
+            " what is missing, or name in SANITY_PYTHONS those that have to be checked.",
             file=sys.stderr,
         )
     return process.returncode or int(bool(red) or incomplete)

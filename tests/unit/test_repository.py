@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible_collections.lastgood.rollback.plugins.module_utils._version import COLLECTION_VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ROOT / "roles"
@@ -35,6 +36,10 @@ def locked(name: str) -> dict[str, str]:
 
 def test_nothing_comes_from_galaxy() -> None:
     assert read(ROOT / "galaxy.yml")["dependencies"] == {}
+
+
+def test_manifests_name_the_version_that_is_released() -> None:
+    assert read(ROOT / "galaxy.yml")["version"] == COLLECTION_VERSION
 
 
 def test_the_lowest_ansible_core_is_the_one_that_is_tested() -> None:

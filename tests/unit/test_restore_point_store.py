@@ -287,27 +287,55 @@ def test_surplus_keeps_the_newest_good_ones_and_never_the_stack_of_others(store:
     assert store.surplus("nobody", 1) == []
 
 
-def test_removing_releases_what_is_kept_elsewhere(tmp_path: Path, tree: Path) -> None:
-    released: list[tuple[str, str]] = []
-
-    def release(component: CapturedComponent, point: str) -> None:
-        released.append((component.key, point))
-
-    store = RestorePoints(tmp_path / "state", release)
-    make(store, "one", tree)
-    with store.lock("test"):
-        store.remove("one")
-    assert released == [(f"tree:{tree}", "one")]
-    assert listing(store.directory) == [".lock"]
+Released = list[tuple[str, list[dict[str, Any]]]]
 
 
-def test_a_removal_that_was_cut_short_is_completed_by_the_next_sweep(tmp_path: Path, tree: Path) -> None:
-    released: list[str] = []
-    store = RestorePoints(tmp_path / "state", lambda component, point: released.append(point))
-    point = make(store, "one", tree)
-    point.directory.rename(store.directory / ".one.removed-0000")
-    (point.directory.parent / ".one.removed-0000" / "tree-0" / "a").unlink()
-    with store.lock("test"):
-        store.sweep()
-    assert released == ["one"]
-    assert listing(store.directory) == [".lock"]
+@pytest.fixture
+def released() -> Released:
+    """What was let go, with what stays."""
+    return []
+
+
+@pytest.fixture
+def releasing(tmp_path: Path, released: Released) -> RestorePoints:
+    """A store that lets go of what it keeps elsewhere."""
+
+    def release(component: CapturedComponent, needed: list[dict[str, Any]]) -> None:
+        released.append((component.key, needed))
+
+    return RestorePoints(tmp_path / "state", release)
+
+
+def test_removing_lets_go_and_tells_what_the_others_still_need(
+    releasing: RestorePoints, released: Released, tree: Path
+) -> None:
+    make(releasing, "one", tree)
+    make(releasing, "two", tree)
+    with releasing.lock("test"):
+        releasing.remove("one")
+        releasing.remove("two")
+    assert released == [(f"tree:{tree}", [{"files": ["a", "b"]}]), (f"tree:{tree}", [])]
+    assert listing(releasing.directory) == [".lock"]
+
+
+def test_nothing_is_let_go_while_it_is_unknown_what_another_one_needs(
+    releasing: RestorePoints, released: Released, tree: Path
+) -> None:
+    make(releasing, "one", tree)
+    flip_bit(make(releasing, "two", tree).directory / "manifest.json", 99)
+    with releasing.lock("test"):
+        releasing.remove("one")
+    assert released == []
+    assert releasing.names() == ["two"]
+
+
+def test_a_removal_that_was_cut_short_is_completed_by_the_next_sweep(
+    releasing: RestorePoints, released: Released, tree: Path
+) -> None:
+    point = make(releasing, "one", tree)
+    point.directory.rename(releasing.directory / ".one.removed-0000")
+    (releasing.directory / ".one.removed-0000" / "tree-0" / "a").unlink()
+    with releasing.lock("test"):
+        releasing.sweep()
+    assert [key for key, _needed in released] == [f"tree:{tree}"]
+    assert listing(releasing.directory) == [".lock"]

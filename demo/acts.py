@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
@@ -14,7 +15,7 @@ import plays
 import proof
 import stack
 from client import Reader, health
-from commands import DemoError
+from commands import MARK, DemoError
 from console import say, step, table, title
 from disaster import strike
 from place import CORE, Place
@@ -181,6 +182,7 @@ def _there() -> Place:
     place = places.load()
     if place is None:
         raise DemoError("No demo is there: `make demo-up` builds one.")
+    os.environ[MARK] = str(place.directory)
     return place
 
 

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+#: In the environment of every process of the demo: the demo's directory. So that `down` finds what an aborted run left.
+MARK = "LASTGOOD_DEMO_PROCESS"
+
 
 class DemoError(Exception):
     """Something of the demo did not work; the message says what, and what was tried."""
@@ -53,8 +56,8 @@ def demo_user() -> User:
 
 def environment(home: Path | str = "/", **more: str) -> dict[str, str]:
     """A small environment for programs, so that nobody's own settings have an effect on the demo."""
-    path = os.environ.get("PATH", os.defpath)
-    return {"PATH": path, "HOME": str(home), "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", **more}
+    kept = {name: os.environ[name] for name in ("PATH", MARK) if name in os.environ}
+    return {"PATH": os.defpath, **kept, "HOME": str(home), "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", **more}
 
 
 def run(

@@ -92,7 +92,6 @@ class Place:
         facts = asdict(self)
         facts["projects"] = {project.key: {**asdict(project), "url": project.url} for project in self.projects}
         facts["supervisor_conf"] = self.supervisor_conf
-        facts["supervisorctl"] = self.tools / "bin" / "supervisorctl"
         self.facts.write_text(json.dumps(facts, indent=2, default=str) + "\n", encoding="utf-8")
 
     def give(self, *paths: Path) -> None:
@@ -162,7 +161,7 @@ def make_directory(user: User) -> Path:
 
 def make_socket_directory(user: User) -> Path:
     """A directory for sockets, for this user alone. Under /tmp: the path of a socket has at most 107 bytes."""
-    directory = Path(tempfile.mkdtemp(prefix="lastgood-", dir="/tmp"))
+    directory = Path(tempfile.mkdtemp(prefix="lastgood-demo-", dir="/tmp"))
     if user.uid != os.geteuid():
         os.chown(directory, user.uid, user.gid)
     return directory

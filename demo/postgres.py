@@ -50,14 +50,18 @@ def fill(place: Place) -> None:
         psql_file(place, name, posts=str(place.posts))
 
 
+def processes(place: Place) -> set[int]:
+    """The server's process; nothing when it does not run."""
+    pid = pid_in(place.data / "postmaster.pid", str(place.data))
+    return {pid} if pid else set()
+
+
 def stop(place: Place) -> None:
     """End the server, gently if it listens, else as hard as needed. Nothing happens when it does not run."""
-    pid = pid_in(place.data / "postmaster.pid", str(place.data))
-    if pid is None:
-        return
-    stopped = _run(place, "pg_ctl", "-D", place.data, "-m", "fast", "-w", "-t", "30", "stop", check=False)
-    if stopped.returncode != 0:
-        end_process(pid, "PostgreSQL")
+    for pid in processes(place):
+        stopped = _run(place, "pg_ctl", "-D", place.data, "-m", "fast", "-w", "-t", "30", "stop", check=False)
+        if stopped.returncode != 0:
+            end_process(pid, "PostgreSQL")
 
 
 def psql(place: Place, sql: str, *, user: str = APPLICATION, database: str = DATABASE) -> str:

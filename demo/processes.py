@@ -10,7 +10,7 @@ import signal
 import time
 from pathlib import Path
 
-from commands import DemoError, run
+from commands import MARK, DemoError, run
 
 
 def pid_in(file: Path, mark: str) -> int | None:
@@ -31,15 +31,37 @@ def command_line(pid: int) -> str:
     return run(["ps", "-ww", "-o", "args=", "-p", str(pid)], check=False).stdout.strip()
 
 
-def running_with(mark: str) -> list[tuple[int, str]]:
-    """Processes, besides ourselves and ps, with this text in their command line: number and command line."""
-    lines = run(["ps", "-ww", "-A", "-o", "pid=,args="]).stdout.splitlines()
-    found = []
-    for line in lines:
+def started_by(directory: Path) -> set[int]:
+    """Numbers of the processes, besides ourselves, that the demo in this directory started, or that its rollback did.
+
+    The former have the demo's mark in their environment (where the system shows it), the latter is the undo of a
+    transaction, which waits for its time in an environment of its own.
+    """
+    mark = f"\0{MARK}={directory}\0"
+    found = set()
+    for line in run(["ps", "-ww", "-A", "-o", "pid=,args="]).stdout.splitlines():
         pid, _, words = line.strip().partition(" ")
-        if mark in words and int(pid) not in (os.getpid(), os.getppid()):
-            found.append((int(pid), words.strip()))
+        undo = f"{directory}/state/" in words and any(word.endswith("/undo") for word in words.split())
+        if undo or mark in f"\0{_environment(int(pid))}\0":
+            found.add(int(pid))
+    return found - {os.getpid()}
+
+
+def descendants(tops: set[int]) -> set[int]:
+    """These processes and all that came from them."""
+    lines = (line.split() for line in run(["ps", "-A", "-o", "pid=,ppid="]).stdout.splitlines())
+    parents = {int(pid): int(parent) for pid, parent in lines}
+    found = set(tops)
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
     return found
+
+
+def _environment(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def end_process(pid: int, what: str, seconds: float = 20) -> None:

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Collection
 
 import checkouts
 import place as places
 import postgres
 import supervisor
 from client import Answer, health, wait_until_healthy
-from commands import DemoError, demo_user
+from commands import MARK, DemoError, demo_user
 from console import say, step, table
 from place import Place
-from processes import running_with
+from processes import descendants, end_process, started_by
 from programs import postgres_for, python_for
 
 
@@ -48,6 +49,7 @@ def build(posts: int) -> Place:
 def _find_a_place(posts: int) -> Place:
     user = demo_user()
     directory = places.make_directory(user)
+    os.environ[MARK] = str(directory)
     place = Place(
         directory=directory,
         socket_dir=places.make_socket_directory(user),
@@ -70,16 +72,20 @@ def _find_a_place(posts: int) -> Place:
 def take_away(place: Place) -> None:
     """End every process of the demo and remove every file of it.
 
-    :raises DemoError: when a process is left that the demo did not start by itself.
+    :raises DemoError: when a process can't be ended.
     """
+    services = descendants(supervisor.processes(place) | postgres.processes(place))
+    # First whatever an aborted run left at work: it might start again what is about to be stopped.
+    _end(place, besides=services)
     supervisor.stop(place)
-    if place.postgres_bin:
-        postgres.stop(place)
-    left = [*running_with(f"{place.directory}{os.sep}"), *running_with(f"{place.socket_dir}{os.sep}")]
-    if left:
-        lines = "\n".join(f"  {pid} {words}" for pid, words in left)
-        raise DemoError(f"Processes that use {place.directory} are left; end them, then try again:\n{lines}")
+    postgres.stop(place)
+    _end(place)
     places.remove(place)
+
+
+def _end(place: Place, besides: Collection[int] = ()) -> None:
+    for pid in sorted(started_by(place.directory) - set(besides)):
+        end_process(pid, "A process of the demo")
 
 
 def show(place: Place, answers: dict[str, Answer] | None = None) -> None:

@@ -25,7 +25,7 @@ chmod = 0700
 directory = {run}
 logfile = {logs}/supervisord.log
 childlogdir = {logs}
-pidfile = {run}/supervisord.pid
+pidfile = {pid_file}
 
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
@@ -60,24 +60,33 @@ def install_supervisor(place: Place) -> None:
 
 def start(place: Place) -> None:
     """Write the configuration and start supervisord, and with it the six programs."""
-    text = _CONFIGURATION.format(sockets=_plain(place.socket_dir), run=_plain(place.run_dir), logs=_plain(place.logs))
+    text = _CONFIGURATION.format(
+        sockets=_plain(place.socket_dir),
+        run=_plain(place.run_dir),
+        logs=_plain(place.logs),
+        pid_file=_plain(_own_pid_file(place)),
+    )
     text += "".join(_program(place, project) for project in place.projects)
     place.supervisor_conf.write_text(text, encoding="utf-8")
     program = place.tools / "bin" / "supervisord"
     run([program, "-c", place.supervisor_conf], user=place.user, env=environment(place.run_dir), cwd=place.run_dir)
 
 
+def processes(place: Place) -> set[int]:
+    """supervisord's process, and the applications' main processes."""
+    files = {_pid_file(place, project): project.path for project in place.projects}
+    files[_own_pid_file(place)] = str(place.supervisor_conf)
+    return {pid for file, mark in files.items() if (pid := pid_in(file, mark))}
+
+
 def stop(place: Place) -> None:
     """End supervisord with all its programs; then what it may have left behind, if it was killed before."""
-    mark = str(place.supervisor_conf)
-    if pid := pid_in(place.run_dir / "supervisord.pid", mark):
+    if pid := pid_in(_own_pid_file(place), str(place.supervisor_conf)):
         # All at once; supervisord by itself ends them one after the other.
         control(place, "stop", "all", check=False)
         end_process(pid, "supervisord", seconds=40)
-    for project in place.projects:
-        # Workers end by themselves when their master is gone.
-        if pid := pid_in(_pid_file(place, project), project.path):
-            end_process(pid, project.name)
+    for pid in processes(place):
+        end_process(pid, "An application")
 
 
 def control(place: Place, *words: str, check: bool = True) -> str:
@@ -121,6 +130,10 @@ def _program(place: Place, project: Project) -> str:
     return _PROGRAM.format(
         name=project.name, command=_plain(shlex.join(words)), path=_plain(project.path), logs=_plain(place.logs)
     )
+
+
+def _own_pid_file(place: Place) -> Path:
+    return place.run_dir / "supervisord.pid"
 
 
 def _pid_file(place: Place, project: Project) -> Path:

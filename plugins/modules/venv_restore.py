@@ -13,9 +13,9 @@ version_added: 0.1.0
 author:
   - the lastgood.rollback authors (@lastgood)
 description:
-  - Builds a new environment beside the present one, from the wheels of a restore point or from a locked requirements file,
-    compares its set, tries imports in it, and then lets the live path lead to it in one step. Needs no package registry
-    when the wheels are there.
+  - Builds a new environment beside the present one, from the wheels of a restore point or from a locked requirements
+    file, compares its set, tries imports in it, and then lets the live path lead to it in one step. Needs no package
+    registry when the wheels are there.
   - Afterwards O(path) is a link into C(<path>.lastgood/). A plain directory is adopted on first use. It moves to
     C(<path>.lastgood/previous-<id>) in the same step, and undoing puts it back. Its console scripts go on naming
     C(<path>/bin/python) while it is aside.
@@ -41,7 +41,7 @@ options:
   wheelhouse:
     description:
       - Directory on the host with the wheels for O(requirements). Only those whose content has a listed hash are used.
-      - Without it the package index that the installer is configured for has to answer while the environment is prepared.
+      - Without it the package index that the installer is configured for has to answer while this is prepared.
     type: path
   imports:
     description:
@@ -52,7 +52,7 @@ options:
     default: []
   python:
     description:
-      - Base interpreter for the new environment. It must be of the version series and ABI that the wheels were captured with.
+      - Base interpreter for the new environment, of the version series and ABI that the wheels were captured with.
       - By default the one that the captured (or present) environment was made with.
     type: path
   installer:
@@ -174,16 +174,16 @@ def main() -> None:
     """Entry point."""
     run_component(
         "packages",
-        argument_spec=dict(
-            path=dict(type="path", required=True),
-            restore_point=dict(type="str"),
-            requirements=dict(type="path"),
-            wheelhouse=dict(type="path"),
-            imports=dict(type="list", elements="str", default=[]),
-            python=dict(type="path"),
-            installer=dict(type="str", choices=["auto", "uv", "pip"], default="auto"),
-            owner=dict(type="str"),
-        ),
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "restore_point": {"type": "str"},
+            "requirements": {"type": "path"},
+            "wheelhouse": {"type": "path"},
+            "imports": {"type": "list", "elements": "str", "default": []},
+            "python": {"type": "path"},
+            "installer": {"type": "str", "choices": ["auto", "uv", "pip"], "default": "auto"},
+            "owner": {"type": "str"},
+        },
         mutually_exclusive=[("restore_point", "requirements"), ("restore_point", "wheelhouse")],
         required_one_of=[("restore_point", "requirements")],
     )

@@ -74,10 +74,11 @@ SERVICE_KEYS: dict[str, Kind] = {
     "manager": TEXT,
     "scope": TEXT,
     "config": ABSOLUTE,
-    "supervisorctl": ABSOLUTE,
+    "user": TEXT,
     "requires": TEXTS,
     "ready": MAPPING,
     "timeout": SECONDS,
+    "stop_timeout": SECONDS,
     "soak": SECONDS,
 }
 CHECK_KEYS: dict[str, Kind] = {"compile": PATHS, "imports": TEXTS, "commands": COMMANDS, "http": MAPPINGS}

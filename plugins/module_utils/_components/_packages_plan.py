@@ -48,7 +48,7 @@ _MARGIN = 64 * 1024**2
 
 def absolute(path: Any) -> Path:
     """An absolute path in its simplest form; its last component may be a link and is not followed."""
-    return Path(os.path.abspath(os.fspath(path)))  # noqa: PTH100  (resolve() would follow the link)
+    return Path(os.path.abspath(os.fspath(path)))
 
 
 def environment_owner(path: Path, name: str | None) -> User:

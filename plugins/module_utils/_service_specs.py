@@ -1,0 +1,161 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) What a service is, read from options, and the order that ``requires`` gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._identity import user_by_name
+from ansible_collections.lastgood.rollback.plugins.module_utils._readiness import Ready, parse_ready
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import Manager
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.supervisor import Supervisor
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.systemctl import Systemctl
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+#: Seconds. The stop deadline is systemd's own default.
+TIMEOUT, STOP_TIMEOUT, SOAK = 60.0, 90.0, 1.0
+_KNOWN = frozenset(
+    ["name", "manager", "scope", "user", "config", "requires", "ready", "timeout", "stop_timeout", "soak"]
+)
+_CONFIGS = ("/etc/supervisor/supervisord.conf", "/etc/supervisord.conf")
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service, as the operator describes it. Times are in seconds.
+
+    :param manager: ``systemd`` or ``supervisor``.
+    :param scope: ``system`` or ``user`` (systemd only).
+    :param user: the account whose systemd runs a unit of scope ``user``; ours when empty.
+    :param config: supervisor's configuration file.
+    :param requires: names of services that start before and stop after this one. Those that are not in the same list are
+        ordered by somebody else.
+    :param timeout: from the order to start until it is ready.
+    :param stop_timeout: from the order to stop until it is killed.
+    :param soak: how long it must go on running, unchanged, after it was ready.
+    """
+
+    name: str
+    manager: str = "systemd"
+    scope: str = "system"
+    user: str = ""
+    config: str = ""
+    requires: tuple[str, ...] = ()
+    ready: Ready = field(default_factory=Ready)
+    timeout: float = TIMEOUT
+    stop_timeout: float = STOP_TIMEOUT
+    soak: float = SOAK
+
+    @property
+    def key(self) -> str:
+        """Tells it from services of the same name under another manager."""
+        return f"{self.manager}:{self.name}"
+
+    def options(self) -> JsonObject:
+        """JSON that `parse` reads back."""
+        ready = {key: value for key, value in asdict(self.ready).items() if key in ("tcp", "notify")}
+        ready["command"] = list(self.ready.command)
+        if self.ready.url:
+            ready["http"] = {"url": self.ready.url, "status": self.ready.status, "contains": self.ready.contains}
+        return {**asdict(self), "requires": list(self.requires), "ready": ready}
+
+    def manager_of(self, run: CommandRunner) -> Manager:
+        """A connection to its manager.
+
+        :raises Refused: when there is no way to it.
+        """
+        if self.manager == "supervisor":
+            return Supervisor(Path(self.config))
+        if self.scope == "user":
+            return Systemctl.of_user(run, user_by_name(self.user) if self.user else None)
+        return Systemctl(run)
+
+
+def parse(raw: Sequence[Mapping[str, Any]]) -> list[Service]:
+    """Read the option ``services``; what is not set, or ``None``, gets its default.
+
+    :raises Refused: for a mistake in the description: unknown key, value, duplicate, or a cycle.
+    """
+    services = [_service(entry) for entry in raw]
+    keys = [service.key for service in services]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise Refused(f"Services are listed more than once: {', '.join(twice)}.")
+    depths(services)
+    return services
+
+
+def depths(services: Sequence[Service]) -> list[list[Service]]:
+    """Services in the order of starting, those that may start at the same time together.
+
+    :raises Refused: for a cycle, naming it.
+    """
+    left = list(services)
+    waves: list[list[Service]] = []
+    while left:
+        names = {service.name for service in left}
+        wave = [service for service in left if not names & (set(service.requires) - {service.name})]
+        if not wave or any(service.name in service.requires for service in left):
+            cycle = ", ".join(f"{one.name} requires {' and '.join(sorted(names & set(one.requires)))}" for one in left)
+            raise Refused(f"Services require each other in a circle, so there is no order to start them in: {cycle}.")
+        waves.append(wave)
+        left = [service for service in left if service not in wave]
+    return waves
+
+
+def _service(raw: Mapping[str, Any]) -> Service:
+    given = {key: value for key, value in raw.items() if value is not None}
+    name = str(given.get("name") or "")
+    where = f"Service {name or '(without a name)'}"
+    unknown = sorted(set(given) - _KNOWN)
+    if not name or unknown:
+        raise Refused(f"{where}: {'unknown: ' + ', '.join(unknown) if unknown else 'it needs a name'}.")
+    ready = parse_ready(given.get("ready"), where)
+    service = Service(
+        name=name,
+        manager=_chosen(given, "manager", ("systemd", "supervisor"), where),
+        scope=_chosen(given, "scope", ("system", "user"), where),
+        user=str(given.get("user") or ""),
+        config=str(given.get("config") or ""),
+        requires=tuple(str(one) for one in given.get("requires") or ()),
+        ready=ready,
+        timeout=_seconds(given, "timeout", TIMEOUT, where),
+        stop_timeout=_seconds(given, "stop_timeout", STOP_TIMEOUT, where),
+        soak=_seconds(given, "soak", SOAK, where),
+    )
+    if service.manager != "supervisor":
+        return service
+    if ready.notify:
+        raise Refused(
+            f"{where}: supervisor has no notification of readiness; set ready.http, ready.tcp or ready.command."
+        )
+    if service.config:
+        return service
+    found = next((path for path in _CONFIGS if Path(path).exists()), None)
+    if found is None:
+        raise Refused(f"{where}: there is no supervisor configuration at {' or '.join(_CONFIGS)}: set 'config'.")
+    return Service(**{**service.__dict__, "config": found})
+
+
+def _chosen(given: Mapping[str, Any], key: str, choices: Sequence[str], where: str) -> str:
+    value = str(given.get(key) or choices[0])
+    if value not in choices:
+        raise Refused(f"{where}: {key} is one of {', '.join(choices)}, not {value!r}.")
+    return value
+
+
+def _seconds(given: Mapping[str, Any], key: str, default: float, where: str) -> float:
+    try:
+        value = float(given.get(key, default))
+    except (TypeError, ValueError):
+        value = -1.0
+    if value < 0:
+        raise Refused(f"{where}: {key} is a number of seconds, not {given[key]!r}.")
+    return value

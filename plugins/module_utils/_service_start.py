@@ -1,0 +1,160 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) One service on its way up: the order, readiness, crashes, and the soak afterwards."""
+
+from __future__ import annotations
+
+import time
+
+from ansible_collections.lastgood.rollback.plugins.module_utils import _listeners
+from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._service_specs import Service
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import (
+    DOWN,
+    FAILED,
+    RUNNING,
+    STARTING,
+    Look,
+    Manager,
+)
+
+#: Seconds between looks: short at first, since every one of them is downtime.
+_FIRST_NAP, _LONGEST_NAP = 0.03, 0.25
+#: A first crash may be bad luck (something it needs was not up yet); the second is a loop.
+_CRASHES = 2
+#: Seconds that a service may be seen down after the order, before that is taken for its end.
+_DOWN_FOR = 1.5
+#: Seconds that a service gets of which nothing is asked but that it starts.
+_LENIENT = 10.0
+
+
+class Starting:
+    """Brings one service up and remembers what it saw.
+
+    :param lenient: ask nothing but that its manager says it runs.
+    """
+
+    def __init__(self, service: Service, manager: Manager, run: CommandRunner, lenient: bool) -> None:
+        self.service = service
+        self.manager = manager
+        self.run = run
+        self.lenient = lenient
+        self.pid = 0
+        self.ready_at = 0.0
+        self.waited_ms = 0
+        self.error = ""
+        self._began = time.monotonic()
+        self._before: Look = manager.look(service.name)
+        self._restarts = self._before.restarts
+        self._processes: set[str] = set()
+        self._ends: set[str] = set()
+        self._down_since: float | None = None
+        self._strangers: set[int] = set()
+        self._ready: Look | None = None
+
+    def run_to_ready(self) -> None:
+        """Give the order where it does not run, and wait until it is ready.
+
+        :raises LastGoodError: when it crashes, ends, or is not ready in time; with its last lines.
+        """
+        if self._before.state not in (RUNNING, STARTING):
+            endpoint = self.service.ready.endpoint()
+            if endpoint and _listeners.is_local(endpoint[0]):
+                self._strangers = _listeners.listening(endpoint[1])
+            self.manager.start(self.service.name)
+        limit = min(self.service.timeout, _LENIENT) if self.lenient else self.service.timeout
+        nap, missing = _FIRST_NAP, "it is not running"
+        while True:
+            look = self._look()
+            missing = self._missing(look)
+            if not missing:
+                self._ready, self.pid, self.ready_at = look, look.pid, time.time()
+                self.waited_ms = round((time.monotonic() - self._began) * 1000)
+                return
+            if time.monotonic() - self._began >= limit:
+                raise self._failed(f"is not ready after {limit:.0f} s: {missing}")
+            time.sleep(nap)
+            nap = min(nap * 1.3, _LONGEST_NAP)
+
+    def soak(self) -> None:
+        """Watch it until its soak time is over, and its manager calls it running (with supervisor: past ``startsecs``).
+
+        :raises LastGoodError: when it was restarted, crashed or ended meanwhile; with its last lines.
+        """
+        ready = self._ready
+        if self.lenient or ready is None:
+            return
+        while True:
+            look = self._look()
+            if look.process != ready.process or look.restarts != ready.restarts:
+                raise self._failed(f"was ready, and was restarted within {self.service.soak:g} s: {look.detail}")
+            soaked = time.time() - self.ready_at >= self.service.soak
+            if soaked and look.state == RUNNING:
+                return
+            if time.monotonic() - self._began >= self.service.timeout + self.service.soak:
+                raise self._failed(f"answers, but its manager does not call it running: {look.detail}")
+            time.sleep(_LONGEST_NAP if self.service.soak > 1 else _FIRST_NAP)
+
+    def _missing(self, look: Look) -> str:
+        """What is missing until it counts as ready, in words."""
+        asked = self.service.ready.probes and not self.lenient
+        # A service that answers is up, whatever its manager still waits for; the soak sees to the manager's word.
+        if look.state != RUNNING and not (asked and look.state == STARTING and look.pid):
+            return f"its manager says {look.detail}"
+        if not asked:
+            return ""
+        missing = self.service.ready.missing(self.run)
+        if missing:
+            return missing
+        if self._look().process != look.process:
+            return "it was restarted while it was asked"
+        return self._stranger(look)
+
+    def _stranger(self, look: Look) -> str:
+        """Whether the answer came from a process of the same program that no manager knows: one that was left behind."""
+        endpoint = self.service.ready.endpoint()
+        if not (self._strangers and endpoint and look.pid):
+            return ""
+        present = _listeners.listening(endpoint[1])
+        if _listeners.holders(present, _listeners.family(look.pid)):
+            return ""
+        suspects = {
+            pid
+            for pid in _listeners.holders(present & self._strangers)
+            if _listeners.same_program(pid, look.pid) and not self.manager.accounts_for(self.service.name, pid)
+        }
+        if not suspects:
+            return ""
+        return f"port {endpoint[1]} is held by {_listeners.described(suspects)}, which is not of this service"
+
+    def _look(self) -> Look:
+        """Look again, and count crashes.
+
+        :raises LastGoodError: when it was given up, ended, or crashed again and again.
+        """
+        look = self.manager.look(self.service.name)
+        if look.process and look.process != self._before.process:
+            self._processes.add(look.process)
+        if look.ended and look.ended != self._before.ended:
+            self._ends.add(look.ended)
+        self._restarts = min(self._restarts, look.restarts)  # the order to start begins a new count
+        crashes = max(len(self._processes) - 1, len(self._ends), look.restarts - self._restarts)
+        if crashes >= _CRASHES:
+            seconds = time.monotonic() - self._began
+            raise self._failed(f"does not stay up: it ended {crashes} times within {seconds:.1f} s")
+        if look.state == FAILED and not look.queued:
+            raise self._failed(f"was given up by its manager: {look.detail}")
+        if look.state != DOWN or look.queued:
+            self._down_since = None
+        elif self._down_since is None:
+            self._down_since = time.monotonic()
+        elif time.monotonic() - self._down_since >= _DOWN_FOR:
+            raise self._failed(f"ended by itself: {look.detail}")
+        return look
+
+    def _failed(self, why: str) -> LastGoodError:
+        said = " | ".join(line.strip() for line in self.manager.log(self.service.name).splitlines() if line.strip())
+        last = f" Its last lines: {said}" if said else " It left nothing in its log."
+        return LastGoodError(f"{self.service.name} ({self.service.manager}) {why}.{last}")

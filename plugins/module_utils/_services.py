@@ -1,0 +1,260 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) Stopping and starting services in the order of what they require, and believing only what is seen.
+
+A start is over when the service answers, from the process that was started, and has gone on doing so for its soak time.
+Services that may go at the same time go at the same time, in threads: nothing here changes the identity of the process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import TypeVar
+
+from ansible_collections.lastgood.rollback.plugins.module_utils import _listeners
+from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._service_specs import Service, depths, parse
+from ansible_collections.lastgood.rollback.plugins.module_utils._service_start import Starting
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import (
+    DOWN,
+    FAILED,
+    RUNNING,
+    STARTING,
+    Look,
+    Manager,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+__all__ = ["Inspected", "Service", "ServiceFailed", "Started", "Stopped", "inspect", "parse", "start", "stop"]
+
+T = TypeVar("T")
+
+#: Seconds that a killed service, and its port, get to vanish.
+_GRACE = 10.0
+_AT_ONCE = 32
+
+
+class ServiceFailed(LastGoodError):
+    """Services did not stop, did not start, or did not stay up; all of them are named."""
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What a service does now.
+
+    :param running: it is meant to run: it runs, is starting, or was given up by its manager after crashes. False only for
+        a service that is down on purpose.
+    :param ready: it runs, and answers as its description asks.
+    """
+
+    key: str
+    name: str
+    manager: str
+    state: str
+    detail: str
+    running: bool
+    ready: bool
+    pid: int
+
+    def to_json(self) -> JsonObject:
+        """A plain JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A service after `stop`. ``stopped_at``: seconds since the epoch when it was told to; nothing when it was down."""
+
+    key: str
+    name: str
+    manager: str
+    ran_before: bool
+    stopped_at: float | None
+
+    def to_json(self) -> JsonObject:
+        """A plain JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Started:
+    """A service after `start`.
+
+    :param pid: main process, 0 when the manager knows of none.
+    :param ready_at: seconds since the epoch.
+    :param waited_ms: from the order to start until it was ready.
+    :param error: why it does not run; only ever set where the caller tolerates that.
+    """
+
+    key: str
+    name: str
+    manager: str
+    pid: int
+    ready_at: float
+    waited_ms: int
+    error: str = ""
+
+    def to_json(self) -> JsonObject:
+        """A plain JSON object."""
+        return asdict(self)
+
+
+def inspect(services: Sequence[Service], run: CommandRunner) -> list[Inspected]:
+    """Look at services, and ask those that run whether they are ready.
+
+    :raises Refused: when one of them is missing or masked, or there is no way to its manager; all are named.
+    """
+    looks = _manageable(services, run)
+
+    def one(service: Service) -> Inspected:
+        look = looks[service.key]
+        ready = look.state == RUNNING and not service.ready.missing(run)
+        meant = look.state in (RUNNING, STARTING, FAILED)
+        return Inspected(
+            service.key, service.name, service.manager, look.state, look.detail, meant, ready, pid=look.pid
+        )
+
+    return _together(one, services)
+
+
+def stop(services: Sequence[Service], run: CommandRunner) -> list[Stopped]:
+    """Stop services, dependents first; a service that does not heed the order in time is killed.
+
+    :raises Refused: before the first is stopped, when one of them can't be managed.
+    :raises ServiceFailed: when one goes on running, or something it left behind still holds its port.
+    """
+    looks = _manageable(services, run)
+    found: dict[str, Stopped] = {}
+    for wave in reversed(depths(services)):
+        for stopped in _together(lambda service: _stop(service, looks[service.key], run), wave):
+            found[stopped.key] = stopped
+    return [found[service.key] for service in services]
+
+
+def start(services: Sequence[Service], run: CommandRunner, lenient: Collection[str] = ()) -> list[Started]:
+    """Start services in their order, wait until each is ready, and let all of them soak at the end.
+
+    :param lenient: keys of services that were not ready before either: they are started, and nothing more is asked.
+    :raises Refused: before the first is started, when one of them can't be managed.
+    :raises ServiceFailed: when one is not ready in time, crashes, or is not the one that answers.
+    """
+    _manageable(services, run)
+    begun: dict[str, Starting] = {}
+    for wave in depths(services):
+        for starting in _together(lambda service: _start(service, run, service.key in lenient), wave):
+            begun[starting.service.key] = starting
+    # Afterwards and for all at once: soaking between the waves would be downtime.
+    _together(lambda service: begun[service.key].soak(), [one for one in services if not begun[one.key].error])
+    return [
+        Started(one.service.key, one.service.name, one.service.manager, one.pid, one.ready_at, one.waited_ms, one.error)
+        for one in (begun[service.key] for service in services)
+    ]
+
+
+def _start(service: Service, run: CommandRunner, lenient: bool) -> Starting:
+    starting = Starting(service, service.manager_of(run), run, lenient)
+    try:
+        starting.run_to_ready()
+    except LastGoodError as error:
+        if not lenient:
+            raise
+        starting.error = error.message
+    return starting
+
+
+def _stop(service: Service, before: Look, run: CommandRunner) -> Stopped:
+    """Stop one service, and see to it that its port is free."""
+    manager = service.manager_of(run)
+    if before.state in (DOWN, FAILED):
+        return Stopped(service.key, service.name, service.manager, before.state == FAILED, None)
+    sockets = _own_sockets(service, before)
+    stopped_at = time.time()
+    manager.stop(service.name)
+    if not _ends(service, manager, service.stop_timeout):
+        manager.kill(service.name)
+        if not _ends(service, manager, _GRACE):
+            raise LastGoodError(
+                f"{service.name} ({service.manager}) runs on, {service.stop_timeout:.0f} s after it was told to stop and"
+                f" {_GRACE:.0f} s after it was killed: {manager.look(service.name).detail}."
+            )
+    _require_free(service, manager, sockets)
+    return Stopped(service.key, service.name, service.manager, True, stopped_at)
+
+
+def _ends(service: Service, manager: Manager, seconds: float) -> bool:
+    for _again in _until(seconds):
+        look = manager.look(service.name)
+        if look.state in (DOWN, FAILED) and not look.queued:
+            return True
+    return False
+
+
+def _own_sockets(service: Service, look: Look) -> set[int]:
+    """The sockets on which the service itself listens for what its readiness is asked with."""
+    endpoint = service.ready.endpoint()
+    if not (endpoint and look.pid and _listeners.is_local(endpoint[0])):
+        return set()
+    own = _listeners.family(look.pid)
+    return {inode for inode in _listeners.listening(endpoint[1]) if _listeners.holders([inode], own)}
+
+
+def _require_free(service: Service, manager: Manager, sockets: set[int]) -> None:
+    """Wait until nobody goes on listening on the service's own sockets; a manager may (socket activation)."""
+    endpoint = service.ready.endpoint()
+    if not (sockets and endpoint):
+        return
+    left: set[int] = set()
+    for _again in _until(_GRACE):
+        alive = _listeners.holders(sockets & _listeners.listening(endpoint[1]))
+        left = {pid for pid in alive if pid != 1 and not manager.accounts_for(service.name, pid)}
+        if not left:
+            return
+    raise LastGoodError(
+        f"{service.name} ({service.manager}) is stopped, but port {endpoint[1]} is still held by {_listeners.described(left)},"
+        " which it left behind: end that process, and see why it does not stop with its service."
+    )
+
+
+def _manageable(services: Sequence[Service], run: CommandRunner) -> dict[str, Look]:
+    """A look at each service.
+
+    :raises Refused: naming all that can't be managed.
+    """
+    looks = dict(_together(lambda service: (service.key, service.manager_of(run).look(service.name)), services))
+    wrong = [f"{key}: {look.problem}" for key, look in looks.items() if look.problem]
+    if wrong:
+        raise Refused(f"Nothing was stopped or started, since not all services can be managed. {'; '.join(wrong)}.")
+    return looks
+
+
+def _until(seconds: float) -> Iterator[None]:
+    """Go round until the time is over, at least once; a short nap in between."""
+    deadline = time.monotonic() + seconds
+    while True:
+        yield
+        if time.monotonic() >= deadline:
+            return
+        time.sleep(0.05)
+
+
+def _together(work: Callable[[Service], T], services: Sequence[Service]) -> list[T]:
+    """Do the same with several services at once; all of them are waited for, whatever happens to one.
+
+    :raises LastGoodError: one service's own error, or `ServiceFailed` with all messages.
+    """
+    if not services:
+        return []
+    with ThreadPoolExecutor(max_workers=min(_AT_ONCE, len(services))) as pool:
+        futures = [pool.submit(work, service) for service in services]
+    errors = [error for error in (future.exception() for future in futures) if error is not None]
+    for error in errors:
+        if not isinstance(error, LastGoodError) or isinstance(error, Refused):
+            raise error
+    if errors:
+        raise ServiceFailed(" ".join(error.message for error in errors if isinstance(error, LastGoodError)))
+    return [future.result() for future in futures]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import kept
 import place as places
@@ -23,15 +24,27 @@ from place import CORE, Place
 POINT = "release-1.2.0"
 
 
-def up(posts: int) -> int:
+@dataclass(frozen=True)
+class Options:
+    """What can be said on the command line.
+
+    :param posts: how many posts the database gets.
+    :param keep: leave the stack running at the end of an act.
+    """
+
+    posts: int
+    keep: bool
+
+
+def up(options: Options) -> int:
     """Build the stack; what an earlier run left behind is removed first."""
     title("A stack of six projects")
     _clean()
-    stack.show(stack.build(posts))
+    stack.show(stack.build(options.posts))
     return 0
 
 
-def capture(_: int) -> int:
+def capture(_: Options) -> int:
     """Make a restore point, and remember by our own means how the stack is now."""
     place = _there()
     title("A restore point")
@@ -46,7 +59,7 @@ def capture(_: int) -> int:
     return 0
 
 
-def break_it(_: int) -> int:
+def break_it(_: Options) -> int:
     """Break the stack, show it, and remember how it is now."""
     place = _there()
     title("A bad day")
@@ -60,7 +73,7 @@ def break_it(_: int) -> int:
     return 0
 
 
-def rollback(_: int) -> int:
+def rollback(_: Options) -> int:
     """Go back to the restore point, and prove it by other means than the collection's."""
     place = _there()
     good, broken = _remembered(place)
@@ -88,13 +101,13 @@ def rollback(_: int) -> int:
     return 0
 
 
-def undo(posts: int) -> int:
+def undo(options: Options) -> int:
     """The second act: a rollback that fails its checks after the switch; everything must be as it was before it.
 
     The status is the playbook's own (which is not 0) when all of that is so, and 1 when anything else happened.
     """
     for act in (up, capture, break_it):
-        act(posts)
+        act(options)
     place = _there()
     title("A rollback that must not succeed")
     say("Somebody demands that a post written after the restore point is still there. Going back can't give that,")
@@ -125,23 +138,25 @@ def undo(posts: int) -> int:
         raise DemoError(f"Not as before the attempt: {', '.join(differing)}.")
     say(f"\nThe rollback was tried, failed its checks, and was undone on {', '.join(sorted(told))}.")
     say(f"Everything is as it was before it. As it did not go back, the exit status is the playbook's: {status}.")
-    down(posts)
+    if not options.keep:
+        down(options)
     return status
 
 
-def everything(posts: int) -> int:
+def everything(options: Options) -> int:
     """The first act, from nothing to nothing."""
     times: list[tuple[str, str]] = []
-    acts: dict[str, Callable[[int], int]] = {
+    acts: dict[str, Callable[[Options], int]] = {
         "build the stack": up,
         "make a restore point": capture,
         "break it": break_it,
         "roll back, and prove it": rollback,
-        "remove everything": down,
     }
+    if not options.keep:
+        acts["remove everything"] = down
     for name, act in acts.items():
         began = time.monotonic()
-        act(posts)
+        act(options)
         times.append((name, f"{time.monotonic() - began:.1f} s"))
     title("All done")
     table(("step", "took"), times)
@@ -150,14 +165,14 @@ def everything(posts: int) -> int:
     return 0
 
 
-def status(_: int) -> int:
+def status(_: Options) -> int:
     """Show the services; the status tells whether all are healthy."""
     place = _there()
     stack.show(place)
     return status_of_health(place)
 
 
-def down(_: int) -> int:
+def down(_: Options) -> int:
     """Remove the stack."""
     if not _clean():
         say("There is no demo to remove.")

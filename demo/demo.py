@@ -24,7 +24,7 @@ import acts
 from commands import DemoError
 from console import say
 
-COMMANDS: dict[str, Callable[[int], int]] = {
+COMMANDS: dict[str, Callable[[acts.Options], int]] = {
     "all": acts.everything,
     "undo": acts.undo,
     "up": acts.up,
@@ -42,10 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("--posts", type=int, default=100_000, help="how many posts the database gets (100000)")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--keep", action="store_true", help="leave the stack running at the end of all and undo")
+    given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return COMMANDS[options.command](options.posts)
+        return COMMANDS[given.command](acts.Options(given.posts, given.keep))
     except DemoError as error:
         say(f"\nThe demo failed: {error}\nWhat it started is still there. {CLEAN_UP}")
         return 1

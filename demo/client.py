@@ -101,7 +101,7 @@ class Reader:
     def statuses(self) -> dict[str, int]:
         """How many answers there were of each status."""
         found: dict[str, int] = {}
-        for _, status in self._seen:
+        for _at, status in self._seen:
             name = str(status or "no answer")
             found[name] = found.get(name, 0) + 1
         return found

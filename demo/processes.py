@@ -40,7 +40,7 @@ def started_by(directory: Path) -> set[int]:
     mark = f"\0{MARK}={directory}\0"
     found = set()
     for line in run(["ps", "-ww", "-A", "-o", "pid=,args="]).stdout.splitlines():
-        pid, _, words = line.strip().partition(" ")
+        pid, _blank, words = line.strip().partition(" ")
         undo = f"{directory}/state/" in words and any(word.endswith("/undo") for word in words.split())
         if undo or mark in f"\0{_environment(int(pid))}\0":
             found.add(int(pid))

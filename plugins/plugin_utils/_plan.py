@@ -158,7 +158,7 @@ def _stopped(stack: Stack, rolled: Sequence[Project], *, everything: bool) -> se
 
 
 def _nothing(waves: int) -> dict[str, Any]:
-    return {"databases": [], "projects": [], "checked": [], "waves": [[] for _ in range(waves)], "keys": []}
+    return {"databases": [], "projects": [], "checked": [], "waves": [[] for _depth in range(waves)], "keys": []}
 
 
 def _parts(

@@ -78,9 +78,7 @@ def test_every_module_is_documented_where_it_is_installed(elsewhere: tuple[Path,
     command = ["ansible-doc", "--type", "module", "--list", "lastgood.rollback"]
     listing = subprocess.run(command, check=True, env=environment, cwd=place, capture_output=True, text=True).stdout
     assert [line.split()[0] for line in listing.splitlines() if line.strip()] == modules
-    assert (
-        subprocess.run(["ansible-doc", *modules], env=environment, cwd=place, stdout=subprocess.DEVNULL).returncode == 0
-    )
+    subprocess.run(["ansible-doc", *modules], check=True, env=environment, cwd=place, stdout=subprocess.DEVNULL)
 
 
 def test_a_playbook_runs_where_it_is_installed(elsewhere: tuple[Path, dict[str, str]]) -> None:
@@ -99,6 +97,6 @@ def test_a_playbook_runs_where_it_is_installed(elsewhere: tuple[Path, dict[str, 
         "-e",
         f"rollback_state_dir={place}/state",
     ]
-    done = subprocess.run(command, env=environment, cwd=place, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment, cwd=place, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "failed=0" in done.stdout

@@ -32,11 +32,12 @@ class Config:
     assistant_temperature: float
 
 
-def load(environment: Mapping[str, str] = os.environ, directory: Path = HERE) -> Config:
-    """Read and check the settings.
+def load(environment: Mapping[str, str] | None = None, directory: Path = HERE) -> Config:
+    """Read and check the settings; the process's own environment goes before the files.
 
     :raises ConfigError: when one is missing or wrong.
     """
+    environment = os.environ if environment is None else environment
     values = dict(DEFAULTS)
     for name in FILES:
         path = directory / name
@@ -60,4 +61,4 @@ def load(environment: Mapping[str, str] = os.environ, directory: Path = HERE) ->
 def _read(path: Path) -> dict[str, str]:
     lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
     pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    return {name.strip(): value.strip() for name, _equals, value in pairs}

@@ -222,7 +222,7 @@ def _replay(name: str, properties: JsonObject) -> list[tuple[str, Any]]:
         of = sql.SQL("ROLE {} IN DATABASE {}").format(sql.Identifier(role), database) if role else None
         target = of or sql.SQL("DATABASE {}").format(database)
         for setting in settings:
-            key, _, value = setting.partition("=")
+            key, _equals, value = setting.partition("=")
             statement = sql.SQL("ALTER {} SET {} TO {}").format(target, _dotted(key), _setting_value(key, value))
             steps.append((f"setting {key}{f' of role {role}' if role else ''}", statement))
     for provider, label in properties["labels"].items():

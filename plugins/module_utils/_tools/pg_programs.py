@@ -61,7 +61,7 @@ class PgPrograms:
                 f"pg_dump and pg_restore of PostgreSQL {major} or newer are needed for {server.where}; found: {seen}. "
                 "Install the client package, or name its directory with bin_dir."
             )
-        nearest = min(version[0] for version, _ in good)
+        nearest = min(version[0] for version, _directory in good)
         version, directory = max(((v, p) for v, p in good if v[0] == nearest), key=lambda entry: entry[0])
         return cls(suited, server, directory, version)
 

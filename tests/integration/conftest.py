@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
 from ansible_collections.lastgood.rollback.plugins.module_utils._journal import Journal
+from integration.database_site import Site
+from integration.postgres_server import PostgresServer, postgres_server
+
+__all__ = ["postgres_server"]
 
 ContextFactory = Callable[..., Context]
 
@@ -34,3 +38,13 @@ def make_context(tmp_path: Path) -> ContextFactory:
         )
 
     return make
+
+
+@pytest.fixture
+def site(postgres_server: PostgresServer, make_context: ContextFactory, tmp_path: Path) -> Iterator[Site]:
+    """A place for a database on the session's PostgreSQL; whatever the test leaves there is dropped."""
+    site = Site(postgres_server, make_context, tmp_path)
+    site.make_roles()
+    before = set(site.databases())
+    yield site
+    site.drop([name for name in site.databases() if name not in before])

@@ -100,8 +100,8 @@ def survey(request: Request, workspace: Path) -> dict[str, JsonObject]:
     :raises LastGoodError: when one of them can't be read.
     """
     return {
-        wish.key: wish.component(_context(request, wish, workspace, [])).fingerprint(wish.options)
-        for wish in request.wishes
+        wish.key: wish.component(capture_context(request.name, workspace, [], wish.passwords)).fingerprint(wish.options)
+        for wish in sorted(request.wishes, key=_databases_last)
     }
 
 
@@ -139,6 +139,22 @@ def capture(store: RestorePoints, request: Request) -> RestorePoint:
     return store.open(request.name)
 
 
+def capture_context(name: str, workspace: Path, notes: list[str], passwords: Mapping[str, str]) -> Context:
+    """What a component needs while nothing of the live system changes, and so nothing is journalled.
+
+    :param name: of the restore point.
+    :param notes: takes what the component says.
+    """
+    return Context(
+        transaction=f"restore-point-{name}",
+        workspace=workspace,
+        run=CommandRunner(),
+        change=_unjournalled,
+        note=notes.append,
+        secrets=passwords,
+    )
+
+
 def what_moved(before: Mapping[str, JsonObject], after: Mapping[str, JsonObject]) -> list[str]:
     """Sentences that name what differs between two surveys of the same components; empty when nothing does."""
     moved = []
@@ -163,7 +179,8 @@ def _transactions(store: RestorePoints, stack: str) -> set[str]:
 
 def _capture_component(request: Request, wish: Wish, into: Path, scratch: Path, notes: list[str]) -> CapturedComponent:
     into.mkdir(mode=0o700)
-    facts = wish.component(_context(request, wish, scratch, notes)).capture(wish.options, into)
+    context = capture_context(request.name, scratch, notes, wish.passwords)
+    facts = wish.component(context).capture(wish.options, into)
     return CapturedComponent(
         kind=wish.component.kind,
         name=wish.name,
@@ -176,18 +193,6 @@ def _capture_component(request: Request, wish: Wish, into: Path, scratch: Path, 
 def _databases_last(wish: Wish) -> bool:
     """They take longest; what is quick to copy is then copied close to the first look."""
     return wish.component.kind == "database"
-
-
-def _context(request: Request, wish: Wish, workspace: Path, notes: list[str]) -> Context:
-    """What a component needs to capture. Nothing of the live system changes, so there is no journal."""
-    return Context(
-        transaction=f"restore-point-{request.name}",
-        workspace=workspace,
-        run=CommandRunner(),
-        change=_unjournalled,
-        note=notes.append,
-        secrets=wish.passwords,
-    )
 
 
 @contextmanager

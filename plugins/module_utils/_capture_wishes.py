@@ -5,12 +5,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._capture import Wish
+from ansible_collections.lastgood.rollback.plugins.module_utils._capture import Wish, capture_context
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._manifest import CapturedComponent
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 #: Options that reach the component's context only.
 SECRETS = ("login_password",)
@@ -26,8 +31,17 @@ def wishes_from(params: Mapping[str, Any]) -> list[Wish]:
     ]
 
 
-def release(component: CapturedComponent, point: str) -> None:
-    """Let go of what a component keeps outside of the store for a restore point that is deleted."""
+def release(component: CapturedComponent, needed: list[JsonObject]) -> None:
+    """Let go of what a component keeps outside of the store for a restore point that is deleted.
+
+    :param needed: facts of the same component in the restore points that stay.
+    """
+    known = COMPONENTS.get(component.kind)
+    if known is None:
+        return
+    # What it was kept for may be gone, with everything in it: then there is nothing to let go of.
+    with contextlib.suppress(LastGoodError, OSError):
+        known(capture_context("removed", Path(os.devnull), [], {})).release(component.facts, needed)
 
 
 def _files(params: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

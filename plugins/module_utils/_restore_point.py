@@ -37,9 +37,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._manifest import
     require_name,
     seal,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
-#: Lets go of what a component holds outside of the store, such as a ref: called with its entry and the point's name.
-Release = Callable[[CapturedComponent, str], None]
+#: Lets go of what an entry holds outside of the store, such as a ref. Called with the entry, and with the facts of the
+#: entries of the same key in all restore points that stay.
+Release = Callable[[CapturedComponent, list[JsonObject]], None]
 
 
 @dataclass(frozen=True)
@@ -180,13 +182,15 @@ class RestorePoints:
             raise
         fsync_directory(self.directory)
 
-    def surplus(self, stack: str, keep: int) -> list[str]:
+    def surplus(self, stack: str, keep: int, good: str) -> list[str]:
         """What may go when the newest ``keep`` good ones of a stack stay, and at least one of them.
 
         Those that never became good go once they are older than the oldest good one that stays.
+
+        :param good: the name of one that counts as good already.
         """
         mine = [point for point in self.readable() if point.manifest.stack == stack]
-        staying = [point for point in mine if point.good is not None][: max(keep, 1)]
+        staying = [point for point in mine if point.good is not None or point.manifest.name == good][: max(keep, 1)]
         if not staying:
             return []
         oldest = staying[-1].manifest.created
@@ -213,13 +217,17 @@ class RestorePoints:
                 self._discard(entry)
 
     def _discard(self, directory: Path) -> None:
+        """Delete a directory that no longer has a restore point's name."""
         try:
             manifest = Manifest.from_json(read_sealed(directory / MANIFEST)[0])
         except Refused:
             manifest = None
-        if manifest is not None and self._release is not None:
+        staying = self.readable()
+        # What an unreadable restore point needs is not known, so as long as there is one nothing is let go.
+        if manifest is not None and self._release is not None and len(staying) == len(self.names()):
             for component in manifest.components:
-                self._release(component, manifest.name)
+                others = [point.manifest.component(component.key) for point in staying]
+                self._release(component, [other.facts for other in others if other is not None])
         shutil.rmtree(directory)
 
 

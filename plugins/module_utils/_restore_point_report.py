@@ -12,9 +12,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._manifest import
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import RestorePoint
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
-#: What of a database's facts the plan of a rollback needs.
-DATABASE_FACTS = ("schema_fingerprint", "migration_head", "tables")
-
 
 def describe(point: RestorePoint) -> JsonObject:
     """A restore point without the private facts of its components."""
@@ -29,7 +26,7 @@ def describe(point: RestorePoint) -> JsonObject:
         "components": list(manifest.keys),
         "contents": [_contents(component) for component in manifest.components],
         "databases": {
-            component.name: {name: component.facts.get(name) for name in DATABASE_FACTS}
+            component.name: _database(component.facts)
             for component in manifest.components
             if component.kind == "database"
         },
@@ -67,6 +64,15 @@ def nothing(name: str) -> JsonObject:
     }
     unknown = ("id", "created", "stack", "host", "collection", "manifest_sha256", "good_digest")
     return {"name": name, **dict.fromkeys(unknown), **empty}
+
+
+def _database(facts: Mapping[str, Any]) -> JsonObject:
+    """What the plan of a rollback compares with the live database."""
+    return {
+        "schema_fingerprint": facts["schema"],
+        "migration_head": facts["inside"]["migration"],
+        "tables": {name: table["rows"] for name, table in facts["tables"].items()},
+    }
 
 
 def _contents(component: CapturedComponent) -> JsonObject:

@@ -24,7 +24,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._capture_wishes 
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json
 from ansible_collections.lastgood.rollback.plugins.module_utils._manifest import Good, require_name, stack_digest
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import connection_argument_spec
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import RestorePoint, RestorePoints
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point_report import describe, nothing
 from ansible_collections.lastgood.rollback.plugins.module_utils._runner import run_guarded
@@ -34,8 +33,22 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._types import Js
 #: How a database is named and reached; documented by ``restore_point``.
 DATABASE_OPTIONS: JsonObject = {
     "name": {"type": "str", "required": True},
-    "jobs": {"type": "int", "default": 1},
-    **connection_argument_spec(),
+    "jobs": {"type": "int", "default": 4},
+    "login_host": {"type": "str", "default": ""},
+    "login_port": {"type": "int", "default": 5432},
+    "login_user": {"type": "str", "default": "postgres"},
+    "login_password": {"type": "str", "no_log": True},
+    "login_unix_socket": {"type": "str", "default": ""},
+    "login_db": {"type": "str", "default": "postgres"},
+    "ssl_mode": {
+        "type": "str",
+        "choices": ["allow", "disable", "prefer", "require", "verify-ca", "verify-full"],
+        "default": "prefer",
+    },
+    "ca_cert": {"type": "path"},
+    "connect_params": {"type": "dict", "default": {}},
+    "session_role": {"type": "str"},
+    "bin_dir": {"type": "path"},
 }
 
 #: What of a restore point stands at the top of the result, beside the whole of it in ``manifest``.
@@ -107,7 +120,7 @@ def _good(params: Mapping[str, Any], check: bool) -> JsonObject:
             if not check:
                 store.mark_good(point, good)
             after = describe(replace(point, good=good))
-        removed = _prune(store, point.manifest.stack, params["keep"], check=check)
+        removed = _prune(store, point, params["keep"], check=check)
     return _result(name, before, after, removed=removed)
 
 
@@ -149,15 +162,15 @@ def _record(point: RestorePoint, params: Mapping[str, Any]) -> Good:
     )
 
 
-def _prune(store: RestorePoints, stack: str, keep: int | None, *, check: bool) -> list[str]:
+def _prune(store: RestorePoints, good: RestorePoint, keep: int | None, *, check: bool) -> list[str]:
     """Names of those that are gone (or would be); none while a rollback of the stack is under way."""
     if keep is None:
         return []
     try:
-        Transaction(store.state_dir, new_id("prune")).refuse_if_held(stack)
+        Transaction(store.state_dir, new_id("prune")).refuse_if_held(good.manifest.stack)
     except Refused:
         return []
-    surplus = store.surplus(stack, keep)
+    surplus = store.surplus(good.manifest.stack, keep, good.manifest.name)
     for name in () if check else surplus:
         store.remove(name)
     return surplus

@@ -106,7 +106,7 @@ options:
       jobs:
         description: How many connections dump at the same time.
         type: int
-        default: 1
+        default: 4
       bin_dir:
         description: Directory of pg_dump and pg_restore. The default is the newest on this host that fits the server.
         type: path

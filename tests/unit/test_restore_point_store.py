@@ -281,10 +281,11 @@ def test_surplus_keeps_the_newest_good_ones_and_never_the_stack_of_others(store:
         if name.endswith("good"):
             good(store, point)
     good(store, make(store, "other", tree, stack="shop"))
-    assert sorted(store.surplus("blog", 2)) == ["a-good", "b-not"]
-    assert sorted(store.surplus("blog", 0)) == ["a-good", "b-not", "c-good", "d-not"]
-    assert store.surplus("blog", 3) == []
-    assert store.surplus("nobody", 1) == []
+    assert sorted(store.surplus("blog", 2, "")) == ["a-good", "b-not"]
+    assert sorted(store.surplus("blog", 0, "")) == ["a-good", "b-not", "c-good", "d-not"]
+    assert sorted(store.surplus("blog", 2, "f-not")) == ["a-good", "b-not", "c-good", "d-not"]
+    assert store.surplus("blog", 3, "") == []
+    assert store.surplus("nobody", 1, "") == []
 
 
 Released = list[tuple[str, list[dict[str, Any]]]]

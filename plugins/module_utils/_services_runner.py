@@ -35,7 +35,7 @@ def _result(params: Mapping[str, Any], *, check: bool) -> JsonObject:
         if not check:
             with transaction.hold():
                 if params["state"] != "started":
-                    _remember(transaction.records, specs, ran)
+                    _remember(transaction.records, specs, seen)
                 return _carried_out(params["state"], specs, ran, seen, transaction.records)
     elif params["state"] != "stopped":
         ran = dict.fromkeys(ran, True)
@@ -44,11 +44,18 @@ def _result(params: Mapping[str, Any], *, check: bool) -> JsonObject:
     return _carried_out(params["state"], specs, ran, seen, None)
 
 
-def _remember(records: Records, specs: list[_services.Service], ran: Mapping[str, bool]) -> None:
-    """Journalled before the first stop, so that whoever undoes knows what to start again."""
+def _remember(records: Records, specs: list[_services.Service], seen: list[_services.Inspected]) -> None:
+    """Journalled before the first stop, so that whoever undoes knows what to start again, and what to expect of it."""
     known = {_key(entry) for entry in records.services()}
+    looks = {look.key: look for look in seen}
     new = [
-        {"manager": spec.manager, "name": spec.name, "ran_before": ran[spec.key], "options": spec.options()}
+        {
+            "manager": spec.manager,
+            "name": spec.name,
+            "ran_before": looks[spec.key].running,
+            "ready_before": looks[spec.key].ready,
+            "options": spec.options(),
+        }
         for spec in specs
         if spec.key not in known
     ]
@@ -76,9 +83,16 @@ def _carried_out(
         _log(records, "stopped", {entry.name: entry.stopped_at for entry in stopped.values()})
     if state != "stopped":
         wanted = [spec for spec in specs if ran[spec.key]]
-        started = {entry.key: entry for entry in _services.start(wanted, run)}
+        started = {entry.key: entry for entry in _services.start(wanted, run, _lenient(records))}
         _log(records, "started", {entry.name: entry.ready_at for entry in started.values()})
     return _described(state, specs, ran, seen, stopped, started)
+
+
+def _lenient(records: Records | None) -> set[str]:
+    """After an undo, a service that was broken before is broken again: that is what was asked for."""
+    if records is None or not records.tombstoned:
+        return set()
+    return {_key(entry) for entry in records.services() if not entry["ready_before"]}
 
 
 def _log(records: Records | None, event: str, times: Mapping[str, float | None]) -> None:

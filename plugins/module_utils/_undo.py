@@ -83,7 +83,9 @@ def stop_running(records: Records) -> None:
 def start_stopped(records: Records) -> list[JsonObject]:
     """Start the services that this transaction stopped and that ran before."""
     stopped = [service for service in records.services() if service["ran_before"]]
-    return [started.to_json() for started in _services.start(_specs(stopped), CommandRunner())]
+    broken = [service for service in stopped if not service["ready_before"]]
+    lenient = {service.key for service in _specs(broken)} if records.tombstoned else set()
+    return [started.to_json() for started in _services.start(_specs(stopped), CommandRunner(), lenient)]
 
 
 def _specs(services: Sequence[JsonObject]) -> list[_services.Service]:

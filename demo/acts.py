@@ -62,14 +62,16 @@ def capture(_: Options) -> int:
 def break_it(_: Options) -> int:
     """Break the stack, show it, and remember how it is now."""
     place = _there()
+    if proof.load(place, "broken"):
+        raise DemoError("It is broken already: `make demo-rollback` mends it.")
     title("A bad day")
     strike(place)
+    proof.save(place, "broken", proof.look(place))
     answers = health(place)
     say()
     stack.show(place, answers)
     if any(answer.status == 200 for answer in answers.values()):
         raise DemoError("The disaster should have hit every service, and did not.")
-    proof.save(place, "broken", proof.look(place))
     return 0
 
 
@@ -97,6 +99,7 @@ def rollback(_: Options) -> int:
         raise DemoError(f"Not as it was: {', '.join(differing)}.")
     if status_of_health(place) != 0:
         raise DemoError("Not every service is healthy.")
+    proof.forget(place, "broken")
     _where_next(place)
     return 0
 

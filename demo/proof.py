@@ -97,6 +97,11 @@ def load(place: Place, name: str) -> Snapshot | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
+def forget(place: Place, name: str) -> None:
+    """Forget a snapshot: what it remembers is no longer so."""
+    (place.directory / f"{name}.json").unlink(missing_ok=True)
+
+
 def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     """The names of the things that are not the same."""
     return [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]

@@ -24,7 +24,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from .model import (
-    ALL_RULES,
     ENDED,
     KEEP,
     OK,
@@ -35,7 +34,6 @@ from .model import (
     WAITS,
     Disk,
     Message,
-    Rule,
     alone,
     is_spent,
     killed,
@@ -43,6 +41,7 @@ from .model import (
     receive,
     stands,
 )
+from .rules import ALL_RULES, Rule
 
 # Where an actor is. A controller begins in the first of PHASES, a recovery in READ (which is also "not begun yet").
 READ = "read"
@@ -54,7 +53,8 @@ IN_DOUBT = "in doubt"  # the decision can't be read: undo what has not promised,
 PRUNING = "pruning"  # every host has acknowledged
 DONE = "done"
 HOLDING = "holding"  # the database refuses to be undone: nothing else may undo, not even by a timer
-HELD = "held"  # undo_incomplete was reported, and stays true
+REPORTING = "reporting"
+HELD = "held"  # undo_incomplete was reported, because the database refuses
 GONE = "gone"  # ended without every acknowledgement: in_doubt, undo_incomplete, or just cut off
 
 ASKS = {ASK_KEEP: KEEP, ASK_UNDO: UNDO}
@@ -62,6 +62,7 @@ FOLLOWS = {KEEP: FINISHING, UNDO: UNDOING}
 CALLS = {FINISHING: Message("finish", KEEP), UNDOING: Message("undo", UNDO), IN_DOUBT: Message("undo")}
 NO_ANSWER = "no answer"
 GIVES_UP = "gives up"
+REPORT = "report"
 KILLED = "killed before it has synced"
 
 
@@ -95,10 +96,11 @@ class Step(NamedTuple):
     answer: str = ""
     late: bool = False
 
-    def __str__(self) -> str:
+    @property
+    def brief(self) -> str:
+        """The call as it is written in scenarios: ``late undo(b, undo)``, ``decide(keep)``, ``timer(a)``."""
         inside = self.shows if self.action == "decide" else ", ".join(filter(None, (self.target, self.shows)))
-        text = f"{self.actor:<12}{'late ' if self.late else ''}{self.action}({inside})"
-        return f"{text:<44}-> {self.answer}" if self.answer else text
+        return f"{'late ' if self.late else ''}{self.action}({inside})"
 
 
 class World(NamedTuple):
@@ -154,6 +156,8 @@ def _acts(state: State, world: World, actor: int) -> Next:
         yield from _ask(state, world, actor, name)
     elif place in CALLS:
         yield from _follow(state, world, actor, name)
+    elif place == REPORTING:
+        yield Step(name, REPORT, "undo_incomplete"), _at(state, actor, HELD)
     elif place == HOLDING:
         yield from _hold(state, world, actor, name)
     elif place == PRUNING:
@@ -260,7 +264,7 @@ def _hold(state: State, world: World, actor: int, name: str) -> Next:
     waiting = [index for index in _silent(state, actor) if index != world.database]
     for index in waiting:
         disk, answer = receive(state.hosts[index].disk, Message("hold"), world.rules)
-        after = _heard(_with_disk(state, index, disk, world), actor, index, HELD if len(waiting) == 1 else "")
+        after = _heard(_with_disk(state, index, disk, world), actor, index, REPORTING if len(waiting) == 1 else "")
         yield Step(name, "hold", letter(index), "", answer), after
     yield from _give_up(state, world, actor, name, Message("hold"), waiting, GONE)
 
@@ -288,7 +292,7 @@ def _calls(
         elif message.action in PHASES:
             yield step, _at(after, actor, ASK_UNDO)
         elif disk.foreign:
-            yield step, _at(after, actor, HOLDING if Rule.HOLD in world.rules else HELD)
+            yield step, _at(after, actor, HOLDING if Rule.HOLD in world.rules else REPORTING)
         else:
             yield step, _at(after, actor, GONE)
 
@@ -303,7 +307,7 @@ def _give_up(
         if message not in host.late and not (world.reduce and is_spent(host.disk, message, world.rules, world.kills)):
             hosts[index] = host._replace(late=tuple(sorted((*host.late, message))))
     named = message.shows if message.action == "decide" else ",".join(letter(index) for index in waiting)
-    step = Step(name, GIVES_UP, f"{message.action}({named})")
+    step = Step(name, GIVES_UP, f"{message.action} {named}")
     yield step, _at(state._replace(hosts=tuple(hosts)), actor, place)
 
 
@@ -363,10 +367,11 @@ def recover(
 
 def _undisturbed(options: Next, answering: frozenset[int]) -> tuple[Step, State]:
     """The first step that fits: a host answers exactly if it is ``answering``; giving up is the last resort."""
+    names = {letter(index) for index in answering}
     resort: list[tuple[Step, State]] = []
     for step, after in options:
         if step.action == GIVES_UP:
             resort.append((step, after))
-        elif (step.answer != NO_ANSWER) == (step.target in {letter(index) for index in answering}):
+        elif step.action == REPORT or (step.answer != NO_ANSWER) == (step.target in names):
             return step, after
     return resort[0]

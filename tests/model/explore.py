@@ -15,125 +15,14 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable
-from enum import Enum
+from collections.abc import Callable, Iterable
+from itertools import groupby
 from typing import NamedTuple
 
-from .actors import DONE, HELD, PRUNING, UNDOING, Host, State, Step, World, letter, steps
-from .model import ALL_RULES, ENDED, FINISHED, KEEP, PROMISED, REFUSED, UNDO, UNDONE, Rule
-
-
-class Forbidden(Enum):
-    """What must never happen. Each is looked for in every state, or in every step."""
-
-    MIXTURE = "one host has ended new and another has ended old"
-    BOTH_DECIDED = "keep and undo have both been decided"
-    KEEP_TOO_EARLY = "keep is decided, and a host has not promised"
-    NOT_UNIFORM = "all is reported as done, and the hosts are neither all finished nor all undone"
-    DIFFERENT_IN_THE_END = "all is reported as done, and yet hosts differ"
-    SERVICES_DOWN = "a host has ended with its services stopped"
-    AFTER_UNDO = "a host that had undone is switched or promises"
-    DATABASE_AFTER = "a led undo takes another host back while the database is still new"
-    DATABASE_REFUSES = "the database refuses when a led undo has already taken another host back"
-    BEHIND_THE_REPORT = "a host undoes alone after undo_incomplete was reported"
-
-
-Edge = tuple[State, Step, State]
-
-
-def _mixture(state: State) -> bool:
-    return len({disk.new for disk in state.disks if disk.word in ENDED}) > 1
-
-
-def _both_decided(state: State) -> bool:
-    return any(len(disk.ever) > 1 for disk in state.disks)
-
-
-def _keep_too_early(state: State) -> bool:
-    safe = (PROMISED, FINISHED)
-    return KEEP in state.hosts[0].disk.ever and any(disk.word not in safe or not disk.new for disk in state.disks)
-
-
-def _not_uniform(state: State) -> bool:
-    if not {PRUNING, DONE} & set(state.places):
-        return False
-    words = {(disk.word, disk.new, disk.armed) for disk in state.disks}
-    return words not in ({(FINISHED, True, False)}, {(UNDONE, False, False)})
-
-
-def _different_in_the_end(state: State) -> bool:
-    return DONE in state.places and len({disk.new for disk in state.disks}) > 1
-
-
-def _services_down(state: State) -> bool:
-    return any(disk.armed and disk.word in ENDED for disk in state.disks)
-
-
-def _after_undo(edge: Edge, _world: World) -> bool:
-    before, step, after = edge
-    if step.action not in ("switch", "promise"):
-        return False
-    return any(old.word == UNDONE and new.word != UNDONE for old, new in zip(before.disks, after.disks))
-
-
-def _database_after(edge: Edge, world: World) -> bool:
-    before, step, after = edge
-    led = step.action == "undo" and step.shows == UNDO and step.target != letter(world.database)
-    return led and before != after and after.disks[world.database].new and _newer(before) > _newer(after)
-
-
-def _database_refuses(edge: Edge, world: World) -> bool:
-    before, step, _after = edge
-    if (step.action, step.shows, step.target, step.answer) != ("undo", UNDO, letter(world.database), REFUSED):
-        return False
-    leaders = [actor for actor, place in enumerate(before.places) if place == UNDOING]
-    return any(host.heard[actor] for host in before.hosts for actor in leaders)
-
-
-def _newer(state: State) -> int:
-    return sum(disk.new for disk in state.disks)
-
-
-def _behind_the_report(edge: Edge, _world: World) -> bool:
-    before, step, after = edge
-    return step.actor == "host" and HELD in before.places and _newer(before) > _newer(after)
-
-
-IN_STATES: dict[Forbidden, Callable[[State], bool]] = {
-    Forbidden.MIXTURE: _mixture,
-    Forbidden.BOTH_DECIDED: _both_decided,
-    Forbidden.KEEP_TOO_EARLY: _keep_too_early,
-    Forbidden.NOT_UNIFORM: _not_uniform,
-    Forbidden.DIFFERENT_IN_THE_END: _different_in_the_end,
-    Forbidden.SERVICES_DOWN: _services_down,
-}
-IN_STEPS: dict[Forbidden, Callable[[Edge, World], bool]] = {
-    Forbidden.AFTER_UNDO: _after_undo,
-    Forbidden.DATABASE_AFTER: _database_after,
-    Forbidden.DATABASE_REFUSES: _database_refuses,
-    Forbidden.BEHIND_THE_REPORT: _behind_the_report,
-}
-
-# What to look for when a rule is taken out: the harm in the end, where an earlier sign would be the shorter trace.
-HARM: dict[Rule, Forbidden] = {
-    Rule.PROMISE: Forbidden.MIXTURE,
-    Rule.PROMISE_BINDS: Forbidden.MIXTURE,
-    Rule.PROMISE_REFUSED: Forbidden.MIXTURE,
-    Rule.UNDO_SHOWS_DECISION: Forbidden.MIXTURE,
-    Rule.SYNC_FIRST: Forbidden.MIXTURE,
-    Rule.WRITE_ONCE: Forbidden.MIXTURE,
-    Rule.DECISION_HOST: Forbidden.MIXTURE,
-    Rule.DECISION_FOLLOWED: Forbidden.MIXTURE,
-    Rule.RECOVERY_READS_ALL: Forbidden.MIXTURE,
-    Rule.TOMBSTONE: Forbidden.DIFFERENT_IN_THE_END,
-    Rule.TOMBSTONE_ALWAYS: Forbidden.DIFFERENT_IN_THE_END,
-    Rule.STOP_REFUSED: Forbidden.SERVICES_DOWN,
-    Rule.PRUNE_AFTER_ACKS: Forbidden.MIXTURE,
-    Rule.END_ANSWERS: Forbidden.BOTH_DECIDED,
-    Rule.DATABASES_FIRST: Forbidden.DATABASE_REFUSES,
-    Rule.HOLD: Forbidden.BEHIND_THE_REPORT,
-    Rule.NEW_TRANSACTION: Forbidden.MIXTURE,
-}
+from .actors import Host, State, Step, World, letter, steps
+from .forbidden import HARM, IN_STATES, IN_STEPS, Forbidden
+from .model import Disk, Message, receive
+from .rules import ALL_RULES, Rule
 
 # What is explored with all rules in. Outsiders cost states, hence fewer recoveries there with three hosts.
 WORLDS = (
@@ -149,11 +38,12 @@ WORLDS = (
 
 
 class Explored(NamedTuple):
-    """What was seen: the canonical states, how many steps, how deep, and the first trace into something forbidden."""
+    """What was seen: how much, every combination of disks, and the first trace into something forbidden."""
 
-    states: frozenset[State]
+    states: int
     steps: int
     depth: int
+    disks: frozenset[tuple[Disk, ...]]
     forbidden: Forbidden | None
     trace: tuple[Step, ...]
     last: State | None
@@ -182,8 +72,12 @@ def explore(world: World, look_for: frozenset[Forbidden] = frozenset(Forbidden))
                 queue.append(after)
             if bad is not None:
                 trace, last = _trace(parents, here, after, world, bad)
-                return Explored(frozenset(parents), taken, depth[after], bad, trace, last)
-    return Explored(frozenset(parents), taken, max(depth.values()), None, (), None)
+                return Explored(len(parents), taken, depth[after], _disks(parents), bad, trace, last)
+    return Explored(len(parents), taken, max(depth.values()), _disks(parents), None, (), None)
+
+
+def _disks(states: Iterable[State]) -> frozenset[tuple[Disk, ...]]:
+    return frozenset(state.disks for state in states)
 
 
 def find(world: World, wanted: Callable[[State], bool]) -> tuple[tuple[Step, ...], State] | None:
@@ -263,15 +157,46 @@ class CounterExample(NamedTuple):
     harm: Forbidden
     trace: tuple[Step, ...]
     last: State
+    world: World
 
     def __str__(self) -> str:
-        lines = [f"Without rule {self.rule.number}, {self.rule.name}:", ""]
-        lines += [f"  {number:>2}  {step}" for number, step in enumerate(self.trace, start=1)]
+        lines = [f"Without {self.rule.name}:", ""]
+        lines += [f"  {number:>2}  {line}" for number, line in enumerate(folded(self.trace), start=1)]
         ends = ", ".join(
             f"{letter(index)} {disk.word} ({'new' if disk.new else 'old'})"
             for index, disk in enumerate(self.last.disks)
         )
-        return "\n".join([*lines, "", f"  {ends}", f"  forbidden: {self.harm.value}"])
+        lines += ["", f"  ends with  {ends}", f"  harm       {self.harm.value}"]
+        position, instead = self.differs()
+        return "\n".join([*lines, f"  with it    {self.trace[position].brief} {instead}"])
+
+    def differs(self) -> tuple[int, str]:
+        """The first step that is another one when the rule is in: its position in the trace, and what happens there."""
+        world = self.world._replace(rules=ALL_RULES)
+        here = world.start()
+        for position, step in enumerate(self.trace):
+            same = [after for taken, after in steps(here, world) if taken == step]
+            if same:
+                here = same[0]
+                continue
+            if step.late:
+                disk = here.hosts["ab".index(step.target)].disk
+                return position, f"is answered: {receive(disk, Message(step.action, step.shows))[1]}"
+            if step.actor == "host":
+                return position, "changes nothing"
+            answers = [taken.answer for taken, _after in steps(here, world) if taken.brief == step.brief]
+            return position, f"is answered: {answers[0]}" if answers else "is not sent"
+        raise LookupError(f"{self.rule.name}: the trace is one of the whole protocol, too")
+
+
+def folded(trace: tuple[Step, ...]) -> list[str]:
+    """The steps as lines; neighbours that differ only in their host share one."""
+    lines: list[str] = []
+    for _key, group in groupby(trace, key=lambda step: step._replace(target="")):
+        same = list(group)
+        text = f"{same[0].actor:<12}" + ", ".join(step.brief for step in same)
+        lines.append(f"{text:<48}-> {same[0].answer}" if same[0].answer else text)
+    return lines
 
 
 def without(rule: Rule) -> CounterExample:
@@ -283,7 +208,7 @@ def without(rule: Rule) -> CounterExample:
         world = World(2, recoveries, rules, outsiders, database, kills=rule is Rule.SYNC_FIRST)
         explored = explore(world, frozenset({HARM[rule]}))
         if explored.forbidden is not None and explored.last is not None:
-            return CounterExample(rule, explored.forbidden, explored.trace, explored.last)
+            return CounterExample(rule, explored.forbidden, explored.trace, explored.last, world)
     raise LookupError(f"{rule.name}: nothing forbidden can be reached without it")
 
 
@@ -293,7 +218,7 @@ def row(world: World, explored: Explored) -> str:
     if world.outsiders:
         also = f"an outsider; database on {letter(world.database)}"
     return (
-        f"{world.hosts:>5}  {world.recoveries:>10}  {also:<26}  {len(explored.states):>7}  {explored.steps:>7}  "
+        f"{world.hosts:>5}  {world.recoveries:>10}  {also:<26}  {explored.states:>7}  {explored.steps:>7}  "
         f"{explored.depth:>5}  {explored.forbidden.value if explored.forbidden else 'nothing'}"
     )
 

@@ -1,0 +1,121 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Both acts of the demo from end to end, looked at from outside."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from integration.demo_site import DemoSite, demo_site
+
+POSTS = "20000"
+WRITTEN_SINCE = 250
+OLD_SCHEMA, NEW_SCHEMA = "0006_section_positions", "0007_section_ranks"
+
+
+def ordinary_user() -> pwd.struct_passwd | None:
+    """Somebody without rights to become when we are root; ourselves (none) when we have none to begin with."""
+    return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+
+
+def ok(site: DemoSite, *words: str) -> str:
+    """Run a step that must succeed."""
+    status, said = site.run(*words)
+    assert status == 0, said
+    return said
+
+
+def nothing_is_left(site: DemoSite, sockets: Path) -> None:
+    assert site.processes() == []
+    assert not site.directory.exists()
+    assert not sockets.exists()
+    # A cache is a cache; nothing else may be in the home directory.
+    assert {path.name for path in (site.base / "home").iterdir()} <= {"uv"}
+
+
+def test_the_steps_lead_to_a_disaster_and_back() -> None:
+    with demo_site() as site:
+        ok(site, "up")
+        sockets = Path(site.facts["socket_dir"])
+        assert int(site.psql("SELECT count(*) FROM post")) >= 100_000
+        ok(site, "capture")
+        assert site.statuses() == {200}
+        good = site.look()
+
+        ok(site, "break")
+        assert 200 not in site.statuses()
+        assert site.run("status")[0] == 1
+        broken = site.look()
+        assert {name for name in good if good[name] == broken[name]} >= {"blog_images head", "blog_core .env"}
+        assert {name for name in good if good[name] != broken[name]} == {
+            *("alembic_version", "post", "post_development", "post_section", "columns"),
+            *("blog_core head", "blog_structuring head", "blog_images changes"),
+            *("blog_writing packages", "blog_publishing .env"),
+        }
+
+        said = ok(site, "rollback")
+        assert site.look() == good
+        assert site.statuses() == {200}
+        assert site.get("blog_core", "/workflow/") == 200
+        assert f"{WRITTEN_SINCE} posts in database " in said
+        assert "did not answer for" in said
+
+        ok(site, "down")
+        nothing_is_left(site, sockets)
+
+
+def test_a_rollback_that_fails_its_checks_leaves_everything_as_it_was() -> None:
+    with demo_site() as site:
+        status, said = site.run("undo", "--keep", "--posts", POSTS)
+        assert status == 2, said
+        assert "was undone on demo_core, demo_db, demo_stages" in said
+        assert site.psql("SELECT version_num FROM alembic_version") == NEW_SCHEMA
+        assert site.psql("SELECT count(*) FROM post") == str(int(POSTS) + WRITTEN_SINCE)
+        assert site.git("blog_core", "log", "-1", "--format=%s") == "Report the cache in the health check"
+        assert site.git("blog_images", "status", "--porcelain") == "M app.py\n?? notes-for-monday.md"
+        assert site.freeze("blog_writing")["mistune"] == "0.8.4"
+        settings = Path(site.facts["projects"]["blog_publishing"]["path"]) / ".env"
+        assert "DATABASE_NAME=blog_staging" in settings.read_text(encoding="utf-8")
+        assert site.get("blog_core") == 500
+
+
+def test_an_ordinary_user_can_run_all_of_it() -> None:
+    with demo_site(ordinary_user()) as site:
+        process = site.start("all", "--posts", POSTS)
+        said, _ = process.communicate()
+        assert process.returncode == 0, said
+        assert "All done" in said
+        assert site.processes() == []
+        assert not site.directory.exists()
+        assert {path.name for path in (site.base / "home").iterdir()} <= {"uv"}
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_what_an_interrupted_run_left_is_removed(end: signal.Signals) -> None:
+    with demo_site() as site:
+        process = site.start("up", "--posts", POSTS)
+        said = until(process.stdout.readline, "reached by a socket only") if process.stdout else ""
+        sockets = Path(site.facts["socket_dir"])
+        process.send_signal(end)
+        rest, _ = process.communicate()
+        if end == signal.SIGINT:
+            assert process.returncode == 130
+            assert "make demo-down" in rest, said
+        ok(site, "down")
+        nothing_is_left(site, sockets)
+
+
+def until(read: Callable[[], str], words: str) -> str:
+    """Read lines until one has these words."""
+    lines = []
+    while line := read():
+        lines.append(line)
+        if words in line:
+            return "".join(lines)
+    raise AssertionError(f"Never said {words!r}: {''.join(lines)}")

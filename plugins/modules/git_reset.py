@@ -206,23 +206,23 @@ def main() -> None:
     """Entry point."""
     run_component(
         "code",
-        argument_spec=dict(
-            path=dict(type="path", required=True),
-            to=dict(type="str"),
-            restore_point=dict(type="str"),
-            mode=dict(type="str", choices=["reset"], default="reset"),
-            owner=dict(type="str"),
-            python=dict(type="path"),
-            verify=dict(
-                type="dict",
-                options=dict(
-                    compile=dict(type="list", elements="str", default=[]),
-                    commands=dict(type="list", elements="list", default=[]),
-                    environment=dict(type="dict", default={}),
-                    timeout=dict(type="int", default=600),
-                ),
-            ),
-        ),
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "to": {"type": "str"},
+            "restore_point": {"type": "str"},
+            "mode": {"type": "str", "choices": ["reset"], "default": "reset"},
+            "owner": {"type": "str"},
+            "python": {"type": "path"},
+            "verify": {
+                "type": "dict",
+                "options": {
+                    "compile": {"type": "list", "elements": "str", "default": []},
+                    "commands": {"type": "list", "elements": "list", "default": []},
+                    "environment": {"type": "dict", "default": {}},
+                    "timeout": {"type": "int", "default": 600},
+                },
+            },
+        },
         mutually_exclusive=[("to", "restore_point")],
         required_one_of=[("to", "restore_point")],
     )

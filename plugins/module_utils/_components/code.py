@@ -131,12 +131,6 @@ class Code(Component):
         if all(other.get("ref") != facts["ref"] for other in needed):
             self._open({"path": facts["path"]})[0].delete_ref(facts["ref"])
 
-    def release(self, facts: JsonObject, needed: list[JsonObject]) -> None:
-        """Let go of a deleted restore point's commit, unless another restore point needs it."""
-        if facts["commit"] not in {other.get("commit") for other in needed}:
-            git, _layout, _owner = self._open(facts)
-            git.delete_ref(facts["ref"])
-
     def _open(self, wish: Mapping[str, Any]) -> tuple[Git, Layout, User]:
         path = Path(wish["path"]).resolve()
         if not path.is_dir():

@@ -1,0 +1,275 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) One file staged, switched by a rename, and put back by a rename.
+
+Beside the file stands a directory of ours: first it holds the new file, and after the switch the replaced one, the
+very same inode, so that the way back needs no space and keeps every attribute. A copy of what was replaced lies in the
+workspace as well.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._file_place import (
+    Look,
+    Place,
+    copy_content,
+    dress,
+    look_at,
+    place,
+    sha256_of,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._file_plan import FilePlan
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import ChecksumMismatch, Foreign, LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._identity import acting_as, user_by_uid
+
+
+class Standing(enum.Enum):
+    """What is live at the place of one file."""
+
+    OLD = "old"
+    NEW = "new"
+    FOREIGN = "foreign"
+
+
+class Swap:
+    """The work at one file's place.
+
+    :param spot: the place, open.
+    :param newest: what was there right before the switch, as far as that is known.
+    """
+
+    def __init__(self, one: FilePlan, spot: Place, newest: Look) -> None:
+        self.one = one
+        self.spot = spot
+        self.newest = newest
+        self.staged = spot.name
+        self.previous = f"{spot.name}.previous"
+
+    # -- looking
+
+    def stands_beside(self) -> bool:
+        """Whether anything of ours is there besides the file itself."""
+        return self.spot.lstat(self.one.side) is not None
+
+    def standing(self) -> Standing:
+        """Old, new, or neither; also in the middle of a transaction that changes the file by other means as well."""
+        now, wanted = self.spot.look(), self.one.after
+        beside = self._names()
+        if self.staged in beside or (not wanted.exists and now.exists and beside == set() and self.stands_beside()):
+            return Standing.OLD  # nothing was switched: whatever is there now is not for us to judge
+        if self.previous in beside:
+            return Standing.NEW if (now.exists, now.sha256) == (wanted.exists, wanted.sha256) else Standing.FOREIGN
+        if now.same_as(wanted) and not now.same_as(self.newest):
+            return Standing.NEW
+        if any((now.exists, now.sha256) == (old.exists, old.sha256) for old in (self.newest, self.one.before)):
+            return Standing.OLD
+        return Standing.NEW if (now.exists, now.sha256) == (wanted.exists, wanted.sha256) else Standing.FOREIGN
+
+    def _names(self) -> set[str]:
+        """What the directory beside holds; empty as well when there is no such directory."""
+        found = self.spot.lstat(self.one.side)
+        if found is None or not stat.S_ISDIR(found.st_mode):
+            return set()
+        with self._side() as side:
+            return {name for name in (self.staged, self.previous) if _exists(name, side)}
+
+    @contextmanager
+    def _side(self) -> Iterator[int]:
+        handle = os.open(self.one.side, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self.spot.handle)
+        try:
+            yield handle
+        finally:
+            os.close(handle)
+
+    # -- changing
+
+    def stage(self) -> None:
+        """Build the new file beside the old one, complete and durable.
+
+        :raises ChecksumMismatch: when the source is no longer what it was when this was planned.
+        """
+        self.remove_side()
+        above = os.stat(".", dir_fd=self.spot.handle)
+        with acting_as(user_by_uid(above.st_uid)):
+            os.mkdir(self.one.side, 0o700, dir_fd=self.spot.handle)
+        with self._side() as side:
+            if self.one.source is not None:
+                self._stage_content(side, above.st_uid)
+            # The file's own mode guards it; its owner, who may be another, has to reach it to validate it.
+            os.fchmod(side, 0o711)
+            os.fsync(side)
+
+    def _stage_content(self, side: int, uid: int) -> None:
+        source = os.open(str(self.one.source), os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            with acting_as(user_by_uid(uid)):
+                staged = os.open(self.staged, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=side)
+            try:
+                if copy_content(source, staged) != self.one.after.sha256:
+                    raise ChecksumMismatch(
+                        f"{self.one.source} is not what it was when {self.one.dest} was planned: nothing was replaced."
+                    )
+                dress(staged, self.one.after)
+            finally:
+                os.close(staged)
+        finally:
+            os.close(source)
+
+    def copy_live(self, to: Path) -> Look:
+        """Copy what is there now into the workspace (0600); describe what was copied."""
+        if self.spot.lstat() is None:
+            return Look(False)
+        return copy_aside(self.spot.open(), to)
+
+    def switch(self) -> Look | None:
+        """One rename. Returns what was replaced, if it is not what ``newest`` says, or nothing.
+
+        The replaced file is linked aside first, and looked at again after the rename: what somebody wrote at the last
+        moment is in it.
+        """
+        with self._side() as side:
+            if self.one.after.exists:
+                self._require_whole(side)
+                if self.spot.lstat() is not None:
+                    with suppress(FileNotFoundError):
+                        os.unlink(self.previous, dir_fd=side)
+                    self._link_aside(side)
+                os.rename(self.staged, self.spot.name, src_dir_fd=side, dst_dir_fd=self.spot.handle)
+            elif self.spot.lstat() is not None:
+                os.rename(self.spot.name, self.previous, src_dir_fd=self.spot.handle, dst_dir_fd=side)
+            os.fsync(side)
+            self.sync()
+            if not _exists(self.previous, side):
+                return None if not self.newest.exists else Look(False)
+            handle = os.open(self.previous, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=side)
+            try:
+                replaced = look_at(handle)
+            finally:
+                os.close(handle)
+            return None if replaced.same_as(self.newest) else replaced
+
+    def open_previous(self) -> int | None:
+        """A handle of the replaced file, while it is beside."""
+        if self.previous not in self._names():
+            return None
+        with self._side() as side:
+            return os.open(self.previous, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=side)
+
+    def _link_aside(self, side: int) -> None:
+        names = {"src_dir_fd": self.spot.handle, "dst_dir_fd": side}
+        try:
+            os.link(self.spot.name, self.previous, follow_symlinks=False, **names)
+        except OSError as error:
+            raise LastGoodError(
+                f"{self.one.dest} can't be kept aside by a hard link: {error.strerror}. It was not replaced."
+            ) from error
+
+    def _require_whole(self, side: int) -> None:
+        handle = os.open(self.staged, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=side)
+        try:
+            if sha256_of(handle) != self.one.after.sha256:
+                raise LastGoodError(
+                    f"The file staged for {self.one.dest} was damaged: nothing was replaced. Try again."
+                )
+        finally:
+            os.close(handle)
+
+    def undo(self, copy: Path | None) -> None:
+        """Put back what was replaced, and remove what stands beside.
+
+        :param copy: the copy in the workspace, for when the replaced file itself is no longer beside.
+        :raises Foreign: when somebody changed the file since.
+        """
+        standing = self.standing()
+        if standing is Standing.FOREIGN:
+            raise Foreign(
+                f"{self.one.dest} is neither what it was before the rollback nor what the rollback put there: somebody "
+                f"changed it since. It was left alone; what was replaced is kept in {copy or 'no place: it was absent'}."
+            )
+        if standing is Standing.NEW:
+            if self.previous in self._names():
+                with self._side() as side:
+                    os.rename(self.previous, self.spot.name, src_dir_fd=side, dst_dir_fd=self.spot.handle)
+            elif self.newest.exists:
+                self._put_copy_back(copy)
+            else:
+                os.unlink(self.spot.name, dir_fd=self.spot.handle)
+            self.sync()
+        self.remove_side()
+
+    def _put_copy_back(self, copy: Path | None) -> None:
+        if copy is None or not copy.exists():
+            raise Foreign(f"{self.one.dest}: the copy of what was replaced is missing: put it back by hand.")
+        origin = FilePlan(self.one.dest, self.one.after, self.newest, str(copy), self.one.side, self.one.number)
+        back = Swap(origin, self.spot, self.one.after)
+        back.stage()
+        with back._side() as side:
+            os.rename(back.staged, self.spot.name, src_dir_fd=side, dst_dir_fd=self.spot.handle)
+
+    def remove_side(self) -> None:
+        """Remove the directory beside, and all that is in it."""
+        if self.stands_beside():
+            _remove_tree(self.one.side, self.spot.handle)
+            self.sync()
+
+    def sync(self) -> None:
+        """Make the names in the file's directory durable."""
+        handle = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.spot.handle)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def swap(one: FilePlan, newest: Look | None) -> Iterator[Swap]:
+    """Open the place of a file to work there."""
+    with place(Path(one.dest)) as spot:
+        yield Swap(one, spot, newest or one.before)
+
+
+def copy_aside(handle: int, to: Path) -> Look:
+    """Copy an open file (closed afterwards) to a private new one; describe what was copied."""
+    try:
+        target = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        try:
+            copied = copy_content(handle, target)
+        finally:
+            os.close(target)
+        look = look_at(handle)
+    finally:
+        os.close(handle)
+    if look.sha256 != copied:
+        raise LastGoodError(f"Something writes to the file while it is copied to {to}: stop that, then try again.")
+    return look
+
+
+def _exists(name: str, side: int) -> bool:
+    try:
+        os.stat(name, dir_fd=side, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _remove_tree(name: str, above: int) -> None:
+    """Remove a name in an open directory with all that is below it, following no link."""
+    found = os.stat(name, dir_fd=above, follow_symlinks=False)
+    if not stat.S_ISDIR(found.st_mode):
+        os.unlink(name, dir_fd=above)
+        return
+    handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
+    try:
+        for inner in os.listdir(handle):
+            _remove_tree(inner, handle)
+    finally:
+        os.close(handle)
+    os.rmdir(name, dir_fd=above)

@@ -15,20 +15,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue_keys import (
+    CATALOGUE_KEYS,
+    CHECK_KEYS,
+    DATABASE_KEYS,
+    HOOK_KEYS,
+    HTTP_KEYS,
+    PROJECT_KEYS,
+    READY_KEYS,
+    SERVICE_KEYS,
+)
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._fields import (
-    ABSOLUTE,
-    COMMANDS,
-    COUNT,
-    MAPPING,
-    MAPPINGS,
-    OPTIONAL_TEXT,
-    PATHS,
-    SECONDS,
-    SECRET_MAPPING,
-    SECRET_TEXT,
-    TEXT,
-    TEXTS,
-    Kind,
     Mistakes,
     described,
     nearest,
@@ -36,54 +33,6 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._fields import (
 )
 
 STACK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
-
-CATALOGUE_KEYS: dict[str, Kind] = {
-    "rollback_stack": TEXT,
-    "rollback_databases": MAPPING,
-    "rollback_projects": MAPPING,
-    "rollback_hooks": MAPPING,
-}
-DATABASE_KEYS: dict[str, Kind] = {
-    "host": TEXT,
-    "login_host": OPTIONAL_TEXT,
-    "login_port": COUNT,
-    "login_user": TEXT,
-    "login_password": SECRET_TEXT,
-    "login_unix_socket": OPTIONAL_TEXT,
-    "login_db": TEXT,
-    "ssl_mode": TEXT,
-    "ca_cert": ABSOLUTE,
-    "connect_params": SECRET_MAPPING,
-    "session_role": TEXT,
-    "jobs": COUNT,
-    "bin_dir": ABSOLUTE,
-}
-PROJECT_KEYS: dict[str, Kind] = {
-    "group": TEXT,
-    "path": ABSOLUTE,
-    "owner": TEXT,
-    "packages": ABSOLUTE,
-    "files": PATHS,
-    "services": MAPPINGS,
-    "checks": MAPPING,
-    "requires": TEXTS,
-    "test_environment": SECRET_MAPPING,
-}
-SERVICE_KEYS: dict[str, Kind] = {
-    "name": TEXT,
-    "manager": TEXT,
-    "scope": TEXT,
-    "config": ABSOLUTE,
-    "user": TEXT,
-    "requires": TEXTS,
-    "ready": MAPPING,
-    "timeout": SECONDS,
-    "stop_timeout": SECONDS,
-    "soak": SECONDS,
-}
-CHECK_KEYS: dict[str, Kind] = {"compile": PATHS, "imports": TEXTS, "commands": COMMANDS, "http": MAPPINGS}
-HTTP_KEYS: dict[str, Kind] = {"url": TEXT, "status": COUNT, "contains": TEXT}
-HOOK_KEYS: dict[str, Kind] = {"before_stop": MAPPINGS, "around_switch": MAPPINGS, "after_start": MAPPINGS}
 
 
 class CatalogueError(ValueError):
@@ -240,7 +189,9 @@ def _project(name: str, raw: Any, groups: Mapping[str, Sequence[str]], mistakes:
     elif group and not groups[group]:
         mistakes.add(f"{where}.group", f"{group!r} has no host in this inventory")
     for index, service in enumerate(good.get("services", ())):
-        read_fields(f"{where}.services[{index}]", service, SERVICE_KEYS, mistakes, required=["name"])
+        place = f"{where}.services[{index}]"
+        known = read_fields(place, service, SERVICE_KEYS, mistakes, required=["name"])
+        read_fields(f"{place}.ready", known.get("ready", {}), READY_KEYS, mistakes)
     checks = read_fields(f"{where}.checks", good.get("checks", {}), CHECK_KEYS, mistakes)
     for index, request in enumerate(checks.get("http", ())):
         read_fields(f"{where}.checks.http[{index}]", request, HTTP_KEYS, mistakes, required=["url"])

@@ -77,6 +77,12 @@ COMMANDS = Kind(
 OPTIONAL_TEXT = Kind("a text", lambda value: isinstance(value, str))
 SECRET_TEXT = Kind("a text", lambda value: isinstance(value, str), secret=True)
 SECRET_MAPPING = Kind("a mapping", MAPPING.holds, secret=True)
+URL_OR_MAPPING = Kind("an address or a mapping", lambda value: _is_text(value) or MAPPING.holds(value))
+
+
+def one_of(*words: str) -> Kind:
+    """One of a few words."""
+    return Kind(f"{', '.join(words[:-1])} or {words[-1]}", lambda value: value in words)
 
 
 def read_fields(

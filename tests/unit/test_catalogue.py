@@ -5,11 +5,20 @@
 
 from __future__ import annotations
 
+import ast
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import CatalogueError, parse_catalogue
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue_keys import (
+    DATABASE_KEYS,
+    HTTP_KEYS,
+    READY_KEYS,
+    SERVICE_KEYS,
+)
 
 GROUPS = {
     "all": ["db1", "web1", "web2"],
@@ -92,6 +101,23 @@ def test_dependants_are_found_through_others() -> None:
     stack = parse_catalogue({**GOOD, "rollback_projects": projects}, GROUPS)
     assert stack.dependants("core") == ("stage", "page")
     assert stack.dependants("page") == ()
+
+
+def options_of(root: Path, module: str, *path: str) -> set[str]:
+    """The option names that a module documents."""
+    tree = ast.parse((root / "plugins" / "modules" / f"{module}.py").read_text())
+    assigned = {node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)}  # type: ignore[attr-defined]
+    place = yaml.safe_load(ast.literal_eval(assigned["DOCUMENTATION"]))["options"]
+    for name in path:
+        place = place[name]["suboptions"]
+    return set(place)
+
+
+def test_the_keys_of_the_catalogue_are_the_options_of_the_modules(root: Path) -> None:
+    assert set(SERVICE_KEYS) == options_of(root, "service_restart", "services")
+    assert set(READY_KEYS) == options_of(root, "service_restart", "services", "ready")
+    assert set(DATABASE_KEYS) - {"host"} == options_of(root, "restore_point", "databases") - {"name"}
+    assert set(HTTP_KEYS) == options_of(root, "health_info", "projects", "http")
 
 
 MISTAKES = {
@@ -198,6 +224,14 @@ MISTAKES = {
     "unknown service key": (
         changed("rollback_projects", "core", "services", to=[{"name": "core", "redy": {}}]),
         "rollback_projects.core.services[0]: does not know 'redy'; did you mean 'ready'?",
+    ),
+    "unknown manager": (
+        changed("rollback_projects", "core", "services", to=[{"name": "core", "manager": "upstart"}]),
+        "rollback_projects.core.services[0].manager: must be systemd or supervisor, not 'upstart'",
+    ),
+    "unknown way to be ready": (
+        changed("rollback_projects", "core", "services", to=[{"name": "core", "ready": {"htpp": "http://x/"}}]),
+        "rollback_projects.core.services[0].ready: does not know 'htpp'; did you mean 'http'?",
     ),
     "command as a text": (
         changed("rollback_projects", "core", "checks", to={"commands": ["python -m pytest"]}),

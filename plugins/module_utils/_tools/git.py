@@ -37,7 +37,6 @@ ENVIRONMENT = {
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_ASKPASS": "true",
     "GIT_NO_LAZY_FETCH": "1",
-    "GIT_LITERAL_PATHSPECS": "1",
     "GIT_AUTHOR_NAME": "lastgood",
     "GIT_AUTHOR_EMAIL": "lastgood@localhost",
     "GIT_COMMITTER_NAME": "lastgood",
@@ -220,12 +219,13 @@ class Git:
 
     def ignored(self, paths: Iterable[str]) -> set[str]:
         """Those of the paths that are ignored."""
-        given = b"".join(os.fsencode(path) + b"\0" for path in paths)
+        # The prefix keeps a name that begins with a colon from being read as a pattern.
+        given = b"".join(b"./" + os.fsencode(path) + b"\0" for path in paths)
         if not given:
             return set()
         try:
             words = ("check-ignore", "-z", "--stdin", "--no-index")
-            return set(self.records(*words, attempt="Asking what is ignored", stdin=given))
+            return {path[2:] for path in self.records(*words, attempt="Asking what is ignored", stdin=given)}
         except CommandFailed as error:
             if error.rc == 1:  # none of them
                 return set()

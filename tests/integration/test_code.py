@@ -23,7 +23,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
     Refused,
     VerificationFailed,
 )
-
 from integration.checkouts import Checkout, make_checkout
 
 

@@ -118,7 +118,8 @@ class _Planner:
         facts = {
             "connection": self.server.to_json(),
             "bin_dir": self.wish.get("bin_dir"),
-            "jobs": int(self.wish.get("jobs") or DEFAULT_JOBS),
+            # pg_restore can't share a tar archive between jobs.
+            "jobs": 1 if self.source.archive.form == "tar" else int(self.wish.get("jobs") or DEFAULT_JOBS),
             "keep_previous": _keep(self.wish),
             "name": name,
             "server_version": self.session.version,

@@ -32,8 +32,18 @@ class LockHeld(Refused):
     """Another open transaction holds the stack or one of its things."""
 
 
-class Foreign(LastGoodError):
+class UndoIncomplete(LastGoodError):
+    """Something is left to do by hand, and the message says what."""
+
+    outcome = "undo_incomplete"
+
+
+class Foreign(UndoIncomplete):
     """Reality is neither what was before nor what was switched to: somebody else changed it meanwhile."""
+
+
+class Damaged(LastGoodError):
+    """A record of a transaction can't be read or written, so nothing can be known or promised on this host."""
 
     outcome = "undo_incomplete"
 

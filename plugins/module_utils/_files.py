@@ -64,7 +64,7 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o600) -> None:
             os.fsync(stream.fileno())
         Path(temporary).replace(path)
     except BaseException:
-        Path(temporary).unlink()
+        Path(temporary).unlink(missing_ok=True)
         raise
     fsync_directory(path.parent)
 
@@ -97,5 +97,7 @@ def dump_json(value: Any) -> bytes:
 
 
 def ensure_private_directory(path: Path) -> None:
-    """Make a directory, and its parents, that only its owner may enter."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make a directory, and those of its parents that are missing, that only its owner may enter."""
+    missing = [parent for parent in (path, *path.parents) if not parent.exists()]
+    for parent in reversed(missing):  # mkdir(parents=True) would leave the parents open to all
+        parent.mkdir(mode=0o700, exist_ok=True)

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Damaged
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import fsync_directory
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
@@ -39,6 +40,7 @@ class Journal:
         :param event: ``intent``, ``done``, ``failed``, ``note`` or an engine's state such as ``promised``.
         :param what: one sentence of what is (about to be) done, naming the object.
         :param facts: JSON; never a secret.
+        :raises Damaged: when the disk does not take it; then what it announces must not be done.
         """
         entry = {"at": time.time(), "event": event, "what": what, **({"facts": facts} if facts else {})}
         _append(self.path, json.dumps(entry, sort_keys=True, ensure_ascii=False))
@@ -69,9 +71,11 @@ class Journal:
         entries: list[JsonObject] = []
         for line in lines:
             try:
-                entries.append(json.loads(line))
+                entry = json.loads(line)
             except ValueError:
                 continue
+            if isinstance(entry, dict) and "event" in entry:
+                entries.append(entry)
         return entries
 
 
@@ -83,6 +87,15 @@ def log_line(at: float, event: str, what: str) -> str:
 
 
 def _append(path: Path, line: str) -> None:
+    try:
+        _append_durably(path, line)
+    except OSError as error:
+        raise Damaged(
+            f"{path} can't be written: {error.strerror}. Nothing is changed without it; make room."
+        ) from error
+
+
+def _append_durably(path: Path, line: str) -> None:
     """Append one line and wait until the disk has it; a cut-off line before it is ended first."""
     created = not path.exists()
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)

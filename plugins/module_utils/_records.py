@@ -13,17 +13,26 @@ import enum
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import create_once, dump_json, write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Damaged
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import (
+    create_once,
+    dump_json,
+    fsync_directory,
+    write_atomic,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._journal import Journal
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 KEEP = "keep"
 UNDO = "undo"
+
+#: Enough for the journal of an undo on a disk that has filled up.
+_RESERVED_BYTES = 256 * 1024
 
 
 class HostState(enum.Enum):
@@ -66,8 +75,9 @@ class Header:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Header:
-        """Read a header back."""
-        return cls(**{**raw, "hosts": tuple(raw["hosts"])})
+        """Read a header back; what a newer version wrote besides is passed over."""
+        known = {each.name for each in fields(cls)}
+        return cls(**{name: value for name, value in {**raw, "hosts": tuple(raw["hosts"])}.items() if name in known})
 
 
 class Records:
@@ -85,10 +95,24 @@ class Records:
         """The transaction's id."""
         return self.directory.name
 
+    def sync(self) -> None:
+        """Make durable what a call wrote that was killed before it could: what is answered must survive a power cut."""
+        if self.journal.path.exists():
+            with self.journal.path.open("rb") as stream:
+                os.fsync(stream.fileno())
+        fsync_directory(self.directory)
+        fsync_directory(self.directory.parent)
+
     def header(self) -> Header | None:
-        """The header; None where only a tombstone was written, before the transaction ever began here."""
+        """The header; None where only a tombstone was written, before the transaction ever began here.
+
+        :raises Damaged: when it can't be read.
+        """
         raw = self._read("header.json")
-        return None if raw is None else Header.from_json(raw)
+        try:
+            return None if raw is None else Header.from_json(raw)
+        except (KeyError, TypeError) as error:
+            raise self._damaged("header.json", error) from error
 
     def write_header(self, header: Header) -> None:
         """Begin: the header is the transaction's first durable fact."""
@@ -98,6 +122,11 @@ class Records:
     def tombstoned(self) -> bool:
         """True once this host has undone, or was told that it must never switch."""
         return (self.directory / "tombstone").exists()
+
+    @property
+    def is_back(self) -> bool:
+        """True once everything of this transaction on this host was seen to be as it was before."""
+        return any(entry["event"] == "undone" for entry in self.journal.entries())
 
     def write_tombstone(self, reason: str) -> None:
         """From now on this host neither switches nor promises."""
@@ -147,6 +176,15 @@ class Records:
         """Remove what `write_secrets` kept."""
         (self.directory / "secrets.json").unlink(missing_ok=True)
 
+    def reserve(self) -> None:
+        """Take the room that an undo will need for its records, while there is some."""
+        if not (self.directory / "reserve").exists():
+            write_atomic(self.directory / "reserve", b"\0" * _RESERVED_BYTES)
+
+    def release_reserve(self) -> None:
+        """Give back what `reserve` took: now is when it is needed, or never."""
+        (self.directory / "reserve").unlink(missing_ok=True)
+
     def plans(self) -> dict[str, Plan]:
         """All plans that were journalled before their prepare, by component key, in order."""
         plans: dict[str, Plan] = {}
@@ -173,6 +211,10 @@ class Records:
             if entry.get("facts", {}).get("phase") == "switch"
         }
 
+    def switched(self) -> set[str]:
+        """Keys of the components whose switch came to its end."""
+        return {entry["facts"]["component"] for entry in self.journal.entries() if entry["event"] == "switched"}
+
     def services(self) -> list[JsonObject]:
         """The services that this transaction stopped: their options and whether they ran before."""
         found: dict[str, JsonObject] = {}
@@ -190,10 +232,10 @@ class Records:
             return HostState.UNDONE
         if self.promise is not None:
             return HostState.PROMISED
-        events = {entry["event"] for entry in self.journal.entries()}
-        if "switched" in events:
+        plans = self.plans().keys()
+        if plans and plans <= self.switched():
             return HostState.SWITCHED
-        if "prepared" in events:
+        if plans and plans <= self.evidence().keys():
             return HostState.PREPARED
         return HostState.OPEN
 
@@ -202,15 +244,24 @@ class Records:
             raw = (self.directory / name).read_bytes()
         except FileNotFoundError:
             return None
-        value: JsonObject = json.loads(raw)
+        try:
+            value: JsonObject = json.loads(raw)
+        except ValueError as error:
+            raise self._damaged(name, error) from error
         return value
+
+    def _damaged(self, name: str, error: Exception) -> Damaged:
+        return Damaged(
+            f"{self.directory / name} can't be understood ({error}): the transaction {self.id} can't be gone on with. "
+            "Look at its things by hand, then move its directory out of the way."
+        )
 
 
 def all_records(state_dir: Path) -> list[Records]:
     """The transactions of this host, oldest first; directories that are still being made are left out."""
     directory = state_dir / "transactions"
     try:
-        names = sorted(name for name in os.listdir(directory) if not name.startswith("."))
+        entries = sorted(entry.name for entry in os.scandir(directory) if entry.is_dir() and entry.name[0] != ".")
     except FileNotFoundError:
         return []
-    return [Records(directory / name) for name in names]
+    return [Records(directory / name) for name in entries]

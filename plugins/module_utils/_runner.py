@@ -26,15 +26,19 @@ COMMON_SPEC: dict[str, Any] = {
 }
 
 
-def run_guarded(module: AnsibleModule, work: Callable[[], JsonObject]) -> NoReturn:
-    """Do the work of a module and leave: with its result, or with one failure that a person can act on."""
+def run_guarded(module: AnsibleModule, work: Callable[[], JsonObject], failed: str = "undone") -> NoReturn:
+    """Do the work of a module and leave: with its result, or with one failure that a person can act on.
+
+    :param failed: the outcome of a failure after which nothing but this module's own work could have taken back anything.
+    """
     try:
         result = work()
     except LastGoodError as error:
-        module.fail_json(msg=error.message, outcome=error.outcome, **getattr(error, "facts", {}))
+        outcome = failed if error.outcome == "undone" else error.outcome
+        module.fail_json(msg=error.message, outcome=outcome, **getattr(error, "facts", {}))
     except Exception as error:  # noqa: BLE001 - the outermost edge: the traceback is kept
         message = f"Unexpected {error.__class__.__name__}: {error}"
-        module.fail_json(msg=message, outcome="undone", exception=traceback.format_exc())
+        module.fail_json(msg=message, outcome=failed, exception=traceback.format_exc())
     if not module._diff:
         result.pop("diff", None)
     module.exit_json(**result)
@@ -70,12 +74,13 @@ def _component_result(kind: str, params: Mapping[str, Any], secrets: Sequence[st
 
     evidence: JsonObject = {}
     changed, outcome, downtime_ms = plan.changed, None, 0
+    warnings: list[str] = []
     if plan.changed and not check:
         if params["transaction"]:
             changed = plan.key not in records.evidence()
             evidence = transaction.prepare(plan, passwords)
         else:
-            evidence, downtime_ms = run_alone(transaction, plan, passwords)
+            evidence, downtime_ms, warnings = run_alone(transaction, plan, passwords)
             outcome = "rolled_back"
     elif not plan.changed:
         outcome = "nothing_to_do"
@@ -86,7 +91,7 @@ def _component_result(kind: str, params: Mapping[str, Any], secrets: Sequence[st
         **component.result(plan, evidence),
         "discards": plan.discards,
         "kept": component.kept(plan) if records.header() is not None else {},
-        "warnings": list(plan.warnings),
+        "warnings": [*plan.warnings, *warnings],
         "downtime_ms": downtime_ms,
         "predicted_downtime": plan.downtime,
         "disk_bytes": plan.disk_bytes,

@@ -10,20 +10,28 @@ import platform
 import sys
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, UndoIncomplete
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import me
 from ansible_collections.lastgood.rollback.plugins.module_utils._records import KEEP, UNDO, Header
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 
-def run_alone(transaction: Transaction, plan: Plan, passwords: Mapping[str, str]) -> tuple[JsonObject, int]:
+class Done(NamedTuple):
+    """The evidence of prepare, how long the switch took (ms), and what an operator should know."""
+
+    evidence: JsonObject
+    downtime_ms: int
+    warnings: list[str]
+
+
+def run_alone(transaction: Transaction, plan: Plan, passwords: Mapping[str, str]) -> Done:
     """From begin to finish; on any failure everything is taken back before the error goes on.
 
-    :returns: the evidence of prepare, and how long the switch took (ms).
-    :raises Foreign: when even the undo was refused; the message then holds both causes.
+    :raises UndoIncomplete: when even the undo failed; the message then holds both causes.
     """
     host = platform.node()
     operator = os.environ.get("SUDO_USER") or me().name
@@ -39,23 +47,43 @@ def run_alone(transaction: Transaction, plan: Plan, passwords: Mapping[str, str]
             python=sys.executable,
         )
     )
+    evidence: JsonObject = {}
+    downtime_ms = 0
     try:
         evidence = transaction.prepare(plan, passwords)
         downtime_ms = sum(entry["ms"] for entry in transaction.switch())
         transaction.promise([])
         transaction.decide(KEEP, [host], operator)
     except BaseException as error:
-        _take_back(transaction, error, operator)
-        raise
-    transaction.finish(KEEP, [])
-    return evidence, downtime_ms
+        if not _is_kept(transaction, operator):
+            _take_back(transaction, error)
+            raise
+    return Done(evidence, downtime_ms, _finished(transaction))
 
 
-def _take_back(transaction: Transaction, cause: BaseException, operator: str) -> None:
-    if transaction.decide(UNDO, [], operator) == KEEP:
-        return
+def _is_kept(transaction: Transaction, operator: str) -> bool:
+    """Whether the failure came after the decision to keep; else the decision is to undo from now on."""
+    return transaction.decide(UNDO, [], operator) == KEEP
+
+
+def _take_back(transaction: Transaction, cause: BaseException) -> None:
     try:
         transaction.undo(UNDO, str(cause))
-    except Foreign as error:
-        raise Foreign(f"{cause} The undo was refused as well: {error.message}") from cause
-    transaction.finish(UNDO, [])
+        transaction.finish(UNDO, [])
+    except (LastGoodError, OSError) as error:
+        raise UndoIncomplete(
+            f"{cause} The undo failed as well: {error} Then run the module transaction with state=recover and "
+            f"id={transaction.records.id}."
+        ) from cause
+
+
+def _finished(transaction: Transaction) -> list[str]:
+    """End it; that it could not be ended is a warning, because the rollback itself is decided and done."""
+    try:
+        transaction.finish(KEEP, [])
+    except (LastGoodError, OSError) as error:
+        return [
+            f"Rolled back, but the transaction {transaction.records.id} could not be ended and still holds its lock: "
+            f"{error} Then run the module transaction with state=recover."
+        ]
+    return []

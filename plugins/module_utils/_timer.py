@@ -9,12 +9,16 @@ it on; the waiting process only reads it. It undoes nothing once the host has pr
 
 from __future__ import annotations
 
+import fcntl
+import io
 import json
 import os
 import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
@@ -33,34 +37,45 @@ main({directory!r}, sys.argv[1:])
 def arm(directory: Path, timeout_s: int) -> None:
     """Write the self-contained undo beside the journal, set the deadline, and leave a process that waits for it."""
     write_undo(directory)
-    armed = deadline(directory) is not None
     set_deadline(directory, timeout_s)
-    if not armed:
+    with only_one(directory) as alone:
+        needed = alone
+    if needed:  # two at the same instant: the later one ends at once
         _start_waiting(directory)
+
+
+@contextmanager
+def only_one(directory: Path) -> Iterator[bool]:
+    """Held by the waiting process for its whole life; yields false when another one waits already."""
+    with (directory / "timer.lock").open("a", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
 
 
 def write_undo(directory: Path) -> None:
     """Put ``undo`` and all the code that it needs into the transaction's directory."""
     payload = directory / "payload.zip"
     if not payload.exists():
-        partial = directory / ".payload.partial"
-        _pack(partial)
-        partial.replace(payload)
+        write_atomic(payload, _packed())
     # psycopg2 may stand in an environment of its own that the interpreter alone would not look into
     path = [entry for entry in sys.path if entry.endswith("-packages")]
     text = _UNDO.format(python=sys.executable, payload=str(payload), path=path, directory=str(directory))
     write_atomic(directory / "undo", text.encode(), mode=0o700)
 
 
-def _pack(into: Path) -> None:
+def _packed() -> bytes:
     """The running module's own payload where there is one, else the same files from the source tree."""
     if zipfile.is_zipfile(sys.path[0]):
-        into.write_bytes(Path(sys.path[0]).read_bytes())
-        return
+        return Path(sys.path[0]).read_bytes()
     source = Path(__file__).parent
     if not source.is_dir():
         raise Refused(f"The undo can't be written: {source} is no directory to take the code from.")
-    with zipfile.ZipFile(into, "w", zipfile.ZIP_DEFLATED) as archive:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for parent in reversed((_COLLECTION / "x").parents):
             if parent != Path():
                 archive.writestr(f"{parent}/__init__.py", "")
@@ -68,6 +83,7 @@ def _pack(into: Path) -> None:
             archive.writestr(str(_COLLECTION / package.name / "__init__.py"), "")
         for file in sorted(source.rglob("*.py")):
             archive.write(file, str(_COLLECTION / file.relative_to(source)))
+    return packed.getvalue()
 
 
 def set_deadline(directory: Path, timeout_s: int) -> None:

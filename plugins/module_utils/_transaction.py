@@ -8,15 +8,12 @@ The rules of the decision are those of docs/protocol.md; the guards that enforce
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import secrets
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +22,23 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._command import 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Component, Context, Plan, State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+    Damaged,
     Foreign,
     InDoubt,
     LastGoodError,
-    LockHeld,
     Refused,
+    UndoIncomplete,
     VerificationFailed,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import ensure_private_directory, fsync_directory
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import ensure_private_directory
+from ansible_collections.lastgood.rollback.plugins.module_utils._lock import appear, flock, host_lock, refuse_if_held
+from ansible_collections.lastgood.rollback.plugins.module_utils._prune import prune
 from ansible_collections.lastgood.rollback.plugins.module_utils._records import (
     KEEP,
     UNDO,
     Header,
+    HostState,
     Records,
-    all_records,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
@@ -64,8 +64,8 @@ class Transaction:
     ) -> None:
         if not _ID.fullmatch(transaction_id):
             raise Refused(f"{transaction_id!r} is not a transaction's id: use letters, digits, '.', '_' and '-'.")
-        self.state_dir = state_dir
-        self.records = Records(state_dir / "transactions" / transaction_id)
+        self.state_dir = state_dir.absolute()  # the timer's process works elsewhere
+        self.records = Records(self.state_dir / "transactions" / transaction_id)
         self._passwords = dict(passwords or {})
 
     # -- begin ---------------------------------------------------------------------------------------------------
@@ -76,14 +76,16 @@ class Transaction:
         :raises LockHeld: when another open transaction holds the stack.
         :raises Refused: when it was undone before it began: a message that came late.
         """
-        with _host_lock(self.state_dir):
+        with host_lock(self.state_dir):
             if self.records.tombstoned or self.records.outcome is not None:
                 raise Refused(f"Transaction {header.id} has already ended on {header.host}: begin a new one.")
-            if self.records.header() is not None:
+            known = self.records.header()
+            if known is not None:
+                self._refuse_another(known, header)
                 return False
-            self._refuse_if_held(header.stack, ())
-            _create_directory(self.records.directory, header)
-        self.records.journal.write("begun", f"Transaction {header.id} began on {header.host} for {header.operator}")
+            refuse_if_held(self.state_dir, self.records.id, header.stack, ())
+            appear(self.records.directory, lambda records: records.write_header(header))
+        self._journal("begun", f"Transaction {header.id} began on {header.host} for {header.operator}")
         return True
 
     def refuse_if_held(self, stack: str) -> None:
@@ -91,18 +93,15 @@ class Transaction:
 
         :raises LockHeld: see `begin`.
         """
-        self._refuse_if_held(stack, ())
+        refuse_if_held(self.state_dir, self.records.id, stack, ())
 
-    def _refuse_if_held(self, stack: str | None, things: Sequence[str]) -> None:
-        for other in all_records(self.state_dir):
-            if other.id == self.records.id or other.outcome is not None:
-                continue
-            header = other.header()
-            if header is None:
-                continue
-            held = {thing for plan in other.plans().values() for thing in plan.things} & set(things)
-            if header.stack == stack or held:
-                raise LockHeld(_held_by(header, f"stack {stack}" if header.stack == stack else ", ".join(sorted(held))))
+    def _refuse_another(self, known: Header, header: Header) -> None:
+        for name in ("stack", "host", "hosts", "decision_host"):
+            was, is_now = getattr(known, name), getattr(header, name)
+            if was != is_now:
+                raise Refused(
+                    f"Transaction {known.id} was begun here with {name} {was!r}, not {is_now!r}: begin a new one."
+                )
 
     # -- prepare -------------------------------------------------------------------------------------------------
 
@@ -117,11 +116,17 @@ class Transaction:
             if known is not None and known.after != plan.after:
                 raise Refused(f"{plan.key} was already prepared in {header.id} for another target.")
             plan = known or plan
-            if plan.key in self.records.evidence() and self._component(plan).state(plan) is State.PREPARED:
-                return self.records.evidence()[plan.key]
+            ready = self.records.evidence().get(plan.key)
+            if self.records.switch_begun() or self.records.promise is not None:
+                if ready is None:
+                    raise Refused(f"Can't prepare {plan.key}: {header.id} is already being switched on this host.")
+                return ready  # a message that came late, or twice
+            if ready is not None and self._state(plan) is State.PREPARED:
+                return ready
             facts = {"phase": "prepare", "component": plan.key}
-            with _host_lock(self.state_dir):
-                self._refuse_if_held(None, plan.things)
+            with host_lock(self.state_dir):
+                refuse_if_held(self.state_dir, header.id, None, plan.things)
+                self.records.reserve()
                 if passwords:
                     self.records.write_secrets(plan.key, passwords)
                 self._journal("intent", f"Prepare {plan.key}", **facts, plan=plan.to_json())
@@ -133,11 +138,15 @@ class Transaction:
             return evidence
 
     def arm(self) -> None:
-        """Start the dead man's timer; from now on silence means undo."""
+        """Start the dead man's timer; from now on silence means undo. Does nothing after the promise."""
         with self.hold():
             header = self._require_open("arm")
-            if self.records.promise is None:
-                _timer.arm(self.records.directory, header.confirm_timeout)
+            if self.records.promise is not None:
+                return
+            self.records.reserve()
+            armed = _timer.deadline(self.records.directory) is not None
+            _timer.arm(self.records.directory, header.confirm_timeout)
+            if not armed:
                 self._journal("armed", f"Undoes by itself after {header.confirm_timeout} s without a call")
 
     # -- switch --------------------------------------------------------------------------------------------------
@@ -149,7 +158,8 @@ class Transaction:
         """
         with self.hold():
             self._require_open("switch")
-            self._refuse_tombstone("switch")
+            if self.records.promise is not None:
+                return []  # a message that came late, or twice
             plans = self._in_switch_order()
             unprepared = [plan.key for plan in plans if plan.key not in self.records.evidence()]
             if unprepared:
@@ -182,7 +192,9 @@ class Transaction:
         """
         with self.hold():
             self._require_open("promise")
-            self._refuse_tombstone("promise")
+            if self.records.promise is not None:
+                self._be_bound()
+                return
             failed = [str(check.get("name")) for check in checks if not check.get("ok")]
             if failed:
                 raise VerificationFailed(f"Checks failed: {', '.join(failed)}.")
@@ -192,9 +204,28 @@ class Transaction:
                     raise VerificationFailed(f"{plan.key} should be switched, but is {state.value}.")
             os.sync()
             self.records.write_promise(checks)
-            _timer.disarm(self.records.directory)
-            self.records.forget_secrets()
+            self._be_bound()
             self._journal("promised", "Promised to wait for the decision and never to undo alone")
+
+    def stay(self, reason: str) -> None:
+        """Stay as this host is, because another can't be undone: what is switched promises, what is not never will be."""
+        if not self.records.directory.is_dir():
+            self.undo(None, reason)
+            return
+        with self.hold():
+            stays = self.records.tombstoned or self.records.outcome is not None or self.records.promise is not None
+            if not stays and self.records.state() is HostState.SWITCHED:
+                self.records.write_promise([])
+                self._journal("promised", f"Stays switched and undoes nothing alone: {reason}")
+            if self.records.promise is not None:
+                self._be_bound()
+        if not stays and self.records.promise is None:
+            self.undo(None, reason)
+
+    def _be_bound(self) -> None:
+        """What follows from a promise: nobody undoes alone, so nobody needs the passwords for it."""
+        _timer.disarm(self.records.directory)
+        self.records.forget_secrets()
 
     def decide(self, wish: str, promised: Sequence[str], by: str) -> str:
         """Record the decision on the decision host; returns the one that stands, which may be another.
@@ -203,18 +234,35 @@ class Transaction:
         :param promised: hosts that are known to have promised; all of the plan's, for ``keep``.
         """
         with self.hold():
-            header = self._header("decide")
+            header = self._require_known("decide")
             if header.host != header.decision_host:
                 raise Refused(f"{header.host} is not the decision host of {header.id}: ask {header.decision_host}.")
-            standing = self.records.decision
-            missing = sorted(set(header.hosts) - set(promised))
-            if standing is None and wish == KEEP and missing:
-                raise Refused(f"Keep may not be decided: no promise of {', '.join(missing)}.")
-            if standing is None and wish == KEEP and self.records.tombstoned:
-                raise Refused("Keep may not be decided: this host has undone.")
+            standing = self._standing(None)
+            if standing is None and wish == KEEP:
+                self._refuse_keep(header, promised)
             decision = standing or self.records.decide(wish, by)
             self._journal("decided", f"The decision is to {decision}", decision=decision)
             return decision
+
+    def _refuse_keep(self, header: Header, promised: Sequence[str]) -> None:
+        if self.records.tombstoned:
+            raise Refused("Keep may not be decided: this host has undone.")
+        here = {header.host} if self.records.promise is not None else set()
+        missing = sorted(set(header.hosts) - (set(promised) - {header.host} | here))
+        if missing:
+            raise Refused(f"Keep may not be decided: no promise of {', '.join(missing)}.")
+
+    def _standing(self, told: str | None) -> str | None:
+        """The decision: on the decision host what stands there, and nobody's word for it; elsewhere what the caller read.
+
+        A host that has ended answers by how it ended.
+        """
+        header, ended = self.records.header(), self.records.outcome
+        if ended is not None:
+            return UNDO if self.records.tombstoned else KEEP
+        if header is not None and header.host == header.decision_host:
+            return self.records.decision
+        return told
 
     # -- undo ----------------------------------------------------------------------------------------------------
 
@@ -223,40 +271,70 @@ class Transaction:
         decision: str | None,
         reason: str,
         kinds: Sequence[str] | None = None,
-        around: Callable[[], None] | None = None,
+        *,
+        stop: Callable[[], object] | None = None,
+        start: Callable[[], object] | None = None,
+        if_silent: bool = False,
     ) -> list[JsonObject]:
         """Take back what was switched, in reverse order, and remove what was prepared.
 
         :param decision: what stands on the decision host as the caller read it; None when it can't be read.
         :param kinds: only these kinds of components (databases go first); None for all.
-        :param around: called once it is certain that this host undoes, before the first component is touched.
+        :param stop: called before the first component whose switch has begun is touched.
+        :param start: called once what is live is as it was before, even when not all that was prepared could be removed.
+        :param if_silent: only when the armed deadline has passed: a call may have come at the last moment.
         :returns: ``{"component", "ms", "kept"}`` of each that was taken back now.
         :raises InDoubt: after a promise, without a decision.
         :raises Foreign: when a component is neither old nor new; then nothing at all is undone.
         """
-        ensure_private_directory(self.records.directory)
-        with self.hold():
-            standing = self.records.decision or decision
-            if standing == KEEP:
-                raise Refused(f"Transaction {self.records.id} was decided to be kept: it is finished, not undone.")
-            if self.records.promise is not None and standing != UNDO:
-                raise InDoubt(
-                    "This host has promised and the decision can't be read: bring the decision host back and run recover."
-                )
-            if self.records.outcome is not None:
+        with host_lock(self.state_dir):
+            if not self.records.directory.is_dir():
+                appear(self.records.directory, lambda records: records.write_tombstone(reason))
+        self.records.release_reserve()
+        with self.hold(touch=not if_silent):
+            if if_silent and _timer.seconds_left(self.records.directory) != 0.0:
                 return []
-            self.records.write_tombstone(reason)
+            if self._has_undone(decision):
+                return []
             plans = list(reversed(self._in_switch_order()))
             # A component that was never switched can only look foreign because of one that was (a reset brings
             # back a tracked configuration file): it is cleaned up after those, when it looks like itself again.
             begun = self.records.switch_begun()
-            self._refuse_foreign([plan for plan in plans if plan.key in begun])
-            plans.sort(key=lambda plan: plan.key not in begun)
-            wanted = [plan for plan in plans if kinds is None or plan.kind in kinds]
-            if around is not None:
-                around()
-            done = [self._undo_one(plan) for plan in wanted]
+            switched = [plan for plan in plans if plan.key in begun]
+            self._refuse_foreign(switched)
+            self.records.write_tombstone(reason)
+            if stop is not None and not self._is_old(switched):
+                stop()
+            ordered = [*switched, *(plan for plan in plans if plan.key not in begun)]
+            try:
+                done = [self._undo_one(plan) for plan in ordered if kinds is None or plan.kind in kinds]
+                if not self.records.is_back and all(self._state(plan) is State.UNTOUCHED for plan in plans):
+                    self._journal("undone", f"Everything of {self.records.id} on this host is as it was before")
+            finally:
+                if start is not None and self._is_old(switched):
+                    start()
             return [entry for entry in done if entry is not None]
+
+    def _has_undone(self, told: str | None) -> bool:
+        """Whether there is nothing left to undo; refuses where undoing is not allowed."""
+        if self.records.outcome is not None and self.records.tombstoned:
+            return True
+        standing = self._standing(told)
+        if standing == KEEP:
+            raise Refused(f"Transaction {self.records.id} was decided to be kept: it is finished, not undone.")
+        # A tombstone beside a promise: the decision to undo was seen before, and this undo was interrupted.
+        if self.records.promise is not None and standing != UNDO and not self.records.tombstoned:
+            raise InDoubt(
+                "This host has promised and the decision can't be read: bring the decision host back and run recover."
+            )
+        return False
+
+    def _is_old(self, plans: Sequence[Plan]) -> bool:
+        """Whether what is live is as before; false also where that can't be seen."""
+        try:
+            return all(self._state(plan) in (State.UNTOUCHED, State.PREPARED) for plan in plans)
+        except (LastGoodError, OSError):
+            return False
 
     def _undo_one(self, plan: Plan) -> JsonObject | None:
         component = self._component(plan)
@@ -268,7 +346,9 @@ class Transaction:
             component.undo(plan)
             state = component.state(plan)
             if state is not State.UNTOUCHED:
-                raise Foreign(f"{plan.key} is {state.value} after its undo: look at it by hand, then recover again.")
+                raise UndoIncomplete(
+                    f"{plan.key} is {state.value} after its undo: look at it by hand, then recover again."
+                )
         elapsed_ms = round((time.monotonic() - began) * 1000)
         kept = component.kept(plan)
         self._journal("done", f"Undone {plan.key}", phase="undo", component=plan.key, ms=elapsed_ms, kept=kept)
@@ -276,35 +356,44 @@ class Transaction:
 
     # -- finish --------------------------------------------------------------------------------------------------
 
-    def finish(self, decision: str | None, acknowledged: Sequence[str]) -> str | None:
+    def finish(self, decision: str | None, acknowledged: Sequence[str], keep_days: int = 7) -> str | None:
         """End the transaction and unlock; returns the outcome, or None while other hosts have not acknowledged.
 
         :param decision: what stands on the decision host.
         :param acknowledged: the hosts that have ended already; the decision host ends last, because its record must
             stand as long as anybody may ask for it.
+        :param keep_days: how long the workspaces of the stack's earlier transactions are kept.
         """
         with self.hold():
             ended = self.records.outcome
             if ended is not None:
+                self._be_bound()
                 return str(ended["outcome"])
-            standing = self.records.decision or decision
-            outcome = self._finish_undone() if self.records.tombstoned else self._finish_kept(standing)
+            outcome = self._finish_undone() if self.records.tombstoned else self._finish_kept(self._standing(decision))
             header = self.records.header()
             if header is not None and header.host == header.decision_host:
                 missing = sorted(set(header.hosts) - {header.host} - set(acknowledged))
                 if missing:
                     self._journal("note", f"Stays open until {', '.join(missing)} have ended as well")
                     return None
-            _timer.disarm(self.records.directory)
-            self.records.forget_secrets()
+            self.records.release_reserve()
             self._journal("finished", f"Transaction {self.records.id} ended: {outcome}", outcome=outcome)
             self.records.close(outcome, at=time.time())
+            self._be_bound()
+            if header is not None:
+                self._prune(header.stack, keep_days)
             return outcome
+
+    def _prune(self, stack: str, keep_days: int) -> None:
+        try:
+            prune(self.state_dir, stack, keep_days)
+        except (LastGoodError, OSError) as error:  # the rollback itself has succeeded
+            self._journal("note", f"Earlier transactions of {stack} could not be pruned: {error}")
 
     def _finish_undone(self) -> str:
         left = [plan.key for plan in self._in_switch_order() if self._state(plan) is not State.UNTOUCHED]
         if left:
-            raise Foreign(f"Not yet undone: {', '.join(left)}. Run recover again.")
+            raise UndoIncomplete(f"Not yet undone: {', '.join(left)}. Run recover again.")
         return "undone"
 
     def _finish_kept(self, standing: str | None) -> str:
@@ -367,37 +456,48 @@ class Transaction:
     def _failure_journalled(self, what: str) -> Iterator[None]:
         try:
             yield
-        except LastGoodError as error:
-            self._journal("failed", f"{what}: {error.message}")
+        except Exception as error:
+            with suppress(Damaged):  # the failure itself matters more than that it could not be written down
+                self._journal("failed", f"{what}: {error}")
             raise
 
     # -- guards --------------------------------------------------------------------------------------------------
 
-    def _header(self, attempt: str) -> Header:
+    def _require_known(self, attempt: str) -> Header:
         header = self.records.header()
         if header is None:
             raise Refused(f"Can't {attempt}: transaction {self.records.id} never began on this host.")
         return header
 
     def _require_open(self, attempt: str) -> Header:
-        header = self._header(attempt)
+        header = self._require_known(attempt)
         if self.records.outcome is not None:
             raise Refused(f"Can't {attempt}: transaction {header.id} has ended ({self.records.outcome['outcome']}).")
-        self._refuse_tombstone(attempt)
+        if self.records.tombstoned:
+            raise Refused(f"Can't {attempt}: transaction {header.id} was undone on this host.")
         return header
 
-    def _refuse_tombstone(self, attempt: str) -> None:
-        if self.records.tombstoned:
-            raise Refused(f"Can't {attempt}: transaction {self.records.id} was undone on this host.")
-
     @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Serialise module, timer and operator on this host for the time of a call."""
+    def hold(self, *, touch: bool = True) -> Iterator[None]:
+        """Serialise module, timer and operator on this host for the time of a call.
+
+        :param touch: whether this is a call of the controller, which moves an armed deadline on.
+        """
         if not self.records.directory.is_dir():
             raise Refused(f"Transaction {self.records.id} is not known on this host.")
-        with _flock(self.records.directory / "lock"):
-            _timer.touch(self.records.directory)
-            yield
+        with flock(self.records.directory / "lock"):
+            self.records.sync()
+            if not touch:
+                yield
+                return
+            self._touch()
+            try:
+                yield
+            finally:
+                self._touch()
+
+    def _touch(self) -> None:
+        with suppress(OSError):  # a full disk; the deadline that was set before still stands
             _timer.touch(self.records.directory)
 
 
@@ -413,41 +513,3 @@ def make_component(kind: str, records: Records, workspace: Path, passwords: Mapp
         secrets=passwords,
     )
     return COMPONENTS[kind](context)
-
-
-def _held_by(header: Header, what: str) -> str:
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(header.created))
-    return (
-        f"{what} is held by transaction {header.id}, begun {since} by {header.operator} and still open on "
-        f"{header.host}. Wait for it; if nobody runs it any more: ansible-playbook recover.yml -e rollback_id={header.id}"
-    )
-
-
-def _create_directory(directory: Path, header: Header) -> None:
-    """The transaction's directory appears with its header in it, or not at all."""
-    partial = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".begin-"))
-    try:
-        Records(partial).write_header(header)
-        partial.rename(directory)
-    except BaseException:
-        shutil.rmtree(partial)
-        raise
-    fsync_directory(directory.parent)
-
-
-@contextmanager
-def _host_lock(state_dir: Path) -> Iterator[None]:
-    """Serialises the taking of locks on a host; held for an instant, never across a phase."""
-    ensure_private_directory(state_dir / "transactions")
-    with _flock(state_dir / "transactions" / ".lock"):
-        yield
-
-
-@contextmanager
-def _flock(path: Path) -> Iterator[None]:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

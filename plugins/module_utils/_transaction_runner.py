@@ -26,7 +26,9 @@ Params = Mapping[str, Any]
 def run_transaction(*, argument_spec: Mapping[str, Any], **constraints: Any) -> NoReturn:
     """The main of ``transaction``."""
     module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=True, **constraints)
-    run_guarded(module, lambda: _transaction_result(module.params, check=module.check_mode))
+    # A phase that failed has not been taken back yet: that is for the caller to ask for.
+    work = lambda: _transaction_result(module.params, check=module.check_mode)  # noqa: E731
+    run_guarded(module, work, failed="undo_incomplete")
 
 
 def run_transaction_info(*, argument_spec: Mapping[str, Any]) -> NoReturn:
@@ -103,7 +105,12 @@ def _undo(transaction: Transaction, params: Params) -> JsonObject:
 
 
 def _finish(transaction: Transaction, params: Params) -> JsonObject:
-    return {"outcome": transaction.finish(params["decision"], params["acknowledged"])}
+    return {"outcome": transaction.finish(params["decision"], params["acknowledged"], params["keep_days"])}
+
+
+def _hold(transaction: Transaction, params: Params) -> JsonObject:
+    transaction.stay(params["reason"] or "another host can't be undone")
+    return {}
 
 
 def _recover(transaction: Transaction, params: Params) -> JsonObject:
@@ -122,11 +129,10 @@ def _recover(transaction: Transaction, params: Params) -> JsonObject:
     decision = transaction.decide(wish, promised, params["operator"] or "recovery")
     facts: JsonObject = {"decision": decision}
     if decision == UNDO:
-        facts["undone"] = transaction.undo(
-            decision, "recovered after an interruption", around=lambda: stop_running(records)
-        )
+        reason = "recovered after an interruption"
+        facts["undone"] = transaction.undo(decision, reason, stop=lambda: stop_running(records))
     facts["services"] = start_stopped(records)
-    facts["outcome"] = transaction.finish(decision, [])
+    facts["outcome"] = transaction.finish(decision, [], params["keep_days"])
     return facts
 
 
@@ -142,6 +148,7 @@ _STATES: dict[str, Callable[[Transaction, Params], JsonObject]] = {
     "promise": _promise,
     "decide": _decide,
     "undo": _undo,
+    "hold": _hold,
     "finish": _finish,
     "recover": _recover,
 }
@@ -159,6 +166,7 @@ def _info_result(params: Params) -> JsonObject:
 
 def _described(state_dir: Path, records: Records, passwords: Mapping[str, Any], *, look: bool) -> JsonObject:
     """An ended transaction is looked at only when it is asked for by id: its things may be far or gone by now."""
+    records.sync()
     header = records.header()
     outcome = records.outcome
     problem = None

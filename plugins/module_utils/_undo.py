@@ -13,11 +13,18 @@ import fcntl
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ansible_collections.lastgood.rollback.plugins.module_utils import _services, _timer
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+    Damaged,
+    InDoubt,
+    LastGoodError,
+    Refused,
+    UndoIncomplete,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._records import Records
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
@@ -28,17 +35,42 @@ _LONGEST_NAP_S = 2.0
 def main(directory: str, arguments: Sequence[str]) -> None:
     """Entry point of ``<transaction>/undo [--wait]``; ends the process with 0 when everything is back."""
     records = Records(Path(directory))
-    if "--wait" in arguments and not _wait(records):
+    if "--wait" in arguments:
+        with _timer.only_one(records.directory) as alone:
+            while alone and _wait(records):
+                _undo_by_timer(records)
         raise SystemExit(0)
-    reason = "the controller fell silent" if "--wait" in arguments else "asked by hand on this host"
     try:
-        undo_alone(records, reason)
+        undo_alone(records, "asked by hand on this host")
     except LastGoodError as error:
-        records.journal.write("failed", f"Undo without the controller: {error.message}")
-        sys.stderr.write(f"{error.message}\n")
+        _failed(records, error)
         raise SystemExit(1) from error
     sys.stdout.write(f"Transaction {records.id} is undone on this host; run recover.yml for the others.\n")
     raise SystemExit(0)
+
+
+def _undo_by_timer(records: Records) -> None:
+    """What fails for a passing reason, such as a database that is down, is tried again after the same time.
+
+    :raises SystemExit: when it is done, or only a person can go on.
+    """
+    try:
+        undo_alone(records, "the controller fell silent", if_silent=True)
+    except (UndoIncomplete, InDoubt, Refused) as error:
+        _failed(records, error)
+        raise SystemExit(1) from error
+    except (LastGoodError, OSError) as error:
+        _failed(records, error)
+        _timer.touch(records.directory)
+        return
+    if records.is_back:
+        raise SystemExit(0)
+
+
+def _failed(records: Records, error: LastGoodError | OSError) -> None:
+    sys.stderr.write(f"{error}\n")
+    with suppress(Damaged):
+        records.journal.write("failed", f"Undo without the controller: {error}")
 
 
 def _wait(records: Records) -> bool:
@@ -64,15 +96,21 @@ def _busy(records: Records) -> bool:
     return False
 
 
-def undo_alone(records: Records, reason: str) -> None:
+def undo_alone(records: Records, reason: str, *, if_silent: bool = False) -> None:
     """Undo here, now. Refused after a promise.
 
+    :param if_silent: only when no call has come meanwhile.
     :raises LastGoodError: with what is left to do; the services of the old state are started all the same when nothing
         had been switched or everything is back.
     """
     transaction = Transaction(records.directory.parent.parent, records.id)
-    transaction.undo(None, reason, around=lambda: stop_running(records))
-    start_stopped(records)
+    transaction.undo(
+        None,
+        reason,
+        stop=lambda: stop_running(records),
+        start=lambda: start_stopped(records),
+        if_silent=if_silent,
+    )
 
 
 def stop_running(records: Records) -> None:

@@ -44,12 +44,14 @@ options:
         O(checks) failed or after an undo. It disarms the timer.
       - V(decide) records O(decision) on the decision host, once. What was decided first stands, and is returned.
       - V(undo) takes back what was switched and removes what was prepared. After a promise it needs the decision V(undo).
+      - V(hold) keeps this host as it is while another can't be undone. What is switched promises, so that no timer undoes
+        it alone; what is not switched is undone.
       - V(finish) ends the transaction and unlocks. The decision host ends last, when all others are in O(acknowledged).
       - V(recover) ends an interrupted transaction of this host alone, as far as it can be proved to have come.
         A transaction of several hosts is recovered by the playbook C(recover.yml).
     type: str
     required: true
-    choices: [begin, arm, switch, promise, decide, undo, finish, recover]
+    choices: [begin, arm, switch, promise, decide, undo, hold, finish, recover]
   stack:
     description: The stack that is locked. For O(state=begin).
     type: str
@@ -103,6 +105,12 @@ options:
     type: list
     elements: str
     default: []
+  keep_days:
+    description:
+      - For O(state=finish) and O(state=recover), what the stack's transactions keep for looking back is removed this many
+        days after they ended. Their journals stay, and the newest one stays whole.
+    type: int
+    default: 7
   passwords:
     description:
       - 'Passwords by component, for example C({"database:blog": {"login_password": "…"}}). Needed after the promise only;
@@ -204,7 +212,7 @@ def main() -> None:
             "state": {
                 "type": "str",
                 "required": True,
-                "choices": ["begin", "arm", "switch", "promise", "decide", "undo", "finish", "recover"],
+                "choices": ["begin", "arm", "switch", "promise", "decide", "undo", "hold", "finish", "recover"],
             },
             "stack": {"type": "str"},
             "host": {"type": "str"},
@@ -219,6 +227,7 @@ def main() -> None:
             "kinds": {"type": "list", "elements": "str", "default": []},
             "reason": {"type": "str"},
             "acknowledged": {"type": "list", "elements": "str", "default": []},
+            "keep_days": {"type": "int", "default": 7},
             "passwords": {"type": "dict", "default": {}, "no_log": True},
             "state_dir": {"type": "path", "default": "/var/lib/lastgood"},
         },

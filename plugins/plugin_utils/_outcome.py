@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._discards import discard_lines
+
 Told = Mapping[str, Mapping[str, Any]]
 
 TITLES = {
@@ -18,8 +20,9 @@ TITLES = {
     "refused": "REFUSED: nothing was touched",
     "nothing_to_do": "Nothing to do: everything already is at the restore point",
     "planned": "Planned: nothing was changed",
+    "recovered": "Recovered: the interrupted transaction has ended, the same on all hosts",
 }
-_GOOD = ("rolled_back", "nothing_to_do", "planned")
+_GOOD = ("rolled_back", "nothing_to_do", "planned", "recovered")
 
 
 def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool) -> dict[str, Any]:
@@ -29,12 +32,16 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool) -> dict[str, Any]
     :param hosts: host → what it registered, by variable name.
     :returns: ``outcome``, ``success``, ``title``, ``tone``, ``rows``, ``downtime_ms`` (None without any).
     """
-    outcome = _outcome(plan, hosts, check=check)
+    ended = _outcome(plan, hosts, check=check)
+    recovering = any(told.get("__rollback_recovering") for told in hosts.values())
+    outcome = "recovered" if recovering and ended in ("rolled_back", "undone") else ended
     failures = _failures(hosts)
     downtime_ms = _downtime_ms(hosts)
     rows: list[list[str]] = [["Transaction", str(plan.get("id", "none was begun"))]]
     if plan.get("point"):
         rows.append(["Restore point", f"{plan['point']['name']} of {plan['point']['created']}"])
+    if outcome == "recovered":
+        rows.append(["State", "at the restore point" if ended == "rolled_back" else "as it was before the rollback"])
     rows += [["Cause" if index == 0 else "", failure] for index, failure in enumerate(failures)]
     if outcome not in ("planned", "nothing_to_do", "refused"):
         rows += _component_rows(hosts)
@@ -99,29 +106,21 @@ def _transactions(hosts: Told) -> Iterable[tuple[str, Mapping[str, Any]]]:
 
 
 def _component_rows(hosts: Told) -> list[list[str]]:
-    rows = []
-    for host, told in hosts.items():
-        changed = [result for result in told.get("__rollback_planned", []) if result["changed"]]
-        rows += [[host, f"{what(result)}"] for result in changed]
-    return rows
-
-
-def what(result: Mapping[str, Any]) -> str:
-    """One line of what a component's module would do or did."""
-    lost = ", ".join(
-        f"{len(value) if hasattr(value, '__len__') else value} {name}"
-        for name, value in result["discards"].items()
-        if value
-    )
-    return f"{result.get('component', '')}{' discards ' + lost if lost else ''}"
+    return [
+        [host, result["component"]]
+        for host, told in hosts.items()
+        for result in told.get("__rollback_planned", [])
+        if result["changed"]
+    ]
 
 
 def _kept_rows(hosts: Told) -> list[list[str]]:
     rows = []
     for host, transaction in _transactions(hosts):
         for component in transaction["components"]:
-            for label, place in component["kept"].items():
-                rows.append([f"Kept on {host}", f"{label}: {place}"])
+            for label, places in component["kept"].items():
+                listed = places if isinstance(places, (list, tuple)) else [places]
+                rows += [[f"Kept on {host}", f"{label}: {place}"] for place in listed]
     return rows
 
 
@@ -146,9 +145,22 @@ def _next_rows(outcome: str, plan: Mapping[str, Any], hosts: Told) -> list[list[
 
 def plan_rows(hosts: Told) -> list[list[str]]:
     """What each component would do, what would be discarded and how long it stands still, before it is done."""
+    results = [(host, result) for host, told in hosts.items() for result in told.get("__rollback_planned", [])]
     rows = []
-    for host, told in hosts.items():
-        for result in told.get("__rollback_planned", []):
-            rows.append([host, what(result) if result["changed"] else f"{result['component']}: as it should be"])
-            rows += [["", f"note: {warning}"] for warning in result.get("warnings", [])]
+    for host, result in results:
+        if result["changed"]:
+            rows.append([host, result["component"]])
+            rows += [["", f"  discards {line}"] for line in discard_lines(result["discards"])]
+            rows += [["", f"  note: {warning}"] for warning in result["warnings"]]
+    unchanged = sum(not result["changed"] for _host, result in results)
+    changed = [result for _host, result in results if result["changed"]]
+    rows.append(["Unchanged", f"{unchanged} of {len(results)} components are as they should be"])
+    if changed:
+        switch_ms = sum(result["predicted_downtime"]["ms"] for result in changed)
+        rows.append(
+            ["Standstill", f"about {switch_ms / 1000:.1f} s of switching, besides stopping and starting services"]
+        )
+        rows.append(
+            ["Disk", f"about {sum(result['disk_bytes'] for result in changed) / 1e6:,.0f} MB more while prepared"]
+        )
     return rows

@@ -1,0 +1,54 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) What a rollback puts out of sight, in words: one line a commit, table, package or file. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_MOST_LINES = 8
+
+
+def discard_lines(discards: Mapping[str, Any]) -> list[str]:
+    """At most a handful of lines; the rest is counted, and stands whole in the diff and in the report."""
+    lines = [line for kind, value in discards.items() for line in _WORDS.get(kind, _other)(kind, value)]
+    if len(lines) > _MOST_LINES:
+        return [*lines[: _MOST_LINES - 1], f"and {len(lines) - _MOST_LINES + 1} more"]
+    return lines
+
+
+def _rows(_kind: str, tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for table, row in tables.items():
+        now, then = row["now"], row["then"]
+        if now is None or then is None:
+            yield f"{table}: {_count(now)} rows now, {_count(then)} at the restore point"
+        elif now != then:
+            yield f"{table}: {_count(now)} rows now, {_count(then)} at the restore point ({now - then:+,})"
+        elif row["differs"]:
+            yield f"{table}: {_count(now)} rows, of other content than at the restore point"
+
+
+def _count(rows: int | None) -> str:
+    return "an unknown number of" if rows is None else f"{rows:,}"
+
+
+def _commits(_kind: str, commits: list[Mapping[str, Any]]) -> Iterator[str]:
+    for commit in commits:
+        yield f"commit {commit['id'][:9]} {commit['subject']} ({commit['author']}, {commit['date'][:10]})"
+
+
+def _files(_kind: str, files: list[Mapping[str, Any]]) -> Iterator[str]:
+    for file in files:
+        settings = f" ({', '.join(file['settings'])})" if file.get("settings") else ""
+        yield f"{file['path']} is {file['becomes']}{settings}"
+
+
+def _other(kind: str, value: Any) -> Iterator[str]:
+    entries = value if isinstance(value, (list, tuple)) else [value] if value else []
+    for entry in entries:
+        yield f"{kind}: {entry}"
+
+
+_WORDS = {"rows": _rows, "commits": _commits, "files": _files}

@@ -259,14 +259,22 @@ def _follow(state: State, world: World, actor: int, name: str) -> Next:
         yield from _prune(state, world, actor, name, place)
 
 
+def _refused_by_database(message: Message, world: World) -> str:
+    """Where an actor goes when the database refuses an undo."""
+    if message.shows != UNDO and Rule.HOLD_SHOWS_DECISION in world.rules:
+        return GONE
+    return HOLDING if Rule.HOLD in world.rules else REPORTING
+
+
 def _hold(state: State, world: World, actor: int, name: str) -> Next:
     """Hold the other hosts, so that no timer undoes what the database does not follow. What has undone has undone."""
     waiting = [index for index in _silent(state, actor) if index != world.database]
+    message = Message("hold", UNDO if Rule.HOLD_SHOWS_DECISION in world.rules else "")
     for index in waiting:
-        disk, answer = receive(state.hosts[index].disk, Message("hold"), world.rules)
+        disk, answer = receive(state.hosts[index].disk, message, world.rules)
         after = _heard(_with_disk(state, index, disk, world), actor, index, REPORTING if len(waiting) == 1 else "")
-        yield Step(name, "hold", letter(index), "", answer), after
-    yield from _give_up(state, world, actor, name, Message("hold"), waiting, GONE)
+        yield Step(name, message.action, letter(index), message.shows, answer), after
+    yield from _give_up(state, world, actor, name, message, waiting, GONE)
 
 
 def _prune(state: State, world: World, actor: int, name: str, place: str) -> Next:
@@ -292,7 +300,7 @@ def _calls(
         elif message.action in PHASES:
             yield step, _at(after, actor, ASK_UNDO)
         elif disk.foreign:
-            yield step, _at(after, actor, HOLDING if Rule.HOLD in world.rules else REPORTING)
+            yield step, _at(after, actor, _refused_by_database(message, world))
         else:
             yield step, _at(after, actor, GONE)
 

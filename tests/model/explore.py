@@ -202,8 +202,9 @@ def folded(trace: tuple[Step, ...]) -> list[str]:
 def without(rule: Rule) -> CounterExample:
     """The shortest way into harm when one rule is taken out. ``LookupError`` if there is none: a rule too many."""
     rules = ALL_RULES - {rule}
-    outsiders = rule in (Rule.DATABASES_FIRST, Rule.HOLD)
-    database = 1 if rule is Rule.DECISION_HOST else 0  # on another host than the decision: easier to read
+    outsiders = rule in (Rule.DATABASES_FIRST, Rule.HOLD, Rule.HOLD_SHOWS_DECISION)
+    elsewhere = rule in (Rule.DECISION_HOST, Rule.HOLD_SHOWS_DECISION)
+    database = 1 if elsewhere else 0  # on another host than the decision: easier to read
     for recoveries in (0, 1, 2):
         world = World(2, recoveries, rules, outsiders, database, kills=rule is Rule.SYNC_FIRST)
         explored = explore(world, frozenset({HARM[rule]}))

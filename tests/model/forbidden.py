@@ -18,7 +18,7 @@ class Forbidden(Enum):
 
     MIXTURE = "one host has ended new and another has ended old"
     BOTH_DECIDED = "keep and undo have both been decided"
-    KEEP_TOO_EARLY = "keep is decided, and a host has not promised"
+    KEEP_TOO_EARLY = "keep is decided, and a host has not promised after its checks"
     NOT_UNIFORM = "all is reported as done, and the hosts are neither all finished nor all undone"
     DIFFERENT_IN_THE_END = "all is reported as done, and yet hosts differ"
     SERVICES_DOWN = "a host has ended with its services stopped"
@@ -41,7 +41,9 @@ def _both_decided(state: State) -> bool:
 
 def _keep_too_early(state: State) -> bool:
     safe = (PROMISED, FINISHED)
-    return KEEP in state.hosts[0].disk.ever and any(disk.word not in safe or not disk.new for disk in state.disks)
+    return KEEP in state.hosts[0].disk.ever and any(
+        disk.word not in safe or not disk.new or not disk.checked for disk in state.disks
+    )
 
 
 def _not_uniform(state: State) -> bool:
@@ -122,5 +124,6 @@ HARM: dict[Rule, Forbidden] = {
     Rule.END_ANSWERS: Forbidden.BOTH_DECIDED,
     Rule.DATABASES_FIRST: Forbidden.DATABASE_REFUSES,
     Rule.HOLD: Forbidden.BEHIND_THE_REPORT,
+    Rule.HOLD_SHOWS_DECISION: Forbidden.KEEP_TOO_EARLY,
     Rule.NEW_TRANSACTION: Forbidden.MIXTURE,
 }

@@ -44,6 +44,7 @@ class Disk(NamedTuple):
     word: str = ABSENT
     armed: bool = False  # the timer; armed before the first service is stopped, so also: services may be down
     new: bool = False  # the host runs what this transaction switches to
+    checked: bool = False  # it has promised after its checks: watched, never read by the protocol
     record: str = ""  # the decision, on the decision host only
     ever: tuple[str, ...] = ()  # every decision that was ever written here: watched, never read by the protocol
     foreign: bool = False  # somebody deployed over it after the switch: undo has to refuse
@@ -67,6 +68,7 @@ MESSAGES = (
     Message("decide", UNDO),
     Message("prune"),
     Message("hold"),
+    Message("hold", UNDO),
 )
 
 
@@ -97,7 +99,8 @@ def alone(disk: Disk, event: str, rules: frozenset[Rule] = ALL_RULES) -> Disk:
     """What a host does of itself: ``timer``, or ``reboot`` (after a loss of power). A promise stops both."""
     if event == "reboot" and disk.unsynced:
         word, armed, record, ever = disk.unsynced
-        disk = disk._replace(word=word, armed=armed, record=record, ever=ever, unsynced=None)
+        checked = disk.checked and word in (PROMISED, FINISHED)
+        disk = disk._replace(word=word, armed=armed, checked=checked, record=record, ever=ever, unsynced=None)
     bound = disk.word == PROMISED and Rule.PROMISE_BINDS in rules
     if not disk.armed or bound or disk.word in ENDED or disk.foreign:
         return disk
@@ -120,7 +123,7 @@ def _obey(disk: Disk, message: Message, rules: frozenset[Rule]) -> tuple[Disk, s
         return _finish(disk, rules)
     if message.action == "decide":
         return _decide(disk, message.shows, rules)
-    return _hold(disk) if message.action == "hold" else _prune(disk, rules)
+    return _hold(disk, message.shows, rules) if message.action == "hold" else _prune(disk, rules)
 
 
 def _forward(disk: Disk, phase: str, rules: frozenset[Rule]) -> tuple[Disk, str]:
@@ -138,7 +141,7 @@ def _forward(disk: Disk, phase: str, rules: frozenset[Rule]) -> tuple[Disk, str]
         return disk._replace(armed=True), OK
     if phase == "switch":
         return (disk._replace(word=SWITCHED, new=True), OK) if disk.armed else (disk, REFUSED)
-    return disk._replace(word=PROMISED, armed=Rule.PROMISE_BINDS not in rules), OK
+    return disk._replace(word=PROMISED, armed=Rule.PROMISE_BINDS not in rules, checked=True), OK
 
 
 def _after_the_end(disk: Disk, phase: str, rules: frozenset[Rule]) -> tuple[Disk, str]:
@@ -167,7 +170,7 @@ def _undo(disk: Disk, shows: str, rules: frozenset[Rule]) -> tuple[Disk, str]:
 
 
 def _undone(disk: Disk) -> Disk:
-    return disk._replace(word=UNDONE, armed=False, new=False, unsynced=None)
+    return disk._replace(word=UNDONE, armed=False, new=False, checked=False, unsynced=None)
 
 
 def _finish(disk: Disk, rules: frozenset[Rule]) -> tuple[Disk, str]:
@@ -185,8 +188,10 @@ def _decide(disk: Disk, wanted: str, rules: frozenset[Rule]) -> tuple[Disk, str]
     return disk._replace(record=wanted, ever=tuple(sorted({*disk.ever, wanted}))), wanted
 
 
-def _hold(disk: Disk) -> tuple[Disk, str]:
+def _hold(disk: Disk, shows: str, rules: frozenset[Rule]) -> tuple[Disk, str]:
     """Stay as you are and wait: what is switched promises, what is not never will be."""
+    if shows != UNDO and Rule.HOLD_SHOWS_DECISION in rules:
+        return disk, REFUSED
     if disk.word == SWITCHED:
         return disk._replace(word=PROMISED, armed=False), OK
     return (disk if disk.word in (PROMISED, *ENDED) else _undone(disk)), OK

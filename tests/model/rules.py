@@ -94,6 +94,11 @@ class Rule(Enum):
         "when the database refuses, the other hosts are held before that is reported: nothing more undoes alone",
         "timers undo the other hosts behind the report",
     )
+    HOLD_SHOWS_DECISION = (
+        "6, found",
+        "a host is held only under a recorded undo",
+        "a host that was held, and never checked, counts as one that has promised",
+    )
     NEW_TRANSACTION = (
         "7",
         "a host that has finished refuses undo: undoing a finished rollback is a new transaction",

@@ -6,8 +6,9 @@
 A scenario is written down as a script of calls. Who calls does not matter to a host, so scripts do not say it. A script
 knows these lines, where ``*`` stands for every host, in order:
 
-- ``begin(a)``, ``prepare(a)``, ``stop(a)``, ``switch(a)``, ``promise(a)``, ``hold(a)``, ``prune(a)``;
+- ``begin(a)``, ``prepare(a)``, ``stop(a)``, ``switch(a)``, ``promise(a)``, ``prune(a)``;
 - ``undo(a)`` and ``undo(a, undo)``: without and with the recorded decision shown; ``finish(a, keep)``;
+- ``hold(a, undo)``: the database refuses to be undone; a switched host promises, another one gets a tombstone;
 - ``decide(keep)``, ``decide(undo)``: compare-and-set on the decision host, which is ``a``;
 - ``late switch(a)``: the same call, from an actor that nobody counts on any more;
 - ``killed promise(a)``: the call is killed after it has written, before it has synced;
@@ -58,7 +59,7 @@ class Trace(NamedTuple):
     def __str__(self) -> str:
         lines = [f"{self.name}:", ""]
         for number, event in enumerate(self.events, start=1):
-            call = f"{event.step.brief:<20}{'-> ' + event.step.answer if event.step.answer else '':<18}"
+            call = f"{event.step.brief:<22}{'-> ' + event.step.answer if event.step.answer else '':<33}"
             words = ", ".join(f"{letter(index)} {word}" for index, word in enumerate(event.words))
             lines.append(f"  {number:>2}  {call}{words}")
         return "\n".join(lines)
@@ -205,9 +206,15 @@ SCENARIOS = (
     ),
     Scenario(
         "the database refuses to be undone: nothing else is, and nothing happens behind the report",
-        (*SWITCHED_ALL, "deploy(a)", "decide(undo)", "undo(a, undo)", "hold(b)", "timer(b)", "reboot(b)"),
+        (*SWITCHED_ALL, "deploy(a)", "decide(undo)", "undo(a, undo)", "hold(b, undo)", "timer(b)", "reboot(b)"),
         ("switched", "promised"),
         ("undo(a, undo) -> refused",),
+    ),
+    Scenario(
+        "nobody is held without a recorded undo",
+        (*SWITCHED_ALL, "promise(a)", "deploy(a)", "hold(b)", "timer(b)"),
+        ("promised", "undone"),
+        ("hold(b) -> refused",),
     ),
     Scenario(
         "a promise that was not synced is, once it was read",

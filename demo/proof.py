@@ -26,10 +26,10 @@ _SCHEMA = """
 SELECT table_name, column_name, ordinal_position, data_type, character_maximum_length, is_nullable, column_default
 FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 3;
 SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1;
-SELECT conrelid::regclass, conname, pg_get_constraintdef(oid) FROM pg_constraint
+SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
 WHERE connamespace = 'public'::regnamespace ORDER BY 1, 2;
 SELECT viewname, definition FROM pg_views WHERE schemaname = 'public' ORDER BY 1;
-SELECT tgrelid::regclass, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1, 2;
+SELECT tgrelid::regclass::text, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1, 2;
 SELECT datname, datdba::regrole, encoding, datcollate, datconnlimit, datacl FROM pg_database
 WHERE datname = current_database();
 """

@@ -107,11 +107,6 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-path:
-  description: The environment.
-  returned: always
-  type: str
-  sample: /srv/blog-core/.venv
 environment:
   description: The directory that was built, empty when nothing was.
   returned: always

@@ -14,6 +14,7 @@ from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._packages_capture import IMPORT_TIMEOUT
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, me, user_by_name, user_by_uid
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.environment_link import (
@@ -39,8 +40,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._tools.wheelhous
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
-#: Seconds for trying the imports in the present environment.
-IMPORT_TIMEOUT = 120
 #: Bytes: an empty environment, and what has to stay free.
 _EMPTY_ENVIRONMENT = 4 * 1024**2
 _MARGIN = 64 * 1024**2

@@ -24,6 +24,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._bas
     PointEntry,
     State,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._packages_capture import (
+    IMPORT_TIMEOUT,
+    capture,
+    failures,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._packages_plan import (
     Planner,
     absolute,
@@ -32,14 +37,12 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._pac
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
     CommandFailed,
     Foreign,
-    Refused,
     VerificationFailed,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as, user_by_uid
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools import environment_link, wheels
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools import environment_link
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.environment_link import Live, Place
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.lock_file import Pin, render
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_env import (
     Environment,
     Interpreter,
@@ -50,8 +53,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_in
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.wheelhouse import Wheel, stage
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
-#: Seconds for importing all modules that the operator named.
-IMPORT_TIMEOUT = 120
 _MARKER = ".lastgood.json"
 
 
@@ -73,39 +74,7 @@ class Packages(Component):
         """
         path = absolute(wish["path"])
         owner = environment_owner(path, wish.get("owner"))
-        run = self.context.run.as_user(owner)
-        environment = inspect_environment(run, path)
-        _require_packable(environment)
-        imports = list(wish.get("imports") or [])
-        failed = failed_imports(run, path, imports, IMPORT_TIMEOUT)
-        if failed:
-            raise Refused(f"{path} is not worth keeping as known good: {_sentence(failed)}")
-        house = into / "wheels"
-        house.mkdir(mode=0o700)
-        packed = {one.name: wheels.pack(one, environment, house, owner) for one in environment.distributions}
-        versions = environment.packages
-        pins = [Pin(name, versions[name], (wheel.sha256,)) for name, wheel in packed.items()]
-        write_atomic(into / "requirements.txt", render(pins).encode())
-        return {
-            "path": str(path),
-            "live": environment_link.look(path).to_json(),
-            "python": environment.interpreter.to_json(),
-            "system_site": environment.system_site,
-            "prompt": environment.prompt,
-            "imports": imports,
-            "packages": versions,
-            "wheels": {
-                name: {
-                    "file": f"wheels/{wheel.file}",
-                    "sha256": wheel.sha256,
-                    "bytes": wheel.bytes,
-                    "unpacked_bytes": wheel.unpacked_bytes,
-                }
-                for name, wheel in packed.items()
-            },
-            "modified": {name: list(wheel.modified) for name, wheel in packed.items() if wheel.modified},
-            "unowned": wheels.unowned(environment, owner),
-        }
+        return capture(self.context.run.as_user(owner), path, owner, list(wish.get("imports") or []), into)
 
     def fingerprint(self, wish: Mapping[str, Any]) -> JsonObject:
         """The digest of the installed set, and what stands at the path."""
@@ -204,7 +173,6 @@ class Packages(Component):
         old, new = plan.before["packages"], plan.after["packages"]
         both = sorted(set(old) & set(new))
         return {
-            "path": plan.name,
             "added": [f"{name}=={new[name]}" for name in sorted(set(new) - set(old))],
             "removed": [f"{name}=={old[name]}" for name in sorted(set(old) - set(new))],
             "changed_packages": [
@@ -245,7 +213,7 @@ class Packages(Component):
         _verify(inspect_environment(run, place.side), facts["packages"])
         failed = failed_imports(run, place.side, facts["imports"], IMPORT_TIMEOUT)
         if failed:
-            raise VerificationFailed(f"In the environment that was built for {place.path}, {_sentence(failed)}")
+            raise VerificationFailed(f"In the environment that was built for {place.path}, {failures(failed)}")
         # Now, not in the downtime: a link must never lead to files that a power cut can still empty.
         run.run(["sync", "-f", str(place.side)], f"Writing {place.side} to disk", check=False)
         with acting_as(owner):
@@ -255,21 +223,6 @@ class Packages(Component):
 
 def _owner(plan: Plan) -> User:
     return user_by_uid(plan.facts["owner"])
-
-
-def _require_packable(environment: Environment) -> None:
-    editable = sorted(one.name for one in environment.distributions if one.editable)
-    problems = [
-        (editable, "installed in editable mode, so their files are not in the environment"),
-        (list(environment.damaged), "damaged, or not installed from wheels"),
-        (environment.duplicates, "installed more than once"),
-    ]
-    found = [f"{', '.join(names)}: {what}" for names, what in problems if names]
-    if found:
-        raise Refused(
-            f"The packages of {environment.path} can't be captured exactly. {'; '.join(found)}."
-            " Install them as ordinary packages, or capture without this environment."
-        )
 
 
 def _verify(found: Environment, wanted: Mapping[str, str]) -> None:
@@ -319,10 +272,6 @@ def _remove_base(place: Place) -> None:
     """Leave no trace, unless somebody else keeps something there."""
     if place.base.is_dir() and {entry.name for entry in place.base.iterdir()} <= {".gitignore"}:
         shutil.rmtree(place.base)
-
-
-def _sentence(failed: Mapping[str, str]) -> str:
-    return "; ".join(f"importing {name} fails: {why}" for name, why in sorted(failed.items()))
 
 
 def _words(live: Live) -> str:

@@ -107,7 +107,10 @@ def _read_header(stream: IO[bytes], form: str, size: int) -> Archive:
         number()
     for _part_of_the_date in range(7):
         number()
-    return Archive(form, text(), text(), text(), size)
+    archive = Archive(form, text(), text(), text(), size)
+    if not archive.major:
+        raise Refused("The archive's header does not name the version of PostgreSQL that wrote it: it is damaged.")
+    return archive
 
 
 def _split(head: bytes) -> tuple[bytes, int, int, int, int, int, int]:

@@ -118,8 +118,12 @@ class SideBuild:
         wanted = self.facts["properties"]
         with self.context.change(f"Set grants and settings of database {self.name}"):
             left = replay_properties(session, self.name, wanted)
-        differences = compare_properties(wanted, read_properties(session, self.name))
-        if differences and not left:
+        found = read_properties(session, self.name)
+        if left:
+            # They are reported one by one; all else has to be as planned.
+            found.update({key: wanted[key] for key in ("settings", "labels")})
+        differences = compare_properties(wanted, found)
+        if differences:
             raise VerificationFailed(f"Database {self.name}: {'; '.join(differences)}.")
         session.execute(comment_statement(self.name, self._mark(ready=True).text()))
         return left

@@ -178,7 +178,8 @@ class RestorePoints:
             sync_tree(partial)
             partial.rename(self.directory / name)
         except BaseException:
-            shutil.rmtree(partial)
+            # What can't be removed now (a dump that outlived us still writes there) is left to a sweep.
+            shutil.rmtree(partial, ignore_errors=True)
             raise
         fsync_directory(self.directory)
 
@@ -205,19 +206,24 @@ class RestorePoints:
         aside = self.directory / f".{name}.removed-{secrets.token_hex(4)}"
         (self.directory / require_name(name)).rename(aside)
         fsync_directory(self.directory)
-        self._discard(aside)
+        self._release_all(aside)
+        shutil.rmtree(aside)
 
     def sweep(self) -> None:
-        """Delete what captures and removals left that were killed. Needs the lock."""
+        """Delete what captures and removals left that were killed. Needs the lock.
+
+        What can't be deleted, because a dump that outlived its capture still writes there, is left to the next sweep.
+        """
         for name in self.names():
             for leftover in (self.directory / name).glob(f".{GOOD}*"):
                 leftover.unlink()
         for entry in self.directory.iterdir():
             if entry.name.startswith(".") and (".partial-" in entry.name or ".removed-" in entry.name):
-                self._discard(entry)
+                self._release_all(entry)
+                shutil.rmtree(entry, ignore_errors=True)
 
-    def _discard(self, directory: Path) -> None:
-        """Delete a directory that no longer has a restore point's name."""
+    def _release_all(self, directory: Path) -> None:
+        """Let go of what a restore point without a name holds elsewhere."""
         try:
             manifest = Manifest.from_json(read_sealed(directory / MANIFEST)[0])
         except Refused:
@@ -228,7 +234,6 @@ class RestorePoints:
             for component in manifest.components:
                 others = [point.manifest.component(component.key) for point in staying]
                 self._release(component, [other.facts for other in others if other is not None])
-        shutil.rmtree(directory)
 
 
 def open_entry(state_dir: Path, restore_point: str, kind: str, name: str) -> PointEntry:

@@ -67,17 +67,32 @@ class Host:
         )
         return done.stdout + done.stderr
 
-    def module(self, module: str, *flags: str, **options: Any) -> dict[str, Any]:
-        """What a module returns; ``failed`` tells how it went."""
-        printed = self.ansible(module, "-o", *flags, **options)
-        head, arrow, result = printed.partition(" => ")
-        assert arrow, printed
-        value: dict[str, Any] = json.loads(result.strip().splitlines()[0])
-        return {**value, "failed": "FAILED" in head}
+    def start(self, module: str, *, check: bool = False, **options: Any) -> subprocess.Popen[str]:
+        """Start a module as Ansible does, but without Ansible around it."""
+        arguments = {"state_dir": str(self.base / "state"), "_ansible_check_mode": check, **options}
+        name = f"ansible_collections.lastgood.rollback.plugins.modules.{module}"
+        process = subprocess.Popen(
+            [sys.executable, "-m", name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
+        process.stdin.close()
+        return process
 
-    def make(self, name: str, *flags: str, **options: Any) -> dict[str, Any]:
+    def module(self, module: str, *, check: bool = False, **options: Any) -> dict[str, Any]:
+        """What a module returns; ``failed`` tells how it went."""
+        with self.start(module, check=check, **options) as process:
+            assert process.stdout is not None
+            value: dict[str, Any] = json.loads(process.stdout.read())
+        return {"failed": False, **value}
+
+    def make(self, name: str, **options: Any) -> dict[str, Any]:
         """Run restore_point."""
-        return self.module("restore_point", *flags, name=name, **options)
+        return self.module("restore_point", name=name, **options)
 
     def capture(self, name: str, **changes: Any) -> dict[str, Any]:
         """Capture files and code; what is quick."""
@@ -86,11 +101,9 @@ class Host:
         assert not result["failed"], result["msg"]
         return result
 
-    def mark(self, captured: dict[str, Any], *flags: str, **options: Any) -> dict[str, Any]:
+    def mark(self, captured: dict[str, Any], **options: Any) -> dict[str, Any]:
         """Mark a capture good."""
-        return self.make(
-            captured["name"], *flags, **{"state": "good", "hosts": {"web1": captured["sha256"]}, **options}
-        )
+        return self.make(captured["name"], **{"state": "good", "hosts": {"web1": captured["sha256"]}, **options})
 
     def listed(self, **options: Any) -> list[dict[str, Any]]:
         """What restore_point_info lists."""
@@ -181,7 +194,7 @@ def host(
 def test_everything_is_captured_once_and_then_unchanged(host: Host) -> None:
     head = git(host.checkout, "rev-parse", "HEAD")
     before = hashes(host.checkout)
-    foretold = host.make("one", "--check", **host.everything)
+    foretold = host.make("one", check=True, **host.everything)
     assert foretold["changed"], foretold
     assert not (host.base / "state").exists()
 
@@ -217,7 +230,7 @@ def test_everything_is_captured_once_and_then_unchanged(host: Host) -> None:
     again = host.make("one", **host.everything)
     assert not again["changed"]
     assert (again["id"], again["sha256"]) == (made["id"], made["sha256"])
-    assert not host.make("one", "--check", **host.everything)["changed"]
+    assert not host.make("one", check=True, **host.everything)["changed"]
     assert "login_password" not in manifest.read_text()
 
 
@@ -264,7 +277,7 @@ def test_a_name_is_never_used_for_something_else(host: Host) -> None:
 def test_what_can_not_be_captured_is_refused_and_leaves_nothing(
     host: Host, options: dict[str, Any], sentence: str
 ) -> None:
-    foretold = host.module("restore_point", "--check", **options)
+    foretold = host.module("restore_point", check=True, **options)
     assert not host.points.exists()
     refused = host.module("restore_point", **options)
     assert (foretold["failed"], refused["failed"]) == (True, True)
@@ -287,7 +300,7 @@ def test_good_is_written_once_and_only_for_what_was_checked(host: Host) -> None:
         assert sentence in refused["msg"]
         assert not (host.points / "one" / "good.json").exists()
 
-    assert host.mark(captured, "--check", hosts=hosts, checks=checks)["good"]
+    assert host.mark(captured, check=True, hosts=hosts, checks=checks)["good"]
     assert not (host.points / "one" / "good.json").exists()
     marked = host.mark(captured, hosts=hosts, checks=checks, components_by_host={"db1": ["database:blog"]})
     assert marked["changed"]
@@ -356,6 +369,27 @@ def test_what_moved_while_it_was_captured_can_never_be_good(host: Host) -> None:
     assert not host.listed()[0]["good"]
 
 
+def test_a_capture_that_was_killed_in_the_middle_leaves_no_restore_point(host: Host) -> None:
+    options = {key: host.everything[key] for key in ("stack", "host", "checkouts", "databases")}
+    dumping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'LOCK TABLE%'"
+    with transaction(host) as say:
+        say("LOCK TABLE post IN ACCESS EXCLUSIVE MODE;")
+        process = host.start("restore_point", name="one", **options)
+        wait_until(lambda: int(host.server.psql("postgres", dumping)) > 0)
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+        assert [path.name for path in host.points.glob("[!.]*")] == []
+        assert len(list(host.points.glob(".one.partial-*"))) == 1
+        assert host.listed() == []
+    wait_until(lambda: int(host.server.psql("postgres", dumping)) == 0)
+    made = host.make("one", **options)
+    assert made["changed"], made
+    assert sorted(path.name for path in host.points.iterdir()) == [".lock", "one"]
+    assert host.listed(verify=True)[0]["verified"] is True
+
+
 def test_retention_keeps_the_newest_good_ones_and_lets_go_of_the_refs(host: Host) -> None:
     first = git(host.checkout, "rev-parse", "HEAD")
     marked = [host.mark(host.capture("a"), keep=2)]
@@ -363,7 +397,7 @@ def test_retention_keeps_the_newest_good_ones_and_lets_go_of_the_refs(host: Host
     marked.append(host.mark(host.capture("b"), keep=2))
     commit(host.checkout, "second")
     third = host.capture("c")
-    assert host.mark(third, "--check", keep=2)["removed"] == ["never-good", "a"]
+    assert host.mark(third, check=True, keep=2)["removed"] == ["never-good", "a"]
     assert len(host.listed()) == 4
     marked.append(host.mark(third, keep=2))
     assert [result["removed"] for result in marked] == [[], [], ["never-good", "a"]]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point_runner import DATABASE_OPTIONS
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import CatalogueError, parse_catalogue
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue_keys import (
     DATABASE_KEYS,
@@ -116,7 +117,7 @@ def options_of(root: Path, module: str, *path: str) -> set[str]:
 def test_the_keys_of_the_catalogue_are_the_options_of_the_modules(root: Path) -> None:
     assert set(SERVICE_KEYS) == options_of(root, "service_restart", "services")
     assert set(READY_KEYS) == options_of(root, "service_restart", "services", "ready")
-    assert set(DATABASE_KEYS) - {"host"} == options_of(root, "restore_point", "databases") - {"name"}
+    assert set(DATABASE_KEYS) - {"host"} == set(DATABASE_OPTIONS) - {"name"}
     assert set(HTTP_KEYS) == options_of(root, "health_info", "projects", "http")
 
 

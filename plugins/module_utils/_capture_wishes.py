@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,20 @@ def release(component: CapturedComponent, needed: list[JsonObject]) -> None:
     # What it was kept for may be gone, with everything in it: then there is nothing to let go of.
     with contextlib.suppress(LastGoodError, OSError):
         known(capture_context("removed", Path(os.devnull), [], {})).release(component.facts, needed)
+
+
+def live_schemas(databases: Sequence[Mapping[str, Any]]) -> JsonObject:
+    """Database → ``schema_fingerprint`` and ``migration_head`` of what is live, as a restore point has them.
+
+    :raises LastGoodError: when one can't be reached.
+    """
+    found: JsonObject = {}
+    for options in databases:
+        wish = _wish("database", options)
+        component = wish.component(capture_context("look", Path(os.devnull), [], wish.passwords))
+        seen = component.fingerprint(wish.options)
+        found[options["name"]] = {"schema_fingerprint": seen["schema"], "migration_head": seen["migration"]}
+    return found
 
 
 def _files(params: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -20,7 +20,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._capture import 
     survey,
     utc_now,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._capture_wishes import release, wishes_from
+from ansible_collections.lastgood.rollback.plugins.module_utils._capture_wishes import live_schemas, release, wishes_from
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json
 from ansible_collections.lastgood.rollback.plugins.module_utils._manifest import Good, require_name, stack_digest
@@ -237,7 +237,7 @@ def _info(params: Mapping[str, Any]) -> JsonObject:
     names: Sequence[str] = [name for name in store.names() if params["name"] in (None, name)]
     points = [_look(store, name, verify=params["verify"]) for name in names]
     points.sort(key=lambda point: (point["created"] or "", point["name"]), reverse=True)
-    return {"changed": False, "restore_points": points}
+    return {"changed": False, "restore_points": points, "live": live_schemas(params["databases"])}
 
 
 def _look(store: RestorePoints, name: str, *, verify: bool) -> JsonObject:

@@ -21,6 +21,7 @@ author:
   - the lastgood.rollback authors (@lastgood)
 extends_documentation_fragment:
   - lastgood.rollback.attributes
+  - lastgood.rollback.databases
 attributes:
   check_mode:
     support: full
@@ -55,61 +56,6 @@ options:
       - This host's name in the inventory, which O(hosts) refers to.
       - The default is the name that the system has for itself.
     type: str
-  databases:
-    description: The databases to dump.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      name:
-        description: The database's name.
-        type: str
-        required: true
-      login_host:
-        description: Host of the server; empty for a unix socket.
-        type: str
-        default: ''
-      login_port:
-        description: Port of the server.
-        type: int
-        default: 5432
-      login_user:
-        description: Role to connect as.
-        type: str
-        default: postgres
-      login_password:
-        description: Its password; never given to a program as an argument.
-        type: str
-      login_unix_socket:
-        description: Directory of the server's unix socket.
-        type: str
-        default: ''
-      login_db:
-        description: Database to connect to for what is done to others.
-        type: str
-        default: postgres
-      ssl_mode:
-        description: Whether, and how strictly, the connection is encrypted.
-        type: str
-        choices: [allow, disable, prefer, require, verify-ca, verify-full]
-        default: prefer
-      ca_cert:
-        description: File with the certificate of the authority that the server's must be signed by.
-        type: path
-      connect_params:
-        description: More connection parameters, by the names that libpq has for them.
-        type: dict
-        default: {}
-      session_role:
-        description: Role to switch to after connecting.
-        type: str
-      jobs:
-        description: How many connections dump at the same time.
-        type: int
-        default: 4
-      bin_dir:
-        description: Directory of pg_dump and pg_restore. The default is the newest on this host that fits the server.
-        type: path
   checkouts:
     description: The git checkouts whose commit is to be kept.
     type: list

@@ -18,6 +18,7 @@ author:
   - the lastgood.rollback authors (@lastgood)
 extends_documentation_fragment:
   - lastgood.rollback.attributes
+  - lastgood.rollback.databases
 attributes:
   check_mode:
     support: full
@@ -56,6 +57,13 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+live:
+  description:
+    - Of each of O(databases), what is live now, to compare with C(databases) of a restore point.
+    - Code that goes back without its database has to find the schema that it was written for.
+  returned: always
+  type: dict
+  sample: {blog: {schema_fingerprint: 3b1f…, migration_head: 0006_section_positions}}
 restore_points:
   description: The restore points, newest first; damaged ones that tell no date come last.
   returned: always
@@ -176,7 +184,10 @@ restore_points:
       elements: str
 """
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point_runner import run_restore_point_info
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point_runner import (
+    DATABASE_OPTIONS,
+    run_restore_point_info,
+)
 
 
 def main() -> None:
@@ -184,6 +195,7 @@ def main() -> None:
     run_restore_point_info(
         argument_spec={
             "name": {"type": "str"},
+            "databases": {"type": "list", "elements": "dict", "default": [], "options": DATABASE_OPTIONS},
             "verify": {"type": "bool", "default": False},
             "state_dir": {"type": "path", "default": "/var/lib/lastgood"},
         },

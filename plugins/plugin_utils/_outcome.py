@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -22,6 +23,10 @@ TITLES = {
     "planned": "Planned: nothing was changed",
     "recovered": "Recovered: the interrupted transaction has ended, the same on all hosts",
 }
+#: What Ansible puts before the words of a filter or a module.
+_WRAPPED = re.compile(
+    r"^Task failed: .*The filter plugin '[\w.]+' failed: |^Task failed: (Module|Action) failed: ", re.DOTALL
+)
 _GOOD = ("rolled_back", "nothing_to_do", "planned", "recovered")
 
 
@@ -95,7 +100,7 @@ def _failures(hosts: Told) -> list[str]:
         causes += [told.get("__rollback_undo_failure"), told.get("__rollback_finish_failure")]
         for cause in causes:
             if cause:
-                found.setdefault(str(cause), []).append(host)
+                found.setdefault(_WRAPPED.sub("", str(cause)), []).append(host)
     return [f"{', '.join(names)}: {cause}" if len(names) < len(hosts) else cause for cause, names in found.items()]
 
 
@@ -151,7 +156,7 @@ def plan_rows(hosts: Told) -> list[list[str]]:
         if result["changed"]:
             rows.append([host, result["component"]])
             rows += [["", f"  discards {line}"] for line in discard_lines(result["discards"])]
-            rows += [["", f"  note: {warning}"] for warning in result["warnings"]]
+            rows += [["", f"  note: {warning}"] for warning in result["notes"]]
     unchanged = sum(not result["changed"] for _host, result in results)
     changed = [result for _host, result in results if result["changed"]]
     rows.append(["Unchanged", f"{unchanged} of {len(results)} components are as they should be"])

@@ -44,7 +44,7 @@ def up(options: Options) -> int:
     return 0
 
 
-def capture(_: Options) -> int:
+def capture(_options: Options) -> int:
     """Make a restore point, and remember by our own means how the stack is now."""
     place = _there()
     title("A restore point")
@@ -59,7 +59,7 @@ def capture(_: Options) -> int:
     return 0
 
 
-def break_it(_: Options) -> int:
+def break_it(_options: Options) -> int:
     """Break the stack, show it, and remember how it is now."""
     place = _there()
     if proof.load(place, "broken"):
@@ -75,7 +75,7 @@ def break_it(_: Options) -> int:
     return 0
 
 
-def rollback(_: Options) -> int:
+def rollback(_options: Options) -> int:
     """Go back to the restore point, and prove it by other means than the collection's."""
     place = _there()
     good, broken = _remembered(place)
@@ -168,14 +168,14 @@ def everything(options: Options) -> int:
     return 0
 
 
-def status(_: Options) -> int:
+def status(_options: Options) -> int:
     """Show the services; the status tells whether all are healthy."""
     place = _there()
     stack.show(place)
     return status_of_health(place)
 
 
-def down(_: Options) -> int:
+def down(_options: Options) -> int:
     """Remove the stack."""
     if not _clean():
         say("There is no demo to remove.")

@@ -41,10 +41,14 @@ class Checkout:
 
     def git(self, *arguments: str) -> str:
         """Run git; its output."""
-        extra = {} if self.user is None or os.geteuid() != 0 else {"user": self.user}
-        done = subprocess.run([*self.argv, *arguments], capture_output=True, env=ENVIRONMENT, **extra)
+        done = self.try_git(*arguments)
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode("utf-8", "surrogateescape")
+
+    def try_git(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        """Run git, and let it fail."""
+        extra = {} if self.user is None or os.geteuid() != 0 else {"user": self.user}
+        return subprocess.run([*self.argv, *arguments], capture_output=True, env=ENVIRONMENT, **extra, check=False)
 
     def id(self, name: str) -> str:
         """The id that a name stands for."""

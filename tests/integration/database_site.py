@@ -194,15 +194,17 @@ class Site:
     def content(self, name: str | None = None) -> dict[str, str]:
         """Every table's rows and the matviews', hashed by a query of the tests' own, and the schema as pg_dump has it."""
         name = name or self.name
-        rows = self.query(
-            "SELECT json_agg(json_build_object(t, query_to_xml(format("
-            "'SELECT count(*) || md5(string_agg(t::text, ''|'' ORDER BY t::text)) FROM %s t', t), true, true, '')))"
-            " FROM (SELECT format('%I.%I', schemaname, tablename) AS t FROM pg_tables"
+        tables = self.query(
+            "SELECT json_agg(t) FROM (SELECT format('%I.%I', schemaname, tablename) AS t FROM pg_tables"
             " WHERE schemaname !~ '^(pg_|information_schema)'"
             " UNION ALL SELECT format('%I.%I', schemaname, matviewname) FROM pg_matviews) q",
             name,
         )
-        found = {table: said for row in json.loads(rows) for table, said in row.items()}
+        hashes = " UNION ALL ".join(
+            f"SELECT {literal(table)} AS t, count(*) || md5(string_agg(r::text, '|' ORDER BY r::text)) AS h FROM {table} r"
+            for table in json.loads(tables or "[]")
+        )
+        found = json.loads(self.query(f"SELECT json_object_agg(t, h) FROM ({hashes}) q", name)) if hashes else {}
         found["large objects"] = self.query(
             "SELECT string_agg(lo_get(oid)::text, ',') FROM pg_largeobject_metadata", name
         )

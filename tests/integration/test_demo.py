@@ -88,7 +88,7 @@ def test_a_rollback_that_fails_its_checks_leaves_everything_as_it_was() -> None:
 def test_an_ordinary_user_can_run_all_of_it() -> None:
     with demo_site(ordinary_user()) as site:
         process = site.start("all", "--posts", POSTS)
-        said, _ = process.communicate()
+        said, _none = process.communicate()
         assert process.returncode == 0, said
         assert "All done" in said
         assert site.processes() == []
@@ -103,7 +103,7 @@ def test_what_an_interrupted_run_left_is_removed(end: signal.Signals) -> None:
         said = until(process.stdout.readline, "reached by a socket only") if process.stdout else ""
         sockets = Path(site.facts["socket_dir"])
         process.send_signal(end)
-        rest, _ = process.communicate()
+        rest, _none = process.communicate()
         if end == signal.SIGINT:
             assert process.returncode == 130
             assert "make demo-down" in rest, said

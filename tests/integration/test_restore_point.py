@@ -63,7 +63,10 @@ class Host:
         interpreter = f"ansible_python_interpreter={sys.executable}"
         command = ["ansible", "localhost", "-i", "localhost,", "-c", "local", *flags, "-e", interpreter]
         done = subprocess.run(
-            [*command, "-m", f"lastgood.rollback.{module}", "-a", arguments], capture_output=True, text=True
+            [*command, "-m", f"lastgood.rollback.{module}", "-a", arguments],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         return done.stdout + done.stderr
 

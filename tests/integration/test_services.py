@@ -148,7 +148,9 @@ class Supervised:
     def info(self, name: str) -> tuple[int, str]:
         """Process and state as ``supervisorctl`` tells them: another path than the code under test."""
         program = str(Path(sys.executable).parent / "supervisorctl")
-        done = subprocess.run([program, "-c", str(self.config), "status", name], capture_output=True, text=True)
+        done = subprocess.run(
+            [program, "-c", str(self.config), "status", name], capture_output=True, text=True, check=False
+        )
         words = done.stdout.replace(",", "").split()
         return (int(words[words.index("pid") + 1]) if "pid" in words else 0), words[1]
 

@@ -44,6 +44,16 @@ class DemoSite:
         return self.base / "demo"
 
     @property
+    def home(self) -> Path:
+        """The home directory of whoever runs the demo: empty before, and to be empty afterwards."""
+        return self.base / "home"
+
+    @property
+    def temporary(self) -> Path:
+        """The same for temporary files."""
+        return self.base / "tmp"
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What the demo tells the inventory."""
         facts: dict[str, Any] = json.loads((self.directory / "facts.json").read_text(encoding="utf-8"))
@@ -53,11 +63,11 @@ class DemoSite:
         """Start the demo's program."""
         command = [str(self.python), "demo/demo.py", *words]
         env = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHON"))}
-        env.update(LASTGOOD_DEMO_DIR=str(self.directory), HOME=str(self.base / "home"))
+        env.update(LASTGOOD_DEMO_DIR=str(self.directory), HOME=str(self.home), TMPDIR=str(self.temporary))
         env.setdefault("UV_CACHE_DIR", str(ROOT / ".cache" / "uv"))
         identity: dict[str, Any] = {}
         if self.account is not None:
-            env["UV_CACHE_DIR"] = str(self.base / "home" / "uv")
+            env["UV_CACHE_DIR"] = str(self.base / "cache")
             env["PATH"] = "/usr/bin:/bin"
             identity = {"user": self.account.pw_uid, "group": self.account.pw_gid, "extra_groups": []}
         return subprocess.Popen(
@@ -147,13 +157,14 @@ def demo_site(account: pwd.struct_passwd | None = None) -> Iterator[DemoSite]:
     base = Path(tempfile.mkdtemp(prefix="lastgood-test-", dir="/var/tmp"))
     base.chmod(0o755)
     try:
-        (base / "home").mkdir()
         if account is None:
             site = DemoSite(ROOT, Path(sys.executable), base)
         else:
-            for path in (base, base / "home"):
-                os.chown(path, account.pw_uid, account.pw_gid)
             site = DemoSite(_copy_of_the_clone(base), _tools_for(account, base), base, account)
+        for path in (site.home, site.temporary):
+            path.mkdir()
+        for path in (base, site.home, site.temporary) if account is not None else ():
+            os.chown(path, account.pw_uid, account.pw_gid)
         try:
             yield site
         finally:

@@ -59,6 +59,9 @@ class Checkout:
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
+        if self.user is not None:
+            for made in (path, *path.relative_to(self.path).parents):
+                os.chown(self.path / made, self.user, -1)
 
     def commit(self, subject: str, tag: str | None = None) -> str:
         """Commit everything; the new id."""
@@ -101,7 +104,11 @@ class Checkout:
         return subprocess.run(["sha256sum", path], check=True, capture_output=True, text=True).stdout.split()[0]
 
 
-def make_checkout(path: Path) -> Checkout:
-    """An empty repository on branch main."""
-    subprocess.run(["git", "init", "-q", "-b", "main", str(path)], check=True, env=ENVIRONMENT)
-    return Checkout(path)
+def make_checkout(path: Path, user: int | None = None) -> Checkout:
+    """An empty repository on branch main, of another account where we are root."""
+    path.mkdir(exist_ok=True)
+    if user is not None:
+        os.chown(path, user, -1)
+    checkout = Checkout(path, user)
+    checkout.git("init", "-q", "-b", "main")
+    return checkout

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -48,3 +50,19 @@ def site(postgres_server: PostgresServer, make_context: ContextFactory, tmp_path
     before = set(site.databases())
     yield site
     site.drop([name for name in site.databases() if name not in before])
+
+
+@pytest.fixture
+def other_account(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The number of another account when we are root, else of our own; it can reach ``tmp_path``."""
+    if os.geteuid() != 0:
+        yield os.geteuid()
+        return
+    base = tmp_path_factory.getbasetemp()
+    closed = [path for path in (base.parent, base, tmp_path) if not path.stat().st_mode & 0o001]
+    modes = [(path, path.stat().st_mode & 0o7777) for path in closed]
+    for path, mode in modes:
+        path.chmod(mode | 0o111)
+    yield pwd.getpwnam("nobody").pw_uid
+    for path, mode in modes:
+        path.chmod(mode)

@@ -634,3 +634,64 @@ def test_kill_9_anywhere_in_a_phase_can_be_undone(code, checkout, tmp_path, phas
         assert not Path(plan.facts["scratch"]).exists(), at
         at += 5
     assert at > 6
+
+
+# -- other accounts
+
+
+def test_another_accounts_checkout_stays_its_own(code, tmp_path, other_account) -> None:
+    checkout = make_checkout(tmp_path / "theirs", user=other_account)
+    checkout.write("config.py", "DEBUG = False\n")
+    checkout.write("pkg/a.py", "A = 1\n")
+    checkout.commit("good", tag="v1")
+    checkout.write("config.py", "DEBUG = True\n")
+    checkout.git("rm", "-q", "-r", "pkg")
+    checkout.commit("bad")
+    checkout.write("config.py", "SECRET = 'dirty'\n")
+    (checkout.path / "config.py").chmod(0o640)
+    before = checkout.snapshot()
+    identity = ["sh", "-c", f'test "$(id -u)" = {other_account}']
+    plan = plan_of(code, checkout, python="/usr/bin/python3", verify={"compile": ["pkg"], "commands": [identity]})
+    switched(code, plan)
+    code.finish(plan)
+    owners = {path.lstat().st_uid for path in [checkout.path, *checkout.path.rglob("*")]}
+    assert owners == {other_account}
+    assert checkout.git("status", "--porcelain") == ""
+    code.undo(plan)
+    assert checkout.snapshot() == before
+    assert {path.lstat().st_uid for path in checkout.path.rglob("*")} == {other_account}
+
+
+def test_a_directory_that_the_owner_may_not_write_is_refused(code, tmp_path, other_account) -> None:
+    checkout = make_checkout(tmp_path / "theirs", user=other_account)
+    checkout.write("pkg/a.py", "A = 1\n")
+    checkout.commit("good", tag="v1")
+    checkout.write("pkg/a.py", "A = 2\n")
+    checkout.commit("bad")
+    (checkout.path / "pkg").chmod(0o555)
+    with pytest.raises(Refused, match=r"pkg can't be written"):
+        plan_of(code, checkout)
+    (checkout.path / "pkg").chmod(0o755)
+
+
+# -- speed
+
+
+def test_a_reset_of_many_files_costs_little_more_than_gits_own(code, tmp_path) -> None:
+    checkout = make_checkout(tmp_path / "many")
+    for number in range(3000):
+        checkout.write(f"d{number % 50}/f{number}.txt", f"old {number}\n")
+    checkout.commit("good", tag="v1")
+    for number in range(0, 3000, 2):
+        checkout.write(f"d{number % 50}/f{number}.txt", f"newer {number}\n")
+    checkout.commit("bad", tag="v2")
+    began = time.monotonic()
+    checkout.git("reset", "-q", "--hard", "v1")
+    plain_s = time.monotonic() - began
+    checkout.git("reset", "-q", "--hard", "v2")
+    plan = plan_of(code, checkout)
+    code.prepare(plan)
+    began = time.monotonic()
+    code.switch(plan)
+    # A handful of git calls are fixed cost; the rest must not grow with the number of files.
+    assert time.monotonic() - began < 4 * plain_s + 2

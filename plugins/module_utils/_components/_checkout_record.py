@@ -94,7 +94,7 @@ def stale_bytecode(worktree: Worktree, paths: Iterable[str]) -> list[str]:
         cache = os.path.normpath(f"{directory}/__pycache__")
         seen = worktree.look(cache)
         if seen is not None and stat.S_ISDIR(seen.st_mode):
-            names = [path.name for path in (worktree.top / cache).iterdir() if path.suffix == ".pyc"]
+            names = [path.name for path in (worktree.top / cache).glob("*.pyc") if path.is_file()]
             found.extend(f"{cache}/{name}" for name in names if name.split(".")[0] in stems)
     return found
 
@@ -107,6 +107,16 @@ def remove_bytecode(top: Path, paths: Iterable[str]) -> None:
             if directory == top or any(directory.iterdir()):
                 break
             directory.rmdir()
+
+
+def reset_checkout(git: Git, worktree: Worktree, commit: str, owner: User | None) -> None:
+    """``reset --hard``, also over changed files that git was told not to look at: on those alone it would give up."""
+    differing = {one.path for one in git.index_against(commit)}
+    hidden = differing.intersection(git.hidden())
+    with acting_as(owner):
+        there = sorted(path for path in hidden if worktree.look(path) is not None)
+    git.show_hidden(there)
+    git.reset_hard(commit)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
     Recorder,
     Survey,
     remove_bytecode,
+    reset_checkout,
     stale_bytecode,
     survey,
 )
@@ -255,7 +256,7 @@ class Code(Component):
             checkout.recorder.keep("interrupted", checkout.target)
         with self.context.change(f"Reset {checkout.top} to {checkout.target}", before=checkout.before.commit):
             with _umask_of(checkout.top):
-                checkout.git.reset_hard(checkout.target)
+                reset_checkout(checkout.git, Worktree(checkout.top), checkout.target, checkout.owner)
             self._tidy(checkout, record)
             if plan.facts["dirt_of_point"]:
                 dirt.apply(self.context.workspace, checkout.top, checkout.owner)
@@ -282,7 +283,7 @@ class Code(Component):
             with self.context.change(f"Reset {checkout.top} back to {checkout.before.commit}"):
                 checkout.recorder.keep("rejected", checkout.before.commit, also=record.entries)
                 with _umask_of(checkout.top):
-                    checkout.git.reset_hard(checkout.before.commit)
+                    reset_checkout(checkout.git, Worktree(checkout.top), checkout.before.commit, checkout.owner)
                 for move in plan.facts["submodules"]:
                     _move_submodule(checkout, move["path"], move["before"], move["branch"])
                 checkout.recorder.apply(record)

@@ -266,6 +266,12 @@ class Git:
 
     # -- writing
 
+    def show_hidden(self, paths: Iterable[str]) -> None:
+        """Take the marks skip-worktree and assume-unchanged away."""
+        given = b"".join(os.fsencode(path) + b"\0" for path in paths)
+        for mark in ("--no-skip-worktree", "--no-assume-unchanged") if given else ():
+            self.raw("update-index", mark, "-z", "--stdin", attempt=f"Unmarking files of {self.path}", stdin=given)
+
     def reset_hard(self, commit: str) -> None:
         """Make branch, index and worktree equal to a commit."""
         self.text("reset", "--hard", "--quiet", commit, "--", attempt=f"Resetting {self.path} to {commit}")

@@ -32,6 +32,10 @@ options:
     description: Whether it was only planned.
     type: bool
     default: false
+  rehearse:
+    description: Whether it was only rehearsed.
+    type: bool
+    default: false
 author:
   - the lastgood.rollback authors (@lastgood)
 """
@@ -49,13 +53,15 @@ _value:
 """
 
 
-def outcome(plan: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], *, check: bool = False) -> dict[str, Any]:
+def outcome(
+    plan: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], *, check: bool = False, rehearse: bool = False
+) -> dict[str, Any]:
     """See the documentation above.
 
     :raises AnsibleFilterError: when a host reported something that this collection does not know.
     """
     try:
-        return tell(plan, hosts, check=check)
+        return tell(plan, hosts, check=check, rehearse=rehearse)
     except KeyError as error:
         raise AnsibleFilterError(f"A host reported something unknown: {error}") from error
 

@@ -19,6 +19,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue_keys 
     CATALOGUE_KEYS,
     CHECK_KEYS,
     DATABASE_KEYS,
+    HOOK_ENTRY_KEYS,
     HOOK_KEYS,
     HTTP_KEYS,
     PROJECT_KEYS,
@@ -160,7 +161,7 @@ def parse_catalogue(raw: Mapping[str, Any], groups: Mapping[str, Sequence[str]])
     projects = {
         str(key): _project(str(key), value, groups, mistakes) for key, value in top.get("rollback_projects", {}).items()
     }
-    hooks = read_fields("rollback_hooks", top.get("rollback_hooks", {}), HOOK_KEYS, mistakes)
+    hooks = _hooks(top.get("rollback_hooks", {}), groups, mistakes)
     if not databases and not projects and not mistakes.found:
         mistakes.add("catalogue", "describes nothing: rollback_databases and rollback_projects are both empty")
     for sentence in (*_wrong_requires(projects), *_cycles(projects), *_shared_paths(projects)):
@@ -168,6 +169,20 @@ def parse_catalogue(raw: Mapping[str, Any], groups: Mapping[str, Sequence[str]])
     if mistakes.found:
         raise CatalogueError(mistakes.found)
     return Stack(name=name, databases=databases, projects=projects, hooks=hooks)
+
+
+def _hooks(raw: Any, groups: Mapping[str, Sequence[str]], mistakes: Mistakes) -> Mapping[str, Any]:
+    hooks = read_fields("rollback_hooks", raw, HOOK_KEYS, mistakes)
+    for when, entries in hooks.items():
+        for index, entry in enumerate(entries):
+            where = f"rollback_hooks.{when}[{index}]"
+            good = read_fields(where, entry, HOOK_ENTRY_KEYS, mistakes, required=["name", "host", "command"])
+            host, hosts = good.get("host"), groups.get("all", ())
+            if host and host not in hosts:
+                mistakes.add(f"{where}.host", f"{host!r} is not a host of this inventory{nearest(host, hosts)}")
+            if "after" in good and when != "around_switch":
+                mistakes.add(f"{where}.after", "belongs to hooks around_switch only")
+    return hooks
 
 
 def _database(name: str, raw: Any, groups: Mapping[str, Sequence[str]], mistakes: Mistakes) -> Database:

@@ -75,3 +75,4 @@ READY_KEYS: dict[str, Kind] = {"http": URL_OR_MAPPING, "tcp": TEXT, "command": T
 CHECK_KEYS: dict[str, Kind] = {"compile": PATHS, "imports": TEXTS, "commands": COMMANDS, "http": MAPPINGS}
 HTTP_KEYS: dict[str, Kind] = {"url": TEXT, "status": COUNT, "contains": TEXT}
 HOOK_KEYS: dict[str, Kind] = {"before_stop": MAPPINGS, "around_switch": MAPPINGS, "after_start": MAPPINGS}
+HOOK_ENTRY_KEYS: dict[str, Kind] = {"name": TEXT, "host": TEXT, "command": TEXTS, "after": TEXTS}

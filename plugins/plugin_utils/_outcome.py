@@ -21,16 +21,17 @@ TITLES = {
     "refused": "REFUSED: nothing was touched",
     "nothing_to_do": "Nothing to do: everything already is at the restore point",
     "planned": "Planned: nothing was changed",
+    "rehearsed": "Rehearsed: it would work, and the live system was not touched",
     "recovered": "Recovered: the interrupted transaction has ended, the same on all hosts",
 }
 #: What Ansible puts before the words of a filter or a module.
 _WRAPPED = re.compile(
     r"^Task failed: .*The filter plugin '[\w.]+' failed: |^Task failed: (Module|Action) failed: ", re.DOTALL
 )
-_GOOD = ("rolled_back", "nothing_to_do", "planned", "recovered")
+_GOOD = ("rolled_back", "nothing_to_do", "planned", "rehearsed", "recovered")
 
 
-def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool) -> dict[str, Any]:
+def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = False) -> dict[str, Any]:
     """Put together what the hosts reported.
 
     :param plan: empty when it never came to one.
@@ -41,6 +42,8 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool) -> dict[str, Any]
     recovering = any(told.get("__rollback_recovering") for told in hosts.values())
     outcome = "recovered" if recovering and ended in ("rolled_back", "undone") else ended
     failures = _failures(hosts)
+    if rehearse and ended == "undone" and not failures:
+        outcome = "rehearsed"
     downtime_ms = _downtime_ms(hosts)
     rows: list[list[str]] = [["Transaction", str(plan.get("id", "none was begun"))]]
     if plan.get("point"):

@@ -41,7 +41,7 @@ GOOD: dict[str, Any] = {
             "checks": {"commands": [["python", "-m", "pytest"]], "http": [{"url": "http://127.0.0.1:5000/"}]},
         },
     },
-    "rollback_hooks": {"before_stop": [{"name": "Drain"}]},
+    "rollback_hooks": {"before_stop": [{"name": "Drain", "host": "web1", "command": ["drain", "web1"]}]},
 }
 
 
@@ -76,7 +76,7 @@ def test_a_right_catalogue_comes_out_complete() -> None:
     assert core.services[0]["name"] == "core"
     assert stack.projects["planning"].path == "/srv/planning"
     assert stack.hosts == ("db1", "web1", "web2")
-    assert stack.hooks == {"before_stop": [{"name": "Drain"}]}
+    assert stack.hooks == {"before_stop": [{"name": "Drain", "host": "web1", "command": ["drain", "web1"]}]}
 
 
 @pytest.mark.parametrize(
@@ -249,6 +249,14 @@ MISTAKES = {
     "unknown hook": (
         changed("rollback_hooks", to={"before_stopp": []}),
         "rollback_hooks: does not know 'before_stopp'; did you mean 'before_stop'?",
+    ),
+    (
+        changed("rollback_hooks", to={"after_start": [{"name": "Open", "host": "web3", "command": ["open"]}]}),
+        "rollback_hooks.after_start[0].host: 'web3' is not a host of this inventory; did you mean 'web2'?",
+    ),
+    (
+        changed("rollback_hooks", to={"after_start": [{"name": "A", "host": "web1", "command": ["a"], "after": ["b"]}]}),
+        "rollback_hooks.after_start[0].after: belongs to hooks around_switch only",
     ),
     "one path on one host twice": (
         changed("rollback_projects", "core", "path", to="/srv/planning"),

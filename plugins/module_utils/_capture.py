@@ -171,6 +171,11 @@ def utc_now() -> str:
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def epoch(text: str) -> float:
+    """Seconds since the epoch of what `utc_now` wrote."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%f%z").timestamp()
+
+
 def _transactions(store: RestorePoints, stack: str) -> set[str]:
     """Ids of the transactions that ever began here for a stack."""
     headers = [records.header() for records in all_records(store.state_dir)]

@@ -16,14 +16,20 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lastgood.rollback.plugins.module_utils._capture import (
     Request,
     capture,
+    epoch,
     refuse_impossible,
     survey,
     utc_now,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._capture_wishes import live_schemas, release, wishes_from
+from ansible_collections.lastgood.rollback.plugins.module_utils._capture_wishes import (
+    live_schemas,
+    release,
+    wishes_from,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json
 from ansible_collections.lastgood.rollback.plugins.module_utils._manifest import Good, require_name, stack_digest
+from ansible_collections.lastgood.rollback.plugins.module_utils._records import all_records
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import RestorePoint, RestorePoints
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point_report import describe, nothing
 from ansible_collections.lastgood.rollback.plugins.module_utils._runner import run_guarded
@@ -116,6 +122,7 @@ def _good(params: Mapping[str, Any], check: bool) -> JsonObject:
         before = describe(point)
         after = before
         if _refuse_if_not_good(point, params):
+            _refuse_after_a_rollback(store, point)
             good = _record(point, params)
             if not check:
                 store.mark_good(point, good)
@@ -148,6 +155,18 @@ def _refuse_if_not_good(point: RestorePoint, params: Mapping[str, Any]) -> bool:
     if findings:
         raise Refused(f"{what}: {'; '.join(findings)}.")
     return True
+
+
+def _refuse_after_a_rollback(store: RestorePoints, point: RestorePoint) -> None:
+    """The checks have to be about what was captured; a rollback since then put something else there."""
+    stack, captured = point.manifest.stack, epoch(point.manifest.created)
+    for records in all_records(store.state_dir):
+        header = records.header()
+        if header is not None and header.stack == stack and header.created >= captured:
+            raise Refused(
+                f"Restore point {point.manifest.name!r} can't be marked good: transaction {header.id} began since it was "
+                "captured, so the checks may be about something else. Capture and check again."
+            )
 
 
 def _record(point: RestorePoint, params: Mapping[str, Any]) -> Good:

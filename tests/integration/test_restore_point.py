@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -415,19 +416,33 @@ def test_retention_keeps_the_newest_good_ones_and_lets_go_of_the_refs(host: Host
     assert git(host.checkout, "for-each-ref", "refs/lastgood") == ""
 
 
-def test_nothing_is_captured_or_removed_while_a_rollback_of_the_stack_is_open(host: Host) -> None:
-    captured = host.mark(host.capture("one"))
-    host.mark(host.capture("two"))
+def begin_transaction(host: Host, created: float) -> str:
+    """What a rollback of the stack leaves on this host when it begins; returns its id."""
     header = {
         "id": "20260101T000000Z-blog-0001", "stack": "blog", "host": "web1", "hosts": ["web1"],
-        "decision_host": "web1", "operator": "somebody", "created": 0, "python": sys.executable,
+        "decision_host": "web1", "operator": "somebody", "created": created, "python": sys.executable,
     }  # fmt: skip
-    open_transaction = host.base / "state" / "transactions" / header["id"]
-    open_transaction.mkdir(parents=True)
-    (open_transaction / "header.json").write_text(json.dumps(header))
-    for options in ({**host.everything}, {"state": "absent"}):
-        refused = host.make("three" if "stack" in options else "one", **options)
+    directory = host.base / "state" / "transactions" / str(header["id"])
+    directory.mkdir(parents=True)
+    (directory / "header.json").write_text(json.dumps(header))
+    return str(header["id"])
+
+
+def test_nothing_is_captured_or_removed_while_a_rollback_of_the_stack_is_open(host: Host) -> None:
+    host.mark(host.capture("one"))
+    host.mark(host.capture("two"))
+    transaction_id = begin_transaction(host, 0)
+    for refused in (host.make("three", **host.everything), host.make("one", state="absent")):
         assert refused["failed"]
-        assert header["id"] in refused["msg"]
+        assert transaction_id in refused["msg"]
         assert "somebody" in refused["msg"]
-    assert captured["name"] in [point["name"] for point in host.listed()]
+    assert [point["name"] for point in host.listed()] == ["two", "one"]
+
+
+def test_checks_that_were_made_after_a_rollback_began_make_nothing_good(host: Host) -> None:
+    captured = host.capture("one")
+    transaction_id = begin_transaction(host, time.time())
+    refused = host.mark(captured)
+    assert refused["failed"]
+    assert f"transaction {transaction_id} began since it was captured" in refused["msg"]
+    assert not host.listed()[0]["good"]

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import kept
 import place as places
@@ -131,7 +133,7 @@ def undo(options: Options) -> int:
     after = proof.look(place)
     proof.show(before, after)
     say()
-    _show_downtime(reader, health(place)[CORE].status)
+    _show_downtime(reader, 200, health(place)[CORE].status)
     told = plays.outcomes(place)
     if status == 0:
         raise DemoError("multi_rollback.yml ended with 0, as if it had gone back.")
@@ -141,6 +143,7 @@ def undo(options: Options) -> int:
         raise DemoError(f"Not as before the attempt: {', '.join(differing)}.")
     say(f"\nThe rollback was tried, failed its checks, and was undone on {', '.join(sorted(told))}.")
     say(f"Everything is as it was before it. As it did not go back, the exit status is the playbook's: {status}.")
+    say(f"Its logs and journals: {_keep_the_records(place)}")
     if not options.keep:
         down(options)
     return status
@@ -155,15 +158,17 @@ def everything(options: Options) -> int:
         "break it": break_it,
         "roll back, and prove it": rollback,
     }
-    if not options.keep:
-        acts["remove everything"] = down
     for name, act in acts.items():
         began = time.monotonic()
         act(options)
         times.append((name, f"{time.monotonic() - began:.1f} s"))
+    records = _keep_the_records(_there())
+    if not options.keep:
+        down(options)
     title("All done")
     table(("step", "took"), times)
-    say("\nTo play: `make demo-up`, `make demo-break`, `make demo-rollback`, `make demo-down`.")
+    say(f"\nThe rollback's logs and journals: {records}")
+    say("To play: `make demo-up`, `make demo-break`, `make demo-rollback`, `make demo-down`.")
     say("The same with a rollback that has to be taken back: `make demo-undo`.")
     return 0
 
@@ -218,17 +223,28 @@ def _told(place: Place) -> str:
     return ", ".join(f"{host} says {outcome}" for host, outcome in sorted(told.items())) or "no host has a record of it"
 
 
-def _show_downtime(reader: Reader, afterwards: int) -> None:
-    seconds = reader.downtime_s(afterwards)
-    away = "was never away" if seconds is None else f"did not answer for {seconds:.1f} s"
+def _show_downtime(reader: Reader, *good: int) -> None:
+    seconds = reader.away_s(good)
+    away = "it did not come back" if seconds is None else f"it did not answer for {seconds:.1f} s"
     counted = ", ".join(f"{status}: {times}" for status, times in sorted(reader.statuses().items()))
-    say(f"  A reader who asked blog-core {reader.asked} times meanwhile: it {away} (answers by status: {counted}).")
+    say(f"  A reader asked blog-core {reader.asked} times meanwhile: {away} (answers by status: {counted}).")
 
 
 def _where_next(place: Place) -> None:
     say("\nWhere to look next:")
-    logs = sorted(place.directory.glob("state/*/rollback.log"))
-    for log in logs:
+    for log in sorted(place.directory.glob("state/*/rollback.log")):
         say(f"  {log}")
-    say("  ansible-playbook playbooks/history.yml -i inventory/demo")
-    say("  ansible-playbook playbooks/multi_rollback.yml -i inventory/demo -e rollback_point=last_good --check --diff")
+    say("  .venv/bin/ansible-playbook playbooks/history.yml -i inventory/demo")
+
+
+def _keep_the_records(place: Place) -> Path:
+    """Copy logs and journals to where they outlive the stack, for those who want to read them afterwards."""
+    target = places.CLONE / ".cache" / "demo"
+    shutil.rmtree(target, ignore_errors=True)
+    state = place.directory / "state"
+    for pattern in ("*/rollback.log", "*/transactions/*/journal.jsonl", "*/transactions/*/outcome.json"):
+        for file in state.glob(pattern):
+            copy = target / file.relative_to(state)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+    return target

@@ -9,6 +9,7 @@ import http.client
 import json
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,12 +107,18 @@ class Reader:
             found[name] = found.get(name, 0) + 1
         return found
 
-    def downtime_s(self, afterwards: int) -> float | None:
-        """Seconds from the first question that nobody answered to the first answer of this status after the last one.
+    def away_s(self, good: Collection[int]) -> float | None:
+        """Seconds in which nobody answered, each time until the next answer of one of these statuses.
 
-        A service that answers, even with an error, is not down: what is measured is the rollback, not the disaster
-        before it. Nothing when the service was never away, or did not come back.
+        A service that answers, even with an error, is not away: what is measured is the rollback, not the disaster
+        before it. Nothing when the service did not come back.
         """
-        away = [asked for asked, status in self._seen if status == NO_ANSWER]
-        back = [asked for asked, status in self._seen if status == afterwards and away and asked > away[-1]]
-        return back[0] - away[0] if back else None
+        away = 0.0
+        since: float | None = None
+        for asked, status in self._seen:
+            if status == NO_ANSWER and since is None:
+                since = asked
+            elif status in good and since is not None:
+                away += asked - since
+                since = None
+        return away if since is None else None

@@ -58,5 +58,6 @@ def _environment(place: Place) -> dict[str, str]:
         "ANSIBLE_CONFIG": str(CLONE / "ansible.cfg"),
         # Otherwise it is in the home directory, and stays there.
         "ANSIBLE_HOME": str(place.directory / "ansible"),
+        "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false",
         "LASTGOOD_DEMO_DIR": str(place.directory),
     }

@@ -177,16 +177,12 @@ def _parts(
         project = stack.projects[name]
         for host in project.hosts:
             part(host)["waves"][depths[name]].extend(dict(service) for service in project.services)
-            part(host)["checked"].append(_checked(project))
+            part(host)["checked"].append(project.health)
     for project in rolled:
         for host in project.hosts:
             part(host)["projects"].append(_rolled(project, kinds))
             part(host)["keys"] = sorted({*part(host)["keys"], *_keys(project, kinds)})
     return parts
-
-
-def _python(project: Project) -> str | None:
-    return f"{project.packages}/bin/python" if project.packages else None
 
 
 def _rolled(project: Project, kinds: Sequence[str]) -> dict[str, Any]:
@@ -199,18 +195,6 @@ def _rolled(project: Project, kinds: Sequence[str]) -> dict[str, Any]:
         "files": [{"dest": file} for file in project.files] if "files" in kinds else [],
         "environment": project.packages,
         "compile": list(project.checks.get("compile", ())),
-        "imports": list(project.checks.get("imports", ())),
-        "commands": [list(command) for command in project.checks.get("commands", ())],
-    }
-
-
-def _checked(project: Project) -> dict[str, Any]:
-    """A project as ``health_info`` takes it."""
-    return {
-        "name": project.name,
-        "path": project.path,
-        "python": _python(project),
-        "http": [dict(request) for request in project.checks.get("http", ())],
         "imports": list(project.checks.get("imports", ())),
         "commands": [list(command) for command in project.checks.get("commands", ())],
     }

@@ -250,12 +250,14 @@ MISTAKES = {
         changed("rollback_hooks", to={"before_stopp": []}),
         "rollback_hooks: does not know 'before_stopp'; did you mean 'before_stop'?",
     ),
-    (
+    "hook on an unknown host": (
         changed("rollback_hooks", to={"after_start": [{"name": "Open", "host": "web3", "command": ["open"]}]}),
         "rollback_hooks.after_start[0].host: 'web3' is not a host of this inventory; did you mean 'web2'?",
     ),
-    (
-        changed("rollback_hooks", to={"after_start": [{"name": "A", "host": "web1", "command": ["a"], "after": ["b"]}]}),
+    "hook with an end where there is none": (
+        changed(
+            "rollback_hooks", to={"after_start": [{"name": "A", "host": "web1", "command": ["a"], "after": ["b"]}]}
+        ),
         "rollback_hooks.after_start[0].after: belongs to hooks around_switch only",
     ),
     "one path on one host twice": (

@@ -32,6 +32,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(COLLECTIONS), os.en
 os.environ["PATH"] = os.pathsep.join(search_path())
 os.environ["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")
 os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(COLLECTIONS)
+os.environ["ANSIBLE_REMOTE_TMP"] = str(ROOT / ".cache" / "ansible" / "remote")  # what "local" hosts would put into ~
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(ROOT / ".cache" / "hypothesis")
 
 

@@ -219,7 +219,7 @@ def test_finish_keeps_the_newest_and_what_somebody_needs(site: Site) -> None:
         plan = site.roll_back(point, transaction)
         if transaction == FIRST:
             previous = site.component(FIRST).result(plan, {})["previous_database"]
-            site.query("SELECT pg_create_logical_replication_slot('needed', 'test_decoding')", previous)
+            site.query("SELECT pg_create_logical_replication_slot('needed', 'pgoutput')", previous)
         site.component(transaction).finish(plan)
     left = [site.oid(name) for name in site.databases() if name != "blog"]
     assert sorted(left) == sorted([oids[0], oids[2]])

@@ -196,6 +196,9 @@ class Transaction:
                 self._be_bound()
                 return
             failed = [str(check.get("name")) for check in checks if not check.get("ok")]
+            if checks:
+                held = len(checks) - len(failed)
+                self._journal("checked", f"{held} of {len(checks)} checks held", checks=checks)
             if failed:
                 raise VerificationFailed(f"Checks failed: {', '.join(failed)}.")
             for plan in self._in_switch_order():
@@ -207,20 +210,24 @@ class Transaction:
             self._be_bound()
             self._journal("promised", "Promised to wait for the decision and never to undo alone")
 
-    def stay(self, reason: str) -> None:
-        """Stay as this host is, because another can't be undone: what is switched promises, what is not never will be."""
-        if not self.records.directory.is_dir():
-            self.undo(None, reason)
-            return
-        with self.hold():
-            stays = self.records.tombstoned or self.records.outcome is not None or self.records.promise is not None
-            if not stays and self.records.state() is HostState.SWITCHED:
-                self.records.write_promise([])
-                self._journal("promised", f"Stays switched and undoes nothing alone: {reason}")
-            if self.records.promise is not None:
-                self._be_bound()
-        if not stays and self.records.promise is None:
-            self.undo(None, reason)
+    def stay(self, decision: str | None, reason: str) -> None:
+        """Stay as this host is, because another can't be undone: what is switched promises, what is not never will be.
+
+        :param decision: what stands on the decision host; it must be to undo, else a promise could come to mean keep.
+        """
+        if self.records.directory.is_dir():
+            with self.hold():
+                if self._standing(decision) != UNDO and self.records.outcome is None:
+                    raise Refused(f"{self.records.id} is held only where it was decided to undo it: run recover.")
+                if self.records.promise is None and self.records.state() is HostState.SWITCHED:
+                    self.records.write_promise([])
+                    self._journal("promised", f"Stays switched and undoes nothing alone: {reason}")
+                if self.records.promise is not None:
+                    self._be_bound()
+                    return
+        elif decision != UNDO:
+            raise Refused(f"{self.records.id} is held only where it was decided to undo it: run recover.")
+        self.undo(decision, reason)
 
     def _be_bound(self) -> None:
         """What follows from a promise: nobody undoes alone, so nobody needs the passwords for it."""
@@ -367,7 +374,6 @@ class Transaction:
         with self.hold():
             ended = self.records.outcome
             if ended is not None:
-                self._be_bound()
                 return str(ended["outcome"])
             outcome = self._finish_undone() if self.records.tombstoned else self._finish_kept(self._standing(decision))
             header = self.records.header()
@@ -377,9 +383,9 @@ class Transaction:
                     self._journal("note", f"Stays open until {', '.join(missing)} have ended as well")
                     return None
             self.records.release_reserve()
+            self._be_bound()  # before the end stands: nobody comes back to an ended transaction
             self._journal("finished", f"Transaction {self.records.id} ended: {outcome}", outcome=outcome)
             self.records.close(outcome, at=time.time())
-            self._be_bound()
             if header is not None:
                 self._prune(header.stack, keep_days)
             return outcome

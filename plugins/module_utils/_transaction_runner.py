@@ -109,7 +109,7 @@ def _finish(transaction: Transaction, params: Params) -> JsonObject:
 
 
 def _hold(transaction: Transaction, params: Params) -> JsonObject:
-    transaction.stay(params["reason"] or "another host can't be undone")
+    transaction.stay(params["decision"], params["reason"] or "another host can't be undone")
     return {}
 
 
@@ -193,6 +193,7 @@ def _described(state_dir: Path, records: Records, passwords: Mapping[str, Any], 
         "tombstoned": records.tombstoned,
         "decision": records.decision,
         "components": components,
+        "evidence": records.evidence(),
         "services": records.services(),
         "events": _events(records),
         "journal": str(records.journal.path),

@@ -418,17 +418,29 @@ def test_only_the_kinds_asked_for_are_undone(host: Host, tmp_path: Path) -> None
 
 def test_a_switched_host_that_stays_is_never_undone_alone(member: Host) -> None:
     transaction = member.until("switch")
-    transaction.stay("the database on db1 refused")
+    transaction.stay("undo", "the database on db1 refused")
     assert (member.state, member.words) == ("promised", {"new"})
     with pytest.raises(InDoubt):
         transaction.undo(None, "the controller fell silent")
+
+
+@pytest.mark.parametrize("decision", [None, "keep"])
+@pytest.mark.parametrize("phase", [None, "switch", "promise"])
+def test_nobody_stays_without_the_decision_to_undo(member: Host, phase: str | None, decision: str | None) -> None:
+    if phase:
+        member.until(phase)
+    known = member.records().directory.is_dir()
+    with pytest.raises(Refused, match="only where it was decided to undo"):
+        member.transaction().stay(decision, "the database on db1 refused")
+    assert member.records().directory.is_dir() == known
+    assert known is False or member.state in ("switched", "promised")
 
 
 @pytest.mark.parametrize("phase", [None, "begin", "prepare"])
 def test_an_unswitched_host_that_stays_will_never_be_switched(member: Host, phase: str | None) -> None:
     if phase:
         member.until(phase)
-    member.transaction().stay("the database on db1 refused")
+    member.transaction().stay("undo", "the database on db1 refused")
     assert (member.state, member.words) == ("undone", {"old"})
 
 
@@ -437,7 +449,7 @@ def test_a_half_switched_host_is_undone_rather_than_left_half(member: Host) -> N
     with pytest.raises(CommandFailed):
         member.until("switch")
     assert member.words == {"old", "new"}
-    member.transaction().stay("the database on db1 refused")
+    member.transaction().stay("undo", "the database on db1 refused")
     assert (member.state, member.words) == ("undone", {"old"})
 
 
@@ -547,7 +559,7 @@ def test_of_two_that_begin_in_the_same_instant_one_wins_and_the_other_is_told_wh
     processes = [context.Process(target=_begin, args=(tmp_path, each, gate, answers)) for each in ids]
     for process in processes:
         process.start()
-    told = dict(answers.get() for _ in processes)
+    told = dict(answers.get() for _process in processes)
     for process in processes:
         process.join()
     winners = [each for each in ids if told[each] == "begun"]

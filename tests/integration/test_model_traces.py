@@ -1,0 +1,201 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The named traces of the protocol's model, replayed against the real engine: each host ends where the model says.
+
+Hosts are state directories with a pair of real files each. What the model calls a loss of power is played by taking away
+what no call has synced; that the timer's process runs by itself is shown in test_timer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.lastgood.rollback.plugins.module_utils import _files, _timer, _undo
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, InDoubt, LastGoodError, Refused
+from engine_component import KINDS
+from engine_host import OK_CHECK, Host
+from model.actors import Step
+from model.traces import Event, Trace, crashes, scenarios
+
+LETTERS = "abc"
+WORDS_OF = {False: {"old"}, True: {"new"}}
+PHASES = ("begin", "prepare", "stop", "switch", "promise")
+
+
+class Killed(BaseException):
+    """Stands for kill -9 between writing and syncing."""
+
+
+class Replay:
+    """The hosts of a trace, and the calls on them."""
+
+    def __init__(self, base: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        names = tuple(LETTERS[:count])
+        self.hosts = {name: Host(base, name, names) for name in names}
+        self.monkeypatch = monkeypatch
+        self.unsynced: dict[str, Path] = {}
+
+        def fsync(handle: int) -> None:  # no disk is waited for: whether it was asked is what counts here
+            self.unsynced = {
+                name: file
+                for name, file in self.unsynced.items()
+                if not os.path.samestat(os.fstat(handle), file.parent.stat())
+            }
+
+        monkeypatch.setattr(os, "fsync", fsync)
+
+    def take(self, event: Step) -> str:
+        """Do what a step says; returns the answer in the model's words."""
+        if event.action == "recover":
+            return self.recover(event.target.split(","))
+        if event.actor == "outsider":
+            for name in ("one", "two"):
+                (self.hosts[event.target].path / name).write_text("deployed")
+            return ""
+        if event.action in ("timer", "reboot"):
+            self.by_itself(event.target, event.action)
+            return ""
+        if event.answer.startswith("killed"):
+            self.killed_promise(event.target)
+            return event.answer
+        return self.call(event.target, event.action, event.shows)
+
+    def call(self, name: str, action: str, shows: str) -> str:
+        host = self.hosts[name]
+        transaction = host.transaction()
+        others = [other for other in self.hosts if other != name]
+        try:
+            if action == "begin":
+                host.begin()
+            elif action == "prepare":
+                host.prepare()
+            elif action == "stop":
+                transaction.arm()
+            elif action == "switch":
+                transaction.switch()
+            elif action == "promise":
+                transaction.promise([OK_CHECK])
+            elif action == "undo":
+                transaction.undo(shows or None, "told to")
+            elif action == "hold":
+                transaction.stay(shows or None, "the database refuses")
+            elif action == "decide":
+                return transaction.decide(shows, list(self.hosts), "controller")
+            elif action == "finish":
+                transaction.finish(shows or None, others)
+        except InDoubt:
+            return "waits"
+        except (Refused, Foreign):
+            return "refused"
+        return "ok"
+
+    def by_itself(self, name: str, action: str) -> None:
+        directory = self.hosts[name].records().directory
+        if action == "reboot" and name in self.unsynced:  # the power went: what nobody synced is gone
+            self.unsynced.pop(name).unlink()
+        deadline = directory / "deadline"
+        if deadline.exists():
+            passed = {"boot": "another"} if action == "reboot" else {"boottime": 0.0}
+            deadline.write_text(json.dumps({**json.loads(deadline.read_text()), **passed}))
+        with pytest.raises(SystemExit):
+            _undo.main(str(directory), ["--wait"])
+
+    def killed_promise(self, name: str) -> None:
+        """The call is gone right after the record has its name, before its directory was synced."""
+
+        host = self.hosts[name]
+        record = host.records().directory / "promise"
+        real_sync = _files.fsync_directory
+
+        def killed(path: Path) -> None:
+            if record.exists():
+                raise Killed
+            real_sync(path)
+
+        with self.monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(_files, "fsync_directory", killed)
+            host.transaction().promise([OK_CHECK])
+        self.unsynced[name] = record
+
+    def recover(self, answering: list[str]) -> str:
+        """What recover.yml does, with those that answer."""
+        first, *_rest = self.hosts
+        states = {name: self.read(name) for name in answering}
+        if first not in answering:
+            for name in answering:
+                self.call(name, "undo", "")
+            return "in_doubt"
+        all_promised = all(states.get(name) == "promised" for name in self.hosts)
+        wish = "keep" if all_promised else "undo"
+        promised = [name for name, state in states.items() if state == "promised"]
+        decision = self.hosts[first].transaction().decide(wish, promised, "recovery")
+        if decision == "undo":
+            for name in sorted(answering):
+                self.call(name, "undo", "undo")
+        ended = [name for name in sorted(answering, reverse=True) if self.finish(name, decision, answering)]
+        if decision == "keep":
+            return "rolled_back"
+        return "undone" if set(ended) == set(self.hosts) else "undo_incomplete"
+
+    def finish(self, name: str, decision: str, answering: list[str]) -> bool:
+        acknowledged = [other for other in answering if self.hosts[other].records().outcome is not None]
+        try:
+            return self.hosts[name].transaction().finish(decision, acknowledged) is not None
+        except LastGoodError:
+            return False
+
+    def read(self, name: str) -> str:
+        """As transaction_info does: what is answered is synced first."""
+        records = self.hosts[name].records()
+        if not records.directory.is_dir():
+            return "absent"
+        records.sync()
+        return records.state().value
+
+
+@pytest.fixture(autouse=True)
+def engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine with a component of the tests; what the timer's process does is done by the trace's own events."""
+    for kind, component in KINDS.items():
+        monkeypatch.setitem(COMPONENTS, kind, component)
+    monkeypatch.setattr(_timer, "_start_waiting", lambda _directory: None)
+    monkeypatch.setattr(os, "sync", lambda: None)  # all file systems of this machine: too slow for a hundred traces
+
+
+def traces() -> Iterator[Trace]:
+    yield from scenarios()
+    yield from crashes(2)
+    yield from crashes(3)
+
+
+@pytest.mark.parametrize("trace", [pytest.param(trace, id=f"{trace.hosts} {trace.name}") for trace in traces()])
+def test_the_engine_goes_where_the_model_goes(trace: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replay = Replay(tmp_path, trace.hosts, monkeypatch)
+    foreign = set()
+    for number, event in enumerate(trace.events, start=1):
+        where = f"step {number}, {event.step.brief}"
+        answer = replay.take(event.step)
+        foreign |= {event.step.target} if event.step.actor == "outsider" else set()
+        found = tuple(host.state if host.records().directory.is_dir() else "absent" for host in replay.hosts.values())
+        assert found == event.words, where
+        for (name, host), new in zip(replay.hosts.items(), event.new):
+            assert host.words == ({"deployed"} if name in foreign else WORDS_OF[new]), where
+        if event.record:
+            assert replay.hosts["a"].records().decision == event.record, where
+        assert answer == expected_answer(event), where
+    shutil.rmtree(tmp_path)
+
+
+def expected_answer(event: Event) -> str:
+    """The model's answer, but for two: the record outlives everything here, and what has ended is not gone on with."""
+    if event.step.action == "prune":
+        return "ok"
+    over = event.step.action in PHASES and event.words[LETTERS.index(event.step.target)] == "finished"
+    return "refused" if over else event.step.answer

@@ -96,8 +96,8 @@ class Code(Component):
 
     @classmethod
     def entry_name(cls, wish: Mapping[str, Any]) -> str:
-        """The checkout's real path."""
-        return str(Path(wish["path"]).resolve())
+        """The checkout's path as the catalogue has it: the lock goes by the real one, a restore point by this."""
+        return os.path.normpath(wish["path"])
 
     # -- looking
 
@@ -247,7 +247,7 @@ class Code(Component):
             raise LastGoodError(f"{checkout.top} is not prepared: nothing was reset. Start again with a new plan.")
         if self._mark() is None:
             self._require_before(checkout)
-            if not checkout.recorder.is_current(record, checkout.target):
+            if not checkout.recorder.is_current(record):
                 with self.context.change(f"Archive what changed in {checkout.top} since it was prepared"):
                     record = self._record(plan, checkout)
             self._set_mark(done=False)
@@ -384,9 +384,11 @@ class Code(Component):
             remove_bytecode(checkout.top, stale)
             worktree = Worktree(checkout.top)
             for entry in record.entries:
-                found = worktree.look(entry.path)
-                if entry.kind == FILE and found is not None and stat.S_ISREG(found.st_mode):
-                    _keep_permissions(checkout.top / entry.path, entry.mode, stat.S_IMODE(found.st_mode))
+                found = worktree.look(entry.path) if entry.kind == FILE else None
+                if found is not None and stat.S_ISREG(found.st_mode):
+                    wanted = _permissions(entry.mode, stat.S_IMODE(found.st_mode))
+                    if wanted != stat.S_IMODE(found.st_mode):
+                        (checkout.top / entry.path).chmod(wanted)
 
     def _clear(self, plan: Plan, checkout: Checkout) -> None:
         """Remove what prepare and finish put beside; the evidence stays in the workspace."""
@@ -476,13 +478,10 @@ def _move_submodule(checkout: Checkout, path: str, commit: str, branch: str | No
         git.text(*words, attempt=f"Moving the submodule {path} of {checkout.top} to {commit}")
 
 
-def _keep_permissions(path: Path, old: int, new: int) -> None:
+def _permissions(old: int, new: int) -> int:
     """Who may read and write stays as it was; what may be executed is the commit's."""
-    wanted = old & 0o666
-    if new & 0o100:
-        wanted |= (wanted & 0o444) >> 2
-    if wanted != new:
-        path.chmod(wanted)
+    kept = old & 0o666
+    return kept | (kept & 0o444) >> 2 if new & 0o100 else kept
 
 
 @contextmanager

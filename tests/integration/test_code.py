@@ -672,26 +672,3 @@ def test_a_directory_that_the_owner_may_not_write_is_refused(code, tmp_path, oth
     with pytest.raises(Refused, match=r"pkg can't be written"):
         plan_of(code, checkout)
     (checkout.path / "pkg").chmod(0o755)
-
-
-# -- speed
-
-
-def test_a_reset_of_many_files_costs_little_more_than_gits_own(code, tmp_path) -> None:
-    checkout = make_checkout(tmp_path / "many")
-    for number in range(3000):
-        checkout.write(f"d{number % 50}/f{number}.txt", f"old {number}\n")
-    checkout.commit("good", tag="v1")
-    for number in range(0, 3000, 2):
-        checkout.write(f"d{number % 50}/f{number}.txt", f"newer {number}\n")
-    checkout.commit("bad", tag="v2")
-    began = time.monotonic()
-    checkout.git("reset", "-q", "--hard", "v1")
-    plain_s = time.monotonic() - began
-    checkout.git("reset", "-q", "--hard", "v2")
-    plan = plan_of(code, checkout)
-    code.prepare(plan)
-    began = time.monotonic()
-    code.switch(plan)
-    # A handful of git calls are fixed cost; the rest must not grow with the number of files.
-    assert time.monotonic() - began < 4 * plain_s + 2

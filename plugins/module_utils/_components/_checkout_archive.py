@@ -59,6 +59,7 @@ class Worktree:
 
     def __init__(self, top: Path) -> None:
         self.top = top
+        self._prefix = f"{top}/"
         self._seen: dict[str, os.stat_result | None] = {}
 
     def look(self, path: str) -> os.stat_result | None:
@@ -67,7 +68,7 @@ class Worktree:
             parent = path.rpartition("/")[0]
             above = self.look(parent) if parent else None
             reachable = not parent or (above is not None and stat.S_ISDIR(above.st_mode))
-            self._seen[path] = _lstat(self.top / path) if reachable else None
+            self._seen[path] = _lstat(self._prefix + path) if reachable else None
         return self._seen[path]
 
     def obstacle(self, path: str) -> str | None:
@@ -109,15 +110,19 @@ class Worktree:
             kind, target = LINK, str((self.top / path).readlink())
         else:
             raise Refused(f"{self.top / path} is a socket, pipe or device where a reset would write: move it away.")
-        # A directory's times change with every file in it; only what a reset could take away counts.
-        parts = [mode, found.st_uid, found.st_gid]
-        if kind != DIRECTORY:
-            parts += [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
-        stamp = ":".join(map(str, parts))
+        stamp = stamp_of(found)
         size = found.st_size if kind == FILE else 0
         return Entry(
             path, kind, why, stat.S_IMODE(mode), found.st_uid, found.st_gid, found.st_mtime_ns, size, stamp, target
         )
+
+
+def stamp_of(found: os.stat_result) -> str:
+    """Changes whenever anything of a file does; of a directory only what a reset could take away counts."""
+    parts = [found.st_mode, found.st_uid, found.st_gid]
+    if not stat.S_ISDIR(found.st_mode):
+        parts += [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+    return ":".join(map(str, parts))
 
 
 def write_archive(worktree: Worktree, entries: Iterable[Entry], to: Path, owner: User | None) -> None:
@@ -252,9 +257,9 @@ def _unlink(path: Path) -> None:
         path.unlink()
 
 
-def _lstat(path: Path) -> os.stat_result | None:
+def _lstat(path: Path | str) -> os.stat_result | None:
     try:
-        return path.lstat()
+        return os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
 

@@ -14,15 +14,17 @@ import shutil
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import (
     ABSENT,
+    DIRECTORY,
     FILE,
     LINK,
     Entry,
     Worktree,
     restore,
+    stamp_of,
     write_archive,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import CHUNK_BYTES, write_atomic
@@ -86,12 +88,13 @@ def stale_bytecode(worktree: Worktree, paths: Iterable[str]) -> list[str]:
     A removed package whose ``__pycache__`` stays could even still be imported, as a namespace.
     """
     by_directory: dict[str, set[str]] = {}
-    for path in map(PurePosixPath, paths):
-        if path.suffix == ".py":
-            by_directory.setdefault(str(path.parent), set()).add(path.stem)
+    for path in paths:
+        if path.endswith(".py"):
+            directory, _slash, name = path.rpartition("/")
+            by_directory.setdefault(directory, set()).add(name[: -len(".py")])
     found: list[str] = []
     for directory, stems in by_directory.items():
-        cache = os.path.normpath(f"{directory}/__pycache__")
+        cache = f"{directory}/__pycache__" if directory else "__pycache__"
         seen = worktree.look(cache)
         if seen is not None and stat.S_ISDIR(seen.st_mode):
             names = [path.name for path in (worktree.top / cache).glob("*.pyc") if path.is_file()]
@@ -111,8 +114,8 @@ def remove_bytecode(top: Path, paths: Iterable[str]) -> None:
 
 def reset_checkout(git: Git, worktree: Worktree, commit: str, owner: User | None) -> None:
     """``reset --hard``, also over changed files that git was told not to look at: on those alone it would give up."""
-    differing = {one.path for one in git.index_against(commit)}
-    hidden = differing.intersection(git.hidden())
+    marked = git.hidden()
+    hidden = {one.path for one in git.index_against(commit)}.intersection(marked) if marked else set()
     with acting_as(owner):
         there = sorted(path for path in hidden if worktree.look(path) is not None)
     git.show_hidden(there)
@@ -180,10 +183,19 @@ class Recorder:
         with acting_as(self._owner):
             return worktree.scan(reasons)
 
-    def is_current(self, record: Record, commit: str) -> bool:
-        """Whether nothing of what a reset could take has changed since the record was made."""
-        index_same = record.index_mtime_ns == _mtime_ns(self._index)
-        return index_same and _stamps(record.entries) == _stamps(self.scan(commit))
+    def is_current(self, record: Record) -> bool:
+        """Whether nothing of what a reset could take has changed since the record was made. Cheap: it costs downtime.
+
+        Untracked files that have come into the way show at the names that were noted as absent.
+        """
+        if record.index_mtime_ns != _mtime_ns(self._index):
+            return False
+        dirty = {one.path for one in self._git.changes() if not one.submodule.startswith("S")}
+        if dirty != {entry.path for entry in record.entries if entry.why in ("modified", "staged")}:
+            return False
+        with acting_as(self._owner):
+            worktree = Worktree(self._git.path)
+            return all(_unchanged(worktree, entry) for entry in record.entries)
 
     def keep(self, name: str, commit: str, also: Iterable[Entry] = ()) -> Path | None:
         """Archive what a reset would now take and git does not have, as ``<name>-<n>.tar``; nothing when there is none.
@@ -261,5 +273,8 @@ def _mtime_ns(path: Path) -> int:
         return 0
 
 
-def _stamps(entries: Iterable[Entry]) -> dict[str, tuple[str, str, str | None]]:
-    return {entry.path: (entry.kind, entry.stamp, entry.target) for entry in entries}
+def _unchanged(worktree: Worktree, entry: Entry) -> bool:
+    if entry.kind == DIRECTORY and entry.why != "parent":
+        return False  # a whole directory in the way: it takes a walk to know
+    found = worktree.look(entry.path)
+    return (stamp_of(found) if found is not None else "") == entry.stamp

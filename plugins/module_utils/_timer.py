@@ -20,6 +20,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
@@ -45,15 +46,22 @@ def arm(directory: Path, timeout_s: int) -> None:
 
 
 @contextmanager
-def only_one(directory: Path) -> Iterator[bool]:
-    """Held by the waiting process for its whole life; yields false when another one waits already."""
+def only_one(directory: Path, tries: int = 1) -> Iterator[bool]:
+    """Held by the waiting process for its whole life; yields false when another one waits already.
+
+    :param tries: somebody may only be looking whether one waits; that is over in an instant.
+    """
     with (directory / "timer.lock").open("a", encoding="ascii") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+        yield any(_taken(lock, wait_s=0.1 if attempt else 0.0) for attempt in range(tries))
+
+
+def _taken(lock: IO[str], wait_s: float) -> bool:
+    time.sleep(wait_s)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def write_undo(directory: Path) -> None:

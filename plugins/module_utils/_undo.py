@@ -36,7 +36,7 @@ def main(directory: str, arguments: Sequence[str]) -> None:
     """Entry point of ``<transaction>/undo [--wait]``; ends the process with 0 when everything is back."""
     records = Records(Path(directory))
     if "--wait" in arguments:
-        with _timer.only_one(records.directory) as alone:
+        with _timer.only_one(records.directory, tries=10) as alone:
             while alone and _wait(records):
                 _undo_by_timer(records)
         raise SystemExit(0)

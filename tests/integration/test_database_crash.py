@@ -149,18 +149,16 @@ Stage = tuple[Site, Plan, dict[str, str], dict[str, str]]
 PREPARE_LINES, SWITCH_LINES = 6, 2
 
 
-@pytest.mark.parametrize("back", [False, True], ids=["forward", "back"])
 @pytest.mark.parametrize("die", range(PREPARE_LINES))
-def test_prepare_killed_at_each_line(stage: Stage, die: int, back: bool) -> None:
+def test_prepare_killed_at_each_line(stage: Stage, die: int) -> None:
     site, plan, good, damaged = stage
     oid, component = site.oid(), site.component()
     assert run_and_die(site, plan, "prepare", die) == -signal.SIGKILL
     assert component.state(plan) in (State.UNTOUCHED, State.PREPARED)
     assert (site.oid(), site.content()) == (oid, damaged)
-    if back:
-        component.undo(plan)
-        assert (site.databases(), site.oid(), site.content()) == (["blog"], oid, damaged)
-        return
+    component.undo(plan)
+    assert (site.databases(), site.oid()) == (["blog"], oid)
+    assert run_and_die(site, plan, "prepare", die) == -signal.SIGKILL
     component.prepare(plan)
     component.switch(plan)
     assert site.content() == good
@@ -173,9 +171,8 @@ def test_the_lines_of_prepare_are_all_tried(stage: Stage) -> None:
     assert run_and_die(site, plan, "switch", SWITCH_LINES) == 0
 
 
-@pytest.mark.parametrize("back", [False, True], ids=["forward", "back"])
 @pytest.mark.parametrize("die", range(SWITCH_LINES))
-def test_switch_and_undo_killed_at_each_line(stage: Stage, die: int, back: bool) -> None:
+def test_switch_and_undo_killed_at_each_line(stage: Stage, die: int) -> None:
     site, plan, good, damaged = stage
     oid, component = site.oid(), site.component()
     component.prepare(plan)
@@ -185,10 +182,10 @@ def test_switch_and_undo_killed_at_each_line(stage: Stage, die: int, back: bool)
     assert site.content() == good
     assert run_and_die(site, plan, "undo", die) == -signal.SIGKILL
     assert component.state(plan) is (State.UNTOUCHED if die else State.SWITCHED)
-    if back:
-        component.undo(plan)
-        assert (site.oid(), site.content()) == (oid, damaged)
-        assert "blog" in component.kept(plan)["database blog, rejected"]
+    component.undo(plan)
+    assert (site.oid(), site.content()) == (oid, damaged)
+    kept = component.kept(plan)
+    assert f"rows written to {kept['database blog, rejected']}" in kept
 
 
 def test_a_switch_killed_while_it_waits_leaves_the_old_database_open(stage: Stage) -> None:

@@ -91,7 +91,7 @@ def test_a_prepared_transaction(damaged: tuple[Site, PointEntry]) -> None:
 
 def test_a_logical_slot_needs_consent(damaged: tuple[Site, PointEntry]) -> None:
     site, point = damaged
-    site.query("SELECT pg_create_logical_replication_slot('feed', 'test_decoding')")
+    site.query("SELECT pg_create_logical_replication_slot('feed', 'pgoutput')")
     with pytest.raises(Refused, match=r"feed.*accept: \[slots\]"):
         site.plan(point)
     plan = site.plan(point, accept=["slots"])

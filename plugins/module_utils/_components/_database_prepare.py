@@ -68,7 +68,7 @@ class SideBuild:
         source = self.facts["source"]
         begun = time.monotonic()
         with self._archive() as archive, self.context.change(f"Restore {source['label']} into database {self.name}"):
-            self.programs.restore(self.name, archive, self.facts["jobs"])
+            self.programs.restore(self.name, archive, self.facts["jobs"], source["label"])
         return int((time.monotonic() - begun) * 1000)
 
     def prove(self) -> JsonObject:

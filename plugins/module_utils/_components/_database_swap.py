@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """(private) The switch itself: two renames in one PostgreSQL transaction, while clients keep knocking.
 
-One session asks for the first rename and so takes the database's lock: new connections wait from then on. A second one
-ends the sessions that are left, again and again. Then the second rename, the comments, the commit. Whatever happens
-before the commit, a kill -9 or a crash included, leaves every name where it was.
+The database that is to come is locked first, by a rename to a name that nobody sees: an autovacuum of it would otherwise
+be waited for while clients wait. Then one session asks for the live one's rename and so takes its lock: new connections
+wait from then on. A second one ends the sessions that are left, again and again. Then the last rename, the comments, the
+commit. Whatever happens before the commit, a kill -9 or a crash included, leaves every name where it was.
 """
 
 from __future__ import annotations
@@ -43,9 +44,12 @@ class Rename:
     comment: str | None
 
 
-def swap(server: Server, renames: list[Rename]) -> None:
-    """Do all renames at once, in this order, ending the sessions in the way. Nothing changes if it fails.
+def swap(server: Server, aside: Rename | None, coming: Rename | None, spare: str) -> None:
+    """Put one database aside and another in its place, at once, ending the sessions in the way. All or nothing.
 
+    :param aside: the live database, where there is one.
+    :param coming: the one that takes its name; None when there is none to take it.
+    :param spare: a free name, used within the transaction only.
     :raises Foreign: when a name does not belong to the expected database any more.
     :raises LastGoodError: when sessions can't be ended, or the server refuses.
     """
@@ -56,9 +60,13 @@ def swap(server: Server, renames: list[Rename]) -> None:
         first.execute("SET LOCAL synchronous_commit = on")
         first.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
         try:
-            for rename in renames:
-                _rename(first, second, rename)
-            for rename in renames:
+            if coming is not None:
+                _rename(first, second, coming.oid, coming.old, spare)
+            if aside is not None:
+                _rename(first, second, aside.oid, aside.old, aside.new)
+            if coming is not None:
+                _rename(first, second, coming.oid, spare, coming.new)
+            for rename in filter(None, (aside, coming)):
                 first.execute(comment_statement(rename.new, rename.comment))
             first.execute("COMMIT", attempt="Committing the switch")
         except DatabaseError:
@@ -66,12 +74,12 @@ def swap(server: Server, renames: list[Rename]) -> None:
             raise
 
 
-def _rename(first: WaitingSession, second: Session, rename: Rename) -> None:
+def _rename(first: WaitingSession, second: Session, oid: int, old: str, new: str) -> None:
     """Rename one database, inside the open transaction, and look that it was the right one."""
-    attempt = f"Renaming database {rename.old} to {rename.new}"
+    attempt = f"Renaming database {old} to {new}"
     stubborn: dict[int, str] = {}
-    first.meanwhile = lambda: _end_sessions(second, rename.oid, stubborn)
-    statement = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(rename.old), sql.Identifier(rename.new))
+    first.meanwhile = lambda: _end_sessions(second, oid, stubborn)
+    statement = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new))
     try:
         first.execute(statement, attempt=attempt)
     except DatabaseError as error:
@@ -84,10 +92,10 @@ def _rename(first: WaitingSession, second: Session, rename: Rename) -> None:
         ) from error
     finally:
         first.meanwhile = lambda: None
-    found = first.value("SELECT oid::bigint FROM pg_database WHERE datname = %s", [rename.new])
-    if found != rename.oid:
+    found = first.value("SELECT oid::bigint FROM pg_database WHERE datname = %s", [new])
+    if found != oid:
         raise Foreign(
-            f"{attempt} was taken back: {rename.old} is the database with OID {found}, not {rename.oid}. Somebody else "
+            f"{attempt} was taken back: {old} is the database with OID {found}, not {oid}. Somebody else "
             "changed it since the plan was made."
         )
 

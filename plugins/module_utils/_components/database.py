@@ -113,14 +113,15 @@ class Database(Component):
         if look.state() is not State.PREPARED or incoming is None or not (incoming.mark and incoming.mark.ready):
             raise Foreign(look.said("switched"))
         facts, names = plan.facts, look.names
-        renames = [Rename(incoming.oid, names.incoming, plan.name, facts["comment"] or facts["properties"]["comment"])]
+        coming = Rename(incoming.oid, names.incoming, plan.name, facts["comment"] or facts["properties"]["comment"])
+        aside = None
         if look.live is not None:
             mark = Mark(self.context.transaction, PREVIOUS, plan.name, incoming.oid, False, facts["comment"], now)
-            renames.insert(0, Rename(look.live.oid, plan.name, names.previous, mark.text()))
+            aside = Rename(look.live.oid, plan.name, names.previous, mark.text())
         with self.context.change(
             f"Switch database {plan.name} to {names.incoming}", old=facts["old_oid"], new=incoming.oid
         ):
-            swap(look.server, renames)
+            swap(look.server, aside, coming, names.rejected)
 
     def undo(self, plan: Plan) -> None:
         """Swap back, keep what was rejected and count what was written to it; or drop what was prepared."""
@@ -180,11 +181,12 @@ class Database(Component):
             raise Foreign(f"Database {plan.name} can't be brought back: {names.previous} is gone.")
         now = session.value("SELECT extract(epoch FROM now())::float8")
         mark = Mark(self.context.transaction, REJECTED, plan.name, plan.facts["old_oid"], False, live.comment, now)
-        renames = [Rename(live.oid, plan.name, names.rejected, mark.text())]
+        aside = Rename(live.oid, plan.name, names.rejected, mark.text())
+        coming = None
         if look.previous is not None:
-            renames.append(Rename(look.previous.oid, names.previous, plan.name, plan.facts["comment"]))
+            coming = Rename(look.previous.oid, names.previous, plan.name, plan.facts["comment"])
         with self.context.change(f"Switch database {plan.name} back from {names.previous}", rejected=names.rejected):
-            swap(look.server, renames)
+            swap(look.server, aside, coming, names.incoming)
 
     def _written(self, look: Look) -> JsonObject:
         """What was written to the rejected database, counted once; empty when there is none."""

@@ -109,8 +109,11 @@ class PgPrograms:
             cwd="/",
         )
 
-    def restore(self, database: str, archive: Path, jobs: int) -> None:
-        """Fill an empty database from an archive; the first error ends it."""
+    def restore(self, database: str, archive: Path, jobs: int, label: str) -> None:
+        """Fill an empty database from an archive; the first error ends it.
+
+        :param label: what the archive is, for the message of a failure: it may be a copy that nobody knows.
+        """
         with lent(archive, self.run.user) as (place, fds):
             self.run.run(
                 [
@@ -122,7 +125,7 @@ class PgPrograms:
                     f"--dbname={self.server.conninfo(database)}",
                     place,
                 ],
-                f"Restoring {archive} into database {database}",
+                f"Restoring {label} into database {database}",
                 pass_fds=fds,
                 cwd="/",
             )

@@ -257,10 +257,12 @@ class Planner:
         choice = str(self.wish.get("installer") or "auto")
         found = find_installer(self.run, choice, base, live, self.path / "bin" / "python", staged)
         if found is None:
-            tools = "uv nor pip" if choice == "auto" else choice
+            uv = "uv is neither on PATH, nor beside the running interpreter, nor in the owner's home"
+            pip = f"pip is neither in the wheels, nor in {base.executable}, nor in the environment"
+            missing = {"uv": uv, "pip": pip, "auto": f"{uv}; {pip}"}[choice]
             raise Refused(
-                f"There is neither {tools} that {self.owner.name} can run to build an environment for {self.path}: "
-                f"no uv on PATH, and no pip in the environment, the base interpreter {base.executable} or the wheels."
+                f"{self.owner.name} has no tool to build an environment for {self.path} with: {missing}. Install one, or"
+                " let 'installer' be auto."
             )
         if not base.makes_environments and found.kind != "uv":
             raise Refused(

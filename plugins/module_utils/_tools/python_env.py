@@ -46,7 +46,7 @@ for site in {os.path.realpath(site): site for site in sites}.values():
             damaged.append(entry)
         elif entry.endswith(".dist-info"):
             dist = metadata.Distribution.at(where)
-            name, version = dist.metadata["Name"], dist.metadata["Version"]
+            name, version = dist.metadata.get("Name"), dist.metadata.get("Version")
             if not name or not version:
                 damaged.append(entry)
                 continue

@@ -17,6 +17,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._runner import C
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
+#: How the log tells an event, and those services that have no time in it.
+_LOGGED = {"stopped": ("Stopped", "already down"), "started": ("Started, and ready", "no more ready than before")}
+
 
 def run_services(*, argument_spec: Mapping[str, Any]) -> NoReturn:
     """The main of ``service_restart``."""
@@ -98,9 +101,11 @@ def _lenient(records: Records | None) -> set[str]:
 def _log(records: Records | None, event: str, times: Mapping[str, float | None]) -> None:
     """Journal when each service stopped or was ready (epoch seconds); downtime is computed from these."""
     known = {name: at for name, at in times.items() if at is not None}
-    if records is not None and known:
-        words = "Started, and ready" if event == "started" else "Stopped"
-        records.journal.write(event, f"{words}: {', '.join(known)}", services=known)
+    others = sorted(times.keys() - known.keys())
+    if records is not None and times:
+        words, exception = _LOGGED[event]
+        told = f"{words}: {', '.join(known) or 'none'}" + (f"; {exception}: {', '.join(others)}" if others else "")
+        records.journal.write(event, told, services=known, others=others)
 
 
 def _described(

@@ -114,6 +114,11 @@ transactions:
       type: list
       elements: dict
       sample: []
+    evidence:
+      description: What preparing each component found, by component; for reports.
+      returned: always
+      type: dict
+      sample: {"database:blog": {verification: {content: equal, tables: 12, rows: 100250}}}
     services:
       description: The services that it stopped, and whether they ran before.
       returned: always

@@ -13,10 +13,15 @@ _MOST_LINES = 8
 
 def discard_lines(discards: Mapping[str, Any]) -> list[str]:
     """At most a handful of lines; the rest is counted, and stands whole in the diff and in the report."""
-    lines = [line for kind, value in discards.items() for line in _WORDS.get(kind, _other)(kind, value)]
+    lines = all_discard_lines(discards)
     if len(lines) > _MOST_LINES:
         return [*lines[: _MOST_LINES - 1], f"and {len(lines) - _MOST_LINES + 1} more"]
     return lines
+
+
+def all_discard_lines(discards: Mapping[str, Any]) -> list[str]:
+    """Every one of them."""
+    return [line for kind, value in discards.items() for line in _WORDS.get(kind, _other)(kind, value)]
 
 
 def _rows(_kind: str, tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -41,7 +41,7 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = 
     ended = _outcome(plan, hosts, check=check)
     recovering = any(told.get("__rollback_recovering") for told in hosts.values())
     outcome = "recovered" if recovering and ended in ("rolled_back", "undone") else ended
-    failures = _failures(hosts)
+    failures = causes(hosts)
     if rehearse and ended == "undone" and not failures:
         outcome = "rehearsed"
     downtime_ms = _downtime_ms(hosts)
@@ -95,7 +95,7 @@ def _work(hosts: Told) -> bool:
     return any(result["changed"] for told in hosts.values() for result in told.get("__rollback_planned", []))
 
 
-def _failures(hosts: Told) -> list[str]:
+def causes(hosts: Told) -> list[str]:
     """Each cause once; a host that was only stopped by another's failure has none of its own."""
     found: dict[str, list[str]] = {}
     for host, told in hosts.items():

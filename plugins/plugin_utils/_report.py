@@ -1,0 +1,202 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) The report of one transaction as one JSON value, from the journals of all its hosts. Pure.
+
+Everything that is shown is chosen here by name: what a host registered may hold more than people should read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._discards import all_discard_lines
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import causes
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_checklist import Story, ticked
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_timeline import timeline
+
+SCHEMA = 1
+_TONES = {"rolled_back": "good", "recovered": "good", "rehearsed": "good", "undone": "warning"}
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a report is made of.
+
+    :param plan: the transaction's plan.
+    :param ended: what the filter ``outcome`` returned.
+    :param told: host → what it registered, by variable name.
+    :param contacts: as `parse_contacts` returned them.
+    :param keep_days: how long what was replaced is kept at least.
+    :param can_undo: whether there is a playbook that undoes a finished rollback.
+    :param log: where the log was written, and how many lines of this transaction it holds.
+    :param deliveries: what became of each message.
+    """
+
+    plan: Mapping[str, Any]
+    ended: Mapping[str, Any]
+    told: Mapping[str, Mapping[str, Any]]
+    contacts: Sequence[Mapping[str, str]] = ()
+    keep_days: int = 7
+    can_undo: bool = False
+    log: Mapping[str, Any] | None = None
+    deliveries: Sequence[Mapping[str, Any]] = field(default_factory=list)
+
+    @property
+    def transactions(self) -> dict[str, Mapping[str, Any]]:
+        """Host → this transaction, where its journal could be read."""
+        return {
+            host: transaction
+            for host, told in self.told.items()
+            for transaction in (told.get("__rollback_history") or {}).get("transactions", [])
+            if transaction["id"] == self.plan["id"]
+        }
+
+
+def build_report(material: Material) -> dict[str, Any]:
+    """The report; docs/report.md describes its keys."""
+    transactions = material.transactions
+    plan, ended = material.plan, material.ended
+    word, _colon, summary = str(ended["title"]).partition(": ")
+    checks = list(_checks(transactions))
+    found = timeline({host: transaction["events"] for host, transaction in transactions.items()})
+    story = Story(transactions, plan["hosts"], checks, material.log, material.deliveries)
+    point = plan.get("point") or {}
+    return {
+        "schema": SCHEMA,
+        "id": plan["id"],
+        "stack": plan["stack"],
+        "outcome": ended["outcome"],
+        "success": bool(ended["success"]),
+        "tone": _TONES.get(ended["outcome"], "bad"),
+        "headline": word.capitalize(),
+        "summary": f"{summary[:1].upper()}{summary[1:]}.",
+        "operator": _first(transactions, "operator"),
+        "point": {"name": point.get("name"), "created": point.get("created")} if point else None,
+        "kinds": list(plan.get("kinds", [])),
+        "hosts": list(plan["hosts"]),
+        "silent_hosts": [host for host in plan["hosts"] if host not in transactions],
+        "decision_host": plan["decision_host"],
+        "began": _first(transactions, "created"),
+        "ended": found["end"] if found else None,
+        "downtime_ms": ended["downtime_ms"],
+        "causes": causes(material.told),
+        "failures": [event for event in _events(transactions) if event["event"] == "failed"],
+        "timeline": found,
+        "databases": list(_databases(transactions, ended["outcome"])),
+        "components": list(_components(transactions)),
+        "checks": checks,
+        "checklist": ticked(story),
+        "contacts": [dict(contact) for contact in material.contacts],
+        "next": [row[1] for row in ended["rows"] if row[0] == "Next"],
+        "undo": _undo(material, found["end"] if found else None),
+        "deliveries": [dict(delivery) for delivery in material.deliveries],
+        "log": dict(material.log) if material.log else None,
+        "events": list(_events(transactions)),
+    }
+
+
+def _first(transactions: Mapping[str, Mapping[str, Any]], name: str) -> Any:
+    return min((each[name] for each in transactions.values() if each.get(name) is not None), default=None)
+
+
+def _events(transactions: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """All journals in one, by time; without facts, which are for programs."""
+    merged = [
+        (event["at"], host, number, event)
+        for host, transaction in transactions.items()
+        for number, event in enumerate(transaction["events"])
+    ]
+    for at, host, _number, event in sorted(merged, key=lambda entry: entry[:3]):
+        yield {"at": at, "host": host, "event": event["event"], "what": event["what"]}
+
+
+def _checks(transactions: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The last checks of each host: journalled when they were made, and kept with its promise."""
+    for host, transaction in transactions.items():
+        made = [event["facts"]["checks"] for event in transaction["events"] if event["event"] == "checked"]
+        for check in made[-1] if made else transaction["checks"]:
+            yield {
+                "host": host,
+                "name": str(check.get("name", "")),
+                "ok": bool(check.get("ok")),
+                "detail": str(check.get("detail") or ""),
+                "ms": check.get("ms"),
+            }
+
+
+def _databases(transactions: Mapping[str, Mapping[str, Any]], outcome: str) -> Iterator[dict[str, Any]]:
+    """Row counts of each table that differed: before, after, and at the restore point."""
+    for host, transaction in transactions.items():
+        back = bool(transaction["tombstoned"])
+        for component in transaction["components"]:
+            if component["kind"] != "database":
+                continue
+            proof = transaction.get("evidence", {}).get(component["component"], {}).get("verification", {})
+            proven = proof.get("content") == "equal" and not back and outcome in ("rolled_back", "recovered")
+            rows = component["discards"].get("rows", {})
+            yield {
+                "host": host,
+                "name": component["name"],
+                "tables": [
+                    {
+                        "name": table,
+                        "before": row["now"],
+                        "after": row["now"] if back else row["then"] if proven else None,
+                        "point": row["then"],
+                        "differs": row["differs"],
+                    }
+                    for table, row in rows.items()
+                ],
+                "compared": proof.get("tables"),
+                "rows": proof.get("rows"),
+                "content": proof.get("content"),
+                "not_compared": list(component["discards"].get("not_compared", [])),
+            }
+
+
+def _components(transactions: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    for host, transaction in transactions.items():
+        took = {
+            event["facts"]["component"]: event["facts"].get("ms")
+            for event in transaction["events"]
+            if event["event"] == "switched"
+        }
+        for component in transaction["components"]:
+            yield {
+                "host": host,
+                "component": component["component"],
+                "kind": component["kind"],
+                "name": component["name"],
+                "state": component["state"],
+                "switch_ms": took.get(component["component"]),
+                "discards": all_discard_lines(component["discards"]),
+                "kept": list(_kept(component["kept"])),
+            }
+
+
+def _kept(kept: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    for label, places in kept.items():
+        if isinstance(places, Mapping):
+            words = ", ".join(f"{name}: {place}" for name, place in places.items())
+            yield {"label": label, "place": words or "nothing"}
+            continue
+        for place in places if isinstance(places, (list, tuple)) else [places]:
+            yield {"label": label, "place": str(place)}
+
+
+def _undo(material: Material, ended: float | None) -> dict[str, Any]:
+    """How the rollback itself can be taken back; only what is true of this outcome."""
+    kept = material.ended["outcome"] in ("rolled_back", "recovered") and not any(
+        transaction["tombstoned"] for transaction in material.transactions.values()
+    )
+    if not kept:
+        return {"possible": False, "command": None, "until": None}
+    command = f"ansible-playbook lastgood.rollback.undo_rollback -e rollback_id={material.plan['id']}"
+    return {
+        "possible": True,
+        "command": command if material.can_undo else None,
+        "until": None if ended is None else ended + material.keep_days * 86400,
+    }

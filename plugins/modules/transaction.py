@@ -44,8 +44,8 @@ options:
         O(checks) failed or after an undo. It disarms the timer.
       - V(decide) records O(decision) on the decision host, once. What was decided first stands, and is returned.
       - V(undo) takes back what was switched and removes what was prepared. After a promise it needs the decision V(undo).
-      - V(hold) keeps this host as it is while another, although O(decision) is V(undo), can't be undone. What is switched promises, so that no timer undoes
-        it alone; what is not switched is undone.
+      - V(hold) keeps this host as it is while another can't be undone although O(decision) is V(undo).
+        What is switched promises, so that no timer undoes it alone; what is not switched is undone.
       - V(finish) ends the transaction and unlocks. The decision host ends last, when all others are in O(acknowledged).
       - V(recover) ends an interrupted transaction of this host alone, as far as it can be proved to have come.
         A transaction of several hosts is recovered by the playbook C(recover.yml).

@@ -61,7 +61,7 @@ def parse_kinds(raw: Any) -> tuple[str, ...]:
         return KINDS
     wrong = [str(word) for word in words if word not in KINDS]
     if wrong:
-        hints = "; ".join(f"{word!r} is none of {', '.join(KINDS)}{nearest(word, KINDS)}" for word in wrong)
+        hints = "; ".join(f"{word!r} is none of {', '.join(KINDS)}{nearest(str(word), KINDS)}" for word in wrong)
         raise PlanRefused([f"rollback_components: {hints}."])
     return tuple(kind for kind in KINDS if kind in words)
 

@@ -20,6 +20,7 @@ def interrupted(hosts: Found) -> list[dict[str, Any]]:
         services were stopped).
     """
     found: dict[str, dict[str, Any]] = {}
+    alone_by_id: dict[str, dict[str, Any]] = {}
     for host, registered in hosts.items():
         for transaction in registered.get("__rollback_open", {}).get("transactions", []):
             entry = found.setdefault(
@@ -28,8 +29,11 @@ def interrupted(hosts: Found) -> list[dict[str, Any]]:
             entry["states"][host] = transaction["state"]
             if transaction["services"]:
                 entry["stopped"].append(host)
-            entry["plan"] = entry["plan"] or transaction["plan"] or _plan_of_one(host, transaction)
-    return [found[name] for name in sorted(found)]
+            entry["plan"] = entry["plan"] or transaction["plan"]
+            alone = alone_by_id.setdefault(transaction["id"], _plan_of_one(host, transaction))
+            alone["stack"] = alone["stack"] or transaction["stack"]
+    # A host that has only a tombstone knows no plan, but another may.
+    return [{**found[name], "plan": found[name]["plan"] or alone_by_id[name]} for name in sorted(found)]
 
 
 def _plan_of_one(host: str, transaction: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,12 +55,13 @@ def history_rows(hosts: Found) -> list[list[str]]:
     """One row a transaction, newest first: when, id, outcome, downtime, who, hosts."""
     found: dict[str, dict[str, Any]] = {}
     for registered in hosts.values():
-        for transaction in registered["__rollback_history"]["transactions"]:
+        for transaction in registered.get("__rollback_history", {}).get("transactions", []):
             entry = found.setdefault(
                 transaction["id"], {"outcomes": set(), "hosts": [], "first": [], "last": [], **transaction}
             )
             entry["outcomes"].add(transaction["outcome"] or f"open ({transaction['state']})")
-            entry["hosts"] = transaction["hosts"] or entry["hosts"]
+            for name in ("hosts", "created", "operator"):  # a host that has only a tombstone knows none of them
+                entry[name] = entry[name] or transaction[name]
             for event in transaction["events"]:
                 if event["event"] in ("stopped", "started"):
                     entry["first" if event["event"] == "stopped" else "last"] += event["facts"]["services"].values()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 _WIDEST_CELL = 100
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def render_table(title: str, rows: Sequence[Sequence[Any]]) -> str:
@@ -46,8 +47,8 @@ def _lines(cell: Any) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Without anything that is not seen: control characters, direction marks."""
+    """Without anything that is not seen: control characters, direction marks, other line ends."""
     return "".join(
-        character if unicodedata.category(character) not in ("Cc", "Cf", "Cs") else f"\\u{ord(character):04x}"
+        character if unicodedata.category(character) not in _UNSEEN else character.encode("unicode_escape").decode()
         for character in text
     )

@@ -280,7 +280,13 @@ def by_hand(host: Host, *options: str) -> subprocess.CompletedProcess[str]:
     """Run the transaction's undo as an operator would who has nothing else: no PYTHONPATH, another directory."""
     command = [sys.executable, *options, host.records().directory / "undo"]
     return subprocess.run(
-        command, env={"PATH": os.defpath}, cwd="/", capture_output=True, text=True, timeout=PATIENCE_S
+        command,
+        check=False,
+        env={"PATH": os.defpath},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
 
 

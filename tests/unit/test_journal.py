@@ -1,0 +1,122 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The journal survives whatever ends its writer: what was written before is read, in order, and writing goes on."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import re
+import stat
+from pathlib import Path
+
+import pytest
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Damaged
+from ansible_collections.lastgood.rollback.plugins.module_utils._journal import Journal, log_line
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "journal.jsonl", tmp_path / "rollback.log")
+
+
+def what(journal: Journal) -> list[str]:
+    return [entry["what"] for entry in journal.entries()]
+
+
+def test_events_come_back_in_order_with_their_facts(journal: Journal) -> None:
+    journal.write("intent", "Rename blog aside", oid=16384)
+    journal.write("done", "Rename blog aside")
+    first, second = journal.entries()
+    assert (first["event"], first["facts"]) == ("intent", {"oid": 16384})
+    assert "facts" not in second
+    assert first["at"] <= second["at"]
+
+
+def test_no_journal_is_an_empty_one(journal: Journal) -> None:
+    assert journal.entries() == []
+
+
+WHOLE = json.dumps({"at": 1.0, "event": "note", "what": "käse"}, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize("length", range(1, len(WHOLE)))
+def test_a_line_that_was_cut_off_is_passed_over_and_ended(journal: Journal, length: int) -> None:
+    """Cut at every byte, also inside a character."""
+    journal.note("before")
+    with journal.path.open("ab") as stream:
+        stream.write(WHOLE[:length])
+    assert what(journal) == ["before"]
+    journal.note("after")
+    assert what(journal) == ["before", "after"]
+
+
+@pytest.mark.parametrize("garbage", [b"\0\0\0\0", b"\xff\xfe", b"null", b"17", b'"text"', b"[]", b"{}"])
+def test_what_a_power_cut_left_at_the_end_is_passed_over(journal: Journal, garbage: bytes) -> None:
+    journal.note("before")
+    with journal.path.open("ab") as stream:
+        stream.write(garbage)
+    journal.note("after")
+    assert what(journal) == ["before", "after"]
+
+
+def test_only_the_owner_may_read_it(journal: Journal) -> None:
+    journal.note("private")
+    for path in (journal.path, journal.log):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_log_for_people_has_its_format(journal: Journal) -> None:
+    journal.write("intent", "is not for people")
+    journal.note("Switched code:/srv/blog")
+    journal.write("failed", "Undo")
+    switched, failed = journal.log.read_text().splitlines()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d - ROLLBACK - Switched code:/srv/blog", switched)
+    assert failed.endswith(" - ROLLBACK - FAILED: Undo")
+
+
+@pytest.mark.parametrize("text", ["two\nlines", "a\r\nb", "tab\there", "form\x0cfeed"])
+def test_a_name_can_not_forge_a_line_of_the_log(text: str) -> None:
+    assert len(log_line(0.0, "note", text).splitlines()) == 1
+
+
+def test_a_step_is_announced_before_and_closed_after(journal: Journal) -> None:
+    with journal.change("Rename", oid=1):
+        assert [entry["event"] for entry in journal.entries()] == ["intent"]
+    assert [entry["event"] for entry in journal.entries()] == ["intent", "done"]
+
+
+def test_a_step_that_fails_says_why(journal: Journal) -> None:
+    with pytest.raises(ValueError, match="no such oid"), journal.change("Rename"):
+        raise ValueError("no such oid")
+    assert journal.entries()[-1]["facts"] == {"error": "no such oid"}
+
+
+def test_each_event_is_synced_before_the_call_returns(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = []
+
+    def fsync(handle: int) -> None:
+        synced.append((os.readlink(f"/proc/self/fd/{handle}"), journal.path.read_bytes().count(b"\n")))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    journal.write("intent", "Rename")
+    assert synced[0] == (str(journal.path), 1)
+    assert (str(journal.path.parent), 1) in synced, "the new name has to survive a power cut as well"
+
+
+def test_what_can_not_be_written_is_named(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "gone" / "journal.jsonl", tmp_path / "rollback.log")
+    with pytest.raises(Damaged, match=r"gone/journal.jsonl can't be written: No such file"):
+        journal.note("lost")
+
+
+def test_many_writers_cut_no_line_of_each_other(journal: Journal) -> None:
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        pool.starmap(_write, [(journal.path.parent, number) for number in range(40)], chunksize=1)
+    assert sorted(what(journal)) == sorted("x" * 5000 + str(number) for number in range(40))
+
+
+def _write(directory: Path, number: int) -> None:
+    Journal(directory / "journal.jsonl", directory / "rollback.log").note("x" * 5000 + str(number))

@@ -1,0 +1,148 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a rollback ended, from what each host registered: one outcome each, and the rows a tired operator reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import TITLES, plan_rows, tell
+
+PLAN: dict[str, Any] = {
+    "id": "1-blog",
+    "decision_host": "db1",
+    "point": {"name": "monday", "created": "2026-11-01T03:00:00Z", "digest": "d"},
+}
+CHANGED: dict[str, Any] = {
+    "component": "code:/srv/core",
+    "changed": True,
+    "discards": {},
+    "notes": ["the next pull brings it back"],
+    "predicted_downtime": {"ms": 1500, "grows_with": "nothing"},
+    "disk_bytes": 2_000_000,
+}
+SAME = {**CHANGED, "changed": False}
+
+
+def host(decision: str | None = None, finished: str | None = None, **more: Any) -> dict[str, Any]:
+    """What one host of a transaction that has begun registered."""
+    told: dict[str, Any] = {"__rollback_begun": True, "__rollback_planned": [CHANGED]}
+    if decision:
+        told["__rollback_decided"] = {"decision": decision}
+    if finished:
+        told["__rollback_finish"] = {"outcome": finished}
+    return {**told, **{f"__rollback_{name}": value for name, value in more.items()}}
+
+
+FAILED = {"__rollback_failure": {"task": "Switch", "msg": "no space left"}}
+DECIDER_UNDONE = {"finish_last": {"outcome": "undone"}, "failure": {"msg": "a check failed"}}
+
+
+LAST = {"finish_last": {"outcome": "rolled_back"}}
+WAITS = {"undo_failure": "waits", "undo_outcome": "in_doubt"}
+RECOVERING = {"recovering": True}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "success", "db1", "web1", "check"),
+    [
+        ("rolled_back", True, host("keep", **LAST), host(None, "rolled_back"), False),
+        ("rolled_back", True, host("keep", finish_last={"outcome": None}), host(finish_failure="gone"), False),
+        ("undone", False, host("undo", **DECIDER_UNDONE), host(None, "undone"), False),
+        ("undo_incomplete", False, host("undo", finish_last={"outcome": None}), host(undo_failure="refused"), False),
+        ("undo_incomplete", False, host("undo"), host(None, "undone"), False),
+        ("in_doubt", False, host(), host(**WAITS), False),
+        ("in_doubt", False, host("undo"), host(**WAITS), False),
+        ("in_doubt", False, host(), host(None, "undone"), False),
+        ("refused", False, FAILED, {"__rollback_planned": [CHANGED]}, False),
+        ("refused", False, FAILED, {}, True),
+        ("nothing_to_do", True, {"__rollback_planned": [SAME]}, {}, False),
+        ("nothing_to_do", True, {"__rollback_planned": [SAME]}, {}, True),
+        ("planned", True, {"__rollback_planned": [SAME]}, {"__rollback_planned": [CHANGED]}, True),
+        ("recovered", True, host("keep", **RECOVERING), host(None, "rolled_back", **RECOVERING), False),
+        ("recovered", True, host("undo", "undone", **RECOVERING), host(None, "undone", **RECOVERING), False),
+        ("in_doubt", False, host(**RECOVERING), host(**RECOVERING), False),
+        ("undo_incomplete", False, host("undo", **RECOVERING), host(None, "undone", **RECOVERING), False),
+    ],
+)
+def test_every_outcome(outcome: str, success: bool, db1: dict[str, Any], web1: dict[str, Any], check: bool) -> None:
+    told = tell(PLAN, {"db1": db1, "web1": web1}, check=check)
+    assert (told["outcome"], told["success"], told["tone"]) == (outcome, success, "good" if success else "bad")
+    assert told["title"] == TITLES[outcome]
+
+
+@pytest.mark.parametrize(
+    ("failure", "outcome"), [({}, "rehearsed"), ({"failure": {"msg": "the target's tests failed"}}, "undone")]
+)
+def test_a_rehearsal_succeeds_only_without_a_failure(failure: dict[str, Any], outcome: str) -> None:
+    hosts = {"db1": host("undo", finish_last={"outcome": "undone"}), "web1": host(None, "undone", **failure)}
+    assert tell(PLAN, hosts, check=False, rehearse=True)["outcome"] == outcome
+
+
+def rows(hosts: dict[str, Any], plan: dict[str, Any] = PLAN) -> list[list[str]]:
+    found: list[list[str]] = tell(plan, hosts, check=False)["rows"]
+    return found
+
+
+def test_without_a_plan_there_is_no_transaction() -> None:
+    assert rows({"db1": FAILED}, {}) == [["Transaction", "none was begun"], ["Cause", "no space left"]]
+
+
+def test_each_cause_stands_once_with_the_hosts_it_befell() -> None:
+    hosts = {
+        "db1": host("undo", failure={"msg": "no space left"}),
+        "web1": host(None, failure={"msg": "no space left"}, undo_failure="changed by somebody else"),
+        "web2": host(None, failure={"msg": ""}),
+    }
+    assert [row for row in rows(hosts) if row[0] in ("Cause", "") and row[1] != "code:/srv/core"] == [
+        ["Cause", "db1, web1: no space left"],
+        ["", "web1: changed by somebody else"],
+    ]
+
+
+def test_downtime_is_from_the_first_stop_to_the_last_ready_on_any_host() -> None:
+    def history(event: str, **services: float) -> dict[str, Any]:
+        events = [{"event": event, "facts": {"services": services}}]
+        return {"transactions": [{"events": events, "components": []}]}
+
+    hosts = {
+        "db1": host("keep", history=history("stopped", core=100.0, planning=101.5)),
+        "web1": host(None, history=history("started", core=103.0, planning=107.25)),
+    }
+    told = tell(PLAN, hosts, check=False)
+    assert told["downtime_ms"] == 7250
+    assert ["Downtime", "7.2 s"] in told["rows"]
+    assert tell(PLAN, {"db1": host("keep")}, check=False)["downtime_ms"] is None
+
+
+def test_where_the_old_is_kept_is_said() -> None:
+    components = [{"kept": {"database": "blog_previous_7f3a", "archives": ["/a.bundle", "/b.bundle"]}}]
+    kept = rows({"db1": host("keep", history={"transactions": [{"events": [], "components": components}]})})
+    assert [row for row in kept if row[0].startswith("Kept")] == [
+        ["Kept on db1", "database: blog_previous_7f3a"],
+        ["Kept on db1", "archives: /a.bundle"],
+        ["Kept on db1", "archives: /b.bundle"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("decider", "said"),
+    [
+        (host("undo"), "put right what is named above by hand, then: "),
+        (host(), "bring db1 back, then: "),
+        (host("keep", finish_failure="full"), "some tidying was left: "),
+    ],
+)
+def test_the_next_step_is_a_command(decider: dict[str, Any], said: str) -> None:
+    assert rows({"db1": decider})[-1] == ["Next", f"{said}ansible-playbook recover.yml -e rollback_id=1-blog"]
+
+
+def test_a_plan_counts_what_it_would_take() -> None:
+    hosts = {"web1": {"__rollback_planned": [CHANGED, SAME]}, "web2": {"__rollback_planned": [CHANGED]}}
+    shown = plan_rows(hosts)
+    assert ["Unchanged", "1 of 3 components are as they should be"] in shown
+    assert ["Standstill", "about 3.0 s of switching, besides stopping and starting services"] in shown
+    assert ["Disk", "about 4 MB more while prepared"] in shown
+    assert shown[:2] == [["web1", "code:/srv/core"], ["", "  note: the next pull brings it back"]]

@@ -1,0 +1,109 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What recovery and history make of what the hosts tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._recovery import history_rows, interrupted
+
+PLAN = {"id": "1-blog", "stack": "blog", "decision_host": "db1", "hosts": ["app1", "db1"], "waves": 1, "of": {}}
+
+
+def told(transaction_id: str = "1-blog", **facts: Any) -> dict[str, Any]:
+    """One transaction as transaction_info tells it."""
+    return {
+        "id": transaction_id,
+        "stack": "blog",
+        "state": "switched",
+        "outcome": None,
+        "plan": PLAN,
+        "services": [],
+        "events": [],
+        "hosts": ["app1", "db1"],
+        "operator": "night shift",
+        "created": 1_795_444_200.0,
+        **facts,
+    }
+
+
+TOMBSTONE: dict[str, Any] = {
+    "state": "undone", "stack": None, "plan": {}, "hosts": [], "operator": None, "created": None,
+}  # fmt: skip
+
+
+def opened(**hosts: list[dict[str, Any]]) -> dict[str, Any]:
+    return {host: {"__rollback_open": {"transactions": transactions}} for host, transactions in hosts.items()}
+
+
+def history(**hosts: list[dict[str, Any]]) -> dict[str, Any]:
+    return {host: {"__rollback_history": {"transactions": transactions}} for host, transactions in hosts.items()}
+
+
+def test_the_states_of_all_hosts_come_together() -> None:
+    hosts = opened(app1=[told(state="promised", services=[{"name": "core"}])], db1=[told()])
+    assert interrupted(hosts) == [
+        {"id": "1-blog", "plan": PLAN, "states": {"app1": "promised", "db1": "switched"}, "stopped": ["app1"]}
+    ]
+
+
+def test_the_oldest_comes_first() -> None:
+    found = interrupted(opened(app1=[told("2-blog")], db1=[told("1-blog"), told("2-blog")]))
+    assert [each["id"] for each in found] == ["1-blog", "2-blog"]
+
+
+def test_a_host_that_did_not_answer_has_no_state() -> None:
+    found = interrupted({"app1": {}, **opened(db1=[told()])})
+    assert found[0]["states"] == {"db1": "switched"}
+
+
+def test_a_tombstone_does_not_stand_in_for_the_plan() -> None:
+    """The host that was never begun comes first, and knows nothing but that it must not switch."""
+    (found,) = interrupted(opened(app1=[told(**TOMBSTONE)], db1=[told()]))
+    assert found["plan"] == PLAN
+    assert found["states"] == {"app1": "undone", "db1": "switched"}
+
+
+def test_a_module_on_its_own_is_a_plan_of_one_host() -> None:
+    (found,) = interrupted(opened(app1=[told("3-code", plan={}, stack="code:/srv/blog")]))
+    assert found["plan"]["hosts"] == ["app1"]
+    assert found["plan"]["decision_host"] == "app1"
+    assert found["plan"]["stack"] == "code:/srv/blog"
+    assert found["plan"]["of"]["app1"]["projects"] == []
+
+
+def test_nothing_is_open() -> None:
+    assert interrupted(opened(app1=[], db1=[])) == []
+
+
+def test_history_is_newest_first_with_the_downtime_over_all_hosts() -> None:
+    app1 = told(
+        outcome="rolled_back",
+        events=[
+            {"event": "stopped", "facts": {"services": {"core": 100.0, "planning": 101.0}}},
+            {"event": "started", "facts": {"services": {"core": 107.5}}},
+        ],
+    )
+    db1 = told(outcome="rolled_back", events=[{"event": "started", "facts": {"services": {"other": 104.0}}}])
+    rows = history_rows(history(app1=[app1], db1=[db1, told("2-blog", outcome=None, state="promised")]))
+    assert [row[1:] for row in rows[1:]] == [
+        ["2-blog", "open (promised)", "none", "night shift", "app1, db1"],
+        ["1-blog", "rolled_back", "7.5 s", "night shift", "app1, db1"],
+    ]
+
+
+def test_history_shows_that_hosts_differ() -> None:
+    rows = history_rows(history(app1=[told(outcome="undone")], db1=[told(outcome=None)]))
+    assert rows[1][2] == "open (switched), undone"
+
+
+def test_history_takes_from_each_host_what_it_knows() -> None:
+    rows = history_rows({**history(app1=[told(**TOMBSTONE)], db1=[told(outcome="undone")]), "gone": {}})
+    assert rows[1][0] != ""
+    assert rows[1][4:] == ["night shift", "app1, db1"]
+
+
+def test_no_history_is_a_sentence() -> None:
+    assert history_rows(history(app1=[])) == [["No transaction has begun on these hosts yet."]]

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils import _services
+from ansible_collections.lastgood.rollback.plugins.module_utils import _listeners, _services
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
 
@@ -129,14 +128,19 @@ class Supervised:
             time.sleep(0.05)
 
     def end(self) -> None:
+        """Supervisor ends its programs; one that ignores that is killed, by the number of its process."""
         if self.daemon is None:
             return
-        pids = [self.info(name)[0] for name in self.ports]
+        programs = [pid for pid in _listeners.family(self.daemon.pid) if pid != self.daemon.pid]
         self.daemon.terminate()
-        self.daemon.wait(30)
-        for pid in pids:
-            if pid and alive(pid):
-                os.kill(pid, signal.SIGKILL)
+        try:
+            self.daemon.wait(5)
+        except subprocess.TimeoutExpired:
+            self.daemon.kill()
+            self.daemon.wait()
+        self.daemon = None
+        for pid in filter(alive, programs):
+            os.kill(pid, signal.SIGKILL)
 
     def spec(self, name: str, **words: Any) -> dict[str, Any]:
         options = {"name": name, "manager": "supervisor", "config": str(self.config), "soak": 0.2, "timeout": 20}
@@ -168,11 +172,12 @@ class Supervised:
 @pytest.fixture
 def supervised() -> Iterator[Supervised]:
     # A socket's path has to be short.
-    directory = Path(tempfile.mkdtemp(prefix="lg", dir="/tmp"))
-    supervised = Supervised(directory)
-    yield supervised
-    supervised.end()
-    shutil.rmtree(directory)
+    with tempfile.TemporaryDirectory(prefix="lg", dir="/tmp") as directory:
+        supervised = Supervised(Path(directory))
+        try:
+            yield supervised
+        finally:
+            supervised.end()
 
 
 RUN = CommandRunner()
@@ -323,12 +328,10 @@ def test_an_unknown_program_is_refused_before_anything_is_stopped(supervised: Su
 
 def test_a_supervisor_that_does_not_run_is_named(supervised: Supervised) -> None:
     supervised.run(core="good")
-    assert supervised.daemon
-    supervised.daemon.terminate()
-    supervised.daemon.wait(30)
+    supervised.wait_for("core", "RUNNING")
+    supervised.end()
     with pytest.raises(LastGoodError, match="Is it running"):
         _services.inspect(one(supervised, "core"), RUN)
-    supervised.daemon = None
 
 
 def test_starting_what_runs_changes_nothing(supervised: Supervised) -> None:

@@ -163,8 +163,9 @@ def demo_site(account: pwd.struct_passwd | None = None) -> Iterator[DemoSite]:
             site = DemoSite(_copy_of_the_clone(base), _tools_for(account, base), base, account)
         for path in (site.home, site.temporary):
             path.mkdir()
-        for path in (base, site.home, site.temporary) if account is not None else ():
-            os.chown(path, account.pw_uid, account.pw_gid)
+        if account is not None:
+            for path in (base, site.home, site.temporary, site.clone, *site.clone.rglob("*")):
+                os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
         try:
             yield site
         finally:

@@ -20,6 +20,9 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_timeline
 SCHEMA = 1
 _TONES = {"rolled_back": "good", "recovered": "good", "rehearsed": "good", "undone": "warning"}
 
+#: By whether what was replaced can be had back.
+_PARTS_TITLES = {True: "What was discarded, and where it is kept", False: "What it was about, and what is kept"}
+
 
 @dataclass(frozen=True)
 class Material:
@@ -64,6 +67,7 @@ def build_report(material: Material) -> dict[str, Any]:
     found = timeline({host: transaction["events"] for host, transaction in transactions.items()})
     story = Story(transactions, plan["hosts"], checks, material.log, material.deliveries)
     point = plan.get("point") or {}
+    undo = _undo(material, found["end"] if found else None)
     return {
         "schema": SCHEMA,
         "id": plan["id"],
@@ -87,11 +91,12 @@ def build_report(material: Material) -> dict[str, Any]:
         "timeline": found,
         "databases": list(_databases(transactions, ended["outcome"])),
         "components": list(_components(transactions)),
+        "parts_title": _PARTS_TITLES[undo["possible"]],
         "checks": checks,
         "checklist": ticked(story),
         "contacts": [dict(contact) for contact in material.contacts],
         "next": [row[1] for row in ended["rows"] if row[0] == "Next"],
-        "undo": _undo(material, found["end"] if found else None),
+        "undo": undo,
         "deliveries": [dict(delivery) for delivery in material.deliveries],
         "log": dict(material.log) if material.log else None,
         "events": list(_events(transactions)),
@@ -189,14 +194,20 @@ def _kept(kept: Mapping[str, Any]) -> Iterator[dict[str, str]]:
 
 def _undo(material: Material, ended: float | None) -> dict[str, Any]:
     """How the rollback itself can be taken back; only what is true of this outcome."""
-    kept = material.ended["outcome"] in ("rolled_back", "recovered") and not any(
-        transaction["tombstoned"] for transaction in material.transactions.values()
-    )
-    if not kept:
-        return {"possible": False, "command": None, "until": None}
-    command = f"ansible-playbook lastgood.rollback.undo_rollback -e rollback_id={material.plan['id']}"
-    return {
-        "possible": True,
-        "command": command if material.can_undo else None,
-        "until": None if ended is None else ended + material.keep_days * 86400,
-    }
+    outcome = material.ended["outcome"]
+    taken_back = any(transaction["tombstoned"] for transaction in material.transactions.values())
+    if outcome in ("rolled_back", "recovered") and not taken_back:
+        command = f"ansible-playbook lastgood.rollback.undo_rollback -e rollback_id={material.plan['id']}"
+        words = "The rollback can be undone as long as no later one has been finished on this stack."
+        if not material.can_undo:
+            words = "Put back by hand what is wanted from the places named above."
+        return {
+            "possible": True,
+            "words": words,
+            "command": command if material.can_undo else None,
+            "until": None if ended is None else ended + material.keep_days * 86400,
+        }
+    words = "There is nothing to take back: what is live is what was live before."
+    if outcome not in ("undone", "recovered", "rehearsed"):
+        words = "The transaction has not ended yet: first bring it to its end, as said above."
+    return {"possible": False, "words": words, "command": None, "until": None}

@@ -24,7 +24,7 @@ class Story:
     :param hosts: all hosts of the plan.
     :param checks: what was checked after the switch, each with ``host``, ``name``, ``ok``.
     :param log: where the log was written and how many lines of this transaction it holds; None when it was not.
-    :param deliveries: each message with ``to``, ``sent`` and ``detail``.
+    :param deliveries: each message with ``what``, ``to``, ``sent``, ``failed`` and ``detail``.
     """
 
     transactions: Mapping[str, Mapping[str, Any]]
@@ -152,12 +152,13 @@ def _document(story: Story) -> Tick:
 
 
 def _notify(story: Story) -> Tick:
-    failed = [f"{each['to']}: {each['detail']}" for each in story.deliveries if not each["sent"]]
+    failed = [f"{each['to']}: {each['detail']}" for each in story.deliveries if each["failed"]]
+    sent = [f"{each['what']} sent to {each['to']}." for each in story.deliveries if each["sent"]]
     if failed:
-        return FAILED, [f"Not delivered, and kept for another try: {each}" for each in failed]
-    if not story.deliveries:
+        return FAILED, [*sent, *(f"Not delivered, and kept for another try: {each}" for each in failed)]
+    if not sent:
         return NOT_DONE, ["Nobody has been notified from here."]
-    return DONE, [f"Told {each['to']}." for each in story.deliveries]
+    return DONE, sent
 
 
 def _switched(story: Story) -> bool:

@@ -27,6 +27,8 @@ _PHASE_OF = {
     "undone": "undo",
     "finished": "finish",
 }
+#: Phases of which the journal may hold only the end.
+_TOGETHER = ("start", "verify", "decide")
 #: Events that stand at the beginning of what they tell of; all others stand at its end.
 _OPENING = ("begun", "armed", "services", "intent")
 #: The part of a drawing that is left free on each side of the standstill.
@@ -51,9 +53,23 @@ def timeline(journals: Journals) -> dict[str, Any] | None:
         if events
     ]
     down = [span for host in hosts for service in host["services"] for span in service["down"]]
+    _hold_back(hosts)
     starts, ends = ([at for at in times if at is not None] for times in zip(*down)) if down else ([], [])
     downtime = [min(starts), max(ends)] if starts and ends else None
     return {"start": min(moments), "end": max(moments), "downtime": downtime, "hosts": hosts}
+
+
+def _hold_back(hosts: Sequence[Mapping[str, Any]]) -> None:
+    """All hosts enter a phase together: where only the end of one is journalled, it began when the last host was there.
+
+    Otherwise a host that waits for others would seem to work.
+    """
+    for phase in _TOGETHER:
+        earlier = PHASES[: PHASES.index(phase)]
+        spans = [span for host in hosts for span in host["phases"]]
+        for span in (span for span in spans if span["phase"] == phase and not span["opened"]):
+            ready = [each["end"] for each in spans if each["phase"] in earlier and each["end"] <= span["end"]]
+            span["start"] = max([span["start"], *ready])
 
 
 def phases(events: Sequence[Event]) -> list[dict[str, Any]]:
@@ -64,7 +80,9 @@ def phases(events: Sequence[Event]) -> list[dict[str, Any]]:
         phase = _phase(event, current)
         if not spans or phase != current:
             opening = event["event"] in _OPENING or before is None
-            spans.append({"phase": phase, "start": event["at"] if opening else before, "end": event["at"]})
+            spans.append(
+                {"phase": phase, "start": event["at"] if opening else before, "end": event["at"], "opened": opening}
+            )
         spans[-1]["end"] = event["at"]
         current, before = phase, event["at"]
     return spans
@@ -112,7 +130,7 @@ def drawing(found: Mapping[str, Any], window: Sequence[float], *, with_services:
     def across(at: float) -> float:
         return round(min(max((at - left) / width, 0.0), 1.0) * 100, 4)
 
-    def bar(kind: str, title: str, start: float | None, end: float | None, top: int, height: int) -> dict[str, Any]:
+    def box(kind: str, title: str, start: float | None, end: float | None, top: int, height: int) -> dict[str, Any]:
         x, right = across(left if start is None else start), across(window[1] if end is None else end)
         words = f"{title}, {duration(start, end)}"
         return {"kind": kind, "title": words, "start": start, "end": end, "x": x, "width": round(right - x, 4)} | {
@@ -124,7 +142,7 @@ def drawing(found: Mapping[str, Any], window: Sequence[float], *, with_services:
     for host in found["hosts"]:
         labels.append({"text": host["host"], "y": top + 12, "strong": True})
         bars += [
-            bar(span["phase"], f"{host['host']}: {span['phase']}", span["start"], span["end"], top + 19, 16)
+            box(span["phase"], f"{host['host']}: {span['phase']}", span["start"], span["end"], top + 19, 16)
             for span in host["phases"]
             if span["end"] >= window[0] and span["start"] <= window[1]
         ]
@@ -132,7 +150,7 @@ def drawing(found: Mapping[str, Any], window: Sequence[float], *, with_services:
         for service in host["services"] if with_services else []:
             labels.append({"text": service["name"], "y": top + 10, "strong": False})
             bars += [
-                bar("down", f"{service['name']} stood still", start, end, top + 15, 7) for start, end in service["down"]
+                box("down", f"{service['name']} stood still", start, end, top + 15, 7) for start, end in service["down"]
             ]
             top += 29
         top += 8
@@ -178,7 +196,9 @@ def duration(start: float | None, end: float | None) -> str:
 
 
 def seconds(elapsed: float) -> str:
-    """``0.4 s``, ``38 s``, ``2 min 5 s``, ``3 h 12 min``."""
+    """``40 ms``, ``4.2 s``, ``38 s``, ``2 min 5 s``, ``3 h 12 min``."""
+    if 0 < elapsed < 0.9995:
+        return f"{elapsed * 1000:.0f} ms"
     if elapsed < 10:
         return f"{elapsed:.1f} s".replace(".0 s", " s")
     if elapsed < 60:

@@ -140,6 +140,8 @@ def test_what_breaks_all_or_nothing_is_not_in_the_critical_path() -> None:
     """Each of these lets some hosts go on while others stop, or runs a step on one host only."""
     forbidden = re.compile(r"^\s*-?\s*(serial|run_once|strategy|max_fail_percentage|ignore_errors|ignore_unreachable):")
     files = [*(ROOT / "playbooks").glob("*.yml"), *ROLES.glob("*/tasks/**/*.yml"), *ROLES.glob("*/handlers/*.yml")]
+    # Everything has been decided and ended before these begin.
+    files = [path for path in files if not {"report", "notify"} & set(path.relative_to(ROOT).parts)]
     found = [
         f"{path.relative_to(ROOT)}:{number} {line.strip()}"
         for path in sorted(files)

@@ -42,10 +42,11 @@ class Journal:
         :param facts: JSON; never a secret.
         :raises Damaged: when the disk does not take it; then what it announces must not be done.
         """
-        entry = {"at": time.time(), "event": event, "what": what, **({"facts": facts} if facts else {})}
+        now = time.time()
+        entry = {"at": now, "event": event, "what": what, **({"facts": facts} if facts else {})}
         _append(self.path, json.dumps(entry, sort_keys=True, ensure_ascii=False))
         if event != "intent":
-            _append(self.log, log_line(entry["at"], event, what))
+            _append(self.log, log_line(now, event, what))
 
     def note(self, what: str) -> None:
         """A line for people, kept in the journal as well."""

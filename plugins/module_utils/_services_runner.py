@@ -37,6 +37,10 @@ def _result(params: Mapping[str, Any], *, check: bool) -> JsonObject:
             ran = {**ran, **{_key(entry): entry["ran_before"] for entry in transaction.records.services()}}
         if not check:
             with transaction.hold():
+                if params["state"] == "stopped" and transaction.is_over:
+                    # Late, or again: nobody is left to start what would be stopped.
+                    runs = {service.key: service.running for service in seen}
+                    return _described("started", specs, runs, seen, {}, {})
                 if params["state"] != "started":
                     _remember(transaction.records, specs, seen)
                 return _carried_out(params["state"], specs, ran, seen, transaction.records)
@@ -51,7 +55,7 @@ def _remember(records: Records, specs: list[_services.Service], seen: list[_serv
     """Journalled before the first stop, so that whoever undoes knows what to start again, and what to expect of it."""
     known = {_key(entry) for entry in records.services()}
     looks = {look.key: look for look in seen}
-    new = [
+    new: list[JsonObject] = [
         {
             "manager": spec.manager,
             "name": spec.name,
@@ -118,7 +122,7 @@ def _described(
 ) -> JsonObject:
     before = {service.key: service.running for service in seen}
     after = {spec.key: state != "stopped" and ran[spec.key] for spec in specs}
-    services = [
+    services: list[JsonObject] = [
         {
             "name": spec.name,
             "manager": spec.manager,

@@ -81,8 +81,8 @@ def test_a_rehearsal_succeeds_only_without_a_failure(failure: dict[str, Any], ou
     assert tell(PLAN, hosts, check=False, rehearse=True)["outcome"] == outcome
 
 
-def rows(hosts: dict[str, Any], plan: dict[str, Any] = PLAN) -> list[list[str]]:
-    found: list[list[str]] = tell(plan, hosts, check=False)["rows"]
+def rows(hosts: dict[str, Any], plan: dict[str, Any] | None = None) -> list[list[str]]:
+    found: list[list[str]] = tell(PLAN if plan is None else plan, hosts, check=False)["rows"]
     return found
 
 

@@ -97,7 +97,7 @@ class Code(Component):
     @classmethod
     def entry_name(cls, wish: Mapping[str, Any]) -> str:
         """The checkout's path as the catalogue has it: the lock goes by the real one, a restore point by this."""
-        return os.path.normpath(wish["path"])
+        return os.path.normpath(str(wish["path"]))
 
     # -- looking
 

@@ -413,6 +413,11 @@ class Transaction:
                 self._component(plan).finish(plan)
         return "rolled_back"
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to do here but to be acknowledged: all is back, or it has ended."""
+        return self.records.outcome is not None or (self.records.tombstoned and self.records.is_back)
+
     # -- looking -------------------------------------------------------------------------------------------------
 
     def components(self) -> list[JsonObject]:

@@ -9,11 +9,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._foresight import foresee, look
 from ansible_collections.lastgood.rollback.plugins.module_utils._records import KEEP, UNDO, Header, Records, all_records
 from ansible_collections.lastgood.rollback.plugins.module_utils._runner import run_guarded
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
@@ -26,8 +28,8 @@ Params = Mapping[str, Any]
 def run_transaction(*, argument_spec: Mapping[str, Any], **constraints: Any) -> NoReturn:
     """The main of ``transaction``."""
     module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=True, **constraints)
+    work = partial(_transaction_result, module.params, check=module.check_mode)
     # A phase that failed has not been taken back yet: that is for the caller to ask for.
-    work = lambda: _transaction_result(module.params, check=module.check_mode)  # noqa: E731
     run_guarded(module, work, failed="undo_incomplete")
 
 
@@ -39,30 +41,39 @@ def run_transaction_info(*, argument_spec: Mapping[str, Any]) -> NoReturn:
 
 def _transaction_result(params: Params, *, check: bool) -> JsonObject:
     transaction = Transaction(Path(params["state_dir"]), params["id"], params["passwords"])
-    before = transaction.records.state().value if transaction.records.directory.is_dir() else "absent"
+    before = look(transaction.records)
     work = _STATES[params["state"]]
     facts: JsonObject = {"decision": None, "outcome": None, "switched": [], "undone": [], "services": []}
     if check:
         if params["state"] == "begin":
             transaction.refuse_if_held(params["stack"] or "")
-        after = before
+        after = foresee(before, params["state"], params["decision"])
     else:
         facts.update(work(transaction, params))
-        after = transaction.records.state().value
-    records = transaction.records
-    known = records.directory.is_dir()
-    ended = records.outcome
+        after = look(transaction.records)
+    components, problem = _looked_at(transaction)
     return {
         "changed": before != after or bool(facts["switched"] or facts["undone"]),
-        "diff": {"before": f"{before}\n", "after": f"{after}\n"},
-        "id": records.id,
-        "state": after,
-        "components": transaction.components() if known else [],
-        "journal": str(records.journal.path),
+        "diff": {"before": before.text(), "after": after.text()},
+        "id": transaction.records.id,
+        "state": after.state,
+        "components": components,
+        "problem": problem,
+        "journal": str(transaction.records.journal.path),
         **facts,
-        "decision": facts["decision"] or records.decision,
-        "outcome": facts["outcome"] or (ended["outcome"] if ended else None),
+        "decision": facts["decision"] or after.decision,
+        "outcome": facts["outcome"] or after.outcome,
     }
+
+
+def _looked_at(transaction: Transaction) -> tuple[list[JsonObject], str | None]:
+    """The components as they are; what was asked for is done, so that they can't be looked at is no failure of it."""
+    if not transaction.records.directory.is_dir():
+        return [], None
+    try:
+        return transaction.components(), None
+    except LastGoodError as error:
+        return [], error.message
 
 
 def _begin(transaction: Transaction, params: Params) -> JsonObject:
@@ -160,21 +171,17 @@ def _info_result(params: Params) -> JsonObject:
     if params["open_only"]:
         wanted = [records for records in wanted if records.outcome is None]
     looked = params["id"] is not None
-    found = [_described(state_dir, records, params["passwords"], look=looked) for records in wanted]
+    found = [_described(state_dir, records, params["passwords"], ended_too=looked) for records in wanted]
     return {"changed": False, "transactions": found}
 
 
-def _described(state_dir: Path, records: Records, passwords: Mapping[str, Any], *, look: bool) -> JsonObject:
+def _described(state_dir: Path, records: Records, passwords: Mapping[str, Any], *, ended_too: bool) -> JsonObject:
     """An ended transaction is looked at only when it is asked for by id: its things may be far or gone by now."""
     records.sync()
     header = records.header()
     outcome = records.outcome
-    problem = None
-    components: list[JsonObject] = []
-    try:
-        components = Transaction(state_dir, records.id, passwords).components() if look or outcome is None else []
-    except LastGoodError as error:
-        problem = error.message
+    asked = ended_too or outcome is None
+    components, problem = _looked_at(Transaction(state_dir, records.id, passwords)) if asked else ([], None)
     promise = records.promise
     return {
         "id": records.id,

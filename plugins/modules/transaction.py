@@ -176,6 +176,11 @@ components:
   type: list
   elements: dict
   sample: [{component: "code:/srv/blog-core", kind: code, state: switched}]
+problem:
+  description: Why the components could not be looked at; null when they could. What was asked for is done all the same.
+  returned: always
+  type: str
+  sample: null
 switched:
   description: For O(state=switch), the components with the milliseconds each took.
   returned: always

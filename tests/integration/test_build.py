@@ -46,14 +46,9 @@ def artefact(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def elsewhere(artefact: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """A directory with the collection installed, and an environment that does not know this checkout."""
     place = tmp_path_factory.mktemp("elsewhere")
-    unset = ("ANSIBLE_CONFIG", "PYTHONPATH")
-    environment = {name: value for name, value in os.environ.items() if name not in unset}
-    environment |= {
-        "HOME": str(place),
-        "ANSIBLE_HOME": str(place / "ansible"),
-        "ANSIBLE_COLLECTIONS_PATH": str(place),
-        "ANSIBLE_CONFIG": os.devnull,
-    }
+    (place / "ansible.cfg").touch()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHON"))}
+    environment |= {"HOME": str(place), "ANSIBLE_CONFIG": "ansible.cfg", "ANSIBLE_COLLECTIONS_PATH": str(place)}
     command = ["ansible-galaxy", "collection", "install", str(artefact), "-p", str(place), "--offline"]
     subprocess.run(command, check=True, env=environment, cwd=place)
     return place, environment

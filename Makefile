@@ -84,6 +84,10 @@ integration: $(READY) ## Run the tests against real PostgreSQL, git, pip and sup
 	@tests/install_postgresql.sh
 	@pytest tests/integration
 
+.PHONY: docs
+docs: $(READY) ## Generate the documents that are made from code
+	@python tests/generate_docs.py
+
 .PHONY: build
 build: $(READY) ## Build the collection's artefact into dist/
 	@ansible-galaxy collection build --force --output-path dist

@@ -1,0 +1,18 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write the documents that are made from code; tests/unit/test_report.py compares them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "collections"))
+
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_checklist import (  # noqa: E402
+    checklist_document,
+)
+
+(ROOT / "docs" / "rollback_checklist.md").write_text(checklist_document(), encoding="utf-8")

@@ -164,11 +164,11 @@ class Records:
         """End the transaction; this is what unlocks."""
         create_once(self.directory / "outcome.json", dump_json({"outcome": outcome, **facts}))
 
-    def secrets(self) -> dict[str, dict[str, str]]:
+    def secrets(self) -> dict[str, dict[str, Any]]:
         """Passwords by component key, kept only until the promise, for the undo that nobody is there to type for."""
         return self._read("secrets.json") or {}
 
-    def write_secrets(self, key: str, secrets: Mapping[str, str]) -> None:
+    def write_secrets(self, key: str, secrets: Mapping[str, Any]) -> None:
         """Keep a component's passwords (0600) until the promise."""
         write_atomic(self.directory / "secrets.json", dump_json({**self.secrets(), key: dict(secrets)}))
 

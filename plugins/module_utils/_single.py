@@ -28,7 +28,7 @@ class Done(NamedTuple):
     warnings: list[str]
 
 
-def run_alone(transaction: Transaction, plan: Plan, passwords: Mapping[str, str]) -> Done:
+def run_alone(transaction: Transaction, plan: Plan, passwords: Mapping[str, Any]) -> Done:
     """From begin to finish; on any failure everything is taken back before the error goes on.
 
     :raises UndoIncomplete: when even the undo failed; the message then holds both causes.

@@ -60,7 +60,7 @@ class Transaction:
     """
 
     def __init__(
-        self, state_dir: Path, transaction_id: str, passwords: Mapping[str, Mapping[str, str]] | None = None
+        self, state_dir: Path, transaction_id: str, passwords: Mapping[str, Mapping[str, Any]] | None = None
     ) -> None:
         if not _ID.fullmatch(transaction_id):
             raise Refused(f"{transaction_id!r} is not a transaction's id: use letters, digits, '.', '_' and '-'.")
@@ -105,7 +105,7 @@ class Transaction:
 
     # -- prepare -------------------------------------------------------------------------------------------------
 
-    def prepare(self, plan: Plan, passwords: Mapping[str, str]) -> JsonObject:
+    def prepare(self, plan: Plan, passwords: Mapping[str, Any]) -> JsonObject:
         """Build one component's next state beside the live one; returns its evidence.
 
         :raises LockHeld: when another open transaction holds one of the component's things.
@@ -436,6 +436,10 @@ class Transaction:
             for plan in self._in_switch_order()
         ]
 
+    def kept(self, plan: Plan) -> JsonObject:
+        """Where what this component replaced is kept; empty before it was prepared."""
+        return self._component(plan).kept(plan) if plan.key in self.records.plans() else {}
+
     def _state(self, plan: Plan) -> State:
         return self._component(plan).state(plan)
 
@@ -512,7 +516,7 @@ class Transaction:
             _timer.touch(self.records.directory)
 
 
-def make_component(kind: str, records: Records, workspace: Path, passwords: Mapping[str, str]) -> Component:
+def make_component(kind: str, records: Records, workspace: Path, passwords: Mapping[str, Any]) -> Component:
     """A component with the engine's context around it."""
     journal = records.journal
     context = Context(

@@ -54,6 +54,12 @@ options:
       - Interpreter that compiles, and that stands for the first word C(python) in O(verify.commands). It must be one that
         the owner can run. By default the one that runs this module.
     type: path
+  test_environment:
+    description:
+      - Environment variables for O(verify.commands), for example how they reach a database that is restored aside.
+      - They may hold passwords. They are in no journal and no result.
+    type: dict
+    default: {}
   verify:
     description:
       - What has to hold of the target before anything is touched. It is checked out outside of the checkout for that.
@@ -71,11 +77,6 @@ options:
         type: list
         elements: list
         default: []
-      environment:
-        description:
-          - Environment variables for O(verify.commands). No passwords. They are kept in the transaction's journal.
-        type: dict
-        default: {}
       timeout:
         description:
           - Seconds after which one of these programs is stopped, which counts as a failure.
@@ -124,8 +125,8 @@ EXAMPLES = r"""
     verify:
       commands:
         - [python, -m, pytest, tests/critical, -q]
-      environment:
-        DATABASE_NAME: blog_test
+    test_environment:
+      DATABASE_NAME: blog_test
 """
 
 RETURN = r"""
@@ -213,16 +214,17 @@ def main() -> None:
             "mode": {"type": "str", "choices": ["reset"], "default": "reset"},
             "owner": {"type": "str"},
             "python": {"type": "path"},
+            "test_environment": {"type": "dict", "default": {}, "no_log": True},
             "verify": {
                 "type": "dict",
                 "options": {
                     "compile": {"type": "list", "elements": "str", "default": []},
                     "commands": {"type": "list", "elements": "list", "default": []},
-                    "environment": {"type": "dict", "default": {}},
                     "timeout": {"type": "int", "default": 600},
                 },
             },
         },
+        secrets=("test_environment",),
         mutually_exclusive=[("to", "restore_point")],
         required_one_of=[("to", "restore_point")],
     )

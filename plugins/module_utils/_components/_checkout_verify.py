@@ -71,7 +71,6 @@ def verify_tree(tree: Path, run: CommandRunner, wish: Mapping[str, Any], python:
 
     :raises VerificationFailed: with the words of the first check that did not hold.
     """
-    checker = run.with_env({str(key): str(value) for key, value in (wish.get("environment") or {}).items()})
     timeout = float(wish.get("timeout") or DEFAULT_TIMEOUT_S)
     done = []
     compiled = list(wish.get("compile") or [])
@@ -79,11 +78,11 @@ def verify_tree(tree: Path, run: CommandRunner, wish: Mapping[str, Any], python:
         if not (tree / path).exists():
             raise VerificationFailed(f"The target has no {path}, which was to be compiled.")
     if compiled:
-        _check(checker, [python, "-m", "compileall", "-q", "-f", *compiled], tree, timeout)
+        _check(run, [python, "-m", "compileall", "-q", "-f", *compiled], tree, timeout)
         done.append(f"compiled {' '.join(compiled)}")
     for command in wish.get("commands") or []:
         argv = [python if word == "python" and number == 0 else str(word) for number, word in enumerate(command)]
-        _check(checker, argv, tree, timeout)
+        _check(run, argv, tree, timeout)
         done.append(f"ran {' '.join(argv)}")
     return done
 

@@ -373,7 +373,9 @@ class Code(Component):
                 (checkout.scratch.path / "tree").mkdir()
             tree = check_out(checkout.git, checkout.target, checkout.scratch.path)
             run = checkout.run.with_env({"HOME": str(checkout.scratch.path), "PWD": str(tree)})
-            return verify_tree(tree, run, plan.facts["verify"], plan.facts["python"])
+            variables = self.context.secrets.get("test_environment", {})
+            checker = run.with_env({str(name): str(value) for name, value in variables.items()})
+            return verify_tree(tree, checker, plan.facts["verify"], plan.facts["python"])
         finally:
             checkout.scratch.remove()
 

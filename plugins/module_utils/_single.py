@@ -10,7 +10,7 @@ import platform
 import sys
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, UndoIncomplete

@@ -421,11 +421,11 @@ def test_a_target_that_does_not_compile_is_never_switched_to(code, checkout) -> 
 def test_the_targets_own_commands_run_in_a_scratch_tree(code, checkout, tmp_path) -> None:
     checkout.write(".env", "DATABASE_URL=live\n")
     script = "import os, sys, shared; sys.exit(os.environ['DATABASE_NAME'] != 'side' or os.path.exists('.env'))"
-    secret = {"DATABASE_NAME": "side"}
+    secret = {"DATABASE_NAME": "side", "PGPASSWORD": "a password"}
     code.context = replace(code.context, secrets={"test_environment": secret})
     before = checkout.snapshot()
     plan = plan_of(code, checkout, verify={"commands": [["python", "-c", script]]})
-    assert "side" not in json.dumps(plan.to_json())
+    assert "a password" not in json.dumps(plan.to_json())
     assert len(code.prepare(plan)["checks"]) == 1
     assert not Path(plan.facts["scratch"]).exists()
     code.undo(plan)

@@ -96,7 +96,8 @@ class Context:
     :param run: starts programs; ``run.as_user(owner)`` for the owner of what is touched.
     :param change: journals a step; wrap every change of the live system, and every side object, in one.
     :param note: a line for the human log.
-    :param secrets: e.g. ``{"login_password": …}`` or ``{"test_environment": {…}}``; stays in memory and must never reach a plan, a log or an argument.
+    :param secrets: e.g. ``{"login_password": …}`` or ``{"test_environment": {…}}``; stays in memory and must never
+        reach a plan, a log or an argument.
     """
 
     transaction: str

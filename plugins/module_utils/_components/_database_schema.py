@@ -38,14 +38,17 @@ def levelled(line: str) -> str:
     return CAST.sub("", line) if "ARRAY[" in line else line
 
 
-def write_schema(programs: PgPrograms, database: str, output: IO[str], snapshot: str | None = None) -> str:
+def write_schema(
+    programs: PgPrograms, database: str, output: IO[str], snapshot: str | None = None, timeout: float | None = None
+) -> str:
     """Read a database's schema and write its definitions to an open file; the SHA-256 of what is compared of it.
 
+    :param timeout: seconds that reading it may take.
     :raises CommandFailed: when the schema can't be read.
     """
     digest = hashlib.sha256()
     with tempfile.TemporaryFile() as raw:
-        programs.schema(database, raw, snapshot)
+        programs.schema(database, raw, snapshot, timeout)
         raw.seek(0)
         for line in definitions(text.decode(errors="surrogateescape") for text in raw):
             digest.update(levelled(line).encode(errors="surrogateescape"))

@@ -14,6 +14,7 @@ import json
 import os
 import stat
 import sys
+import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -323,13 +324,17 @@ class Code(Component):
         return State.PREPARED if self._stands_beside(plan, checkout) else State.UNTOUCHED
 
     def kept(self, plan: Plan) -> JsonObject:
-        """The emergency branch, and the archives of what was never committed."""
-        archives = sorted(str(path) for path in self.context.workspace.glob("*-*.tar"))
-        return {
-            "commits": plan.facts["emergency_ref"],
-            "archives": archives,
-            "hold": f"git -C {plan.name} config lastgood.hold",
-        }
+        """The emergency branch, the archives of what was never committed, and the hold; what there is of them."""
+        checkout = Checkout(self.context, plan.facts)
+        found: JsonObject = {}
+        if checkout.git.ref(plan.facts["emergency_ref"]):
+            found["commits"] = plan.facts["emergency_ref"].replace("refs/heads/", f"{plan.name}, branch ", 1)
+        archives = [path for path in sorted(self.context.workspace.glob("*-*.tar")) if _holds_something(path)]
+        if archives:
+            found["uncommitted work"] = [str(path) for path in archives]
+        if checkout.hold.exists():
+            found["hold"] = str(checkout.hold)
+        return found
 
     def result(self, plan: Plan, evidence: Mapping[str, Any]) -> JsonObject:
         """The documented return values of ``git_reset``."""
@@ -521,6 +526,11 @@ def _warnings(layout: Layout, head: Head, target: str, point: PointEntry | None)
             f"{head.branch or 'no branch'} now: the latter is moved back."
         )
     return tuple(warnings)
+
+
+def _holds_something(archive: Path) -> bool:
+    with tarfile.open(archive) as content:
+        return content.next() is not None
 
 
 def _names(paths: Iterable[str]) -> list[str]:

@@ -162,11 +162,12 @@ class Packages(Component):
             return State.PARTIAL if halfway else State.FOREIGN
 
     def kept(self, plan: Plan) -> JsonObject:
-        """Where the replaced environment is."""
+        """Where the replaced environment is; nothing while it is the live one."""
         place, before = Place.of(plan.facts), Live(**plan.facts["before"])
-        if before.kind == "directory":
-            return {"environment": str(place.previous)}
-        return {"environment": str(place.path.parent / before.target)} if before.kind == "link" else {}
+        if self.state(plan) is not State.SWITCHED or before.kind not in ("directory", "link"):
+            return {}
+        aside = place.previous if before.kind == "directory" else place.path.parent / before.target
+        return {"environment": str(aside)}
 
     def result(self, plan: Plan, evidence: Mapping[str, Any]) -> JsonObject:
         """``added`` and ``removed`` as ``name==version``, ``changed_packages`` with both versions."""

@@ -19,7 +19,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import write_atomic
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._contacts import ContactsRefused, parse_contacts
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report import Material, build_report
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_render import render_html, render_markdown
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_render import render
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_text import log_lines, missing_lines, redacted
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -74,8 +74,8 @@ def _write(given: Mapping[str, Any], paths: Mapping[str, Path], log: Path) -> li
     report = _clean(build_report(material), given)
     now, templates = time.time(), Path(given["templates"])
     write_atomic(paths["json"], json.dumps({**report, "written": now}, indent=1).encode() + b"\n", 0o640)
-    write_atomic(paths["md"], render_markdown(report, templates, now).encode(), 0o640)
-    write_atomic(paths["html"], render_html(report, templates, now).encode(), 0o640)
+    write_atomic(paths["md"], render("report.md.j2", report, templates, now).encode(), 0o640)
+    write_atomic(paths["html"], render("report.html.j2", report, templates, now).encode(), 0o640)
     return lines
 
 

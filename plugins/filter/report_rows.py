@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,24 @@ def report_rows(hosts: Mapping[str, Mapping[str, Any]], id: str) -> list[list[st
     """See the documentation above."""
     paths = [told["report_written"]["html"] for told in hosts.values() if "html" in told.get("report_written", {})]
     failures = [told["__rollback_report_failure"] for told in hosts.values() if told.get("__rollback_report_failure")]
+    unsent = [told["__rollback_notify_failure"] for told in hosts.values() if told.get("__rollback_notify_failure")]
+    deliveries = [each for told in hosts.values() for each in told.get("__rollback_deliveries", [])]
     rows = [["Report", path] for path in paths if Path(path).stem == id]
-    return rows + [["Report", f"not complete: {failure}"] for failure in failures]
+    rows += [["Report", f"not complete: {failure}"] for failure in failures]
+    if deliveries:
+        rows.append(["Messages", _counted(deliveries)])
+    rows += [["Messages", f"none: {failure}"] for failure in unsent]
+    return rows
+
+
+def _counted(deliveries: Sequence[Mapping[str, Any]]) -> str:
+    """How many were sent; whom it could not be told; what is yet to come."""
+    failed = [f"{each['to']} ({each['detail']})" for each in deliveries if each["failed"]]
+    sent = sum(bool(each["sent"]) for each in deliveries)
+    words = [f"{sent} sent", f"{len(deliveries) - sent - len(failed)} due later"]
+    if failed:
+        words.append(f"{len(failed)} to be tried again: {'; '.join(failed)}")
+    return ", ".join(words)
 
 
 class FilterModule:

@@ -31,31 +31,24 @@ from markupsafe import Markup
 KINDS = {"database": "Database", "code": "Checkout", "files": "Files", "packages": "Packages"}
 
 
-def render_html(report: Mapping[str, Any], templates: Path, now: float) -> str:
-    """One page that needs nothing else.
+def render(name: str, report: Mapping[str, Any], templates: Path, now: float, **more: Any) -> str:
+    """Render a template: ``.html`` escapes for HTML, ``.md`` for Markdown, anything else is plain text.
 
-    :param templates: the directory of report.html.j2 and report.css.
+    :param name: the template's file, with ``.j2`` at its end.
+    :param templates: the directory of it.
     :param now: seconds since the epoch.
     """
-    environment = _environment(templates, autoescape=True, finalize=_shown)
-    css = (templates / "report.css").read_text(encoding="utf-8")
-    return environment.get_template("report.html.j2").render(**_common(report, now), **_drawings(report), css=css)
-
-
-def render_markdown(report: Mapping[str, Any], templates: Path, now: float, name: str = "report.md.j2") -> str:
-    """The same as Markdown; also the messages of the role notify, which bring their own templates."""
-    environment = _environment(templates, autoescape=False, finalize=_escaped)
-    return environment.get_template(name).render(**_common(report, now))
-
-
-def render_text(report: Mapping[str, Any], templates: Path, now: float, name: str) -> str:
-    """Plain text, as mails have it."""
-    environment = _environment(templates, autoescape=False, finalize=_shown)
-    return environment.get_template(name).render(**_common(report, now))
+    kind = Path(name.removesuffix(".j2")).suffix
+    environment = _environment(templates, autoescape=kind == ".html", finalize=_escaped if kind == ".md" else _shown)
+    values = {**_common(report, now), **more}
+    if name == "report.html.j2":
+        css = (templates / "report.css").read_text(encoding="utf-8")
+        values.update(_drawings(report), css=css)
+    return environment.get_template(name).render(**values)
 
 
 def _environment(templates: Path, **options: Any) -> Environment:
-    environment = Environment(  # noqa: S701 - escaping is chosen by the callers above: Markdown is not HTML
+    environment = Environment(  # noqa: S701 - escaping goes by the kind of template: Markdown is not HTML
         loader=FileSystemLoader(templates),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -58,6 +58,7 @@ test: $(READY) ## Run lint, the sanity tests, and all other tests
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory sanity
 	@tests/install_postgresql.sh
+	@tests/install_chromium.sh
 	@pytest $(UNIT) tests/integration
 
 .PHONY: lint
@@ -82,6 +83,7 @@ sanity: $(READY) ## Run ansible-test sanity on every supported Python (SANITY_PY
 .PHONY: integration
 integration: $(READY) ## Run the tests against real PostgreSQL, git, pip and supervisor
 	@tests/install_postgresql.sh
+	@tests/install_chromium.sh
 	@pytest tests/integration
 
 .PHONY: docs

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Install Chromium, which the tests of the report's page drive, where there is none.
+set -euo pipefail
+
+for name in chromium chromium-browser google-chrome; do
+    if type -P "$name" >/dev/null; then
+        exit 0
+    fi
+done
+
+if ((EUID == 0)); then
+    as_root=()
+elif sudo --non-interactive true 2>/dev/null; then
+    as_root=(sudo --non-interactive)
+else
+    echo "No Chromium here, and no right to install it: the tests of the report's page need one on the PATH." >&2
+    exit 1
+fi
+if ! type -P apt-get >/dev/null; then
+    echo "No Chromium here, and no apt to install it with: the tests of the report's page need one on the PATH." >&2
+    exit 1
+fi
+"${as_root[@]}" apt-get update -qq
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium

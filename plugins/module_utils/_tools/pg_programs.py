@@ -89,10 +89,14 @@ class PgPrograms:
                 cwd="/",
             )
 
-    def schema(self, database: str, output: IO[bytes], snapshot: str | None = None) -> None:
+    def schema(
+        self, database: str, output: IO[bytes], snapshot: str | None = None, timeout: float | None = None
+    ) -> None:
         """Write the definition of everything in a database, without rows, to an open file.
 
         Subscriptions are left out: a rollback never makes them (a copy would compete for the original's slot).
+
+        :param timeout: seconds that it may take.
         """
         self.run.run(
             [
@@ -107,6 +111,7 @@ class PgPrograms:
             f"Reading the schema of database {database}",
             stdout=output,
             cwd="/",
+            timeout=timeout,
         )
 
     def restore(self, database: str, archive: Path, jobs: int, label: str) -> None:

@@ -1,0 +1,125 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) Whether a database is whole: all checks in order, the quick ones first, within a given time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_checks import (
+    broken_indexes,
+    disabled_triggers,
+    sequences_behind,
+    unproven_constraints,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_compare import (
+    Captured,
+    compare_definitions,
+    compare_rows,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_look import (
+    ERROR,
+    ConnectionLost,
+    Look,
+    Scope,
+    choose_tables,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_pages import pages
+from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_rows import count_rows, orphans, violations
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+#: In the order in which they are made.
+CHECKS = ("indexes", "triggers", "sequences", "constraints", "orphans", "rows", "comparison", "pages")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for.
+
+    :param name: the database.
+    :param tables: only these; empty for all.
+    :param checks: some of `CHECKS`.
+    :param timeout_s: for everything together.
+    :param captured: what to compare with, or None.
+    :param bin_dir: where pg_dump is, if it is not found.
+    """
+
+    name: str
+    tables: tuple[str, ...]
+    checks: tuple[str, ...]
+    timeout_s: float
+    captured: Captured | None
+    bin_dir: str | None
+
+
+def inspect(server: Server, order: Order) -> JsonObject:
+    """Look, and tell. A database that can't be reached is a finding like any other.
+
+    :return: ``healthy``, ``complete``, ``findings``, ``not_checked``, ``tables`` and ``ms``.
+    :raises Refused: when psycopg2 is missing, or a table that is named does not exist.
+    """
+    began = time.monotonic()
+    try:
+        with server.connect(order.name) as session:
+            look = Look(session, order.timeout_s - (time.monotonic() - began))
+            _run_checks(look, server, order)
+    except DatabaseError as error:
+        return _told([_unreachable(order, error.message)], _all_left(order, order.checks), {}, began)
+    return _told(look.findings, look.not_checked, look.tables, began)
+
+
+def _run_checks(look: Look, server: Server, order: Order) -> None:
+    then = order.captured.facts["tables"] if order.captured else {}
+    scope = choose_tables(look, order.tables, then)
+    made = [check for check in CHECKS if check in order.checks]
+    for place, check in enumerate(made):
+        try:
+            _run_check(check, look, scope, server, order)
+        except ConnectionLost as error:
+            look.findings.append(_unreachable(order, error.message, check))
+            look.not_checked += _all_left(order, made[place:])
+            return
+
+
+def _run_check(check: str, look: Look, scope: Scope, server: Server, order: Order) -> None:
+    simple: dict[str, tuple[Callable[[Look, Scope], None], ...]] = {
+        "indexes": (broken_indexes,),
+        "triggers": (disabled_triggers,),
+        "sequences": (sequences_behind,),
+        "constraints": (unproven_constraints, violations),
+        "orphans": (orphans,),
+        "pages": (pages,),
+    }
+    comparing = order.captured is not None and "comparison" in order.checks
+    for work in simple.get(check, ()):
+        work(look, scope)
+    if check == "rows" and not comparing:
+        count_rows(look, scope)
+    if check == "comparison" and order.captured is not None:
+        if scope.everything:
+            compare_definitions(look, order.captured, server, order.bin_dir, order.name)
+        compare_rows(look, scope, order.captured, order.tables)
+
+
+def _unreachable(order: Order, said: str, check: str = "connection") -> JsonObject:
+    return {"check": check, "severity": ERROR, "object": f"database {order.name}", "detail": said}
+
+
+def _all_left(order: Order, checks: tuple[str, ...] | list[str]) -> list[JsonObject]:
+    reason = "there is no connection"
+    return [{"check": check, "object": f"database {order.name}", "reason": reason} for check in checks]
+
+
+def _told(findings: list[JsonObject], not_checked: list[JsonObject], tables: JsonObject, began: float) -> JsonObject:
+    return {
+        "healthy": not any(finding["severity"] == ERROR for finding in findings),
+        "complete": not not_checked,
+        "findings": findings,
+        "not_checked": not_checked,
+        "tables": dict(sorted(tables.items())),
+        "ms": round((time.monotonic() - began) * 1000),
+    }

@@ -1,0 +1,133 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) What PostgreSQL's catalogue itself says is not in order: constraints, indexes, triggers, sequences."""
+
+from __future__ import annotations
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_look import ERROR, WARNING, Look, Scope
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+ALL = "all tables"
+
+# A partition's copy of its parent's constraint tells nothing new. Columns that came with PostgreSQL 18 are read as JSON.
+UNPROVEN = """
+SELECT o.conrelid::bigint AS table, o.conname AS name, t.typname AS domain, o.contype::text AS kind,
+       coalesce((to_jsonb(o) ->> 'conenforced')::bool, true) AS enforced
+FROM pg_constraint o LEFT JOIN pg_type t ON t.oid = o.contypid
+WHERE o.conparentid = 0 AND o.contype <> 't'
+  AND (NOT o.convalidated OR NOT coalesce((to_jsonb(o) ->> 'conenforced')::bool, true))
+ORDER BY 1, 2
+"""
+
+# One that is being built right now is not a broken one.
+BROKEN_INDEXES = """
+SELECT i.indrelid::bigint AS table, n.nspname || '.' || c.relname AS index, i.indisvalid AS valid, i.indisready AS ready,
+       i.indislive AS live, i.indisunique AS unique
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE NOT (i.indisvalid AND i.indisready AND i.indislive)
+  AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = i.indexrelid)
+ORDER BY 2
+"""
+
+SLEEPING_TRIGGERS = """
+SELECT t.tgrelid::bigint AS table, o.conrelid::bigint AS constrained, t.tgname AS trigger, o.conname AS constraint,
+       t.tgisinternal AS internal
+FROM pg_trigger t LEFT JOIN pg_constraint o ON o.oid = t.tgconstraint
+WHERE t.tgenabled = 'D' OR (t.tgenabled = 'R' AND t.tgisinternal)
+ORDER BY 1, 3
+"""
+
+# Owned by a column (serial, identity), or used in its default.
+SEQUENCES = """
+SELECT DISTINCT s.seqrelid::bigint AS oid, n.nspname AS schema, c.relname AS name, used.refobjid::bigint AS table,
+       tn.nspname AS table_schema, t.relname AS table_name, a.attname AS column, s.seqincrement AS step, s.seqmin AS least,
+       s.seqmax AS most
+FROM (
+    SELECT d.objid AS sequence, d.refobjid, d.refobjsubid FROM pg_depend d
+    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
+    UNION
+    SELECT d.refobjid, f.adrelid, f.adnum FROM pg_depend d JOIN pg_attrdef f ON f.oid = d.objid
+    WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass
+) used (sequence, refobjid, refobjsubid)
+JOIN pg_sequence s ON s.seqrelid = used.sequence AND NOT s.seqcycle
+JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_class t ON t.oid = used.refobjid JOIN pg_namespace tn ON tn.oid = t.relnamespace
+JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = used.refobjsubid AND NOT a.attisdropped
+WHERE a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype)
+ORDER BY 2, 3
+"""
+
+KINDS = {"c": "check constraint", "f": "foreign key", "n": "not-null constraint"}
+
+
+def unproven_constraints(look: Look, scope: Scope) -> None:
+    """Constraints that the server does not vouch for: NOT VALID, or NOT ENFORCED."""
+    for row in look.rows("constraints", ALL, UNPROVEN):
+        if row["table"] not in scope.tables and not (scope.everything and row["domain"]):
+            continue
+        what = scope.tables.get(row["table"]) or f"domain {row['domain']}"
+        kind = KINDS.get(row["kind"], "constraint")
+        state = "was added NOT VALID and never validated" if row["enforced"] else "is not enforced"
+        look.found("constraints", WARNING, f"{what} {row['name']}", f"The {kind} {state}")
+
+
+def broken_indexes(look: Look, scope: Scope) -> None:
+    """Indexes that queries don't use, or that are not kept up to date; a failed CREATE INDEX CONCURRENTLY leaves them."""
+    for row in look.rows("indexes", ALL, BROKEN_INDEXES):
+        if row["table"] in scope.tables or row["table"] in scope.toasts:
+            states = {"valid": row["valid"], "ready": row["ready"], "live": row["live"]}
+            said = f"The index is not {' and not '.join(word for word, is_so in states.items() if not is_so)}"
+            if row["unique"]:
+                said += ": the uniqueness that it stands for is not guaranteed"
+            look.found("indexes", ERROR, row["index"], f"{said}. REINDEX or drop it")
+
+
+def disabled_triggers(look: Look, scope: Scope) -> None:
+    """Triggers that do not fire; those of a foreign key once, as what they are: a key that is not enforced."""
+    told = set()
+    for row in look.rows("triggers", ALL, SLEEPING_TRIGGERS):
+        table = row["constrained"] if row["internal"] and row["constraint"] else row["table"]
+        name = row["constraint"] if row["internal"] else row["trigger"]
+        if table not in scope.tables or (table, name) in told:
+            continue
+        told.add((table, name))
+        if row["internal"]:
+            said = "The constraint is not enforced: its triggers are disabled (ALTER TABLE … ENABLE TRIGGER ALL)"
+            look.found("triggers", ERROR, f"{scope.tables[table]} {name}", said)
+        else:
+            look.found("triggers", WARNING, f"{scope.tables[table]} {name}", "The trigger is disabled")
+
+
+def sequences_behind(look: Look, scope: Scope) -> None:
+    """Sequences whose next value is in use already, so that an INSERT will fail, or make a duplicate."""
+    for row in look.rows("sequences", ALL, SEQUENCES):
+        if row["table"] in scope.tables:
+            _sequence(look, row)
+
+
+def _sequence(look: Look, row: JsonObject) -> None:
+    key = f"{row['schema']}.{row['name']}"
+    upwards = row["step"] > 0
+    column = sql.Identifier(row["column"])
+    highest = sql.SQL("SELECT {}({}) AS value FROM {} WHERE {} BETWEEN {} AND {}").format(
+        sql.SQL("max" if upwards else "min"),
+        column,
+        sql.Identifier(row["table_schema"], row["table_name"]),
+        column,
+        sql.Literal(row["least"]),
+        sql.Literal(row["most"]),
+    )
+    state = sql.SQL("SELECT last_value, is_called FROM {}").format(sql.Identifier(row["schema"], row["name"]))
+    # The rows first: whoever inserts meanwhile has moved the sequence before.
+    used = look.rows("sequences", key, highest)
+    now = look.rows("sequences", key, state)
+    if not used or not now or used[0]["value"] is None:
+        return
+    last, value = now[0]["last_value"], int(used[0]["value"])
+    coming = last + row["step"] if now[0]["is_called"] else last
+    if (coming <= value) if upwards else (coming >= value):
+        where = f"{row['table_schema']}.{row['table_name']}.{row['column']}"
+        said = f"The next value is {coming}, but {where} has {value} already"
+        look.found("sequences", ERROR, key, said, count=abs(value - coming) + 1)

@@ -1,0 +1,126 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) A live database compared with what a restore point captured of it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
+from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_schema as schemas
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import ChecksumMismatch, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import sha256_file
+from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_look import (
+    ERROR,
+    Look,
+    Scope,
+    full_name,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._manifest import LAST_GOOD
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import RestorePoints
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import PgPrograms
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+CHECK = "comparison"
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What a restore point knows of a database.
+
+    :param facts: as the component ``database`` captured them.
+    :param schema_sha256: of the schema file.
+    """
+
+    point: str
+    facts: JsonObject
+    schema_file: Path
+    schema_sha256: str
+
+
+def open_captured(state_dir: Path, restore_point: str, database: str) -> Captured:
+    """Read the manifest, which is small and has its own checksum; the dump is not needed to compare.
+
+    :param restore_point: a name, or ``last_good``.
+    :raises Refused: when there is no such restore point, or the database is not in it.
+    :raises ChecksumMismatch: when its manifest is not what was captured.
+    """
+    key = f"database:{database}"
+    store = RestorePoints(state_dir)
+    point = store.last_good((key,)) if restore_point == LAST_GOOD else store.open(restore_point)
+    component = point.manifest.component(key)
+    if component is None:
+        there = ", ".join(point.manifest.keys) or "nothing"
+        raise Refused(f"Restore point {point.manifest.name!r} does not contain {key}. It contains: {there}.")
+    directory = point.directory / component.directory
+    return Captured(
+        point.manifest.name, component.facts, directory / "schema.sql", component.artefacts["schema.sql"].sha256
+    )
+
+
+def compare_rows(look: Look, scope: Scope, captured: Captured, wanted: Sequence[str]) -> None:
+    """Count and hash each table, the small ones first, and compare; what is in one of both only is told as well."""
+    then: JsonObject = captured.facts["tables"]
+    keys = {content.table_key(table) for table in scope.filled}
+    names = {full_name(name) for name in wanted}
+    for key in sorted(set(then) - keys):
+        if not names or key in names:
+            look.found(CHECK, ERROR, key, f"The table is missing; {captured.point} has it", count=then[key]["rows"])
+    for table in scope.filled:
+        _compare_table(look, table, then.get(content.table_key(table)), captured.point)
+
+
+def _compare_table(look: Look, table: JsonObject, then: JsonObject | None, point: str) -> None:
+    key = content.table_key(table)
+    now = look.ask(CHECK, key, lambda: content.hash_table(look.session, table))
+    if now is None:
+        return
+    look.tables[key] = {**now, "equal": now == then}
+    if then is None:
+        look.found(CHECK, ERROR, key, f"The table is not of {point}", count=now["rows"])
+    elif now["rows"] != then["rows"]:
+        said = f"There are {now['rows']} rows instead of {then['rows']}"
+        look.found(CHECK, ERROR, key, said, count=abs(now["rows"] - then["rows"]))
+    elif now["hash"] != then["hash"]:
+        look.found(CHECK, ERROR, key, f"There are as many rows as in {point}, with other content")
+
+
+def compare_definitions(look: Look, captured: Captured, server: Server, bin_dir: str | None, name: str) -> None:
+    """Compare the schema, sequences, extensions and the migration; it is about the database as a whole."""
+    inside = look.ask(CHECK, f"database {name}", lambda: content.read_inside(look.session))
+    if inside is not None:
+        for said in content.compare_inside(captured.facts["inside"], inside):
+            look.found(CHECK, ERROR, f"database {name}", said)
+        if inside["migration"] != captured.facts["inside"]["migration"]:
+            heads = [", ".join(facts["migration"]) or "none" for facts in (inside, captured.facts["inside"])]
+            look.found(CHECK, ERROR, f"database {name}", f"The migration is {heads[0]} instead of {heads[1]}")
+    look.ask(CHECK, f"schema of {name}", lambda: _compare_schema(look, captured, server, bin_dir, name))
+
+
+def _compare_schema(look: Look, captured: Captured, server: Server, bin_dir: str | None, name: str) -> None:
+    try:
+        programs = PgPrograms.find(CommandRunner(), server, look.session.version // 10_000, bin_dir)
+    except Refused as error:
+        look.leave_out(CHECK, f"schema of {name}", error.message)
+        return
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape", newline="\n") as now:
+        digest = schemas.write_schema(programs, name, now, timeout=max(look.left_s, 1.0))
+        if digest == captured.facts["schema"]:
+            return
+        if sha256_file(captured.schema_file) != captured.schema_sha256:
+            raise ChecksumMismatch(f"{captured.schema_file} has another SHA-256 than when it was captured.")
+        now.seek(0)
+        with schemas.open_schema(captured.schema_file) as then:
+            differences = schemas.compare_objects(schemas.objects(then), schemas.objects(now))
+    told = {"missing": "is missing", "added": "was not there", "changed": "is defined otherwise"}
+    for kind, words in told.items():
+        for what in differences[kind]:
+            look.found(CHECK, ERROR, what, f"Compared with {captured.point}, it {words}")
+    if not any(differences.values()):
+        look.found(CHECK, ERROR, f"schema of {name}", f"It is not the schema of {captured.point}")

@@ -1,0 +1,143 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) What the rows themselves say: orphans, rows that break a check constraint, tables that can't be read.
+
+A foreign key that is marked valid is looked at like any other: rows that came in while its triggers were off are never
+looked at again by PostgreSQL, and VALIDATE CONSTRAINT does nothing for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
+from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_look import ERROR, Look, Scope
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+# Those of a partitioned table once (their copies have a parent); `=` is the very operator that the key uses.
+FOREIGN_KEYS = """
+SELECT o.conname AS name, o.conrelid::bigint AS child, o.confrelid::bigint AS parent, o.confmatchtype::text AS match,
+       cn.nspname AS child_schema, c.relname AS child_name, c.relkind::text AS child_kind,
+       pn.nspname AS parent_schema, p.relname AS parent_name, p.relkind::text AS parent_kind,
+       coalesce((to_jsonb(o) ->> 'conperiod')::bool, false) AS period,
+       (SELECT jsonb_agg(jsonb_build_object('child', ca.attname, 'parent', pa.attname,
+                'operator', op.oprname, 'operator_schema', opn.nspname,
+                'collation', CASE WHEN ca.attcollation <> pa.attcollation THEN co.collname END,
+                'collation_schema', con.nspname) ORDER BY k.place)
+        FROM unnest(o.conkey, o.confkey, o.conpfeqop) WITH ORDINALITY AS k (child, parent, operator, place)
+        JOIN pg_attribute ca ON ca.attrelid = o.conrelid AND ca.attnum = k.child
+        JOIN pg_attribute pa ON pa.attrelid = o.confrelid AND pa.attnum = k.parent
+        JOIN pg_operator op ON op.oid = k.operator JOIN pg_namespace opn ON opn.oid = op.oprnamespace
+        LEFT JOIN pg_collation co ON co.oid = pa.attcollation LEFT JOIN pg_namespace con ON con.oid = co.collnamespace
+       ) AS columns
+FROM pg_constraint o
+JOIN pg_class c ON c.oid = o.conrelid JOIN pg_namespace cn ON cn.oid = c.relnamespace
+JOIN pg_class p ON p.oid = o.confrelid JOIN pg_namespace pn ON pn.oid = p.relnamespace
+WHERE o.contype = 'f' AND o.conparentid = 0
+ORDER BY c.relpages, cn.nspname, c.relname, o.conname
+"""
+
+# Functions and domains of the database's users are not run on behalf of whoever looks, who may be a superuser.
+CHECK_CONSTRAINTS = """
+SELECT o.conname AS name, o.conrelid::bigint AS table, n.nspname AS schema, c.relname AS table_name,
+       pg_get_expr(o.conbin, o.conrelid) AS expression,
+       EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_constraint'::regclass AND d.objid = o.oid
+               AND (d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
+                    OR EXISTS (SELECT FROM pg_type t WHERE d.refclassid = 'pg_type'::regclass AND t.oid = d.refobjid
+                               AND t.typtype = 'd'))
+               AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = d.refclassid AND e.objid = d.refobjid
+                               AND e.deptype = 'e')) AS calls
+FROM pg_constraint o JOIN pg_class c ON c.oid = o.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE o.contype = 'c' AND c.relkind = 'r'
+ORDER BY c.relpages, n.nspname, c.relname, o.conname
+"""
+
+
+def orphans(look: Look, scope: Scope) -> None:
+    """Rows that refer to nothing, for every foreign key from or to the tables that are looked at."""
+    for key in look.rows("orphans", "all foreign keys", FOREIGN_KEYS):
+        if key["child"] in scope.tables or key["parent"] in scope.tables:
+            _orphans_of(look, key)
+
+
+def _orphans_of(look: Look, key: JsonObject) -> None:
+    child, parent = f"{key['child_schema']}.{key['child_name']}", f"{key['parent_schema']}.{key['parent_name']}"
+    what = f"{child} {key['name']}"
+    if key["period"]:
+        look.leave_out("orphans", what, "foreign keys with PERIOD are not compared")
+        return
+    lost = _without_parent(key)
+    for row in look.rows("orphans", what, sql.SQL("SELECT count(*) AS n {}").format(lost)):
+        if row["n"]:
+            mine = ", ".join(column["child"] for column in key["columns"])
+            theirs = ", ".join(column["parent"] for column in key["columns"])
+            rows = "1 row refers" if row["n"] == 1 else f"{row['n']} rows refer"
+            said = f"{rows} to nothing: {child} ({mine}) → {parent} ({theirs})"
+            query = sql.SQL("SELECT c.* {}").format(lost).as_string(look.session.connection)
+            look.found("orphans", ERROR, what, said, count=row["n"], query=query)
+
+
+def _without_parent(key: JsonObject) -> Any:
+    """``FROM … WHERE …`` of the rows of a foreign key that have no parent.
+
+    MATCH SIMPLE lets a row with any NULL be, MATCH FULL only one with nothing but NULLs.
+    """
+    mine = [sql.Identifier("c", column["child"]) for column in key["columns"]]
+    joined = sql.SQL(" OR " if key["match"] == "f" else " AND ")
+    refers = joined.join([sql.SQL("{} IS NOT NULL").format(column) for column in mine])
+    return sql.SQL("FROM {} c WHERE ({}) AND NOT EXISTS (SELECT FROM {} p WHERE {})").format(
+        _source(key["child_kind"], key["child_schema"], key["child_name"]),
+        refers,
+        _source(key["parent_kind"], key["parent_schema"], key["parent_name"]),
+        sql.SQL(" AND ").join([_equal(column) for column in key["columns"]]),
+    )
+
+
+def _equal(column: JsonObject) -> Any:
+    mine: Any = sql.Identifier("c", column["child"])
+    if column["collation"]:
+        collation = sql.Identifier(column["collation_schema"], column["collation"])
+        mine = sql.SQL("{} COLLATE {}").format(mine, collation)
+    return sql.SQL("{} OPERATOR({}.{}) {}").format(
+        sql.Identifier("p", column["parent"]),
+        sql.Identifier(column["operator_schema"]),
+        sql.SQL(column["operator"]),
+        mine,
+    )
+
+
+def _source(kind: str, schema: str, name: str) -> Any:
+    """A table as foreign keys see it: with its partitions, without what inherits from it."""
+    table = sql.Identifier(schema, name)
+    return table if kind == "p" else sql.SQL("ONLY {}").format(table)
+
+
+def violations(look: Look, scope: Scope) -> None:
+    """Rows that break a check constraint, valid or not: a dump of them could not be restored."""
+    for row in look.rows("constraints", "all check constraints", CHECK_CONSTRAINTS):
+        if row["table"] not in scope.tables:
+            continue
+        what = f"{row['schema']}.{row['table_name']} {row['name']}"
+        if row["calls"]:
+            look.leave_out("constraints", what, "it calls functions of the database, which are not run on your behalf")
+            continue
+        broken = sql.SQL("FROM ONLY {} WHERE ({}) IS FALSE").format(
+            sql.Identifier(row["schema"], row["table_name"]), sql.SQL(row["expression"])
+        )
+        for found in look.rows("constraints", what, sql.SQL("SELECT count(*) AS n {}").format(broken)):
+            if found["n"]:
+                query = sql.SQL("SELECT * {}").format(broken).as_string(look.session.connection)
+                said = f"{found['n']} rows break the check constraint"
+                look.found("constraints", ERROR, what, said, count=found["n"], query=query)
+
+
+def count_rows(look: Look, scope: Scope) -> None:
+    """Count each table by reading all of its pages: a damaged one shows, where checksums are on."""
+    look.session.execute("SET enable_indexonlyscan = off")
+    for table in scope.filled:
+        key = content.table_key(table)
+        query = sql.SQL("SELECT count(*) AS n FROM ONLY {}").format(sql.Identifier(table["schema"], table["name"]))
+        for row in look.rows("rows", key, query):
+            look.tables[key] = {"rows": row["n"]}

@@ -24,6 +24,8 @@ from disaster import strike
 from place import CORE, Place
 
 POINT = "release-1.2.0"
+#: Where the inventory sends the reports to, in the demo's directory.
+REPORTS = "logs"
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def undo(options: Options) -> int:
         raise DemoError(f"Not as before the attempt: {', '.join(differing)}.")
     say(f"\nThe rollback was tried, failed its checks, and was undone on {', '.join(sorted(told))}.")
     say(f"Everything is as it was before it. As it did not go back, the exit status is the playbook's: {status}.")
-    say(f"Its logs and journals: {_keep_the_records(place)}")
+    say(f"Its report, logs and journals: {_keep_the_records(place)}")
     if not options.keep:
         down(options)
     return status
@@ -167,7 +169,7 @@ def everything(options: Options) -> int:
         down(options)
     title("All done")
     table(("step", "took"), times)
-    say(f"\nThe rollback's logs and journals: {records}")
+    say(f"\nThe rollback's report, logs and journals: {records}")
     say("To play: `make demo-up`, `make demo-break`, `make demo-rollback`, `make demo-down`.")
     say("The same with a rollback that has to be taken back: `make demo-undo`.")
     return 0
@@ -232,13 +234,13 @@ def _show_downtime(reader: Reader, *good: int) -> None:
 
 def _where_next(place: Place) -> None:
     say("\nWhere to look next:")
-    for log in sorted(place.directory.glob("state/*/rollback.log")):
-        say(f"  {log}")
+    for file in sorted((*place.directory.glob(f"{REPORTS}/*.html"), *place.directory.glob("state/*/rollback.log"))):
+        say(f"  {file}")
     say("  .venv/bin/ansible-playbook playbooks/history.yml -i inventory/demo")
 
 
 def _keep_the_records(place: Place) -> Path:
-    """Copy logs and journals to where they outlive the stack, for those who want to read them afterwards."""
+    """Copy reports, logs and journals to where they outlive the stack, for those who want to read them afterwards."""
     target = places.CLONE / ".cache" / "demo"
     shutil.rmtree(target, ignore_errors=True)
     state = place.directory / "state"
@@ -247,4 +249,6 @@ def _keep_the_records(place: Place) -> Path:
             copy = target / file.relative_to(state)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
+    if (place.directory / REPORTS).is_dir():
+        shutil.copytree(place.directory / REPORTS, target / REPORTS)
     return target

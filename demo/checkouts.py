@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from commands import User, environment, run
@@ -76,30 +77,33 @@ def replace_in(place: Place, project: Project, name: str, old: str, new: str) ->
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def _make_one(place: Place, project: Project) -> None:
+def write(target: Path, project: Project, values: Mapping[str, str]) -> None:
+    """A checkout with its history and its settings, owned by ourselves.
+
+    :param values: what stands for ``@@key@@`` in the templates.
+    """
     ourselves = User("", os.geteuid(), os.getegid())
-    target = Path(project.path)
     staged = target.with_name(f"{target.name}.files")
     kind = "core" if project.key == CORE else "stage"
     for source in ("shared", kind):
-        _render(TEMPLATES / source, staged, _values(place, project))
+        _render(TEMPLATES / source, staged, values)
     target.mkdir()
-    git(project, ourselves, "init", "--quiet", "--initial-branch=main", "--template=")
+    here = replace(project, path=str(target))
+    git(here, ourselves, "init", "--quiet", "--initial-branch=main", "--template=")
     for date, message, version, names in HISTORY:
         (target / "VERSION").write_text(f"{version}\n", encoding="utf-8")
         for name in names:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             (staged / name).rename(target / name)
-        commit_all(project, ourselves, message, date)
+        commit_all(here, ourselves, message, date)
     for name in SETTINGS:
         (staged / name).rename(target / name)
         (target / name).chmod(0o600)
     shutil.rmtree(staged)
-    new_environment(place, target / ".venv")
-    install(place, target / ".venv", "-r", str(target / "requirements.txt"))
 
 
-def _values(place: Place, project: Project) -> dict[str, str]:
+def values_for(project: Project, database_host: str, core_url: str) -> dict[str, str]:
+    """What stands for ``@@key@@`` in this project's templates."""
     stage = project.name.removeprefix("blog-")
     about = f'The stage "{stage}" of the blog.' if project.key != CORE else "The shared database and the workflow."
     return {
@@ -108,10 +112,17 @@ def _values(place: Place, project: Project) -> dict[str, str]:
         "about": about,
         "database": DATABASE,
         "database_user": APPLICATION,
-        "socket_dir": str(place.socket_dir),
-        "core_url": place.project(CORE).url,
+        "socket_dir": database_host,
+        "core_url": core_url,
         "secret_key": f"not-a-secret-{project.name}",
     }
+
+
+def _make_one(place: Place, project: Project) -> None:
+    target = Path(project.path)
+    write(target, project, values_for(project, str(place.socket_dir), place.project(CORE).url))
+    new_environment(place, target / ".venv")
+    install(place, target / ".venv", "-r", str(target / "requirements.txt"))
 
 
 def _render(source: Path, target: Path, values: Mapping[str, str]) -> None:

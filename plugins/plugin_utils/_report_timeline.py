@@ -28,7 +28,7 @@ _PHASE_OF = {
     "finished": "finish",
 }
 #: Phases of which the journal may hold only the end.
-_TOGETHER = ("start", "verify", "decide")
+_TOGETHER = ("start", "verify", "decide", "finish")
 #: Events that stand at the beginning of what they tell of; all others stand at its end.
 _OPENING = ("begun", "armed", "services", "intent")
 #: The part of a drawing that is left free on each side of the standstill.

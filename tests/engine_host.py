@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._records import Header, Records
@@ -57,7 +57,7 @@ class Host:
 
     def until(self, phase: str) -> Transaction:
         """Go forward until a phase is over: begin, prepare, switch, promise or keep."""
-        steps = {
+        steps: dict[str, Callable[[], object]] = {
             "begin": self.begin,
             "prepare": self.prepare,
             "switch": lambda: self.transaction().switch(),

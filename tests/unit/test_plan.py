@@ -317,7 +317,7 @@ def test_a_host_that_did_not_say_what_it_has_is_named() -> None:
 
 def test_only_hosts_that_need_something_are_asked(stack: Stack) -> None:
     planned = plan(stack, "files", only=("core",))
-    told = {
+    told: dict[str, dict[str, Any]] = {
         "db1": {},
         "web1": {"__rollback_points": {"restore_points": [point(good_hosts={"web1": "m"})]}},
         "web2": {"__rollback_points": {"restore_points": []}},

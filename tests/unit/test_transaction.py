@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils import _transaction
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
     CommandFailed,
@@ -28,6 +27,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
     UndoIncomplete,
     VerificationFailed,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._prune import prune
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction, new_id
 from engine_component import KINDS, Late, make_pair, plan_pair, words
 from engine_host import ID, OK_CHECK, Host
@@ -142,6 +142,25 @@ def test_a_second_promise_changes_nothing(host: Host) -> None:
     before = snapshot(host.state_dir)
     host.transaction().promise([{"name": "late and wrong", "ok": False}])
     assert snapshot(host.state_dir) == before
+
+
+@pytest.mark.parametrize("phase", ["promise", "decide"])
+def test_what_a_killed_call_wrote_is_synced_before_it_is_answered(
+    decider: Host, phase: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record has its name already, but a power cut could still take it away."""
+    decider.until("switch")
+    decider.records().write_promise([])
+    if phase == "decide":
+        decider.records().decide("undo", "a call that was killed")
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.readlink(f"/proc/self/fd/{handle}")))
+    answers: dict[str, Callable[[], object]] = {
+        "promise": lambda: decider.transaction().promise([OK_CHECK]),
+        "decide": lambda: decider.transaction().decide("keep", ["db1", "app1"], "controller"),
+    }
+    answers[phase]()
+    assert str(decider.records().directory) in synced
 
 
 def test_undo_after_a_promise_needs_a_decision(member: Host) -> None:
@@ -736,11 +755,11 @@ def test_old_workspaces_are_removed_and_the_history_stays(tmp_path: Path) -> Non
 
 def test_the_newest_ended_transaction_and_open_ones_stay_whole(tmp_path: Path) -> None:
     only = ended(tmp_path, 1, days_ago=400)
-    _transaction.prune(tmp_path / "state", "blog", 7)
+    prune(tmp_path / "state", "blog", 7)
     assert (only / "workspace").exists()
     is_open = one_of_many(tmp_path, 2)
     is_open.until("prepare")
-    _transaction.prune(tmp_path / "state", "blog", 0)
+    prune(tmp_path / "state", "blog", 0)
     assert (only / "workspace").exists()
     assert (is_open.records().directory / "workspace").exists()
 

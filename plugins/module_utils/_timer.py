@@ -5,6 +5,7 @@
 
 The deadline stands in a file and counts in boot time, which no clock change moves. Every call of the transaction moves
 it on; the waiting process only reads it. It undoes nothing once the host has promised or the transaction has ended.
+Where systemd runs and we are root the process belongs to a persistent unit, else it is detached from everything.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+from ansible_collections.lastgood.rollback.plugins.module_utils import _timer_unit
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
 
@@ -35,13 +37,16 @@ main({directory!r}, sys.argv[1:])
 """
 
 
-def arm(directory: Path, timeout_s: int) -> None:
-    """Write the self-contained undo beside the journal, set the deadline, and leave a process that waits for it."""
+def arm(directory: Path, timeout_s: int, services: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Write the self-contained undo beside the journal, set the deadline, and leave a process that waits for it.
+
+    :param services: of the plan: after a reboot they wait until the undo is done.
+    """
     write_undo(directory)
     set_deadline(directory, timeout_s)
     with only_one(directory) as alone:
         needed = alone
-    if needed:  # two at the same instant: the later one ends at once
+    if needed and not _timer_unit.start(directory, services):  # two at the same instant: the later one ends at once
         _start_waiting(directory)
 
 
@@ -110,6 +115,7 @@ def touch(directory: Path) -> None:
 def disarm(directory: Path) -> None:
     """From now on nobody here undoes alone."""
     (directory / "deadline").unlink(missing_ok=True)
+    _timer_unit.remove(directory)
 
 
 def deadline(directory: Path) -> dict[str, float | str] | None:
@@ -132,7 +138,13 @@ def seconds_left(directory: Path) -> float | None:
 
 
 def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    """What differs from boot to boot; the kernel's own id stays the same when a container is started again."""
+    kernel = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    try:
+        first = Path("/proc/1/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:  # hidden from other users than root
+        return kernel
+    return f"{kernel} {first.rpartition(')')[2].split()[19]}"  # when the first process started
 
 
 def _start_waiting(directory: Path) -> None:

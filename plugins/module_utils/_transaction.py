@@ -145,7 +145,9 @@ class Transaction:
                 return
             self.records.reserve()
             armed = _timer.deadline(self.records.directory) is not None
-            _timer.arm(self.records.directory, header.confirm_timeout)
+            waves = header.plan.get("of", {}).get(header.host, {}).get("waves", ())
+            services = [service for wave in waves for service in wave]
+            _timer.arm(self.records.directory, header.confirm_timeout, services)
             if not armed:
                 self._journal("armed", f"Undoes by itself after {header.confirm_timeout} s without a call")
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils import _services, _timer
+from ansible_collections.lastgood.rollback.plugins.module_utils import _services, _timer, _timer_unit
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
     Damaged,
@@ -39,6 +39,7 @@ def main(directory: str, arguments: Sequence[str]) -> None:
         with _timer.only_one(records.directory, tries=10) as alone:
             while alone and _wait(records):
                 _undo_by_timer(records)
+        _timer_unit.ready()
         raise SystemExit(0)
     try:
         undo_alone(records, "asked by hand on this host")
@@ -64,6 +65,7 @@ def _undo_by_timer(records: Records) -> None:
         _timer.touch(records.directory)
         return
     if records.is_back:
+        _timer_unit.ready()
         raise SystemExit(0)
 
 
@@ -83,6 +85,7 @@ def _wait(records: Records) -> bool:
             return False
         if left <= 0 and not _busy(records):
             return True
+        _timer_unit.ready()
         time.sleep(min(max(left, 0.2), _LONGEST_NAP_S))
 
 
@@ -120,6 +123,8 @@ def stop_running(records: Records) -> None:
 
 def start_stopped(records: Records) -> list[JsonObject]:
     """Start the services that this transaction stopped and that ran before."""
+    # What is about to be started may be waiting for us, at a boot.
+    _timer_unit.ready()
     stopped = [service for service in records.services() if service["ran_before"]]
     broken = [service for service in stopped if not service["ready_before"]]
     lenient = {service.key for service in _specs(broken)} if records.tombstoned else set()

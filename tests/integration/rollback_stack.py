@@ -1,0 +1,218 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The demo's stack with a restore point, broken again as often as needed, for tests of the playbooks over it."""
+
+from __future__ import annotations
+
+import json
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from integration.demo_site import ROOT, DemoSite, demo_site
+from integration.play import Ended, Play
+
+HOSTS = ("demo_core", "demo_db", "demo_stages")
+POINT = "release-1.2.0"
+#: Two of the six projects: enough for every kind of component on every host, and much less to wait for.
+CORE, STAGE = PART = ("blog_core", "blog_writing")
+ALL = {"rollback_point": "last_good", "rollback_components": "all", "rollback_only": ",".join(PART)}
+#: A check that fails only after the switch: nobody listens there.
+FAILING = [{"url": "http://127.0.0.1:9/never", "status": 200}]
+
+_MIGRATED = "SELECT count(*) FROM information_schema.columns WHERE table_name = 'post_section' AND column_name = 'rank'"
+
+Look = dict[str, str]
+
+
+@dataclass(frozen=True)
+class RollbackStack:
+    """A running stack that was captured when it was good.
+
+    :param good: how everything looked then.
+    """
+
+    site: DemoSite
+    good: Look
+
+    # -- breaking ------------------------------------------------------------------------------------------------
+
+    def damage(self) -> None:
+        """Break one thing of each kind, in `PART`; does nothing to what is broken already."""
+        if self.site.psql(_MIGRATED) == "0":
+            self.site.psql((ROOT / "demo" / "sql" / "disaster.sql").read_text(encoding="utf-8"))
+        self.damage_files()
+        self._damage_code()
+        self._damage_packages()
+        self.site.supervisorctl("restart", "all")
+        self._until_settled()
+
+    def damage_files(self) -> None:
+        """Give the stage settings that it does not work with."""
+        settings = self.path(STAGE) / ".env"
+        text = settings.read_text(encoding="utf-8")
+        settings.write_text(text.replace("DATABASE_NAME=blog\n", "DATABASE_NAME=elsewhere\n"), encoding="utf-8")
+
+    def _damage_code(self) -> None:
+        app = self.path(CORE) / "app.py"
+        text = app.read_text(encoding="utf-8")
+        broken = text.replace('"package": check_package,', '"package": check_package, "cache": app.extensions,')
+        if broken != text:
+            app.write_text(broken, encoding="utf-8")
+            who = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.org"]
+            self.site.git(CORE, *who, "commit", "--quiet", "--all", "-m", "Report the cache")
+
+    def _damage_packages(self) -> None:
+        wheel = _old_wheel(self.site.base)
+        python = str(self.path(STAGE) / ".venv" / "bin" / "python")
+        quiet = ["--quiet", "--no-index", "--no-deps", "--no-cache-dir", "--disable-pip-version-check"]
+        self.site.as_owner([python, "-m", "pip", "install", *quiet, str(wheel)])
+
+    def _until_settled(self) -> None:
+        while "STARTING" in self.site.supervisorctl("status"):
+            time.sleep(0.2)
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    def path(self, project: str) -> Path:
+        """A project's checkout."""
+        return Path(self.site.facts["projects"][project]["path"])
+
+    def state(self, host: str) -> Path:
+        """A host's state directory."""
+        return self.site.directory / "state" / host
+
+    def expected(self, before: Look, *kinds: str) -> Look:
+        """How it has to look after a rollback of `PART`; everything else as before it.
+
+        :param kinds: parts of the names of what is put back; none for all.
+        """
+        back = {name for name in self.good if not name.startswith("blog_") or name.startswith(PART)}
+        chosen = {name for name in back if not kinds or any(kind in name for kind in kinds)}
+        return {**before, **{name: self.good[name] for name in chosen}}
+
+    def health(self) -> dict[str, int]:
+        """Each project's HTTP status; waits as long as programs are on their way."""
+        self._until_settled()
+        return {project: self.site.get(project) for project in self.site.facts["projects"]}
+
+    def pids(self) -> dict[str, str]:
+        """Each service's process."""
+        words = [line.split() for line in self.site.supervisorctl("status").splitlines()]
+        return {line[0]: line[3].rstrip(",") for line in words if line[1] == "RUNNING"}
+
+    def traces(self) -> dict[str, Any]:
+        """What a rollback that has ended may not leave: listed by other means than its own."""
+        databases = self.site.psql("SELECT datname FROM pg_database ORDER BY 1").splitlines()
+        found: dict[str, Any] = {
+            "databases": [name for name in databases if not name.endswith(("_previous", "_rejected"))],
+            "timers": [line for line in self.site.processes() if "/undo" in line],
+            "open": sorted(str(path) for path in self.site.directory.glob("state/*/transactions/2*") if is_open(path)),
+        }
+        for project in self.site.facts["projects"]:
+            found[f"{project} worktrees"] = self.site.git(project, "worktree", "list").splitlines()[1:]
+            found[f"{project} branches"] = self.site.git(project, "branch", "--format=%(refname)")
+            found[f"{project} files"] = sorted(path.name for path in self.path(project).iterdir())
+        return found
+
+    # -- playing -------------------------------------------------------------------------------------------------
+
+    def start(self, playbook: str, *words: str, **values: Any) -> Play:
+        """Start a playbook on the three hosts; ``values`` are its extra variables."""
+        return Play(self.site, playbook, words, values)
+
+    def play(self, playbook: str, *words: str, **values: Any) -> Ended:
+        """Run a playbook to its end."""
+        return self.start(playbook, *words, **values).wait()
+
+    def recover(self) -> Ended:
+        """Recover, as somebody would who comes to it."""
+        return self.play("recover")
+
+    def wait_for(self, play: Play, condition: Callable[[Path], bool], host: str) -> None:
+        """Watch the transaction of a running play on one host until the condition holds of its directory."""
+        transactions = self.state(host) / "transactions"
+        while True:
+            new = [path for path in transactions.glob("2*") if path.name not in play.known]
+            if new and condition(new[0]):
+                return
+            play.must_run()
+            time.sleep(0.003)
+
+
+def projects(**changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The demo's catalogue of projects with other values in it, to be given as ``rollback_projects``.
+
+    :param changes: project → its keys that are other than in the inventory.
+    """
+    text = (ROOT / "inventory" / "demo" / "group_vars" / "all" / "projects.yml").read_text(encoding="utf-8")
+    known = yaml.safe_load(text)["rollback_projects"]
+    return {name: {**known.get(name, {}), **changes.get(name, {})} for name in {**known, **changes}}
+
+
+def checks(project: str, **changes: Any) -> dict[str, Any]:
+    """A change of a project's checks."""
+    return {project: {"checks": {**projects()[project]["checks"], **changes}}}
+
+
+def is_open(transaction: Path) -> bool:
+    """Whether a transaction's directory has no outcome."""
+    return not (transaction / "outcome.json").exists()
+
+
+def journal(transaction: Path) -> list[dict[str, Any]]:
+    """The whole lines of a transaction's journal."""
+    try:
+        text = (transaction / "journal.jsonl").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def journalled(event: str, **facts: str) -> Callable[[Path], bool]:
+    """A condition: the journal has such an event."""
+
+    def met(transaction: Path) -> bool:
+        return any(entry["event"] == event and _has(entry, facts) for entry in journal(transaction))
+
+    return met
+
+
+def _has(entry: Mapping[str, Any], facts: Mapping[str, str]) -> bool:
+    return facts.items() <= entry.get("facts", {}).items()
+
+
+def _old_wheel(directory: Path) -> Path:
+    """A package of the right name in a version that nobody wants."""
+    wheel = directory / "mistune-0.8.4-py3-none-any.whl"
+    info = "mistune-0.8.4.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("mistune/__init__.py", '__version__ = "0.8.4"\n')
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: mistune\nVersion: 0.8.4\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return wheel
+
+
+@pytest.fixture(scope="session")
+def captured_stack() -> Iterator[RollbackStack]:
+    """One stack for all tests that ask for it: built and captured once."""
+    with demo_site() as site:
+        for words in (["up", "--posts", "2000"], ["capture"]):
+            status, said = site.run(*words)
+            assert status == 0, said
+        yield RollbackStack(site, site.look())
+
+
+@pytest.fixture
+def stack(captured_stack: RollbackStack) -> RollbackStack:
+    """The same, broken, and with nothing open."""
+    if captured_stack.site.look() == captured_stack.good:
+        captured_stack.damage()
+    return captured_stack

@@ -1,0 +1,165 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) From the results of checks on all hosts to one verdict, and to the playbook that answers it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import Stack
+
+Told = Mapping[str, Mapping[str, Any]]
+Finding = dict[str, Any]
+
+#: Kinds of findings whose answer is to bring the rows back from a restore point.
+DAMAGE = ("connection", "orphans", "rows", "constraints", "comparison", "pages")
+#: Kinds that can be put right in place; going back would only discard what people wrote since.
+REPAIRS = {
+    "indexes": "rebuild the index (REINDEX INDEX CONCURRENTLY …); nothing has to go back for that",
+    "sequences": "move the sequence on (SELECT setval(…)); nothing has to go back for that",
+    "triggers": "enable the triggers again (ALTER TABLE … ENABLE TRIGGER …), then check again",
+    "unreachable": "bring the host back, then check again",
+    "failed": "see why the check itself could not be made",
+}
+#: What answers a project of which only this fails.
+ANSWERS = {
+    "imports": "project_rollback.yml -e rollback_components=packages",
+    "tests": "code_rollback.yml",
+    "endpoint": "project_rollback.yml",
+}
+
+
+def summarise(stack: Stack, told: Told, here: Sequence[str], point: str) -> dict[str, Any]:
+    """One verdict.
+
+    :param told: host → ``check_health`` (of ``health_info``), ``check_integrity`` (of ``pg_integrity_info``, one result a
+        database), ``__check_open`` (of ``transaction_info``), ``__check_failure`` (a sentence).
+    :param here: hosts that could be asked.
+    :param point: the restore point to suggest.
+    :returns: ``healthy``, ``title``, ``tone``, ``rows``, ``findings``, ``suggestions`` and the first of them, ``suggestion``.
+    """
+    findings = [finding for host in stack.hosts for finding in _findings(host, told.get(host, {}), host in here)]
+    wrong = [finding for finding in findings if finding["severity"] == "error"]
+    suggested = list(_suggestions(stack, wrong, point))
+    rows = [row for host in stack.hosts for row in _held(host, told.get(host, {}))]
+    rows += [[finding["host"], finding["object"], _mark(finding), finding["detail"]] for finding in findings]
+    rows += [["Next" if index == 0 else "", text] for index, text in enumerate(suggested)]
+    counted = "1 thing is" if len(wrong) == 1 else f"{len(wrong)} things are"
+    title = f"{stack.name} is NOT HEALTHY: {counted} wrong" if wrong else f"{stack.name} is healthy"
+    return {
+        "healthy": not wrong,
+        "title": title,
+        "tone": "good" if not findings else "bad" if wrong else "warning",
+        "rows": rows or [["nothing was checked"]],
+        "findings": findings,
+        "suggestions": suggested,
+        "suggestion": suggested[0] if suggested else "",
+    }
+
+
+def _mark(finding: Finding) -> str:
+    return "WRONG" if finding["severity"] == "error" else "note"
+
+
+def _findings(host: str, told: Mapping[str, Any], is_here: bool) -> Iterator[Finding]:
+    if told.get("__check_failure"):
+        yield _finding(host, "failed", host, str(told["__check_failure"]))
+    elif not is_here:
+        yield _finding(host, "unreachable", host, "can't be reached, or failed before it could be asked")
+    for transaction in (told.get("__check_open") or {}).get("transactions", []):
+        said = f"a rollback has not ended here: it is {transaction['state']}"
+        yield _finding(host, "interrupted", transaction["id"], said)
+    for check in (told.get("check_health") or {}).get("checks", []):
+        if not check["ok"]:
+            project, what = check["name"].split(": ", 1)
+            yield {**_finding(host, _kind(what), check["name"], check["detail"]), "project": project}
+    for result in _databases(told):
+        for found in result["findings"]:
+            named = {**found, "object": f"{result['name']}: {found['object']}"}
+            yield {"host": host, "kind": found["check"], "database": result["name"], **named}
+        if result["not_checked"]:
+            yield _not_checked(host, result)
+
+
+def _finding(host: str, kind: str, what: str, detail: str) -> Finding:
+    return {"host": host, "kind": kind, "severity": "error", "object": what, "detail": detail}
+
+
+def _not_checked(host: str, result: Mapping[str, Any]) -> Finding:
+    left = result["not_checked"]
+    reasons = list(dict.fromkeys(f"{one['check']}: {one['reason']}" for one in left))
+    said = f"{len(left)} not looked at ({'; '.join(reasons[:3])}{'; …' if len(reasons) > 3 else ''})"
+    found = _finding(host, "not_checked", f"{result['name']}: not all of it", said)
+    return {**found, "severity": "warning", "database": result["name"]}
+
+
+def _kind(what: str) -> str:
+    if what.startswith(("http://", "https://")):
+        return "endpoint"
+    return "imports" if what.startswith("import ") else "tests"
+
+
+def _databases(told: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    results = (told.get("check_integrity") or {}).get("results", [])
+    return [result for result in results if "findings" in result]
+
+
+def _held(host: str, told: Mapping[str, Any]) -> Iterator[list[str]]:
+    """What held, in a line for the projects of a host and in one for each database."""
+    checks = (told.get("check_health") or {}).get("checks", [])
+    if checks:
+        held = sum(check["ok"] for check in checks)
+        yield [host, "projects", f"{held} of {len(checks)}", "checks of endpoints, imports and tests held"]
+    for result in _databases(told):
+        tables = list(result["tables"].values())
+        counted = f"{len(tables)} tables with {sum(table['rows'] for table in tables):,} rows"
+        state = "whole" if result["healthy"] else "not whole"
+        yield [host, result["name"], state, f"{counted} were read in {result['ms'] / 1000:.1f} s"]
+
+
+def _suggestions(stack: Stack, wrong: Sequence[Finding], point: str) -> Iterator[str]:
+    """Each thing to do once, what has to come first first."""
+    kinds = {finding["kind"] for finding in wrong}
+    if "interrupted" in kinds:
+        names = sorted({finding["object"] for finding in wrong if finding["kind"] == "interrupted"})
+        yield from (f"ansible-playbook recover.yml -e rollback_id={name}" for name in names)
+        return
+    for kind, advice in REPAIRS.items():
+        if kind == "unreachable" and kind in kinds:
+            yield advice
+            return
+    projects = _by_project(wrong)
+    damaged = kinds & set(DAMAGE)
+    if damaged:
+        # Projects can't be healthy on a database that they do not reach.
+        both = bool(projects) and "connection" not in kinds
+        yield _command("emergency_rollback.yml" if both else "full_rollback.yml", point)
+        return
+    if projects:
+        yield _command(_for_projects(stack, projects), point)
+    yield from (advice for kind, advice in REPAIRS.items() if kind in kinds)
+
+
+def _command(playbook: str, point: str) -> str:
+    name, _space, options = playbook.partition(" ")
+    return f"ansible-playbook {name} -e rollback_point={point}{' ' + options if options else ''}"
+
+
+def _by_project(wrong: Sequence[Finding]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for finding in wrong:
+        if "project" in finding:
+            found.setdefault(finding["project"], set()).add(finding["kind"])
+    return found
+
+
+def _for_projects(stack: Stack, failing: Mapping[str, set[str]]) -> str:
+    """One project, the one that all others that fail depend on, or all of them."""
+    for name, kinds in failing.items():
+        if not set(failing) - {name} - set(stack.dependants(name)):
+            # Of several that fail, the cause is not known well enough to take back a part of it only.
+            alone = next(iter(kinds)) if len(failing) == 1 and len(kinds) == 1 else "endpoint"
+            return f"{ANSWERS[alone]} -e rollback_only={name}"
+    return "multi_rollback.yml"

@@ -1,0 +1,136 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From what checks found to the verdict and the playbook that answers it: a table of troubles."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.lastgood.rollback.plugins.module_utils._integrity import CHECKS
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import parse_catalogue
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._check import ANSWERS, DAMAGE, REPAIRS, summarise
+
+ROOT = Path(__file__).resolve().parents[2]
+HOSTS = ["db1", "web1", "web2"]
+GROUPS = {"all": HOSTS, "core": ["web1"], "stage": ["web2"]}
+STACK = parse_catalogue(
+    {
+        "rollback_stack": "blog",
+        "rollback_databases": {"blog": {"host": "db1"}},
+        "rollback_projects": {
+            "core": {"group": "core", "path": "/srv/core"},
+            "planning": {"group": "stage", "path": "/srv/planning", "requires": ["core"]},
+            "images": {"group": "stage", "path": "/srv/images", "requires": ["core"]},
+        },
+    },
+    GROUPS,
+)
+POINT = "ansible-playbook {} -e rollback_point=last_good{}"
+
+
+def told(failing: tuple[str, ...] = (), findings: tuple[str, ...] = (), severity: str = "error") -> dict[str, Any]:
+    """What the hosts say: everything is well but for the checks and kinds of findings that are named."""
+    names = {"web1": ["core: http://core/"], "web2": ["planning: import flask", "images: http://images/"]}
+    found = [{"check": kind, "severity": severity, "object": "x", "detail": "y"} for kind in findings]
+    database = {"name": "blog", "healthy": not findings, "findings": found, "not_checked": [], "ms": 5}
+    hosts: dict[str, Any] = {
+        "db1": {"check_integrity": {"results": [{**database, "tables": {"public.post": {"rows": 1234}}}]}}
+    }
+    for host, there in names.items():
+        mine = [name for name in failing if name.startswith("core") == (host == "web1")]
+        checks = [{"name": name, "ok": name not in failing, "detail": "z"} for name in dict.fromkeys([*there, *mine])]
+        hosts[host] = {"check_health": {"checks": checks}}
+    return hosts
+
+
+def verdict(hosts: dict[str, Any], here: list[str] | None = None) -> dict[str, Any]:
+    return summarise(STACK, hosts, HOSTS if here is None else here, "last_good")
+
+
+def test_a_healthy_stack_needs_nothing() -> None:
+    found = verdict(told())
+    assert (found["healthy"], found["suggestion"], found["findings"]) == (True, "", [])
+    assert found["rows"][0] == ["db1", "blog", "whole", "1 tables with 1,234 rows were read in 0.0 s"]
+
+
+@pytest.mark.parametrize(
+    ("failing", "findings", "command"),
+    [
+        ((), ("orphans",), POINT.format("full_rollback.yml", "")),
+        ((), ("connection",), POINT.format("full_rollback.yml", "")),
+        (("core: http://core/",), ("connection",), POINT.format("full_rollback.yml", "")),
+        (("core: http://core/",), ("pages",), POINT.format("emergency_rollback.yml", "")),
+        (("images: http://images/",), (), POINT.format("project_rollback.yml", " -e rollback_only=images")),
+        (
+            ("planning: import flask",),
+            (),
+            POINT.format("project_rollback.yml", " -e rollback_components=packages -e rollback_only=planning"),
+        ),
+        (("images: python -m pytest",), (), POINT.format("code_rollback.yml", " -e rollback_only=images")),
+        (
+            ("images: python -m pytest", "images: http://images/"),
+            (),
+            POINT.format("project_rollback.yml", " -e rollback_only=images"),
+        ),
+        (
+            ("core: http://core/", "images: http://images/"),
+            (),
+            POINT.format("project_rollback.yml", " -e rollback_only=core"),
+        ),
+        (("planning: import flask", "images: http://images/"), (), POINT.format("multi_rollback.yml", "")),
+        ((), ("sequences",), REPAIRS["sequences"]),
+    ],
+)
+def test_what_sets_it_off_and_what_answers_it(
+    failing: tuple[str, ...], findings: tuple[str, ...], command: str
+) -> None:
+    found = verdict(told(failing, findings))
+    assert (found["healthy"], found["suggestion"]) == (False, command)
+
+
+def test_a_note_is_shown_and_is_no_reason_to_fail() -> None:
+    found = verdict(told(findings=("constraints",), severity="warning"))
+    assert (found["healthy"], found["tone"], found["suggestion"]) == (True, "warning", "")
+    assert ["db1", "blog: x", "note", "y"] in found["rows"]
+
+
+def test_what_was_not_looked_at_is_shown() -> None:
+    hosts = told()
+    hosts["db1"]["check_integrity"]["results"][0]["not_checked"] = [
+        {"check": "pages", "object": "a", "reason": "the time was up"},
+        {"check": "pages", "object": "b", "reason": "the time was up"},
+    ]
+    found = verdict(hosts)
+    assert found["healthy"] is True
+    assert ["db1", "blog: not all of it", "note", "2 not looked at (pages: the time was up)"] in found["rows"]
+
+
+def test_an_open_rollback_is_ended_before_anything_else() -> None:
+    hosts = told(("core: http://core/",), ("orphans",))
+    hosts["web1"]["__check_open"] = {"transactions": [{"id": "1-blog", "state": "prepared"}]}
+    found = verdict(hosts)
+    assert found["suggestions"] == ["ansible-playbook recover.yml -e rollback_id=1-blog"]
+
+
+def test_a_host_that_is_away_or_could_not_be_asked_is_no_success() -> None:
+    away = verdict(told(), here=["db1", "web1"])
+    assert (away["healthy"], away["findings"][0]["kind"]) == (False, "unreachable")
+    assert away["suggestion"] == REPAIRS["unreachable"]
+    failed = verdict({**told(), "web2": {"__check_failure": "no python"}})
+    assert (failed["healthy"], failed["findings"][0]["detail"]) == (False, "no python")
+
+
+def test_every_playbook_that_is_suggested_exists() -> None:
+    source = (ROOT / "plugins" / "plugin_utils" / "_check.py").read_text(encoding="utf-8")
+    named = set(re.findall(r"\b(\w+\.yml)", source))
+    assert len(named) >= 6
+    assert {name for name in named if not (ROOT / "playbooks" / name).exists()} == set()
+
+
+def test_every_check_of_a_database_has_an_answer() -> None:
+    assert {*CHECKS, "connection"} <= {*DAMAGE, *REPAIRS}
+    assert ANSWERS.keys() == {"imports", "tests", "endpoint"}

@@ -114,7 +114,7 @@ def _work(given: Mapping[str, Any], spool: Spool) -> dict[str, Any]:
     ]
     return {
         "changed": bool(sent or cancelled or papers),
-        "deliveries": told,
+        "deliveries": sorted(told, key=lambda each: (KINDS.index(each["kind"]), each["to"])),
         "cancelled": [each.name for each in cancelled],
         "postmortem": str(papers.postmortem) if papers else None,
     }

@@ -299,12 +299,12 @@ class Transaction:
         with host_lock(self.state_dir):
             if not self.records.directory.is_dir():
                 appear(self.records.directory, lambda records: records.write_tombstone(reason))
-        self.records.release_reserve()
         with self.hold(touch=not if_silent):
             if if_silent and _timer.seconds_left(self.records.directory) != 0.0:
                 return []
             if self._has_undone(decision):
                 return []
+            self.records.release_reserve()
             plans = list(reversed(self._in_switch_order()))
             # A component that was never switched can only look foreign because of one that was (a reset brings
             # back a tracked configuration file): it is cleaned up after those, when it looks like itself again.

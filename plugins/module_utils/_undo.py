@@ -9,7 +9,6 @@ so that recovery can write down the decision for all hosts.
 
 from __future__ import annotations
 
-import fcntl
 import sys
 import time
 from collections.abc import Sequence
@@ -76,27 +75,20 @@ def _failed(records: Records, error: LastGoodError | OSError) -> None:
 
 
 def _wait(records: Records) -> bool:
-    """Wait for the deadline; false when there is no longer anything to wait for."""
+    """Wait for the deadline; false when there is no longer anything to wait for.
+
+    A call that is being served is no silence, however long it takes: the undo waits for its end, and looks again.
+    """
     while True:
         if records.outcome is not None or records.promise is not None or not records.directory.is_dir():
             return False
         left = _timer.seconds_left(records.directory)
         if left is None:
             return False
-        if left <= 0 and not _busy(records):
+        if left <= 0:
             return True
         _timer_unit.ready()
         time.sleep(min(max(left, 0.2), _LONGEST_NAP_S))
-
-
-def _busy(records: Records) -> bool:
-    """A call that is being served right now is no silence, however long it takes."""
-    with (records.directory / "lock").open("a", encoding="ascii") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def undo_alone(records: Records, reason: str, *, if_silent: bool = False) -> None:

@@ -140,6 +140,7 @@ def test_a_promise_holds_even_if_the_deadline_was_not_removed(host: Host, arm: A
     silence(host)
     wait_until(lambda: not runs(pid))
     assert (host.state, host.words) == ("promised", {"new"})
+    assert (host.records().directory / "timer.log").read_text() == ""
 
 
 def test_the_process_ends_with_the_transaction(host: Host, arm: Arm) -> None:
@@ -172,7 +173,9 @@ def test_the_time_runs_from_the_end_of_a_call_even_of_one_that_failed(host: Host
     host.until("prepare")
     directory = host.records().directory
     _timer.set_deadline(directory, NEVER)
+    silence(host)
     with pytest.raises(ValueError, match="after a long time"), host.transaction().hold():
+        assert (_timer.seconds_left(directory) or 0.0) > NEVER / 2, "and from its beginning, should it be killed"
         silence(host)
         raise ValueError("after a long time")
     assert (_timer.seconds_left(directory) or 0.0) > NEVER / 2

@@ -683,7 +683,7 @@ class FullDisk:
             return real_write(handle, data)
 
         def unlink(path: Path, missing_ok: bool = False) -> None:
-            self.full = self.full and not path.exists()
+            self.full = self.full and not (path.exists() and path.stat().st_size)
             real_unlink(path, missing_ok=missing_ok)
 
         monkeypatch.setattr(os, "write", write)

@@ -16,9 +16,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._bas
 from ansible_collections.lastgood.rollback.plugins.module_utils._journal import Journal
 from integration.database_site import Site
 from integration.postgres_server import PostgresServer, postgres_server
-from integration.rollback_stack import captured_stack, stack
+from integration.rollback_stack import captured_stack, healthy, stack
 
-__all__ = ["captured_stack", "postgres_server", "stack"]
+__all__ = ["captured_stack", "healthy", "postgres_server", "stack"]
 
 ContextFactory = Callable[..., Context]
 

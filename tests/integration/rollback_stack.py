@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,15 +45,22 @@ class RollbackStack:
 
     # -- breaking ------------------------------------------------------------------------------------------------
 
-    def damage(self) -> None:
-        """Break one thing of each kind, in `PART`; does nothing to what is broken already."""
-        if self.site.psql(_MIGRATED) == "0":
-            self.site.psql((ROOT / "demo" / "sql" / "disaster.sql").read_text(encoding="utf-8"))
-        self.damage_files()
-        self._damage_code()
-        self._damage_packages()
+    def damage(self, *kinds: str) -> None:
+        """Break one thing of each kind (all of them by default), in `PART`; what is broken already stays so."""
+        ways = {
+            "database": self._damage_database,
+            "code": self._damage_code,
+            "packages": self._damage_packages,
+            "files": self.damage_files,
+        }
+        for kind in kinds or ways:
+            ways[kind]()
         self.site.supervisorctl("restart", "all")
         self._until_settled()
+
+    def _damage_database(self) -> None:
+        if self.site.psql(_MIGRATED) == "0":
+            self.site.psql((ROOT / "demo" / "sql" / "disaster.sql").read_text(encoding="utf-8"))
 
     def damage_files(self) -> None:
         """Give the stage settings that it does not work with."""
@@ -121,6 +130,19 @@ class RollbackStack:
             found[f"{project} files"] = sorted(path.name for path in self.path(project).iterdir())
         return found
 
+    def states(self) -> dict[str, str]:
+        """Digests of every file in the hosts' state directories."""
+        top = self.site.directory / "state"
+        files = (path for path in top.rglob("*") if path.is_file() and path.name != ".lock")
+        return {str(path.relative_to(top)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    def entry(self, host: str, kind: str, name: str) -> Path:
+        """Where a host's restore point keeps one thing."""
+        point = self.state(host) / "restore_points" / POINT
+        manifest = json.loads((point / "manifest.json").read_text(encoding="utf-8"))
+        found = [each for each in manifest["components"] if each["kind"] == kind and each["name"] == name]
+        return point / str(found[0]["directory"])
+
     # -- playing -------------------------------------------------------------------------------------------------
 
     def start(self, playbook: str, *words: str, **values: Any) -> Play:
@@ -144,6 +166,16 @@ class RollbackStack:
                 return
             play.must_run()
             time.sleep(0.003)
+
+
+@contextmanager
+def damaged(file: Path) -> Iterator[None]:
+    """A file with one bit in its middle turned over."""
+    content = file.read_bytes()
+    middle = len(content) // 2
+    file.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    yield
+    file.write_bytes(content)
 
 
 def projects(**changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,6 +240,16 @@ def captured_stack() -> Iterator[RollbackStack]:
             status, said = site.run(*words)
             assert status == 0, said
         yield RollbackStack(site, site.look())
+
+
+@pytest.fixture
+def healthy(captured_stack: RollbackStack) -> RollbackStack:
+    """The same, as it was when it was captured."""
+    if captured_stack.site.look() != captured_stack.good:
+        ended = captured_stack.play("multi_rollback", **ALL)
+        assert ended.status == 0, ended.said
+        assert captured_stack.site.look() == captured_stack.good
+    return captured_stack
 
 
 @pytest.fixture

@@ -1,0 +1,110 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the stack is, read without the collection: over SSH by psql, git, sha256sum, pip's records and systemctl."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+from deployment import psql
+from layout import Host, Lab, LabError
+from place import Project
+from reach import attempt, ssh
+
+#: What is read, by the name of the thing; equal values mean an equal thing.
+Snapshot = dict[str, str]
+
+TABLES = ("alembic_version", "post", "post_development", "post_section")
+SETTINGS = (".env", "assistant_config.env")
+_COLUMNS = (
+    "SELECT table_name, column_name, data_type, character_maximum_length FROM information_schema.columns"
+    " WHERE table_schema = 'public' ORDER BY 1, 2;"
+)
+_FREEZE = "import importlib.metadata as m; print(*sorted(f'{d.name}=={d.version}' for d in m.distributions()))"
+_PROJECT = """\
+cd {path} && sudo -u {owner} git rev-parse HEAD && sudo -u {owner} git diff HEAD | sha256sum
+sha256sum {settings} | sha256sum
+stat -c '%U %a' {settings} | tr '\\n' ' '; echo
+.venv/bin/python -c "{freeze}"
+"""
+
+
+def look(lab: Lab) -> Snapshot:
+    """Everything that a rollback has to put back, and the states of the services."""
+    found: Snapshot = {}
+    for table in TABLES:
+        sql = f"SELECT count(*), md5(string_agg(md5(t::text), '' ORDER BY t::text)) FROM {table} t;"
+        found[f"table {table}"] = psql(lab, sql)
+    found["columns"] = psql(lab, _COLUMNS)
+    for host in lab.applications:
+        for key in host.projects:
+            found.update(_look_at(lab, host, lab.project(key)))
+    return found
+
+
+def _look_at(lab: Lab, host: Host, project: Project) -> Snapshot:
+    command = _PROJECT.format(path=project.path, owner="blog", settings=" ".join(SETTINGS), freeze=_FREEZE)
+    lines = ssh(lab, host, command).splitlines()
+    names = ("commit", "changes", "settings", "owner and mode of settings", "packages")
+    if len(lines) != len(names):
+        raise LabError(f"{host.name}: {project.name} can't be read: {lines}")
+    found = {f"{host.name} {project.name} {name}": line for name, line in zip(names, lines)}
+    found[f"{host.name} {project.name} service"] = state(lab, host, project.name)
+    return found
+
+
+def state(lab: Lab, host: Host, unit: str) -> str:
+    """What systemctl calls the unit's state: active, activating, failed, inactive …"""
+    return attempt(lab, host, f"systemctl is-active {unit}").stdout.decode().strip()
+
+
+def health(host: Host, project: Project) -> tuple[int, list[str]]:
+    """The HTTP status of a project's health report (0: no answer), and which of its checks fail."""
+    try:
+        with urllib.request.urlopen(f"http://{host.address}:{project.port}/api/health", timeout=10) as answer:
+            return answer.status, []
+    except urllib.error.HTTPError as error:
+        return error.code, list(json.load(error).get("failing", [])) if error.code == 503 else []
+    except OSError:
+        return 0, []
+
+
+def healths(lab: Lab) -> dict[str, int]:
+    """The HTTP status of every project on every host."""
+    return {f"{host.name} {project.name}": health(host, project)[0] for host, project in deployed(lab)}
+
+
+def deployed(lab: Lab) -> Iterator[tuple[Host, Project]]:
+    """Every project on every host that has it."""
+    for host in lab.applications:
+        for key in host.projects:
+            yield host, lab.project(key)
+
+
+def wait_until_healthy(lab: Lab, seconds: float = 120) -> None:
+    """Ask until every project is healthy.
+
+    :raises LabError: when the time is over.
+    """
+    deadline = time.monotonic() + seconds
+    while set(found := healths(lab).values()) != {200}:
+        if time.monotonic() > deadline:
+            raise LabError(f"Not every service became healthy: {healths(lab)}")
+        time.sleep(0.5 if found else 0)
+
+
+def rows(lab: Lab) -> Iterator[tuple[str, str, str, str, str]]:
+    """Host, project, unit's state, HTTP status and failing checks, for people."""
+    for host, project in deployed(lab):
+        status, failing = health(host, project)
+        yield host.name, project.name, state(lab, host, project.name) or "no answer", str(status), ", ".join(failing)
+
+
+def differences(before: Snapshot, after: Snapshot) -> list[str]:
+    """The names of the things that are not the same."""
+    return [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]

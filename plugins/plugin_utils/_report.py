@@ -152,6 +152,7 @@ def _databases(transactions: Mapping[str, Mapping[str, Any]], outcome: str) -> I
                         "after": row["now"] if back else row["then"] if proven else None,
                         "point": row["then"],
                         "differs": row["differs"],
+                        "restored": proven,
                     }
                     for table, row in rows.items()
                 ],
@@ -198,9 +199,9 @@ def _undo(material: Material, ended: float | None) -> dict[str, Any]:
     taken_back = any(transaction["tombstoned"] for transaction in material.transactions.values())
     if outcome in ("rolled_back", "recovered") and not taken_back:
         command = f"ansible-playbook lastgood.rollback.undo_rollback -e rollback_id={material.plan['id']}"
-        words = "The rollback can be undone as long as no later one has been finished on this stack."
+        words = "The rollback can be undone as long as no later one of this stack has been finished."
         if not material.can_undo:
-            words = "Put back by hand what is wanted from the places named above."
+            words = "Put back by hand what is wanted from the places named above. Later rollbacks push a replaced database out."
         return {
             "possible": True,
             "words": words,

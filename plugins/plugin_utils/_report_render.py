@@ -109,7 +109,7 @@ def _change(row: Mapping[str, Any]) -> str:
         return "not known"
     if before != after:
         return f"{after - before:+,}".replace("-", "\N{MINUS SIGN}")
-    return "other content" if after == row["point"] and row["differs"] else "none"
+    return "other content" if row["restored"] and row["differs"] else "none"
 
 
 def _moment(created: str) -> str:

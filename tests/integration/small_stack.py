@@ -1,0 +1,105 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A small stack of two hosts that is rolled back by the real playbook in seconds: checkouts with a settings file each."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+HOSTS = ("web1", "web2")
+CONTACTS = {
+    "primary": {"name": "Ada Byron", "email": "ada@example.com"},
+    "secondary": {"name": "Grace Murray", "email": "grace@example.com"},
+    "tertiary": {"name": "Katherine Coleman", "email": "katherine@example.com"},
+}
+
+
+class SmallStack:
+    """Captured when it was good, and then broken in its settings.
+
+    :param base: an empty directory for all of it.
+    """
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.logs = base / "logs"
+        self.variables: dict[str, Any] = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "rollback_stack": "blog",
+            "rollback_state_dir": f"{base}/state/{{{{ inventory_hostname }}}}",
+            "report_dest": str(self.logs),
+            "rollback_projects": {f"app{number}": self._project(number) for number in (1, 2)},
+        }
+        done = self.play("capture")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def _project(self, number: int) -> dict[str, Any]:
+        checkout = self.base / f"app{number}"
+        checkout.mkdir()
+        (checkout / "app.py").write_text("print('well')\n")
+        (checkout / ".gitignore").write_text(".env\n")
+        self.settings(number).write_text("MODE=good\n")
+        names = {f"GIT_{who}_{what}": "a@x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        environment = {**os.environ, **names, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+        for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+            subprocess.run(["git", "-C", str(checkout), *words], check=True, env=environment)
+        commands = [["grep", "-q", "good", ".env"]]
+        return {"group": f"apps{number}", "path": str(checkout), "files": [".env"], "checks": {"commands": commands}}
+
+    def settings(self, number: int) -> Path:
+        """The settings file of a project."""
+        return self.base / f"app{number}" / ".env"
+
+    def damage(self) -> None:
+        """Change both settings files."""
+        for number in (1, 2):
+            self.settings(number).write_text("MODE=broken\n")
+
+    def play(
+        self, playbook: str, *words: str, cwd: Path | None = None, **values: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a playbook to its end."""
+        inventory = self.base / "inventory.yml"
+        groups = {f"apps{number}": {"hosts": {host: None}} for number, host in enumerate(HOSTS, 1)}
+        inventory.write_text(yaml.safe_dump({"all": {"vars": self.variables, "children": groups}}))
+        extra = self.base / "extra.json"
+        extra.write_text(json.dumps(values))
+        command = ["ansible-playbook", "-i", str(inventory), str(ROOT / "playbooks" / f"{playbook}.yml")]
+        return subprocess.run(
+            [*command, "-e", f"@{extra}", *words],
+            capture_output=True,
+            text=True,
+            cwd=cwd or self.base,
+            check=False,
+            env={**os.environ, "ANSIBLE_HOME": str(self.base / "ansible")},
+        )
+
+    def roll_back(self, *words: str, **values: Any) -> subprocess.CompletedProcess[str]:
+        """Break it, and roll the files back."""
+        self.damage()
+        wanted = {"rollback_point": "last_good", "rollback_components": ["files"], **values}
+        return self.play("multi_rollback", *words, **wanted)
+
+    def reports(self, kind: str = "json") -> list[Path]:
+        """The reports, oldest first."""
+        return sorted(path for path in self.logs.glob(f"*.{kind}") if not path.name.endswith(".postmortem.md"))
+
+    def report(self) -> Mapping[str, Any]:
+        """The latest one."""
+        found: Mapping[str, Any] = json.loads(self.reports()[-1].read_text(encoding="utf-8"))
+        return found
+
+    def spool(self, part: str = "") -> list[str]:
+        """The kinds of the messages that wait, or of those that were sent."""
+        return sorted(path.name.split(".")[1] for path in (self.logs / "spool" / part).glob("*.json"))

@@ -17,6 +17,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTS = ("web1", "web2")
+WANTED = {"rollback_point": "last_good", "rollback_components": ["files"]}
 CONTACTS = {
     "primary": {"name": "Ada Byron", "email": "ada@example.com"},
     "secondary": {"name": "Grace Murray", "email": "grace@example.com"},
@@ -66,30 +67,33 @@ class SmallStack:
         for number in (1, 2):
             self.settings(number).write_text("MODE=broken\n")
 
-    def play(
-        self, playbook: str, *words: str, cwd: Path | None = None, **values: Any
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a playbook to its end."""
+    def start(self, playbook: str, *words: str, **values: Any) -> subprocess.Popen[str]:
+        """Start a playbook; ``values`` are its extra variables."""
         inventory = self.base / "inventory.yml"
         groups = {f"apps{number}": {"hosts": {host: None}} for number, host in enumerate(HOSTS, 1)}
         inventory.write_text(yaml.safe_dump({"all": {"vars": self.variables, "children": groups}}))
         extra = self.base / "extra.json"
         extra.write_text(json.dumps(values))
         command = ["ansible-playbook", "-i", str(inventory), str(ROOT / "playbooks" / f"{playbook}.yml")]
-        return subprocess.run(
+        return subprocess.Popen(
             [*command, "-e", f"@{extra}", *words],
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            cwd=cwd or self.base,
-            check=False,
+            cwd=self.base,
             env={**os.environ, "ANSIBLE_HOME": str(self.base / "ansible")},
         )
+
+    def play(self, playbook: str, *words: str, **values: Any) -> subprocess.CompletedProcess[str]:
+        """Run a playbook to its end."""
+        process = self.start(playbook, *words, **values)
+        said, complaints = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, said, complaints)
 
     def roll_back(self, *words: str, **values: Any) -> subprocess.CompletedProcess[str]:
         """Break it, and roll the files back."""
         self.damage()
-        wanted = {"rollback_point": "last_good", "rollback_components": ["files"], **values}
-        return self.play("multi_rollback", *words, **wanted)
+        return self.play("multi_rollback", *words, **{**WANTED, **values})
 
     def reports(self, kind: str = "json") -> list[Path]:
         """The reports, oldest first."""

@@ -19,9 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 HOSTS = ("web1", "web2")
 WANTED = {"rollback_point": "last_good", "rollback_components": ["files"]}
 CONTACTS = {
-    "primary": {"name": "Ada Byron", "email": "ada@example.com"},
-    "secondary": {"name": "Grace Murray", "email": "grace@example.com"},
-    "tertiary": {"name": "Katherine Coleman", "email": "katherine@example.com"},
+    "primary": {"name": "Operations on call", "email": "operations@example.com"},
+    "secondary": {"name": "Development on call", "email": "development@example.com"},
+    "tertiary": {"name": "Project office", "email": "office@example.com"},
 }
 
 

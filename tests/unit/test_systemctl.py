@@ -1,71 +1,85 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading what ``systemctl show`` prints: outputs as systemd 247 to 257 give them, one for each situation."""
+"""Reading what ``systemctl show`` prints: real outputs, one for each situation, in systemctl_show.txt."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import Look
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.systemctl import (
+    PROPERTIES,
     parse_properties,
     read_properties,
     unit,
 )
 
-COMMON = "Id=blog-core.service\nResult={result}\nLoadState={load}\nActiveState={active}\nSubState={sub}\n"
+
+def shown() -> dict[str, str]:
+    """The recorded outputs, by situation."""
+    text = (Path(__file__).parent / "systemctl_show.txt").read_text(encoding="utf-8")
+    sections = text.split("== ")[1:]
+    return {name: output for name, _newline, output in (section.partition("\n") for section in sections)}
 
 
-def shown(
-    active: str, sub: str, more: str = "MainPID=0\nNRestarts=0\n", load: str = "loaded", result: str = "success"
-) -> str:
-    return COMMON.format(active=active, sub=sub, load=load, result=result) + more
+def look(situation: str) -> Look:
+    return read_properties(parse_properties(shown()[situation]))
 
 
 @pytest.mark.parametrize(
-    ("text", "state", "pid", "restarts"),
+    ("situation", "state", "has_pid", "restarts"),
     [
-        (shown("active", "running", "MainPID=1\nNRestarts=0\n"), "running", 1, 0),
-        (shown("active", "exited"), "running", 0, 0),
-        (shown("reloading", "reload", "MainPID=1\nNRestarts=2\n"), "running", 1, 2),
-        (shown("activating", "start", "MainPID=1\nNRestarts=0\nJob=1234\n"), "starting", 1, 0),
-        (shown("activating", "auto-restart", "MainPID=0\nNRestarts=3\n", result="exit-code"), "starting", 0, 3),
-        (shown("deactivating", "stop-sigterm", "MainPID=1\nNRestarts=0\n"), "stopping", 1, 0),
-        (shown("failed", "failed", result="start-limit-hit"), "failed", 0, 0),
-        (shown("inactive", "dead"), "down", 0, 0),
+        ("running", "running", True, 0),
+        ("edited", "running", True, 0),
+        ("exited", "running", False, 0),
+        ("reloading", "running", True, 0),
+        ("starting", "starting", True, 0),
+        ("waits for its restart", "starting", False, 0),
+        ("does not stop", "stopping", True, 0),
+        ("failed", "failed", False, 0),
+        ("crashed too often", "failed", False, 5),
+        ("condition", "down", False, 0),
+        ("queued", "down", False, 0),
         # A target has neither a main process nor a count of restarts.
-        (shown("active", "active", ""), "running", 0, 0),
-        # A state of a systemd newer than this code is not taken for health.
-        (shown("dreaming", "deep"), "failed", 0, 0),
+        ("target", "running", False, 0),
     ],
 )
-def test_states(text: str, state: str, pid: int, restarts: int) -> None:
-    look = read_properties(parse_properties(text))
-    assert (look.state, look.pid, look.restarts, look.problem) == (state, pid, restarts, "")
+def test_states(situation: str, state: str, has_pid: bool, restarts: int) -> None:
+    seen = look(situation)
+    assert (seen.state, seen.pid > 0, seen.restarts, seen.problem) == (state, has_pid, restarts, "")
+
+
+def test_a_state_of_a_systemd_newer_than_this_is_not_taken_for_health() -> None:
+    found = parse_properties(shown()["running"])
+    assert read_properties({**found, "ActiveState": "dreaming"}).state == "failed"
 
 
 @pytest.mark.parametrize(
-    ("load", "problem"),
+    ("situation", "problem"),
     [
-        ("not-found", "there is no such unit"),
+        ("missing", "there is no such unit"),
         ("masked", "the unit is masked"),
-        ("bad-setting", "the unit file has an error"),
-        ("error", "the unit file can't be read"),
+        ("bad", "the unit file has an error"),
     ],
 )
-def test_what_can_not_be_managed_says_why(load: str, problem: str) -> None:
-    assert read_properties(parse_properties(shown("inactive", "dead", load=load))).problem == problem
+def test_what_can_not_be_managed_says_why(situation: str, problem: str) -> None:
+    assert look(situation).problem == problem
 
 
 def test_an_order_that_waits_in_the_queue_is_seen() -> None:
-    assert read_properties(parse_properties(shown("inactive", "dead", "MainPID=0\nJob=77\n"))).queued
-    assert not read_properties(parse_properties(shown("inactive", "dead", "MainPID=0\nJob=0\n"))).queued
+    assert [name for name in shown() if look(name).queued] == ["reloading", "starting", "does not stop", "queued"]
 
 
 def test_the_detail_is_for_people() -> None:
-    failed = read_properties(parse_properties(shown("failed", "failed", result="exit-code")))
-    assert failed.detail == "failed (failed), result exit-code"
-    unmet = read_properties(parse_properties(shown("inactive", "dead", "ConditionResult=no\n")))
-    assert unmet.detail == "inactive (dead), a condition of the unit does not hold"
+    assert look("failed").detail == "failed (failed), result exit-code"
+    assert look("condition").detail == "inactive (dead), a condition of the unit does not hold"
+    assert look("queued").detail == "inactive (dead)", "nobody has looked at its conditions yet"
+
+
+def test_everything_that_is_asked_for_was_answered() -> None:
+    assert set(parse_properties(shown()["running"])) == set(PROPERTIES)
 
 
 def test_values_may_hold_an_equals_sign_and_be_empty() -> None:

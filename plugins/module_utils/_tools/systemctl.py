@@ -33,6 +33,7 @@ PROPERTIES = (
     "Job",
     "NeedDaemonReload",
     "ConditionResult",
+    "ConditionTimestampMonotonic",
 )
 #: Seconds for one call; orders are given with --no-block, so that none of them waits for a service.
 _TIMEOUT = 30
@@ -147,7 +148,9 @@ def read_properties(found: Mapping[str, str]) -> Look:
     words = f"{active} ({sub})"
     if found.get("Result", "success") not in ("success", ""):
         words += f", result {found['Result']}"
-    if found.get("ConditionResult") == "no" and active == "inactive":
+    # Conditions that were never looked at are "no" as well.
+    looked_at = found.get("ConditionTimestampMonotonic", "0") != "0"
+    if found.get("ConditionResult") == "no" and looked_at and active == "inactive":
         words += ", a condition of the unit does not hold"
     return Look(
         state=_STATES.get(active, FAILED),

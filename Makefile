@@ -11,6 +11,7 @@ READY := $(VENV)/.ready
 COLLECTION := ansible_collections/lastgood/rollback
 UNIT := tests/unit tests/model
 DEMO := $(VENV)/bin/python demo/demo.py
+LAB := $(VENV)/bin/python lab/lab.py
 # Tools are found in the environment first, and nothing of them is configured outside of this clone.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
@@ -52,6 +53,16 @@ demo-undo: $(READY) ## Try a restore point that fails its checks: everything sta
 
 demo-down: $(READY) ## Stop the demo's stack and remove it
 	@$(DEMO) down
+
+.PHONY: lab lab-down lab-test
+lab: $(READY) ## Start real hosts in containers and deploy the demo's projects (needs root; LAB_HOSTS=2 for fewer)
+	@$(LAB) up
+
+lab-down: $(READY) ## End the lab's hosts and remove them; their image stays for the next time
+	@$(LAB) down
+
+lab-test: lab ## Run the tests on the lab's hosts: over SSH, with power cuts and cut cables
+	@pytest tests/lab
 
 .PHONY: test
 test: $(READY) ## Run lint, the sanity tests, and all other tests
@@ -95,7 +106,8 @@ build: $(READY) ## Build the collection's artefact into dist/
 	@ansible-galaxy collection build --force --output-path dist
 
 .PHONY: clean
-clean: ## Stop the demo, and remove everything that was made here
+clean: ## Stop the demo and the lab, and remove everything that was made here
 	@if [ -d .demo ] && [ -x $(VENV)/bin/python ]; then $(DEMO) down; fi
+	@if [ -d .cache/lab ] && [ -x $(VENV)/bin/python ]; then $(LAB) clean; fi
 	@rm -rf $(VENV) .cache .demo .ansible .hypothesis dist
 	@find . -name __pycache__ -prune -exec rm -rf {} +

@@ -11,7 +11,7 @@ lab.py break            let the demo's disaster happen to the projects
 lab.py cut HOST         pull the host's network cable; join HOST plugs it in again
 lab.py power-off HOST   take its power away; power-on HOST starts it again
 
-LAB_HOSTS=2 make lab    two application hosts instead of five
+LAB_HOSTS=2 make lab    two application hosts instead of five; LAB_POSTS and LAB_MIRROR: see docs/lab.md
 """
 
 from __future__ import annotations
@@ -52,10 +52,11 @@ def up(directory: Path) -> None:
     subprocess.run([Path(__file__).resolve().parent / "install.sh"], check=True)
     podman = Podman(directory)
     known = load()
-    count = int(os.environ.get("LAB_HOSTS") or 5)
+    complete = known is not None and (directory / _COMPLETE).exists()
+    count = int(os.environ.get("LAB_HOSTS") or (len(known.applications) if known and complete else 5))
     if known is not None:
         wanted = {host.name for host in known.hosts}
-        if (directory / _COMPLETE).exists() and podman.running() == wanted and len(known.applications) == count:
+        if complete and podman.running() == wanted and len(known.applications) == count:
             print("The lab is up.")
             return
         down(directory)

@@ -1,0 +1,94 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab's stack, as a test sees it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "lab"))
+
+import layout  # noqa: E402
+import looking  # noqa: E402
+import reach  # noqa: E402
+from containers import Podman  # noqa: E402
+from deployment import psql  # noqa: E402
+
+PATIENCE_S = 300.0
+INVENTORY = ROOT / "inventory" / "lab"
+STATE_DIR = "/var/lib/lastgood"
+
+
+class Stack:
+    """The lab's stack, as a test sees it."""
+
+    def __init__(self, lab: layout.Lab, podman: Podman) -> None:
+        self.lab = lab
+        self.podman = podman
+        self.good: looking.Snapshot = {}
+
+    def start(self, playbook: str, **values: Any) -> subprocess.Popen[str]:
+        """Start a playbook in a session of its own; what it says goes to a pipe."""
+        words = [f"{key}={value}" for key, value in values.items()]
+        command = ["ansible-playbook", f"playbooks/{playbook}.yml", "-i", str(INVENTORY)]
+        command += [word for pair in words for word in ("-e", pair)]
+        pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return subprocess.Popen(command, cwd=ROOT, env={**os.environ}, text=True, start_new_session=True, **pipe)
+
+    def play(self, playbook: str, **values: Any) -> tuple[int, str]:
+        """Run a playbook to its end: status, and all that it said."""
+        process = self.start(playbook, **values)
+        said, _none = process.communicate()
+        return process.returncode, said
+
+    def rollback(self, **values: Any) -> subprocess.Popen[str]:
+        """Start the main flow, of everything."""
+        return self.start("multi_rollback", rollback_point="last_good", rollback_components="all", **values)
+
+    def look(self) -> looking.Snapshot:
+        """Everything that matters, read without the collection."""
+        return looking.look(self.lab)
+
+    def on(self, host: str, command: str) -> str:
+        """What a command prints that root runs on a host."""
+        return reach.ssh(self.lab, self.lab.host(host), command)
+
+    def timers(self) -> dict[str, list[str]]:
+        """What is left of timers on each host: unit files, links to them, and processes."""
+        command = (
+            "find /etc/systemd/system -name 'lastgood-*'; systemctl list-units --no-legend --plain 'lastgood-*';"
+            " pgrep -af 'undo --wait' | grep -v pgrep; true"
+        )
+        return {host.name: self.on(host.name, command).splitlines() for host in self.lab.hosts}
+
+    def open_transactions(self) -> dict[str, list[str]]:
+        """Ids of the transactions that have no outcome, by host."""
+        command = f"cd {STATE_DIR}/transactions 2> /dev/null || exit 0; for id in *; do"
+        command += ' [ ! -d "$id" ] || [ -e "$id/outcome.json" ] || echo "$id"; done'
+        return {host.name: self.on(host.name, command).splitlines() for host in self.lab.hosts}
+
+    def nothing_is_left(self) -> None:
+        """No lock, no side database, no worktree, no timer."""
+        assert not any(self.open_transactions().values())
+        wait_until(lambda: not any(self.timers().values()))
+        names = psql(self.lab, "SELECT datname FROM pg_database WHERE datname ~ 'incoming|side|_new' ;")
+        assert names == ""
+        for host, project in looking.deployed(self.lab):
+            listing = self.on(host.name, f"cd {project.path} && sudo -u blog git worktree list")
+            assert len(listing.splitlines()) == 1, listing
+
+
+def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_S) -> None:
+    """Wait for something that has to come."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.5)

@@ -52,6 +52,19 @@ options:
   decision_host:
     description: The host that keeps the decision. Chosen when left out.
     type: str
+  source:
+    description: A file on its host, to restore one database from in place of a restore point.
+    type: str
+  checksum:
+    description: The SHA-256 of O(source), as V(sha256:0123…).
+    type: str
+  allow_unverified:
+    description: Restore O(source) without a checksum.
+    type: bool
+    default: false
+  database:
+    description: The database that O(source) is restored into. Not needed when there is only one.
+    type: str
 author:
   - the lastgood.rollback authors (@lastgood)
 """
@@ -80,6 +93,10 @@ def plan(
     point: str | None = None,
     only: Any = None,
     decision_host: str | None = None,
+    source: str | None = None,
+    checksum: str | None = None,
+    allow_unverified: bool = False,
+    database: str | None = None,
 ) -> dict[str, Any]:
     """See the documentation above.
 
@@ -87,8 +104,9 @@ def plan(
     """
     try:
         stack = parse_catalogue(raw, groups)
-        wish = Wish(id, point or None, parse_kinds(components), parse_names(only), decision_host or None)
-        return make_plan(stack, wish)
+        file = {"path": source, "checksum": checksum or None, "allow_unverified": allow_unverified} if source else None
+        chosen = (parse_kinds(components), parse_names(only), decision_host or None)
+        return make_plan(stack, Wish(id, point or None, *chosen, source=file, database=database or None))
     except (CatalogueError, PlanRefused) as error:
         raise AnsibleFilterError(str(error)) from error
 

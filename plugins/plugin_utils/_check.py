@@ -79,7 +79,8 @@ def _findings(host: str, told: Mapping[str, Any], is_here: bool) -> Iterator[Fin
         for found in result["findings"]:
             named = {**found, "object": f"{result['name']}: {found['object']}"}
             yield {"host": host, "kind": found["check"], "database": result["name"], **named}
-        if result["not_checked"]:
+        connected = all(found["check"] != "connection" for found in result["findings"])
+        if result["not_checked"] and connected:
             yield _not_checked(host, result)
 
 

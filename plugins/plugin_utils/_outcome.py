@@ -48,6 +48,8 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = 
     rows: list[list[str]] = [["Transaction", str(plan.get("id", "none was begun"))]]
     if plan.get("point"):
         rows.append(["Restore point", f"{plan['point']['name']} of {plan['point']['created']}"])
+    if plan.get("source"):
+        rows.append(["File", f"{plan['source']['path']} ({plan['source']['checksum'] or 'not verified'})"])
     if outcome == "recovered":
         rows.append(["State", "at the restore point" if ended == "rolled_back" else "as it was before the rollback"])
     rows += [["Cause" if index == 0 else "", failure] for index, failure in enumerate(failures)]
@@ -59,11 +61,16 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = 
     return {
         "outcome": outcome,
         "success": outcome in _GOOD,
-        "title": TITLES[outcome],
+        "title": _title(outcome, plan),
         "tone": "good" if outcome in _GOOD else "bad",
         "rows": rows,
         "downtime_ms": downtime_ms,
     }
+
+
+def _title(outcome: str, plan: Mapping[str, Any]) -> str:
+    title = TITLES[outcome]
+    return title.replace("the restore point", "the named file") if plan.get("source") else title
 
 
 def _outcome(plan: Mapping[str, Any], hosts: Told, *, check: bool) -> str:

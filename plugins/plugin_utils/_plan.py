@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import Project, Stack
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import Database, Project, Stack
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._fields import nearest
 
 KINDS = ("database", "code", "files", "packages")
@@ -40,6 +40,9 @@ class Wish:
     :param kinds: the components to put back.
     :param only: names of projects; empty for all.
     :param decision_host: overrides the choice; None to choose.
+    :param source: the file that one database is restored from, in place of a restore point: ``path``, ``checksum`` and
+        ``allow_unverified``, as ``pg_restore`` takes them; None for none.
+    :param database: which one that is; None when there is only one.
     """
 
     id: str
@@ -47,6 +50,8 @@ class Wish:
     kinds: tuple[str, ...]
     only: tuple[str, ...] = ()
     decision_host: str | None = None
+    source: Mapping[str, Any] | None = None
+    database: str | None = None
 
 
 def parse_kinds(raw: Any) -> tuple[str, ...]:
@@ -75,7 +80,7 @@ def parse_names(raw: Any) -> tuple[str, ...]:
 def make_plan(stack: Stack, wish: Wish) -> dict[str, Any]:
     """Compute who does what.
 
-    :returns: JSON: ``id``, ``stack``, ``point`` (None until `with_point`), ``kinds``, ``decision_host``, ``hosts``,
+    :returns: JSON: ``id``, ``stack``, ``point`` (None until `with_point`), ``source``, ``kinds``, ``decision_host``, ``hosts``,
         ``waves`` (their number), ``schema_only`` (database → host, of those that stay but must fit the code) and ``of``
         (host → ``databases``, ``projects``, ``waves`` of services, ``checked`` projects, ``keys`` of a restore point).
     :raises PlanRefused: with all reasons.
@@ -87,12 +92,16 @@ def make_plan(stack: Stack, wish: Wish) -> dict[str, Any]:
         )
         raise PlanRefused([f"rollback_only: {hints}."])
     databases = list(stack.databases.values()) if "database" in wish.kinds else []
+    if wish.source is not None:
+        databases = [_restored_from_file(stack, wish)]
     chosen = [project for project in stack.projects.values() if not wish.only or project.name in wish.only]
     rolled = chosen if set(wish.kinds) - {"database"} else []
     if not databases and not any(_keys(project, wish.kinds) for project in rolled):
         raise PlanRefused([f"{stack.name} has no {' or '.join(wish.kinds)} to roll back."])
     stopped = _stopped(stack, rolled, everything=bool(databases))
     parts = _parts(stack, databases, rolled, stopped, wish.kinds)
+    if wish.source is not None:
+        parts = {host: {**part, "keys": []} for host, part in parts.items()}
     decision_host = wish.decision_host or stack.hosts[0]
     if decision_host not in parts:
         parts = {**parts, decision_host: _nothing(len(stack.waves))}
@@ -104,6 +113,7 @@ def make_plan(stack: Stack, wish: Wish) -> dict[str, Any]:
         "stack": stack.name,
         "wanted_point": wish.point,
         "point": None,
+        "source": dict(wish.source) if wish.source is not None else None,
         "kinds": list(wish.kinds),
         "only": list(wish.only),
         "decision_host": decision_host,
@@ -120,6 +130,8 @@ def with_point(plan: Mapping[str, Any], points: Mapping[str, Mapping[str, Any]])
     :param points: host → what it registered, with ``__rollback_points`` of ``restore_point_info`` where it was asked.
     :raises PlanRefused: when there is none to go back to; that is a failure, never a success without effect.
     """
+    if plan.get("source"):
+        return dict(plan)
     needs = {host: part["keys"] for host, part in plan["of"].items() if part["keys"]}
     found = {
         host: registered["__rollback_points"]["restore_points"] for host, registered in points.items() if host in needs
@@ -135,6 +147,25 @@ def passwords(databases: Mapping[str, Any], names: Sequence[str]) -> dict[str, d
         if password:
             found[f"database:{name}"] = {"login_password": str(password)}
     return found
+
+
+def _restored_from_file(stack: Stack, wish: Wish) -> Database:
+    """The one database that a file is restored into; a file holds one, so it is named, or the only one."""
+    if wish.point is not None:
+        raise PlanRefused(
+            [f"Both a restore point ({wish.point}) and a file are named to go back to: name one of them."]
+        )
+    if wish.kinds != ("database",):
+        raise PlanRefused(
+            [f"A file holds a database, but {', '.join(wish.kinds)} are asked for: run database_rollback.yml."]
+        )
+    if wish.database is not None and wish.database not in stack.databases:
+        hint = nearest(wish.database, stack.databases)
+        raise PlanRefused([f"rollback_database: {wish.database!r} is not a database of {stack.name}{hint}."])
+    if wish.database is None and len(stack.databases) != 1:
+        known = ", ".join(stack.databases) or "none"
+        raise PlanRefused([f"{stack.name} has these databases: {known}. Name the one with -e rollback_database=…."])
+    return stack.databases[wish.database or next(iter(stack.databases))]
 
 
 def _keys(project: Project, kinds: Sequence[str]) -> list[str]:

@@ -325,3 +325,39 @@ def test_only_hosts_that_need_something_are_asked(stack: Stack) -> None:
     chosen = with_point(planned, told)
     assert chosen["point"] == {"name": "monday", "created": "2026-11-01T03:00:00Z", "digest": "digest of monday"}
     assert planned["point"] is None
+
+
+# -- a file in place of a restore point --------------------------------------------------------------------------------
+
+FILE = {"path": "/backup/blog.dump", "checksum": "sha256:0", "allow_unverified": False}
+
+
+def test_a_file_needs_no_restore_point_and_stops_everything(stack: Stack) -> None:
+    planned = make_plan(stack, Wish("1-blog", None, ("database",), source=FILE))
+    assert planned["source"] == FILE
+    assert [part["keys"] for part in planned["of"].values()] == [[], [], [], []]
+    assert planned["of"]["db1"]["databases"] == ["blog"]
+    assert services(planned).keys() == {"web1", "web2", "web3"}
+    assert with_point(planned, {}) == planned
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        ({"point": LAST_GOOD, "kinds": ("database",)}, "Both a restore point"),
+        ({"point": None, "kinds": ("database", "code")}, "A file holds a database"),
+        ({"point": None, "kinds": ("database",), "database": "blig"}, "did you mean 'blog'"),
+    ],
+)
+def test_a_file_that_does_not_fit_the_wish_is_refused(stack: Stack, wish: dict[str, Any], said: str) -> None:
+    with pytest.raises(PlanRefused, match=said):
+        make_plan(stack, Wish("1-blog", source=FILE, **wish))
+
+
+def test_of_several_databases_a_file_needs_the_one() -> None:
+    two = {**CATALOGUE, "rollback_databases": {"blog": {"host": "db1"}, "shop": {"host": "db1"}}}
+    several = parse_catalogue(two, GROUPS)
+    with pytest.raises(PlanRefused, match="blog, shop"):
+        make_plan(several, Wish("1-blog", None, ("database",), source=FILE))
+    planned = make_plan(several, Wish("1-blog", None, ("database",), source=FILE, database="shop"))
+    assert planned["of"]["db1"]["databases"] == ["shop"]

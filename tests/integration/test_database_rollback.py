@@ -1,0 +1,130 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbook database_rollback: one database back to a file that an operator names, on a running stack."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from integration.play import Ended
+from integration.rollback_stack import FAILING, RollbackStack
+
+TABLES = ("alembic_version", "post", "post_development", "post_section", "columns")
+
+
+@pytest.fixture
+def good(captured_stack: RollbackStack) -> RollbackStack:
+    """The stack, healthy."""
+    if captured_stack.site.look() != captured_stack.good:
+        ended = captured_stack.play("multi_rollback", rollback_point="last_good", rollback_components="all")
+        assert ended.status == 0, ended.said
+    return captured_stack
+
+
+def dump(stack: RollbackStack, form: str) -> tuple[Path, str]:
+    """An archive of the live database, as an operator would make it, and its checksum."""
+    site = stack.site
+    box = site.directory / "run" / f"dump-{form}"
+    if box.is_dir():
+        shutil.rmtree(box)
+    connection = ["-h", site.facts["socket_dir"], "-U", "blog", "-d", "blog"]
+    site.as_owner([str(Path(site.facts["postgres_bin"]) / "pg_dump"), f"--format={form}", "-f", str(box), *connection])
+    return box, f"sha256:{hashlib.sha256(box.read_bytes()).hexdigest()}" if box.is_file() else ""
+
+
+def as_superuser(stack: RollbackStack, sql: str, database: str = "blog") -> str:
+    """Do something that the owner of the database can't, or in another database."""
+    facts = stack.site.facts
+    program = str(Path(facts["postgres_bin"]) / "psql")
+    return stack.site.as_owner([program, "-XAtqh", facts["socket_dir"], "-U", "postgres", "-d", database, "-c", sql])
+
+
+def lose_rows(stack: RollbackStack) -> None:
+    """What the file has to bring back."""
+    stack.site.psql("DELETE FROM post_section WHERE id % 2 = 0")
+    stack.site.psql("UPDATE post SET title = 'lost' WHERE id % 3 = 0")
+
+
+def back_from(stack: RollbackStack, source: Path | str, **values: Any) -> Ended:
+    """Run the playbook."""
+    return stack.play("database_rollback", rollback_source=str(source), **values)
+
+
+def test_the_file_comes_back_and_nothing_else_moves(good: RollbackStack) -> None:
+    source, checksum = dump(good, "custom")
+    then = good.site.look()
+    lose_rows(good)
+    broken, pids = good.site.look(), good.pids()
+    assert {name for name in then if then[name] != broken[name]} == {"post", "post_section"}
+
+    ended = back_from(good, source, rollback_checksum=checksum)
+    assert ended.status == 0, ended.said
+    assert ended.outcome == "rolled_back"
+    assert good.site.look() == then
+    assert set(good.health().values()) == {200}
+    assert not set(pids.values()) & set(good.pids().values()), "every service was stopped and started"
+    assert "Rolled back: everything is at the named file" in ended.words
+    assert f"{source} ({checksum})" in ended.words
+    kept = next(word for word in ended.words.split() if word.endswith("_previous"))
+    assert as_superuser(good, "SELECT count(*) FROM post WHERE title = 'lost'", kept) == "666"
+    assert good.traces()["open"] == []
+
+
+@pytest.mark.parametrize("wrong", ["no file", "empty", "both"])
+def test_without_one_target_it_is_a_usage_error(good: RollbackStack, wrong: str) -> None:
+    values = {
+        "no file": {},
+        "empty": {"rollback_source": ""},
+        "both": {"rollback_source": "/nowhere", "rollback_point": "last_good"},
+    }[wrong]
+    before, pids = good.site.look(), good.pids()
+    play = good.start("database_rollback", **values)
+    ended = play.wait()
+    assert ended.status == 2
+    assert ("Both a restore point" if wrong == "both" else "rollback_source=/path/on/its/host") in ended.words
+    assert (good.site.look(), good.pids()) == (before, pids)
+    assert play.known == {path.name for path in good.site.directory.glob("state/*/transactions/2*")}
+
+
+def test_what_can_not_be_trusted_is_refused_with_everything_running(good: RollbackStack) -> None:
+    source, checksum = dump(good, "custom")
+    plain, plain_sum = dump(good, "plain")
+    before, pids, traces = good.site.look(), good.pids(), good.traces()
+    refusals: list[tuple[Path | str, dict[str, Any], str]] = [
+        (source, {}, "no checksum"),
+        (source, {"rollback_checksum": "sha256:" + "0" * 64}, "sha256"),
+        ("/var/backups/nosuch.dump", {"rollback_checksum": checksum}, "does not exist"),
+        (plain, {"rollback_checksum": plain_sum}, "plain"),
+        (source, {"rollback_checksum": checksum, "rollback_database": "blogs"}, "did you mean 'blog'"),
+        (source, {"rollback_checksum": checksum, "rollback_components": "all"}, "A file holds a database"),
+    ]
+    for path, values, said in refusals:
+        ended = back_from(good, path, **values)
+        assert (ended.status, ended.outcome) == (2, "refused"), ended.said
+        assert said.lower() in ended.words.lower(), ended.said
+    assert (good.site.look(), good.pids(), good.traces()) == (before, pids, traces)
+
+
+def test_a_rehearsal_and_a_plan_change_nothing(good: RollbackStack) -> None:
+    source, checksum = dump(good, "custom")
+    before, pids, traces = good.site.look(), good.pids(), good.traces()
+    planned = good.play("database_rollback", "--check", rollback_source=str(source), rollback_checksum=checksum)
+    assert (planned.status, planned.outcome) == (0, "planned"), planned.said
+    rehearsed = back_from(good, source, rollback_checksum=checksum, rollback_rehearse=True)
+    assert (rehearsed.status, rehearsed.outcome) == (0, "rehearsed"), rehearsed.said
+    assert (good.site.look(), good.pids(), good.traces()) == (before, pids, traces)
+
+
+def test_a_check_that_fails_afterwards_takes_it_back(good: RollbackStack) -> None:
+    source, _checksum = dump(good, "custom")
+    lose_rows(good)
+    before = good.site.look()
+    ended = back_from(good, source, rollback_allow_unverified="true", demo_acceptance=FAILING)
+    assert (ended.status, ended.outcome) == (2, "undone"), ended.said
+    assert good.site.look() == before
+    assert set(good.health().values()) == {200}

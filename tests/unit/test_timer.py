@@ -239,6 +239,16 @@ def test_a_second_process_ends_at_once(host: Host, arm: Arm) -> None:
     assert runs(first)
 
 
+def test_nothing_waits_for_a_timer_that_is_not_armed(host: Host, arm: Arm) -> None:
+    pid = armed_and_switched(host, arm, NEVER)
+    directory = host.records().directory
+    _timer.disarm(directory)
+    wait_until(lambda: not runs(pid))
+    done = subprocess.run([sys.executable, directory / "undo", "--wait"], check=False, timeout=PATIENCE_S)
+    assert done.returncode == 0
+    assert (host.state, host.words) == ("switched", {"new"})
+
+
 def test_arming_again_replaces_a_process_that_was_killed(host: Host, arm: Arm) -> None:
     host.begin(confirm_timeout=NEVER)
     first = arm(host)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import unicodedata
 from collections import Counter
@@ -12,7 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn")
-_MARKDOWN = frozenset("\\`*_{}[]()<>#|~!+-.=&:@^$")
+_MARKDOWN = frozenset("\\`*_[]<>#|~&")
+#: What means something at the beginning of a line only.
+_LEADING = re.compile(r"^(?:[-+=:]|\d+(?=[.)]))")
 
 
 def visible(text: str, *, keep: str = "\n\t") -> str:
@@ -38,7 +41,12 @@ def one_line(text: str) -> str:
 
 def markdown(text: str) -> str:
     """Text that Markdown shows as it is, in a paragraph, a list or a table's cell."""
-    return "".join(f"\\{character}" if character in _MARKDOWN else character for character in one_line(text))
+    line = "".join(f"\\{character}" if character in _MARKDOWN else character for character in one_line(text))
+    found = _LEADING.match(line)
+    if found is None:
+        return line
+    at = 0 if found.end() == 1 and not found[0].isdigit() else found.end()
+    return f"{line[:at]}\\{line[at:]}"
 
 
 def redacted(value: Any, secrets: Sequence[str]) -> Any:

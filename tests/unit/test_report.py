@@ -19,7 +19,12 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import 
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report import Material, build_report
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_checklist import ITEMS, checklist_document
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_render import render
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_text import log_lines, redacted, visible
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_text import (
+    log_lines,
+    markdown,
+    redacted,
+    visible,
+)
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_timeline import (
     downtime_window,
     drawing,
@@ -352,6 +357,15 @@ def test_hostile_text_stays_text(text: str) -> None:
     assert [tag for tag, _attributes in page.tags] == [tag for tag, _attributes in plain.tags]
     assert visible(" ".join(text.split())) in page.words
     assert "\u202e" not in page.words
+
+
+@pytest.mark.parametrize(
+    "text", ["- a", "+ a", "1. a", "12) a", "=====", "# a", "> a", "| a | b", "&lt;", "a_b_ *c*", "~~a~~"]
+)
+def test_no_text_is_markup_at_the_beginning_of_a_line(text: str) -> None:
+    page = Page(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(f"before\n\n{markdown(text)}\n"))
+    assert [tag for tag, _attributes in page.tags] == ["p", "p"]
+    assert page.words.split("\n")[1] == text
 
 
 @pytest.mark.parametrize("outcome", TITLES)

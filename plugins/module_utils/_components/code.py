@@ -15,7 +15,7 @@ import os
 import stat
 import sys
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -25,68 +25,51 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._components import _checkout_dirt as dirt
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import (
     Component,
-    Context,
     Plan,
     PointEntry,
     State,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout import (
+    Checkout,
+    describe,
+    open_checkout,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import FILE, Worktree
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import (
     Record,
-    Recorder,
-    Survey,
     remove_bytecode,
     reset_checkout,
     stale_bytecode,
     survey,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_verify import (
-    Scratch,
     check_out,
     verify_tree,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_words import (
+    discards,
+    foreign,
+    shown,
+    warnings_of,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._leftovers import (
-    MARKER,
     end_leftovers,
     holders,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
-    CommandFailed,
     Foreign,
     LastGoodError,
     Refused,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import (
-    User,
     acting_as,
-    owner_of,
-    user_by_name,
     user_by_uid,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Commit, Git, Head, Layout
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git, Head, Layout
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
-#: How many names a description shows; the archives hold all of them.
-SHOWN = 200
 PATIENCE_S = 60.0
-
-
-class Checkout:
-    """A checkout as a plan describes it: where it is, and how to work in it."""
-
-    def __init__(self, context: Context, facts: Mapping[str, Any]) -> None:
-        self.facts = facts
-        self.top = Path(facts["path"])
-        self.owner: User = user_by_uid(int(facts["owner_uid"]))
-        self.marker = f"{context.transaction}:{self.top}"
-        self.run = context.run.as_user(self.owner).with_env({MARKER: self.marker})
-        self.git = Git(self.run, self.top, trust=bool(facts["trust"]))
-        self.before = Head(**facts["before"])
-        self.target = str(facts["target"])
-        self.scratch = Scratch(Path(facts["scratch"]), self.owner)
-        self.recorder = Recorder(context.workspace, self.git, Path(facts["index"]), self.owner)
-        self.hold = Path(facts["git_dir"]) / "lastgood-hold"
 
 
 class Code(Component):
@@ -104,7 +87,7 @@ class Code(Component):
 
     def capture(self, wish: Mapping[str, Any], into: Path) -> JsonObject:
         """Note the commit, keep it alive by a ref, and archive tracked files that differ from it."""
-        git, layout, owner = self._open(wish)
+        git, layout, owner = open_checkout(self.context.run, wish)
         head = git.head()
         checks.require_quiet(layout, head)
         captured = dirt.capture(git, owner, into)
@@ -112,47 +95,32 @@ class Code(Component):
         git.create_ref(keep, head.commit)
         untracked = git.untracked()
         return {
-            **self._describe(git, head),
+            **describe(git, head),
             "path": str(layout.top),
             "ref": keep,
             "remote": git.config("remote.origin.url"),
             "upstream": git.config(f"branch.{(head.branch or '').rpartition('refs/heads/')[2]}.merge"),
             "shallow": layout.shallow,
-            "modified": _names(one.path for one in captured),
-            "untracked": _names(untracked),
+            "modified": shown(one.path for one in captured),
+            "untracked": shown(untracked),
             "untracked_count": len(untracked),
         }
 
     def fingerprint(self, wish: Mapping[str, Any]) -> JsonObject:
         """HEAD, branch, and a digest of the tracked files that differ from it."""
-        git, _layout, owner = self._open(wish)
+        git, _layout, owner = open_checkout(self.context.run, wish)
         return {**asdict(git.head()), "status": dirt.digest(dirt.present(git, owner))}
 
     def release(self, facts: JsonObject, needed: Sequence[JsonObject]) -> None:
         """Drop the ref that kept the commit alive, unless another restore point is at the same commit."""
         if all(other.get("ref") != facts["ref"] for other in needed):
-            self._open({"path": facts["path"]})[0].delete_ref(facts["ref"])
-
-    def _open(self, wish: Mapping[str, Any]) -> tuple[Git, Layout, User]:
-        path = Path(wish["path"]).resolve()
-        if not path.is_dir():
-            raise Refused(f"{path} is not a directory: name the top of a checkout.")
-        named = user_by_name(wish["owner"]) if wish.get("owner") else None
-        owner = named or owner_of(path)
-        checks.require_owner(path, owner)
-        git = Git(self.context.run.as_user(owner), path, trust=named is not None)
-        return git, git.layout(), owner
-
-    @staticmethod
-    def _describe(git: Git, head: Head) -> JsonObject:
-        commit = git.commit(head.commit)
-        return {"commit": commit.id, "branch": head.branch, "subject": commit.subject, "tree": commit.tree}
+            open_checkout(self.context.run, {"path": facts["path"]})[0].delete_ref(facts["ref"])
 
     # -- plan
 
     def plan(self, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
         """Resolve the target, and refuse what would not work."""
-        git, layout, owner = self._open(wish)
+        git, layout, owner = open_checkout(self.context.run, wish)
         head = git.head()
         target = checks.resolve_target(git, layout, wish.get("to") or None, point)
         checks.require_quiet(layout, head)
@@ -192,13 +160,13 @@ class Code(Component):
             name=str(layout.top),
             things=(f"checkout:{layout.top}",),
             changed=head.commit != target or not same_dirt or bool(moves),
-            before={**self._describe(git, head), "modified": _names(one.path for one in surveyed.dirty)},
-            after={**self._describe(git, Head(target, head.branch)), "modified": _names(one.path for one in wanted)},
-            discards=_discards(surveyed, git.commits([head.commit, f"^{target}"])),
+            before={**describe(git, head), "modified": shown(one.path for one in surveyed.dirty)},
+            after={**describe(git, Head(target, head.branch)), "modified": shown(one.path for one in wanted)},
+            discards=discards(surveyed, git.commits([head.commit, f"^{target}"])),
             facts=facts,
             downtime={"ms": 100 + len(surveyed.writes) // 4, "grows_with": "the number of changed files"},
             disk_bytes=taken + written + (sum(row[2] for row in tree) if facts["verify"] else 0),
-            warnings=_warnings(layout, head, target, point),
+            warnings=warnings_of(layout, head, target, point),
         )
 
     def _side_names(self, git: Git, layout: Layout) -> JsonObject:
@@ -270,7 +238,7 @@ class Code(Component):
         checkout = Checkout(self.context, plan.facts)
         end_leftovers(checkout.marker, PATIENCE_S)
         if self.state(plan) is State.FOREIGN:
-            raise Foreign(self._foreign(checkout))
+            raise Foreign(foreign(checkout, self.context.workspace))
         record = checkout.recorder.read()
         begun = self._mark() is not None or checkout.git.head() != checkout.before
         if begun and record is None:
@@ -418,18 +386,6 @@ class Code(Component):
             return True
         return checkout.scratch.path.exists() or checkout.recorder.read() is not None
 
-    def _foreign(self, checkout: Checkout) -> str:
-        try:
-            head = checkout.git.head()
-            now = f"is at {head.commit} ({head.branch or 'detached'})"
-        except (Refused, CommandFailed) as error:
-            now = f"can't be read ({error.message})"
-        return (
-            f"{checkout.top} {now}; before it was at {checkout.before.commit} ({checkout.before.branch or 'detached'}) "
-            f"and the rollback took it to {checkout.target}: somebody changed it since. It was left alone; what was "
-            f"replaced is kept as {checkout.facts['emergency_ref']} and in {self.context.workspace}."
-        )
-
     def _remove_own_locks(self, plan: Plan, checkout: Checkout) -> None:
         """Locks that appeared after our reset began, with none of our programs left, are those of a killed one."""
         layout = checkout.git.layout()
@@ -501,40 +457,6 @@ def _umask_of(top: Path) -> Iterator[None]:
         os.umask(saved)
 
 
-def _discards(surveyed: Survey, commits: list[Commit]) -> JsonObject:
-    """What people would lose sight of; only what there is."""
-    found: JsonObject = {
-        "commits": [{"id": one.id, "subject": one.subject, "author": one.author, "date": one.date} for one in commits]
-    }
-    for why in ("staged", "modified", "hidden", "untracked", "ignored"):
-        found[why] = _names(surveyed.paths(why))
-    return {label: things for label, things in found.items() if things}
-
-
-def _warnings(layout: Layout, head: Head, target: str, point: PointEntry | None) -> tuple[str, ...]:
-    warnings = []
-    if target != head.commit:
-        warnings.append(
-            f"{layout.top}: a plain git pull brings the rejected commits back. A hold is left there: a deployment can "
-            "test for it with git config lastgood.hold."
-        )
-    if head.branch is None:
-        warnings.append(f"{layout.top} is on no branch (detached HEAD), and stays so.")
-    if point is not None and point.facts.get("branch") != head.branch:
-        warnings.append(
-            f"{layout.top} was on {point.facts.get('branch') or 'no branch'} at the restore point and is on "
-            f"{head.branch or 'no branch'} now: the latter is moved back."
-        )
-    return tuple(warnings)
-
-
 def _holds_something(archive: Path) -> bool:
     with tarfile.open(archive) as content:
         return content.next() is not None
-
-
-def _names(paths: Iterable[str]) -> list[str]:
-    """For people, and for JSON: bytes that are no text are shown as escapes, and a long list is cut."""
-    listed = [os.fsencode(path).decode("utf-8", "backslashreplace") for path in paths]
-    rest = len(listed) - SHOWN
-    return listed[:SHOWN] + ([f"… and {rest} more"] if rest > 0 else [])

@@ -162,6 +162,10 @@ class Recorder:
             return None
         return Record(**{**raw, "entries": tuple(Entry(**entry) for entry in raw["entries"])})
 
+    def forget(self) -> None:
+        """Remove the record; the archives stay, as evidence."""
+        self._file.unlink(missing_ok=True)
+
     def make(self, commit: str) -> Record:
         """Record all that a reset to this commit could take; earlier archives stay, as evidence."""
         number = self._next_number("before")

@@ -10,7 +10,6 @@ is archived with content, mode and owner, and an undo puts all of it back, the i
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import stat
 import sys
@@ -35,6 +34,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
     open_checkout,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import FILE, Worktree
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_mark import (
+    Mark,
+    remove_own_ref_locks,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import (
     Record,
     remove_bytecode,
@@ -54,7 +57,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._leftovers import (
     end_leftovers,
-    holders,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
     Foreign,
@@ -64,7 +66,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import (
     acting_as,
-    user_by_uid,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git, Head, Layout
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
@@ -190,7 +191,7 @@ class Code(Component):
         end_leftovers(checkout.marker, PATIENCE_S)
         self._require_before(checkout)
         with self.context.change(f"Keep {checkout.before.commit} of {checkout.top} as {plan.facts['emergency_ref']}"):
-            self._remove_own_ref_locks(plan)
+            remove_own_ref_locks(checkout)
             checkout.git.create_ref(plan.facts["emergency_ref"], checkout.before.commit)
         with self.context.change(f"Archive what a reset of {checkout.top} would overwrite"):
             record = self._record(plan, checkout)
@@ -214,14 +215,15 @@ class Code(Component):
         record = checkout.recorder.read()
         if record is None:
             raise LastGoodError(f"{checkout.top} is not prepared: nothing was reset. Start again with a new plan.")
-        if self._mark() is None:
+        mark = Mark(self.context)
+        if mark.read() is None:
             self._require_before(checkout)
             if not checkout.recorder.is_current(record):
                 with self.context.change(f"Archive what changed in {checkout.top} since it was prepared"):
                     record = self._record(plan, checkout)
-            self._set_mark(done=False)
+            mark.set(done=False)
         else:
-            self._remove_own_locks(plan, checkout)
+            mark.remove_own_locks(checkout)
             checkout.recorder.keep("interrupted", checkout.target)
         with self.context.change(f"Reset {checkout.top} to {checkout.target}", before=checkout.before.commit):
             with _umask_of(checkout.top):
@@ -231,7 +233,7 @@ class Code(Component):
                 dirt.apply(self.context.workspace, checkout.top, checkout.owner)
             for move in plan.facts["submodules"]:
                 _move_submodule(checkout, move["path"], move["target"], None)
-        self._set_mark(done=True)
+        mark.set(done=True)
 
     def undo(self, plan: Plan) -> None:
         """Back to the commit, the index and the worktree of before, byte for byte."""
@@ -240,15 +242,16 @@ class Code(Component):
         if self.state(plan) is State.FOREIGN:
             raise Foreign(foreign(checkout, self.context.workspace))
         record = checkout.recorder.read()
-        begun = self._mark() is not None or checkout.git.head() != checkout.before
+        mark = Mark(self.context)
+        begun = mark.read() is not None or checkout.git.head() != checkout.before
         if begun and record is None:
             raise Foreign(
                 f"{checkout.top}: the record of what was there before is missing from {self.context.workspace}. "
                 f"The commit before was {checkout.before.commit} ({plan.facts['emergency_ref']})."
             )
         if begun and record is not None:
-            self._set_mark(done=False)
-            self._remove_own_locks(plan, checkout)
+            mark.set(done=False)
+            mark.remove_own_locks(checkout)
             with self.context.change(f"Reset {checkout.top} back to {checkout.before.commit}"):
                 checkout.recorder.keep("rejected", checkout.before.commit, also=record.entries)
                 with _umask_of(checkout.top):
@@ -280,7 +283,7 @@ class Code(Component):
             head = checkout.git.head()
         except Refused:
             return State.FOREIGN
-        mark = self._mark()
+        mark = Mark(self.context).read()
         if head.branch != checkout.before.branch or head.commit not in (checkout.before.commit, checkout.target):
             return State.FOREIGN
         if mark is not None and not mark["done"]:
@@ -368,7 +371,7 @@ class Code(Component):
     def _clear(self, plan: Plan, checkout: Checkout) -> None:
         """Remove what prepare and finish put beside; the evidence stays in the workspace."""
         with self.context.change(f"Remove what was prepared beside {checkout.top}"):
-            self._remove_own_ref_locks(plan)
+            remove_own_ref_locks(checkout)
             checkout.git.delete_ref(plan.facts["emergency_ref"])
             checkout.git.delete_ref(plan.facts["staged_ref"])
             if checkout.git.config("lastgood.hold") == self.context.transaction:
@@ -377,58 +380,14 @@ class Code(Component):
                 words = ("config", "--local", "--unset-all", "lastgood.hold")
                 checkout.git.text(*words, attempt=f"Releasing the hold of {checkout.top}")
             checkout.scratch.remove()
-            for name in ("switching.json", "record.json"):
-                (self.context.workspace / name).unlink(missing_ok=True)
+            Mark(self.context).remove()
+            checkout.recorder.forget()
 
     def _stands_beside(self, plan: Plan, checkout: Checkout) -> bool:
         refs = (plan.facts["emergency_ref"], plan.facts["staged_ref"])
         if any(checkout.git.ref(name) is not None for name in refs):
             return True
         return checkout.scratch.path.exists() or checkout.recorder.read() is not None
-
-    def _remove_own_locks(self, plan: Plan, checkout: Checkout) -> None:
-        """Locks that appeared after our reset began, with none of our programs left, are those of a killed one."""
-        layout = checkout.git.layout()
-        began_ns = self._marked_at_ns()
-        for lock in checks.lock_files(layout, checkout.before.branch):
-            try:
-                made_ns = lock.lstat().st_mtime_ns
-            except FileNotFoundError:
-                continue
-            if made_ns < began_ns:
-                raise LastGoodError(f"{lock} is older than this rollback: find out whose it is, remove it, try again.")
-            if holders(lock):
-                raise LastGoodError(f"{lock} is in use by the processes {holders(lock)}: wait for them, try again.")
-            with self.context.change(f"Remove {lock}, left by a reset that was killed"), acting_as(checkout.owner):
-                lock.unlink()
-        self._remove_own_ref_locks(plan)
-
-    def _remove_own_ref_locks(self, plan: Plan) -> None:
-        """The names of these refs are ours alone, and so are their locks."""
-        for name in (plan.facts["emergency_ref"], plan.facts["staged_ref"]):
-            with acting_as(user_by_uid(int(plan.facts["owner_uid"]))):
-                (Path(plan.facts["common_dir"]) / f"{name}.lock").unlink(missing_ok=True)
-
-    def _mark(self) -> JsonObject | None:
-        """Whether a reset of ours was begun, and whether it was ended."""
-        try:
-            mark: JsonObject = json.loads((self.context.workspace / "switching.json").read_bytes())
-        except FileNotFoundError:
-            return None
-        return mark
-
-    def _set_mark(self, *, done: bool) -> None:
-        began = self._marked_at_ns() or None
-        path = self.context.workspace / "switching.json"
-        write_atomic(path, json.dumps({"done": done}).encode())
-        if began is not None:
-            os.utime(path, ns=(began, began))
-
-    def _marked_at_ns(self) -> int:
-        try:
-            return (self.context.workspace / "switching.json").stat().st_mtime_ns
-        except FileNotFoundError:
-            return 0
 
 
 def _move_submodule(checkout: Checkout, path: str, commit: str, branch: str | None) -> None:

@@ -112,16 +112,6 @@ def remove_bytecode(top: Path, paths: Iterable[str]) -> None:
             directory.rmdir()
 
 
-def reset_checkout(git: Git, worktree: Worktree, commit: str, owner: User | None) -> None:
-    """``reset --hard``, also over changed files that git was told not to look at: on those alone it would give up."""
-    marked = git.hidden()
-    hidden = {one.path for one in git.index_against(commit)}.intersection(marked) if marked else set()
-    with acting_as(owner):
-        there = sorted(path for path in hidden if worktree.look(path) is not None)
-    git.show_hidden(there)
-    git.reset_hard(commit)
-
-
 @dataclass(frozen=True)
 class Record:
     """The worktree and the index right before the reset.

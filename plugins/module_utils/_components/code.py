@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import sys
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -40,10 +38,12 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import (
     Record,
-    remove_bytecode,
-    reset_checkout,
-    stale_bytecode,
     survey,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_reset import (
+    move_submodule,
+    reset_checkout,
+    tidy,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_verify import (
     check_out,
@@ -226,13 +226,12 @@ class Code(Component):
             mark.remove_own_locks(checkout)
             checkout.recorder.keep("interrupted", checkout.target)
         with self.context.change(f"Reset {checkout.top} to {checkout.target}", before=checkout.before.commit):
-            with _umask_of(checkout.top):
-                reset_checkout(checkout.git, Worktree(checkout.top), checkout.target, checkout.owner)
-            self._tidy(checkout, record)
+            reset_checkout(checkout, checkout.target)
+            tidy(checkout, record)
             if plan.facts["dirt_of_point"]:
                 dirt.apply(self.context.workspace, checkout.top, checkout.owner)
             for move in plan.facts["submodules"]:
-                _move_submodule(checkout, move["path"], move["target"], None)
+                move_submodule(checkout, move["path"], move["target"], None)
         mark.set(done=True)
 
     def undo(self, plan: Plan) -> None:
@@ -254,10 +253,9 @@ class Code(Component):
             mark.remove_own_locks(checkout)
             with self.context.change(f"Reset {checkout.top} back to {checkout.before.commit}"):
                 checkout.recorder.keep("rejected", checkout.before.commit, also=record.entries)
-                with _umask_of(checkout.top):
-                    reset_checkout(checkout.git, Worktree(checkout.top), checkout.before.commit, checkout.owner)
+                reset_checkout(checkout, checkout.before.commit)
                 for move in plan.facts["submodules"]:
-                    _move_submodule(checkout, move["path"], move["before"], move["branch"])
+                    move_submodule(checkout, move["path"], move["before"], move["branch"])
                 checkout.recorder.apply(record)
         self._clear(plan, checkout)
 
@@ -355,19 +353,6 @@ class Code(Component):
         finally:
             checkout.scratch.remove()
 
-    def _tidy(self, checkout: Checkout, record: Record) -> None:
-        """Take compiled files of other versions away, and keep the permissions that people gave to a file."""
-        with acting_as(checkout.owner):
-            stale = stale_bytecode(Worktree(checkout.top), [entry.path for entry in record.entries])
-            remove_bytecode(checkout.top, stale)
-            worktree = Worktree(checkout.top)
-            for entry in record.entries:
-                found = worktree.look(entry.path) if entry.kind == FILE else None
-                if found is not None and stat.S_ISREG(found.st_mode):
-                    wanted = _permissions(entry.mode, stat.S_IMODE(found.st_mode))
-                    if wanted != stat.S_IMODE(found.st_mode):
-                        (checkout.top / entry.path).chmod(wanted)
-
     def _clear(self, plan: Plan, checkout: Checkout) -> None:
         """Remove what prepare and finish put beside; the evidence stays in the workspace."""
         with self.context.change(f"Remove what was prepared beside {checkout.top}"):
@@ -388,32 +373,6 @@ class Code(Component):
         if any(checkout.git.ref(name) is not None for name in refs):
             return True
         return checkout.scratch.path.exists() or checkout.recorder.read() is not None
-
-
-def _move_submodule(checkout: Checkout, path: str, commit: str, branch: str | None) -> None:
-    """Check out without overwriting anything: it was clean when this was planned."""
-    git = Git(checkout.run, checkout.top / path)
-    target = branch.rpartition("refs/heads/")[2] if branch and git.resolve(branch) == commit else commit
-    detach = () if target != commit else ("--detach",)
-    words = ("checkout", "--quiet", "--no-overwrite-ignore", *detach, target, "--")
-    if git.head() != Head(commit, branch):
-        git.text(*words, attempt=f"Moving the submodule {path} of {checkout.top} to {commit}")
-
-
-def _permissions(old: int, new: int) -> int:
-    """Who may read and write stays as it was; what may be executed is the commit's."""
-    kept = old & 0o666
-    return kept | (kept & 0o444) >> 2 if new & 0o100 else kept
-
-
-@contextmanager
-def _umask_of(top: Path) -> Iterator[None]:
-    """New files get the permissions that the checkout's directory suggests, whatever umask root has here."""
-    saved = os.umask(~top.stat().st_mode & 0o777 | 0o002)
-    try:
-        yield
-    finally:
-        os.umask(saved)
 
 
 def _holds_something(archive: Path) -> bool:

@@ -1,0 +1,74 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) The reset itself, and what git does not do with it: hidden files, submodules, byte code, permissions."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout import Checkout
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import FILE, Worktree
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import (
+    Record,
+    remove_bytecode,
+    stale_bytecode,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._identity import acting_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git, Head
+
+
+def reset_checkout(checkout: Checkout, commit: str) -> None:
+    """``reset --hard``, also over changed files that git was told not to look at: on those alone it would give up."""
+    with _umask_of(checkout.top):
+        marked = checkout.git.hidden()
+        hidden = {one.path for one in checkout.git.index_against(commit)}.intersection(marked) if marked else set()
+        with acting_as(checkout.owner):
+            worktree = Worktree(checkout.top)
+            there = sorted(path for path in hidden if worktree.look(path) is not None)
+        checkout.git.show_hidden(there)
+        checkout.git.reset_hard(commit)
+
+
+def move_submodule(checkout: Checkout, path: str, commit: str, branch: str | None) -> None:
+    """Check out without overwriting anything: it was clean when this was planned."""
+    git = Git(checkout.run, checkout.top / path)
+    target = branch.rpartition("refs/heads/")[2] if branch and git.resolve(branch) == commit else commit
+    detach = () if target != commit else ("--detach",)
+    words = ("checkout", "--quiet", "--no-overwrite-ignore", *detach, target, "--")
+    if git.head() != Head(commit, branch):
+        git.text(*words, attempt=f"Moving the submodule {path} of {checkout.top} to {commit}")
+
+
+def tidy(checkout: Checkout, record: Record) -> None:
+    """Take compiled files of other versions away, and keep the permissions that people gave to a file."""
+    with acting_as(checkout.owner):
+        stale = stale_bytecode(Worktree(checkout.top), [entry.path for entry in record.entries])
+        remove_bytecode(checkout.top, stale)
+        worktree = Worktree(checkout.top)
+        for entry in record.entries:
+            found = worktree.look(entry.path) if entry.kind == FILE else None
+            if found is not None and stat.S_ISREG(found.st_mode):
+                wanted = _permissions(entry.mode, stat.S_IMODE(found.st_mode))
+                if wanted != stat.S_IMODE(found.st_mode):
+                    (checkout.top / entry.path).chmod(wanted)
+
+
+def _permissions(old: int, new: int) -> int:
+    """Who may read and write stays as it was; what may be executed is the commit's."""
+    kept = old & 0o666
+    return kept | (kept & 0o444) >> 2 if new & 0o100 else kept
+
+
+@contextmanager
+def _umask_of(top: Path) -> Iterator[None]:
+    """New files get the permissions that the checkout's directory suggests, whatever umask root has here."""
+    saved = os.umask(~top.stat().st_mode & 0o777 | 0o002)
+    try:
+        yield
+    finally:
+        os.umask(saved)

@@ -55,6 +55,13 @@ def require_quiet(layout: Layout, head: Head) -> None:
             )
 
 
+def require_merged(git: Git) -> None:
+    """No conflicts, which a reset would throw away half solved."""
+    unmerged = [one.path for one in git.changes() if one.staged == "U"]
+    if unmerged:
+        raise Refused(f"{git.path}: {unmerged[0]!r} has conflicts that are not resolved: resolve them first.")
+
+
 def lock_files(layout: Layout, branch: str | None) -> list[Path]:
     """The locks that a reset takes."""
     locks = [layout.git_dir / name for name in ("index.lock", "HEAD.lock", "ORIG_HEAD.lock")]

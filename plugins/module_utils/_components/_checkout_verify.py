@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,9 @@ class Scratch:
         self.path = path
         self._owner = owner
 
-    def make(self) -> None:
-        """Make it anew.
+    @contextmanager
+    def made(self) -> Iterator[Path]:
+        """Make it anew, and remove it when the work in it is over.
 
         :raises Refused: when somebody else has put something in its place.
         """
@@ -45,6 +47,10 @@ class Scratch:
                 self.path.mkdir(mode=0o700)
             except FileExistsError as error:
                 raise Refused(f"{self.path} belongs to somebody else: remove it, then try again.") from error
+        try:
+            yield self.path
+        finally:
+            self.remove()
 
     def remove(self) -> None:
         """Remove it, if it is ours."""

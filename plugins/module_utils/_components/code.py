@@ -9,9 +9,7 @@ is archived with content, mode and owner, and an undo puts all of it back, the i
 
 from __future__ import annotations
 
-import hashlib
 import os
-import sys
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -31,15 +29,13 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
     describe,
     open_checkout,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import FILE, Worktree
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import FILE
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_mark import (
     Mark,
     remove_own_ref_locks,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import (
-    Record,
-    survey,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_plan import plan_checkout
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import Record
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_reset import (
     move_submodule,
     reset_checkout,
@@ -49,25 +45,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
     check_out,
     verify_tree,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_words import (
-    discards,
-    foreign,
-    shown,
-    warnings_of,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._leftovers import (
-    end_leftovers,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
-    Foreign,
-    LastGoodError,
-    Refused,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_words import foreign, shown
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._leftovers import end_leftovers
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import (
-    acting_as,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git, Head, Layout
+from ansible_collections.lastgood.rollback.plugins.module_utils._identity import acting_as
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 PATIENCE_S = 60.0
@@ -121,67 +103,7 @@ class Code(Component):
 
     def plan(self, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
         """Resolve the target, and refuse what would not work."""
-        git, layout, owner = open_checkout(self.context.run, wish)
-        head = git.head()
-        target = checks.resolve_target(git, layout, wish.get("to") or None, point)
-        checks.require_quiet(layout, head)
-        unmerged = [one.path for one in git.changes() if one.staged == "U"]
-        if unmerged:
-            raise Refused(f"{layout.top}: {unmerged[0]!r} has conflicts that are not resolved: resolve them first.")
-        checks.require_objects(git, target)
-        tree = git.tree_paths(target)
-        checks.require_filters(git, tree, os.environ.get("PATH"))
-        worktree = Worktree(layout.top)
-        surveyed = survey(git, worktree, target, owner)
-        checks.require_writable(worktree, surveyed, owner)
-        with acting_as(owner):
-            taken = sum(one.bytes for one in worktree.scan(surveyed.reasons))
-        written = checks.require_space(git, tree, surveyed)
-        wanted = dirt.read(point.directory) if point is not None else ()
-        verify = wish.get("verify") or {}
-        moves = checks.require_submodules(git, worktree, target)
-        facts = {
-            "path": str(layout.top),
-            "owner_uid": owner.uid,
-            "trust": bool(wish.get("owner")),
-            "git_dir": str(layout.git_dir),
-            "common_dir": str(layout.common_dir),
-            "index": str(layout.git_dir / "index"),
-            "before": asdict(head),
-            "target": target,
-            **self._side_names(git, layout),
-            "verify": dict(verify) if verify.get("compile") or verify.get("commands") else {},
-            "python": wish.get("python") or sys.executable,
-            "submodules": moves,
-            "dirt_of_point": {"directory": str(point.directory), **point.artefacts} if wanted and point else None,
-        }
-        same_dirt = dirt.digest(dirt.present(git, owner)) == dirt.digest(wanted)
-        return Plan(
-            kind=self.kind,
-            name=str(layout.top),
-            things=(f"checkout:{layout.top}",),
-            changed=head.commit != target or not same_dirt or bool(moves),
-            before={**describe(git, head), "modified": shown(one.path for one in surveyed.dirty)},
-            after={**describe(git, Head(target, head.branch)), "modified": shown(one.path for one in wanted)},
-            discards=discards(surveyed, git.commits([head.commit, f"^{target}"])),
-            facts=facts,
-            downtime={"ms": 100 + len(surveyed.writes) // 4, "grows_with": "the number of changed files"},
-            disk_bytes=taken + written + (sum(row[2] for row in tree) if facts["verify"] else 0),
-            warnings=warnings_of(layout, head, target, point),
-        )
-
-    def _side_names(self, git: Git, layout: Layout) -> JsonObject:
-        """Names of what stands beside, made from the transaction: they can't collide, and are found after a crash."""
-        short = hashlib.sha256(f"{self.context.transaction}:{layout.top}".encode()).hexdigest()[:8]
-        name = self.context.transaction + (f"-{short}" if layout.git_dir != layout.common_dir else "")
-        # A branch named "lastgood" makes "lastgood/x" impossible.
-        joint = "-" if git.ref("refs/heads/lastgood") else "/"
-        shared = Path("/var/tmp")  # noqa: S108 - the directory inside is the owner's, 0700, and checked to be
-        return {
-            "emergency_ref": f"refs/heads/lastgood{joint}{name}",
-            "staged_ref": f"refs/lastgood/staged/{name}",
-            "scratch": str((shared if shared.is_dir() else Path("/tmp")) / f"lastgood-{short}"),  # noqa: S108
-        }
+        return plan_checkout(self.context, wish, point)
 
     # -- phases
 
@@ -330,28 +252,21 @@ class Code(Component):
         """Archive, and keep staged blobs alive by a ref: they are in no commit."""
         record = checkout.recorder.make(checkout.target)
         if any(entry.why == "staged" for entry in record.entries):
-            checkout.scratch.make()
-            try:
-                index = Path(plan.facts["index"])
-                staged = dirt.staged_commit(checkout.git, checkout.owner, index, checkout.scratch.path)
-            finally:
-                checkout.scratch.remove()
+            with checkout.scratch.made() as scratch:
+                staged = dirt.staged_commit(checkout.git, checkout.owner, Path(plan.facts["index"]), scratch)
             words = ("update-ref", plan.facts["staged_ref"], staged)
             checkout.git.text(*words, attempt=f"Keeping what is staged in {checkout.top}")
         return record
 
     def _verify(self, plan: Plan, checkout: Checkout) -> list[str]:
-        checkout.scratch.make()
-        try:
+        with checkout.scratch.made() as scratch:
             with acting_as(checkout.owner):
-                (checkout.scratch.path / "tree").mkdir()
-            tree = check_out(checkout.git, checkout.target, checkout.scratch.path)
-            run = checkout.run.with_env({"HOME": str(checkout.scratch.path), "PWD": str(tree)})
+                (scratch / "tree").mkdir()
+            tree = check_out(checkout.git, checkout.target, scratch)
+            run = checkout.run.with_env({"HOME": str(scratch), "PWD": str(tree)})
             variables = self.context.secrets.get("test_environment", {})
             checker = run.with_env({str(name): str(value) for name, value in variables.items()})
             return verify_tree(tree, checker, plan.facts["verify"], plan.facts["python"])
-        finally:
-            checkout.scratch.remove()
 
     def _clear(self, plan: Plan, checkout: Checkout) -> None:
         """Remove what prepare and finish put beside; the evidence stays in the workspace."""

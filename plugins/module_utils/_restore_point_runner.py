@@ -28,6 +28,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._capture_wishes 
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json
+from ansible_collections.lastgood.rollback.plugins.module_utils._login_spec import LOGIN_SPEC
 from ansible_collections.lastgood.rollback.plugins.module_utils._manifest import Good, require_name, stack_digest
 from ansible_collections.lastgood.rollback.plugins.module_utils._records import all_records
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import RestorePoint, RestorePoints
@@ -40,21 +41,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._types import Js
 DATABASE_OPTIONS: JsonObject = {
     "name": {"type": "str", "required": True},
     "jobs": {"type": "int", "default": 4},
-    "login_host": {"type": "str", "default": ""},
-    "login_port": {"type": "int", "default": 5432},
-    "login_user": {"type": "str", "default": "postgres"},
-    "login_password": {"type": "str", "no_log": True},
-    "login_unix_socket": {"type": "str", "default": ""},
-    "login_db": {"type": "str", "default": "postgres"},
-    "ssl_mode": {
-        "type": "str",
-        "choices": ["allow", "disable", "prefer", "require", "verify-ca", "verify-full"],
-        "default": "prefer",
-    },
-    "ca_cert": {"type": "path"},
-    "connect_params": {"type": "dict", "default": {}},
-    "session_role": {"type": "str"},
-    "bin_dir": {"type": "path"},
+    **LOGIN_SPEC,
 }
 
 #: What of a restore point stands at the top of the result, beside the whole of it in ``manifest``.

@@ -179,6 +179,7 @@ ms:
 """
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_runner import CHECKS, run_pg_integrity_info
+from ansible_collections.lastgood.rollback.plugins.module_utils._login_spec import LOGIN_SPEC
 
 
 def main() -> None:
@@ -191,21 +192,7 @@ def main() -> None:
             "restore_point": {"type": "str"},
             "timeout": {"type": "int", "default": 300},
             "state_dir": {"type": "path", "default": "/var/lib/lastgood"},
-            "login_host": {"type": "str", "default": ""},
-            "login_port": {"type": "int", "default": 5432},
-            "login_user": {"type": "str", "default": "postgres"},
-            "login_password": {"type": "str", "no_log": True},
-            "login_unix_socket": {"type": "str", "default": ""},
-            "login_db": {"type": "str", "default": "postgres"},
-            "ssl_mode": {
-                "type": "str",
-                "choices": ["allow", "disable", "prefer", "require", "verify-ca", "verify-full"],
-                "default": "prefer",
-            },
-            "ca_cert": {"type": "path"},
-            "connect_params": {"type": "dict", "default": {}},
-            "session_role": {"type": "str"},
-            "bin_dir": {"type": "path"},
+            **LOGIN_SPEC,
         },
     )
 

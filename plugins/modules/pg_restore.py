@@ -192,6 +192,7 @@ outcome:
   sample: rolled_back
 """
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._login_spec import LOGIN_SPEC
 from ansible_collections.lastgood.rollback.plugins.module_utils._runner import run_component
 
 
@@ -215,21 +216,7 @@ def main() -> None:
                 "default": [],
             },
             "compare_timeout": {"type": "int", "default": 30},
-            "login_host": {"type": "str", "default": ""},
-            "login_port": {"type": "int", "default": 5432},
-            "login_user": {"type": "str", "default": "postgres"},
-            "login_password": {"type": "str", "no_log": True},
-            "login_unix_socket": {"type": "str", "default": ""},
-            "login_db": {"type": "str", "default": "postgres"},
-            "ssl_mode": {
-                "type": "str",
-                "choices": ["allow", "disable", "prefer", "require", "verify-ca", "verify-full"],
-                "default": "prefer",
-            },
-            "ca_cert": {"type": "path"},
-            "connect_params": {"type": "dict", "default": {}},
-            "session_role": {"type": "str"},
-            "bin_dir": {"type": "path"},
+            **LOGIN_SPEC,
         },
         secrets=("login_password",),
         mutually_exclusive=[("restore_point", "source"), ("restore_point", "checksum")],

@@ -20,6 +20,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue_keys 
     READY_KEYS,
     SERVICE_KEYS,
 )
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._fields import one_of
 
 GROUPS = {
     "all": ["db1", "web1", "web2"],
@@ -104,21 +105,30 @@ def test_dependants_are_found_through_others() -> None:
     assert stack.dependants("page") == ()
 
 
-def options_of(root: Path, module: str, *path: str) -> set[str]:
-    """The option names that a module documents."""
+def options_of(root: Path, module: str, *path: str) -> dict[str, Any]:
+    """The options that a module documents."""
     tree = ast.parse((root / "plugins" / "modules" / f"{module}.py").read_text())
     assigned = {node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)}  # type: ignore[attr-defined]
-    place = yaml.safe_load(ast.literal_eval(assigned["DOCUMENTATION"]))["options"]
+    place: dict[str, Any] = yaml.safe_load(ast.literal_eval(assigned["DOCUMENTATION"]))["options"]
     for name in path:
         place = place[name]["suboptions"]
-    return set(place)
+    return place
 
 
 def test_the_keys_of_the_catalogue_are_the_options_of_the_modules(root: Path) -> None:
-    assert set(SERVICE_KEYS) == options_of(root, "service_restart", "services")
-    assert set(READY_KEYS) == options_of(root, "service_restart", "services", "ready")
+    assert set(SERVICE_KEYS) == set(options_of(root, "service_restart", "services"))
+    assert set(READY_KEYS) == set(options_of(root, "service_restart", "services", "ready"))
     assert set(DATABASE_KEYS) - {"host"} == set(DATABASE_OPTIONS) - {"name"}
-    assert set(HTTP_KEYS) == options_of(root, "health_info", "projects", "http")
+    assert set(HTTP_KEYS) == set(options_of(root, "health_info", "projects", "http"))
+
+
+def test_the_words_of_the_catalogue_are_the_choices_of_the_modules(root: Path) -> None:
+    services = options_of(root, "service_restart", "services")
+    known = [(DATABASE_KEYS[name], option) for name, option in DATABASE_OPTIONS.items() if name in DATABASE_KEYS]
+    known += [(SERVICE_KEYS[name], option) for name, option in services.items()]
+    choosing = [(kind, option["choices"]) for kind, option in known if "choices" in option]
+    assert len(choosing) == 3
+    assert [kind.words for kind, _choices in choosing] == [one_of(*choices).words for _kind, choices in choosing]
 
 
 MISTAKES = {

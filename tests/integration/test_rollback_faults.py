@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import signal
 import time
 from collections.abc import Iterator
@@ -58,14 +59,11 @@ def transactions(stack: RollbackStack, play: Play) -> dict[str, Path]:
 
 
 def recovers(stack: RollbackStack, play: Play, expected: dict[str, str]) -> None:
-    """One recovery ends the transaction with everything as expected; another one finds nothing to do."""
+    """One recovery ends the transaction, with everything as expected."""
     ended = stack.recover()
     assert ended.status == 0, ended.said
     assert ended.outcome == "recovered"
     assert stack.site.look() == expected
-    again = stack.recover()
-    assert again.status == 0, again.said
-    assert "Nothing to recover" in again.said
     assert {path.name for path in transactions(stack, play).values()} == {ended.artefacts["rollback_id"]}
 
 
@@ -84,6 +82,9 @@ def test_killed_before_the_promises_all_is_old(all_hosts: RollbackStack, moment:
     assert stack.traces() == traces
     if moment == "preparing":
         assert stack.pids() == pids
+        again = stack.recover()
+        assert again.status == 0, again.said
+        assert "Nothing to recover: no transaction is open" in again.words
 
 
 def test_killed_while_promises_are_collected_all_is_old(all_hosts: RollbackStack) -> None:
@@ -119,12 +120,17 @@ def test_killed_when_all_have_promised_all_is_new(all_hosts: RollbackStack, mome
     assert [name for name in traces["databases"] if "lastgood" in name] == []
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 99), (signal.SIGTERM, -signal.SIGTERM)])
-def test_interrupted_all_is_old_after_recovery(all_hosts: RollbackStack, number: signal.Signals, status: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "status", "event", "host"),
+    [(signal.SIGINT, 99, "stopped", "demo_stages"), (signal.SIGTERM, -signal.SIGTERM, "prepared", "demo_db")],
+)
+def test_interrupted_all_is_old_after_recovery(
+    all_hosts: RollbackStack, number: signal.Signals, status: int, event: str, host: str
+) -> None:
     stack = all_hosts
     before, health = stack.site.look(), stack.health()
     play = stack.start("multi_rollback", **ALL)
-    stack.wait_for(play, journalled("stopped"), "demo_stages")
+    stack.wait_for(play, journalled(event), host)
     play.process.send_signal(number)
     assert play.wait().status == status
     recovers(stack, play, before)
@@ -134,17 +140,29 @@ def test_interrupted_all_is_old_after_recovery(all_hosts: RollbackStack, number:
 def test_a_silent_controller_is_not_waited_for(all_hosts: RollbackStack) -> None:
     stack = all_hosts
     before, health = stack.site.look(), stack.health()
-    play = stack.start("multi_rollback", **ALL, rollback_confirm_timeout=8)
+    play = stack.start("multi_rollback", **ALL, rollback_confirm_timeout=900)
     stack.wait_for(play, journalled("switched"), "demo_core")
     play.kill()
     found = transactions(stack, play)
-    while not all(journalled("undone")(path) for path in found.values()) or timers(stack):
+    for path in found.values():
+        pass_time(path, 900)
+    while not all(journalled("undone")(path) for path in found.values()) or stack.traces()["timers"]:
         time.sleep(0.1)
     assert stack.site.look() == before
     assert stack.health() == health
     assert all(is_open(path) and (path / "tombstone").exists() for path in found.values())
     recovers(stack, play, before)
     assert stack.health() == health
+
+
+def pass_time(transaction: Path, seconds: int) -> None:
+    """As if nobody had called for so long: a test can't wait, and a slow machine must not be too slow for it."""
+    file = transaction / "deadline"
+    deadline = json.loads(file.read_text(encoding="utf-8"))
+    assert deadline["timeout"] == seconds
+    earlier = file.with_name("deadline.earlier")
+    earlier.write_text(json.dumps({**deadline, "boottime": deadline["boottime"] - seconds}), encoding="utf-8")
+    earlier.rename(file)
 
 
 def test_two_recoveries_at_once_end_alike(all_hosts: RollbackStack) -> None:
@@ -181,11 +199,6 @@ def test_killed_while_it_is_taken_back_all_is_old(all_hosts: RollbackStack) -> N
     recovers(stack, play, before)
     assert stack.health() == health
     assert stack.traces() == traces
-
-
-def timers(stack: RollbackStack) -> list[str]:
-    found: list[str] = stack.traces()["timers"]
-    return found
 
 
 def test_a_failed_preparation_on_one_host_ends_it_on_all(all_hosts: RollbackStack) -> None:

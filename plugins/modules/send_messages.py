@@ -136,7 +136,7 @@ deliveries:
   returned: always
   type: list
   elements: dict
-  sample: [{what: Notice at once, kind: notice, to: ada@example.com, sent: true, failed: false, detail: ""}]
+  sample: [{what: Notice at once, kind: notice, to: operations@example.com, sent: true, failed: false, detail: ""}]
 cancelled:
   description: The messages that were cancelled.
   returned: always

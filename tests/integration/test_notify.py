@@ -17,7 +17,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._spool import Me
 from integration.messengers import Certificate, Hook, Mailbox, free_port, mail_server, webhook_server
 from integration.small_stack import CONTACTS, HOSTS, SmallStack
 
-EVERYBODY = ["ada@example.com", "grace@example.com", "katherine@example.com"]
+EVERYBODY = ["development@example.com", "office@example.com", "operations@example.com"]
 
 
 @pytest.fixture(scope="module")
@@ -104,13 +104,13 @@ def test_a_server_that_is_down_fails_nothing_and_gets_the_mail_later(small: Smal
     assert all(f"127.0.0.1:{port} can't be used" in each["detail"] for each in failed)
 
     pull_forward(small)
-    mailbox.refused.add("grace@example.com")
+    mailbox.refused.add("development@example.com")
     with mail_server(mailbox, port):
         done = small.play("notify_retry", notify_mail=settings(port))
     assert done.returncode == 0, done.stdout
     assert "550" in done.stdout
     notices = [to for tos, mail in mailbox.mails if mail["Subject"].startswith("Rolled") for to in tos]
-    assert sorted(notices) == ["ada@example.com", "katherine@example.com"]
+    assert sorted(notices) == ["office@example.com", "operations@example.com"]
     assert small.spool().count("notice") == 1
 
     cancelled = small.play("notify_retry", notify_mail=settings(port), notify_cancel=small.report()["id"])
@@ -143,7 +143,7 @@ def test_webhooks_are_told_in_their_own_words(small: SmallStack, hook: Hook) -> 
 
 
 def test_contacts_that_are_wrong_are_told_and_fail_nothing(small: SmallStack) -> None:
-    wrong = {**CONTACTS, "primary": {"name": "Ada\nBcc: eve@example.com", "email": "ada@example.com"}}
+    wrong = {**CONTACTS, "primary": {"name": "Operations\nBcc: eve@example.com", "email": "operations@example.com"}}
     done = small.roll_back(rollback_contacts=wrong, notify_mail=settings(free_port()))
     assert done.returncode == 0, done.stdout
     assert "rollback_contacts.primary.name" in " ".join(done.stdout.split())
@@ -214,7 +214,7 @@ def test_a_report_that_can_not_be_written_fails_nothing(small: SmallStack, tmp_p
 @pytest.mark.parametrize("field", ["subject", "sender_name"])
 def test_a_line_break_injects_no_header(field: str) -> None:
     evil = "Rolled back\r\nBcc: eve@example.com\r\n\r\n<b>body</b>"
-    message = Message("n", "t", "notice", "mail", "ada@example.com", evil if field == "subject" else "s", "text")
+    message = Message("n", "t", "notice", "mail", "operations@example.com", evil if field == "subject" else "s", "text")
     mail = compose(message, "rollback@example.com", evil if field == "sender_name" else "Rollback")
     assert mail["Bcc"] is None
     assert set(mail.keys()) >= {"From", "To", "Subject", "Message-ID"}
@@ -226,17 +226,17 @@ def test_a_line_break_injects_no_recipient() -> None:
     mailbox, port = Mailbox(), free_port()
     postman = Postman(settings(port))
     with mail_server(mailbox, port):
-        for to in ("ada@example.com\r\nRCPT TO:<eve@example.com>", "a@x, eve@example.com", "Ada <a@x>"):
+        for to in ("operations@example.com\r\nRCPT TO:<eve@example.com>", "a@x, eve@example.com", "Operations <a@x>"):
             with pytest.raises(NotDelivered, match="is not one mail address"):
                 postman.deliver(Message("n", "t", "notice", "mail", to, "s", "text"))
-        postman.deliver(Message("n", "t", "notice", "mail", "ada@example.com", "s", "text"))
+        postman.deliver(Message("n", "t", "notice", "mail", "operations@example.com", "s", "text"))
         postman.close()
-    assert mailbox.recipients() == ["ada@example.com"]
+    assert mailbox.recipients() == ["operations@example.com"]
 
 
 def test_a_server_that_nobody_vouches_for_gets_nothing(tmp_path: Path) -> None:
     mailbox, port = Mailbox(password="right"), free_port()
-    message = Message("n", "t", "notice", "mail", "ada@example.com", "s", "text")
+    message = Message("n", "t", "notice", "mail", "operations@example.com", "s", "text")
     certificate = Certificate.make(tmp_path / "server.pem")
     safe = {**settings(port), "security": "starttls", "username": "rollback", "password": "right"}
     with mail_server(mailbox, port, certificate):
@@ -253,6 +253,6 @@ def test_a_server_without_tls_gets_nothing_unless_that_was_asked_for() -> None:
     mailbox, port = Mailbox(), free_port()
     postman = Postman({**settings(port), "security": "starttls"})
     with mail_server(mailbox, port), pytest.raises(NotDelivered, match="STARTTLS") as raised:
-        postman.deliver(Message("n", "t", "notice", "mail", "ada@example.com", "s", "text"))
+        postman.deliver(Message("n", "t", "notice", "mail", "operations@example.com", "s", "text"))
     assert isinstance(raised.value.__cause__, smtplib.SMTPNotSupportedError)
     assert mailbox.mails == []

@@ -8,9 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import ChecksumMismatch
 
@@ -53,19 +56,26 @@ def fsync_directory(path: Path) -> None:
         os.close(handle)
 
 
-def write_atomic(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Replace a file's content: readers see all of the old or all of the new, also after a power cut."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+@contextmanager
+def _complete_beside(path: Path, content: bytes, mode: int) -> Iterator[Path]:
+    """A temporary file in the same directory, complete and durable; what of it is left in the end is removed."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
             os.fchmod(stream.fileno(), mode)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Replace a file's content: readers see all of the old or all of the new, also after a power cut."""
+    with _complete_beside(path, content, mode) as temporary:
+        temporary.replace(path)
     fsync_directory(path.parent)
 
 
@@ -74,21 +84,21 @@ def create_once(path: Path, content: bytes, mode: int = 0o600) -> bool:
 
     The content is complete and durable before the name appears, so that nobody ever reads half a record.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            os.fchmod(stream.fileno(), mode)
-            stream.flush()
-            os.fsync(stream.fileno())
+    with _complete_beside(path, content, mode) as temporary:
         try:
             os.link(temporary, path)
         except FileExistsError:
             return False
-    finally:
-        Path(temporary).unlink()
     fsync_directory(path.parent)
     return True
+
+
+def copy_durably(source: IO[bytes], to: Path) -> None:
+    """Copy what is left of an open file into a new one, which survives a power cut once its name does."""
+    with to.open("wb") as copy:
+        shutil.copyfileobj(source, copy, CHUNK_BYTES)
+        copy.flush()
+        os.fsync(copy.fileno())
 
 
 def dump_json(value: Any) -> bytes:

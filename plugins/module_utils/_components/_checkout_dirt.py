@@ -27,7 +27,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
     write_archive,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import (
-    CHUNK_BYTES,
+    copy_durably,
     require_checksum,
     sha256_file,
     write_atomic,
@@ -107,10 +107,8 @@ def take_along(source: Mapping[str, str], workspace: Path) -> None:
     for name in (LIST, ARCHIVE):
         origin = Path(source["directory"]) / name
         require_checksum(origin, source[name], "Uncommitted files of the restore point")
-        with origin.open("rb") as stream, (workspace / f"point-{name}").open("wb") as copy:
-            shutil.copyfileobj(stream, copy, CHUNK_BYTES)
-            copy.flush()
-            os.fsync(copy.fileno())
+        with origin.open("rb") as stream:
+            copy_durably(stream, workspace / f"point-{name}")
 
 
 def apply(workspace: Path, top: Path, owner: User) -> None:

@@ -27,7 +27,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
     stamp_of,
     write_archive,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import CHUNK_BYTES, write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import CHUNK_BYTES, copy_durably, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Change, Git, TreeChange
 
@@ -230,11 +230,9 @@ class Recorder:
                 source = self._index.open("rb")
         except FileNotFoundError:
             return 0
-        with source, to.open("wb") as copy:
+        with source:
             mtime_ns = os.fstat(source.fileno()).st_mtime_ns
-            shutil.copyfileobj(source, copy, CHUNK_BYTES)
-            copy.flush()
-            os.fsync(copy.fileno())
+            copy_durably(source, to)
         return mtime_ns
 
     def _install_index(self, record: Record) -> None:

@@ -21,9 +21,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_look 
     Scope,
     full_name,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._manifest import LAST_GOOD
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server
-from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import RestorePoints
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import find_component
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import PgPrograms
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
@@ -47,17 +46,10 @@ class Captured:
 def open_captured(state_dir: Path, restore_point: str, database: str) -> Captured:
     """Read the manifest, which is small and has its own checksum; the dump is not needed to compare.
 
-    :param restore_point: a name, or ``last_good``.
-    :raises Refused: when there is no such restore point, or the database is not in it.
+    :raises Refused: as `find_component` does.
     :raises ChecksumMismatch: when its manifest is not what was captured.
     """
-    key = f"database:{database}"
-    store = RestorePoints(state_dir)
-    point = store.last_good((key,)) if restore_point == LAST_GOOD else store.open(restore_point)
-    component = point.manifest.component(key)
-    if component is None:
-        there = ", ".join(point.manifest.keys) or "nothing"
-        raise Refused(f"Restore point {point.manifest.name!r} does not contain {key}. It contains: {there}.")
+    point, component = find_component(state_dir, restore_point, f"database:{database}")
     directory = point.directory / component.directory
     return Captured(
         point.manifest.name, component.facts, directory / "schema.sql", component.artefacts["schema.sql"].sha256

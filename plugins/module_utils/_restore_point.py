@@ -236,20 +236,30 @@ class RestorePoints:
                 self._release(component, [other.facts for other in others if other is not None])
 
 
-def open_entry(state_dir: Path, restore_point: str, kind: str, name: str) -> PointEntry:
-    """One component's entry, once the manifest and every file of that component matched their checksums.
+def find_component(state_dir: Path, restore_point: str, key: str) -> tuple[RestorePoint, CapturedComponent]:
+    """A restore point and one of its components; only the manifest has matched its checksum.
 
     :param restore_point: a name, or ``last_good``: the newest good one that contains the component.
     :raises Refused: when there is no such restore point, or the component is not in it.
-    :raises ChecksumMismatch: when anything of it is not what was captured.
+    :raises ChecksumMismatch: when its manifest is not what was captured.
     """
-    key = f"{kind}:{name}"
     store = RestorePoints(state_dir)
     point = store.last_good((key,)) if restore_point == LAST_GOOD else store.open(restore_point)
     component = point.manifest.component(key)
     if component is None:
         there = ", ".join(point.manifest.keys) or "nothing"
         raise Refused(f"Restore point {point.manifest.name!r} does not contain {key}. It contains: {there}.")
+    return point, component
+
+
+def open_entry(state_dir: Path, restore_point: str, kind: str, name: str) -> PointEntry:
+    """One component's entry, once the manifest and every file of that component matched their checksums.
+
+    :raises Refused: as `find_component` does.
+    :raises ChecksumMismatch: when anything of it is not what was captured.
+    """
+    key = f"{kind}:{name}"
+    point, component = find_component(state_dir, restore_point, key)
     findings = point.verify(key)
     if findings:
         raise ChecksumMismatch(

@@ -80,7 +80,7 @@ def _run_checks(look: Look, server: Server, order: Order) -> None:
         try:
             _run_check(check, look, scope, server, order)
         except ConnectionLost as error:
-            look.findings.append(_unreachable(order, error.message, check))
+            look.findings.append(_unreachable(order, f"The connection was lost in the check {check}: {error.message}"))
             look.not_checked += _all_left(order, made[place:])
             return
 
@@ -105,8 +105,8 @@ def _run_check(check: str, look: Look, scope: Scope, server: Server, order: Orde
         compare_rows(look, scope, order.captured, order.tables)
 
 
-def _unreachable(order: Order, said: str, check: str = "connection") -> JsonObject:
-    return {"check": check, "severity": ERROR, "object": f"database {order.name}", "detail": said}
+def _unreachable(order: Order, said: str) -> JsonObject:
+    return {"check": "connection", "severity": ERROR, "object": f"database {order.name}", "detail": said}
 
 
 def _all_left(order: Order, checks: tuple[str, ...] | list[str]) -> list[JsonObject]:

@@ -42,8 +42,8 @@ options:
       - V(triggers) finds disabled triggers, and foreign keys that are not enforced because theirs are disabled.
       - V(sequences) finds sequences whose next value is already in use in the column that they are for.
       - V(constraints) finds constraints that are NOT VALID or not enforced, and rows that break a check constraint.
-        Constraints that call functions of the database's users are left out, because these would run with the rights of
-        O(login_user).
+        Constraints that call other functions than built-in immutable ones are left out, because these would run with the
+        rights of O(login_user).
       - V(orphans) finds rows without a parent, for every foreign key.
       - V(rows) counts every table by reading all of its pages.
       - V(comparison) compares with O(restore_point); every difference is an error. It takes the place of V(rows) then.

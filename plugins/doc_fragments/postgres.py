@@ -64,4 +64,9 @@ options:
 requirements:
   - psycopg2 on the host that the module runs on
   - C(pg_dump) and C(pg_restore) there, not older than the server
+attributes:
+  action_group:
+    description: Use C(group/lastgood.rollback.postgresql) in C(module_defaults) to set these options once.
+    membership: [lastgood.rollback.postgresql]
+    support: full
 """

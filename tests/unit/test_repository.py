@@ -48,6 +48,17 @@ def test_the_lowest_ansible_core_is_the_one_that_is_tested() -> None:
     assert locked("development")["ansible-core"].startswith(required.removeprefix(">=").removesuffix("0"))
 
 
+def test_modules_with_connection_options_are_in_the_action_group() -> None:
+    groups = read(ROOT / "meta" / "runtime.yml")["action_groups"]
+    connecting = [
+        path.stem
+        for path in sorted((ROOT / "plugins" / "modules").glob("*.py"))
+        if "- lastgood.rollback.postgres\n" in path.read_text(encoding="utf-8")
+    ]
+    assert connecting
+    assert groups == {"postgresql": connecting}
+
+
 def test_the_links_make_this_checkout_the_collection() -> None:
     for top in (ROOT / "collections", ROOT / "playbooks" / "collections"):
         link = top / "ansible_collections" / "lastgood" / "rollback"

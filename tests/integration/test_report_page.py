@@ -113,9 +113,9 @@ def test_bars_are_drawn_at_the_journals_times(
     start, end = (float(svg.get_attribute(f"data-{name}")) for name in ("start", "end"))
     box = svg.bounding_box()
     bars = {}
-    for bar in svg.locator("rect.down").all():
-        name = bar.locator("title").text_content().partition(" stood still")[0]
-        place = bar.bounding_box()
+    for drawn in svg.locator("rect.down").all():
+        name = drawn.locator("title").text_content().partition(" stood still")[0]
+        place = drawn.bounding_box()
         left = start + (place["x"] - box["x"]) / box["width"] * (end - start)
         right = start + (place["x"] + place["width"] - box["x"]) / box["width"] * (end - start)
         bars.setdefault(name, []).append((left, right))

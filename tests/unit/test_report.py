@@ -201,9 +201,9 @@ def test_a_service_that_never_came_back_is_drawn_to_the_end() -> None:
     found = timeline({"web1": WEB[:9]})
     assert found is not None
     assert found["downtime"] is None
-    (bar,) = [each for each in drawing(found, (100, 130), with_services=True)["bars"] if "blog" in each["title"]]
-    assert bar["title"].endswith("never came back")
-    assert bar["x"] + bar["width"] == 100
+    (drawn,) = [each for each in drawing(found, (100, 130), with_services=True)["bars"] if "blog" in each["title"]]
+    assert drawn["title"].endswith("never came back")
+    assert drawn["x"] + drawn["width"] == 100
 
 
 def test_bars_stand_where_their_times_are() -> None:
@@ -212,10 +212,10 @@ def test_bars_stand_where_their_times_are() -> None:
     window = downtime_window(found)
     assert window is not None
     for left, right in (window, (found["start"], found["end"])):
-        for bar in drawing(found, (left, right), with_services=True)["bars"]:
-            start = left if bar["start"] is None else max(bar["start"], left)
-            assert bar["x"] == pytest.approx((start - left) / (right - left) * 100, abs=0.001)
-            assert bar["width"] == pytest.approx((min(bar["end"], right) - start) / (right - left) * 100, abs=0.001)
+        for drawn in drawing(found, (left, right), with_services=True)["bars"]:
+            start = left if drawn["start"] is None else max(drawn["start"], left)
+            assert drawn["x"] == pytest.approx((start - left) / (right - left) * 100, abs=0.001)
+            assert drawn["width"] == pytest.approx((min(drawn["end"], right) - start) / (right - left) * 100, abs=0.001)
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,8 @@ class DemoSite:
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start the demo's program."""
-        command = [str(self.python), "demo/demo.py", *words]
+        # Whoever runs the tests in the background has SIGINT ignored, and so would everything that they start.
+        command = ["env", "--default-signal=INT", str(self.python), "demo/demo.py", *words]
         env = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHON"))}
         env.update(LASTGOOD_DEMO_DIR=str(self.directory), HOME=str(self.home), TMPDIR=str(self.temporary))
         env.setdefault("UV_CACHE_DIR", str(ROOT / ".cache" / "uv"))

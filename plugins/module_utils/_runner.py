@@ -49,23 +49,26 @@ def run_guarded(module: AnsibleModule, work: Callable[[], JsonObject], failed: s
 
 
 def run_component(
-    kind: str,
+    kind: str | None = None,
     *,
     argument_spec: Mapping[str, Any],
     secrets: Sequence[str] = (),
+    kind_option: str = "",
     **constraints: Any,
 ) -> NoReturn:
     """The main of every component module.
 
     :param kind: the component's kind.
     :param argument_spec: the module's own options.
+    :param kind_option: the option that names the kind, for a module with several.
     :param secrets: options that are passwords: they reach the component's context and nothing else.
     :param constraints: ``required_if``, ``mutually_exclusive`` and so on.
     """
     module = AnsibleModule(argument_spec={**COMMON_SPEC, **argument_spec}, supports_check_mode=True, **constraints)
     for name in secrets:
         _show_what_is_no_secret(module, module.params[name])
-    run_guarded(module, lambda: _component_result(kind, module.params, secrets, check=module.check_mode))
+    chosen = kind or module.params[kind_option]
+    run_guarded(module, lambda: _component_result(chosen, module.params, secrets, check=module.check_mode))
 
 
 def _show_what_is_no_secret(module: AnsibleModule, option: Any) -> None:
@@ -86,7 +89,7 @@ def _component_result(kind: str, params: Mapping[str, Any], secrets: Sequence[st
     wish = {name: value for name, value in params.items() if name not in COMMON_SPEC and name not in secrets}
     records = transaction.records
     component = make_component(kind, records, records.directory / "workspace" / "planned", passwords)
-    point = _point(state_dir, kind, component.entry_name(wish), wish.get("restore_point"))
+    point = _point(state_dir, component.entry_kind(), component.entry_name(wish), wish.get("restore_point"))
     plan = component.plan(wish, point)
 
     evidence: JsonObject = {}

@@ -199,7 +199,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._runner import r
 def main() -> None:
     """Entry point."""
     run_component(
-        "database",
+        kind_option="scope",
         argument_spec={
             "name": {"type": "str", "required": True},
             "scope": {"type": "str", "choices": ["database"], "default": "database"},

@@ -136,6 +136,11 @@ class Component(ABC):
         self.context = context
 
     @classmethod
+    def entry_kind(cls) -> str:
+        """The kind of its entry in a restore point: its own, unless it is a part of what is captured as another."""
+        return cls.kind
+
+    @classmethod
     @abstractmethod
     def entry_name(cls, wish: Mapping[str, Any]) -> str:
         """The name of this component's entry in a restore point, from the module's options."""

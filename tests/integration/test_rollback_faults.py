@@ -13,7 +13,18 @@ from pathlib import Path
 
 import pytest
 from integration.play import Play
-from integration.rollback_stack import ALL, HOSTS, RollbackStack, is_open, journalled
+from integration.rollback_stack import (
+    ALL,
+    CORE,
+    FAILING,
+    HOSTS,
+    STAGE,
+    RollbackStack,
+    checks,
+    is_open,
+    journalled,
+    projects,
+)
 
 #: Where a playbook is cut off before every host has promised: on which host, and what is waited for there.
 BEFORE_PROMISES = {
@@ -129,6 +140,32 @@ def test_two_recoveries_at_once_end_alike(all_hosts: RollbackStack) -> None:
     assert [each.status for each in ended] == [0, 0], ended[0].said + ended[1].said
     assert stack.site.look() == before
     assert stack.health() == health
+
+
+def test_one_host_that_fails_to_prepare_stops_all_before_anything_lives(all_hosts: RollbackStack) -> None:
+    stack = all_hosts
+    before, pids, traces = stack.site.look(), stack.pids(), stack.traces()
+    failing = projects(**checks(CORE, commands=[["python", "-c", "raise SystemExit('core is not well')"]]))
+    ended = stack.play("multi_rollback", **ALL, rollback_projects=failing)
+    assert ended.status == 2, ended.said
+    assert ended.outcome == "undone"
+    assert "core is not well" in ended.words
+    assert stack.site.look() == before
+    assert stack.pids() == pids
+    assert stack.traces() == traces
+
+
+def test_one_host_that_fails_its_checks_takes_all_back(all_hosts: RollbackStack) -> None:
+    stack = all_hosts
+    before, health, traces = stack.site.look(), stack.health(), stack.traces()
+    failing = projects(**checks(STAGE, http=FAILING))
+    ended = stack.play("multi_rollback", **ALL, rollback_projects=failing, rollback_check_timeout=5)
+    assert ended.status == 2, ended.said
+    assert ended.outcome == "undone"
+    assert FAILING[0]["url"] in ended.words
+    assert stack.site.look() == before
+    assert stack.health() == health
+    assert stack.traces() == traces
 
 
 @contextmanager

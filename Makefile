@@ -12,6 +12,8 @@ COLLECTION := ansible_collections/lastgood/rollback
 UNIT := tests/unit tests/model
 DEMO := $(VENV)/bin/python demo/demo.py
 LAB := $(VENV)/bin/python lab/lab.py
+# One process a core; tests that share a stack stay together (tests/conftest.py).
+PYTEST := pytest --numprocesses=$(shell nproc) --dist=loadgroup
 # Tools are found in the environment first, and nothing of them is configured outside of this clone.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
@@ -70,7 +72,7 @@ test: $(READY) ## Run lint, the sanity tests, and all other tests
 	@$(MAKE) --no-print-directory sanity
 	@tests/install_postgresql.sh
 	@tests/install_chromium.sh
-	@pytest $(UNIT) tests/integration
+	@$(PYTEST) $(UNIT) tests/integration
 
 .PHONY: lint
 lint: $(READY) ## Check format, style, types, documentation and changelog
@@ -95,7 +97,7 @@ sanity: $(READY) ## Run ansible-test sanity on every supported Python (SANITY_PY
 integration: $(READY) ## Run the tests against real PostgreSQL, git, pip and supervisor
 	@tests/install_postgresql.sh
 	@tests/install_chromium.sh
-	@pytest tests/integration
+	@$(PYTEST) tests/integration
 
 .PHONY: docs
 docs: $(READY) ## Generate the documents that are made from code

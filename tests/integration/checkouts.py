@@ -5,11 +5,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.code import Code
 
 #: git of the tests sees no configuration but its own.
 ENVIRONMENT = {
@@ -112,3 +117,26 @@ def make_checkout(path: Path, user: int | None = None) -> Checkout:
     checkout = Checkout(path, user)
     checkout.git("init", "-q", "-b", "main")
     return checkout
+
+
+def clone(of: Checkout, to: Path, *options: str) -> Checkout:
+    """A clone by git's own protocol (but for ``--shared``), with its remote named ``origin``."""
+    source = str(of.path) if "--shared" in options else f"file://{of.path}"
+    argv = ["git", "clone", "-q", *options, source, str(to)]
+    subprocess.run(argv, check=True, env=ENVIRONMENT, capture_output=True)
+    return Checkout(to, of.user)
+
+
+def plan_of(code: Code, checkout: Checkout, to: str | None = "v1", **wish: Any) -> Plan:
+    """A plan, as the journal gives it back."""
+    plan = code.plan({"path": str(checkout.path), "to": to, **wish}, None)
+    return Plan.from_json(json.loads(json.dumps(plan.to_json())))
+
+
+def switched(code: Code, plan: Plan) -> dict[str, Any]:
+    """Prepare and switch; the evidence."""
+    evidence = code.prepare(plan)
+    assert code.state(plan) is State.PREPARED
+    code.switch(plan)
+    assert code.state(plan) is State.SWITCHED
+    return evidence

@@ -24,7 +24,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
     Refused,
     VerificationFailed,
 )
-from integration.checkouts import Checkout, make_checkout
+from integration.checkouts import Checkout, make_checkout, plan_of, switched
 
 
 @pytest.fixture
@@ -48,19 +48,6 @@ def checkout(tmp_path: Path) -> Checkout:
 @pytest.fixture
 def code(make_context) -> Code:
     return Code(make_context())
-
-
-def plan_of(code: Code, checkout: Checkout, to: str = "v1", **wish) -> Plan:
-    plan = code.plan({"path": str(checkout.path), "to": to, **wish}, None)
-    return Plan.from_json(json.loads(json.dumps(plan.to_json())))
-
-
-def switched(code: Code, plan: Plan) -> dict:
-    evidence = code.prepare(plan)
-    assert code.state(plan) is State.PREPARED
-    code.switch(plan)
-    assert code.state(plan) is State.SWITCHED
-    return evidence
 
 
 def test_the_deployed_branch_goes_back_and_the_emergency_branch_keeps_the_rest(code, checkout) -> None:

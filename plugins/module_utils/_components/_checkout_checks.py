@@ -62,6 +62,16 @@ def require_merged(git: Git) -> None:
         raise Refused(f"{git.path}: {unmerged[0]!r} has conflicts that are not resolved: resolve them first.")
 
 
+def require_alone(git: Git, layout: Layout, head: Head) -> None:
+    """No other worktree has the branch checked out: it would find itself on another commit than its files are of."""
+    for path, branch in git.worktrees():
+        if branch == head.branch and branch is not None and Path(path).resolve() != layout.top:
+            raise Refused(
+                f"{layout.top}: {branch} is also checked out in {path}, which a rollback of the branch would leave "
+                "behind: check out another branch in one of the two first."
+            )
+
+
 def lock_files(layout: Layout, branch: str | None) -> list[Path]:
     """The locks that a reset takes."""
     locks = [layout.git_dir / name for name in ("index.lock", "HEAD.lock", "ORIG_HEAD.lock")]

@@ -36,6 +36,7 @@ def plan_checkout(context: Context, wish: Mapping[str, Any], point: PointEntry |
     target = checks.resolve_target(git, layout, wish.get("to") or None, point)
     checks.require_quiet(layout, head)
     checks.require_merged(git)
+    checks.require_alone(git, layout, head)
     surveyed, disk_bytes = _survey(git, layout, owner, target, verified=bool(_verify(wish)))
     wanted = dirt.read(point.directory) if point is not None else ()
     moves = checks.require_submodules(git, Worktree(layout.top), target)

@@ -156,6 +156,10 @@ class Recorder:
         """Remove the record; the archives stay, as evidence."""
         self._file.unlink(missing_ok=True)
 
+    def archive_of(self, record: Record) -> Path:
+        """Where the content of the record's entries is."""
+        return self._workspace / record.archive
+
     def make(self, commit: str) -> Record:
         """Record all that a reset to this commit could take; earlier archives stay, as evidence."""
         number = self._next_number("before")
@@ -216,7 +220,7 @@ class Recorder:
         with acting_as(self._owner):
             known = {entry.path for entry in record.entries}
             remove_bytecode(top, set(stale_bytecode(Worktree(top), known)) - known)
-        restore(top, record.entries, self._workspace / record.archive, self._owner)
+        restore(top, record.entries, self.archive_of(record), self._owner)
         if record.orig_head is not None:
             self._git.text("update-ref", "ORIG_HEAD", record.orig_head, attempt=f"Restoring ORIG_HEAD of {top}")
         else:

@@ -12,7 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout import Checkout
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import FILE, Worktree
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import (
+    FILE,
+    LINK,
+    Worktree,
+    restore,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import (
     Record,
     remove_bytecode,
@@ -56,6 +61,28 @@ def tidy(checkout: Checkout, record: Record) -> None:
                 wanted = _permissions(entry.mode, stat.S_IMODE(found.st_mode))
                 if wanted != stat.S_IMODE(found.st_mode):
                     (checkout.top / entry.path).chmod(wanted)
+
+
+def keep_ignored(checkout: Checkout, record: Record) -> None:
+    """Put back what the reset deleted and the target ignores: an ``.env`` that was committed since, for example.
+
+    What the target says is none of its business is not the rollback's either, and what runs needs it.
+    """
+    with acting_as(checkout.owner):
+        worktree = Worktree(checkout.top)
+        gone = {
+            entry.path: entry
+            for entry in record.entries
+            if entry.kind in (FILE, LINK)
+            and entry.why != "bytecode"
+            and worktree.look(entry.path) is None
+            and worktree.obstacle(entry.path) is None
+        }
+    ignored = checkout.git.ignored(sorted(gone))
+    if ignored:
+        parents = [entry for entry in record.entries if any(path.startswith(f"{entry.path}/") for path in ignored)]
+        kept = sorted({*parents, *(gone[path] for path in ignored)}, key=lambda entry: entry.path)
+        restore(checkout.top, kept, checkout.recorder.archive_of(record), checkout.owner)
 
 
 def _permissions(old: int, new: int) -> int:

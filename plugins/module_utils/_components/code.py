@@ -37,6 +37,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_plan import plan_checkout
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import Record
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_reset import (
+    keep_ignored,
     move_submodule,
     reset_checkout,
     tidy,
@@ -149,6 +150,7 @@ class Code(Component):
             checkout.recorder.keep("interrupted", checkout.target)
         with self.context.change(f"Reset {checkout.top} to {checkout.target}", before=checkout.before.commit):
             reset_checkout(checkout, checkout.target)
+            keep_ignored(checkout, record)
             tidy(checkout, record)
             if plan.facts["dirt_of_point"]:
                 dirt.apply(self.context.workspace, checkout.top, checkout.owner)

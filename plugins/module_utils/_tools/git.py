@@ -196,6 +196,18 @@ class Git:
         fields = self.raw(*arguments, attempt=f"Listing commits of {self.path}").decode("utf-8", "replace").split("\0")
         return [Commit(*fields[at : at + 5]) for at in range(0, len(fields) - 4, 5)]
 
+    def worktrees(self) -> list[tuple[str, str | None]]:
+        """The worktrees that share this repository: where each is, and its branch."""
+        found: list[tuple[str, str | None]] = []
+        listed = self.text("worktree", "list", "--porcelain", attempt=f"Listing the worktrees of {self.path}")
+        for line in listed.split("\n"):
+            word, _blank, value = line.partition(" ")
+            if word == "worktree":
+                found.append((value, None))
+            elif word == "branch":
+                found[-1] = (found[-1][0], value)
+        return found
+
     def changes(self) -> list[Change]:
         """Tracked paths whose index or worktree differs from HEAD."""
         words = ("status", "--porcelain=v2", "-z", "--no-renames", "--untracked-files=no", "--ignore-submodules=none")

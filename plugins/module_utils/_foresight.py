@@ -14,6 +14,7 @@ ABSENT = "absent"
 _OUTCOMES = {HostState.UNDONE.value: "undone", HostState.FINISHED.value: "rolled_back"}
 _FORWARD = {
     "begin": (ABSENT, HostState.OPEN.value),
+    "prepare": (HostState.OPEN.value, HostState.PREPARED.value),
     "switch": (HostState.PREPARED.value, HostState.SWITCHED.value),
     "promise": (HostState.SWITCHED.value, HostState.PROMISED.value),
 }

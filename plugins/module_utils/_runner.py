@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import open_entry
 from ansible_collections.lastgood.rollback.plugins.module_utils._single import run_alone
@@ -106,17 +106,25 @@ def _component_result(kind: str, params: Mapping[str, Any], secrets: Sequence[st
         outcome = "nothing_to_do"
     return {
         "changed": changed,
-        "component": plan.key,
         "diff": {"before": _text(plan.before), "after": _text(plan.after)},
         **component.result(plan, evidence),
-        "discards": plan.discards,
-        "kept": transaction.kept(plan),
+        **told(plan, transaction.kept(plan)),
         "notes": [*plan.warnings, *warnings],
         "downtime_ms": downtime_ms,
-        "predicted_downtime": plan.downtime,
-        "disk_bytes": plan.disk_bytes,
         "transaction": transaction.records.id,
         "outcome": outcome,
+    }
+
+
+def told(plan: Plan, kept: JsonObject) -> JsonObject:
+    """What the controller tells an operator of every component's plan."""
+    return {
+        "component": plan.key,
+        "discards": plan.discards,
+        "kept": kept,
+        "notes": list(plan.warnings),
+        "predicted_downtime": plan.downtime,
+        "disk_bytes": plan.disk_bytes,
     }
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils import _timer
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Component, Context, Plan, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import BACK, COMPONENTS
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
     Damaged,
     Foreign,
@@ -130,9 +130,9 @@ class Transaction:
                 if passwords:
                     self.records.write_secrets(plan.key, passwords)
                 self._journal("intent", f"Prepare {plan.key}", **facts, plan=plan.to_json())
-            ensure_private_directory(self._workspace(plan))
+            ensure_private_directory(self.workspace(plan))
             with self._failure_journalled(f"Prepare {plan.key}"):
-                evidence = self._component(plan).prepare(plan)
+                evidence = self.component(plan).prepare(plan)
             self._journal("done", f"Prepared {plan.key}", **facts, evidence=evidence)
             self._journal("prepared", f"{plan.key} stands ready beside the live system")
             return evidence
@@ -162,7 +162,7 @@ class Transaction:
             self._require_open("switch")
             if self.records.promise is not None:
                 return []  # a message that came late, or twice
-            plans = self._in_switch_order()
+            plans = self.plans()
             unprepared = [plan.key for plan in plans if plan.key not in self.records.evidence()]
             if unprepared:
                 raise Refused(f"Not prepared: {', '.join(unprepared)}. Nothing was switched.")
@@ -170,7 +170,7 @@ class Transaction:
             return [self._switch_one(plan) for plan in plans]
 
     def _switch_one(self, plan: Plan) -> JsonObject:
-        component = self._component(plan)
+        component = self.component(plan)
         began = time.monotonic()
         state = component.state(plan)
         if state is not State.SWITCHED:
@@ -203,8 +203,8 @@ class Transaction:
                 self._journal("checked", f"{held} of {len(checks)} checks held", checks=checks)
             if failed:
                 raise VerificationFailed(f"Checks failed: {', '.join(failed)}.")
-            for plan in self._in_switch_order():
-                state = self._component(plan).state(plan)
+            for plan in self.plans():
+                state = self.component(plan).state(plan)
                 if state is not State.SWITCHED:
                     raise VerificationFailed(f"{plan.key} should be switched, but is {state.value}.")
             os.sync()
@@ -305,7 +305,7 @@ class Transaction:
             if self._has_undone(decision):
                 return []
             self.records.release_reserve()
-            plans = list(reversed(self._in_switch_order()))
+            plans = list(reversed(self.plans()))
             # A component that was never switched can only look foreign because of one that was (a reset brings
             # back a tracked configuration file): it is cleaned up after those, when it looks like itself again.
             begun = self.records.switch_begun()
@@ -346,7 +346,7 @@ class Transaction:
             return False
 
     def _undo_one(self, plan: Plan) -> JsonObject | None:
-        component = self._component(plan)
+        component = self.component(plan)
         if component.state(plan) is State.UNTOUCHED:
             return None
         began = time.monotonic()
@@ -399,7 +399,7 @@ class Transaction:
             self._journal("note", f"Earlier transactions of {stack} could not be pruned: {error}")
 
     def _finish_undone(self) -> str:
-        left = [plan.key for plan in self._in_switch_order() if self._state(plan) is not State.UNTOUCHED]
+        left = [plan.key for plan in self.plans() if self._state(plan) is not State.UNTOUCHED]
         if left:
             raise UndoIncomplete(f"Not yet undone: {', '.join(left)}. Run recover again.")
         return "undone"
@@ -409,10 +409,10 @@ class Transaction:
             raise InDoubt("Nothing may be finished without the decision to keep: run recover.")
         if self.records.promise is None:
             raise Refused("This host never promised, so nobody can have decided to keep: run recover.")
-        for plan in self._in_switch_order():
+        for plan in self.plans():
             self._journal("intent", f"Finish {plan.key}", phase="finish", component=plan.key)
             with self._failure_journalled(f"Finish {plan.key}"):
-                self._component(plan).finish(plan)
+                self.component(plan).finish(plan)
         return "rolled_back"
 
     @property
@@ -433,19 +433,20 @@ class Transaction:
                 "before": plan.before,
                 "after": plan.after,
                 "discards": plan.discards,
-                "kept": self._component(plan).kept(plan),
+                "kept": self.component(plan).kept(plan),
             }
-            for plan in self._in_switch_order()
+            for plan in self.plans()
         ]
 
     def kept(self, plan: Plan) -> JsonObject:
         """Where what this component replaced is kept; empty before it was prepared."""
-        return self._component(plan).kept(plan) if plan.key in self.records.plans() else {}
+        return self.component(plan).kept(plan) if plan.key in self.records.plans() else {}
 
     def _state(self, plan: Plan) -> State:
-        return self._component(plan).state(plan)
+        return self.component(plan).state(plan)
 
-    def _in_switch_order(self) -> list[Plan]:
+    def plans(self) -> list[Plan]:
+        """What is to be switched here, in that order."""
         plans = self.records.plans().values()
         return sorted(plans, key=lambda plan: COMPONENTS[plan.kind].order)
 
@@ -457,11 +458,13 @@ class Transaction:
                 "touched; look at it by hand, put it back to what it was before or after the switch, then run recover."
             )
 
-    def _component(self, plan: Plan) -> Component:
+    def component(self, plan: Plan) -> Component:
+        """The component that carries a plan out, with what it needs around it."""
         known = {**self.records.secrets().get(plan.key, {}), **self._passwords.get(plan.key, {})}
-        return make_component(plan.kind, self.records, self._workspace(plan), known)
+        return make_component(plan.kind, self.records, self.workspace(plan), known, back=plan.undoes is not None)
 
-    def _workspace(self, plan: Plan) -> Path:
+    def workspace(self, plan: Plan) -> Path:
+        """Where a component keeps its evidence; there from prepare on, until it is pruned."""
         keys = list(self.records.plans())
         number = keys.index(plan.key) if plan.key in keys else len(keys)
         return self.records.directory / "workspace" / f"{number}-{plan.kind}"
@@ -518,8 +521,13 @@ class Transaction:
             _timer.touch(self.records.directory)
 
 
-def make_component(kind: str, records: Records, workspace: Path, passwords: Mapping[str, Any]) -> Component:
-    """A component with the engine's context around it."""
+def make_component(
+    kind: str, records: Records, workspace: Path, passwords: Mapping[str, Any], *, back: bool = False
+) -> Component:
+    """A component with the engine's context around it.
+
+    :param back: for a plan that takes a finished rollback back.
+    """
     journal = records.journal
     context = Context(
         transaction=records.id,
@@ -529,4 +537,4 @@ def make_component(kind: str, records: Records, workspace: Path, passwords: Mapp
         note=journal.note,
         secrets=passwords,
     )
-    return COMPONENTS[kind](context)
+    return (BACK.get(kind, COMPONENTS[kind]) if back else COMPONENTS[kind])(context)

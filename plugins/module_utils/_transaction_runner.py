@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lastgood.rollback.plugins.module_utils._back import plans_back
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._foresight import foresee, look
 from ansible_collections.lastgood.rollback.plugins.module_utils._records import KEEP, UNDO, Header, Records, all_records
-from ansible_collections.lastgood.rollback.plugins.module_utils._runner import run_guarded
+from ansible_collections.lastgood.rollback.plugins.module_utils._runner import run_guarded, told
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._undo import start_stopped, stop_running
@@ -43,10 +45,19 @@ def _transaction_result(params: Params, *, check: bool) -> JsonObject:
     transaction = Transaction(Path(params["state_dir"]), params["id"], params["passwords"])
     before = look(transaction.records)
     work = _STATES[params["state"]]
-    facts: JsonObject = {"decision": None, "outcome": None, "switched": [], "undone": [], "services": []}
+    facts: JsonObject = {
+        "decision": None,
+        "outcome": None,
+        "prepared": [],
+        "switched": [],
+        "undone": [],
+        "services": [],
+    }
     if check:
         if params["state"] == "begin":
             transaction.refuse_if_held(params["stack"] or "")
+        if params["state"] == "prepare":
+            facts["prepared"] = [_planned(transaction, plan) for plan in _plans_back(transaction, params)]
         after = foresee(before, params["state"], params["decision"])
     else:
         facts.update(work(transaction, params))
@@ -95,6 +106,23 @@ def _begin(transaction: Transaction, params: Params) -> JsonObject:
         )
     )
     return {}
+
+
+def _plans_back(transaction: Transaction, params: Params) -> list[Plan]:
+    """What the earlier transaction put aside here, as plans of this one."""
+    earlier = Transaction(transaction.state_dir, params["undoes"], params["passwords"])
+    return plans_back(transaction, earlier)
+
+
+def _planned(transaction: Transaction, plan: Plan) -> JsonObject:
+    return {"changed": plan.changed, **told(plan, transaction.kept(plan))}
+
+
+def _prepare(transaction: Transaction, params: Params) -> JsonObject:
+    plans = _plans_back(transaction, params)
+    for plan in plans:
+        transaction.prepare(plan, params["passwords"].get(plan.key, {}))
+    return {"prepared": [_planned(transaction, plan) for plan in plans]}
 
 
 def _switch(transaction: Transaction, params: Params) -> JsonObject:
@@ -154,6 +182,7 @@ def _arm(transaction: Transaction, params: Params) -> JsonObject:
 
 _STATES: dict[str, Callable[[Transaction, Params], JsonObject]] = {
     "begin": _begin,
+    "prepare": _prepare,
     "arm": _arm,
     "switch": _switch,
     "promise": _promise,

@@ -37,6 +37,10 @@ options:
   state:
     description:
       - V(begin) opens the transaction and so takes the lock. It needs O(stack), O(host), O(hosts) and O(decision_host).
+      - V(prepare) prepares, beside the live system, to take back what the finished transaction O(undoes) switched on this
+        host, from what that one put aside. In check mode it only plans. It is refused when one of its things was changed by
+        somebody else since, or when what it put aside is gone. Components that go to a restore point are prepared by their
+        own modules instead.
       - V(arm) starts the dead man's timer, before the first service is stopped. If no call of this transaction comes
         for O(confirm_timeout) seconds, the host undoes its part by itself and starts what ran.
       - V(switch) flips every prepared component of this host.
@@ -51,7 +55,7 @@ options:
         A transaction of several hosts is recovered by the playbook C(recover.yml).
     type: str
     required: true
-    choices: [begin, arm, switch, promise, decide, undo, hold, finish, recover]
+    choices: [begin, prepare, arm, switch, promise, decide, undo, hold, finish, recover]
   stack:
     description: The stack that is locked. For O(state=begin).
     type: str
@@ -72,6 +76,9 @@ options:
   plan:
     description: What the controller planned for all hosts. It is kept for recovery, so it must not hold a secret.
     type: dict
+  undoes:
+    description: For O(state=prepare), the id of the finished transaction that is taken back.
+    type: str
   confirm_timeout:
     description: Seconds without a call after which the dead man's timer undoes.
     type: int
@@ -181,6 +188,12 @@ problem:
   returned: always
   type: str
   sample: null
+prepared:
+  description: For O(state=prepare), every component with what is discarded, predicted and noted, as its own module tells it.
+  returned: always
+  type: list
+  elements: dict
+  sample: [{component: "code:/srv/blog-core", changed: true, discards: {}, notes: [], disk_bytes: 0}]
 switched:
   description: For O(state=switch), the components with the milliseconds each took.
   returned: always
@@ -217,7 +230,18 @@ def main() -> None:
             "state": {
                 "type": "str",
                 "required": True,
-                "choices": ["begin", "arm", "switch", "promise", "decide", "undo", "hold", "finish", "recover"],
+                "choices": [
+                    "begin",
+                    "prepare",
+                    "arm",
+                    "switch",
+                    "promise",
+                    "decide",
+                    "undo",
+                    "hold",
+                    "finish",
+                    "recover",
+                ],
             },
             "stack": {"type": "str"},
             "host": {"type": "str"},
@@ -225,6 +249,7 @@ def main() -> None:
             "decision_host": {"type": "str"},
             "operator": {"type": "str"},
             "plan": {"type": "dict"},
+            "undoes": {"type": "str"},
             "confirm_timeout": {"type": "int", "default": 600},
             "decision": {"type": "str", "choices": ["keep", "undo"]},
             "promised": {"type": "list", "elements": "str", "default": []},
@@ -239,6 +264,7 @@ def main() -> None:
         required_if=[
             ("state", "begin", ("stack", "host", "hosts", "decision_host")),
             ("state", "decide", ("decision",)),
+            ("state", "prepare", ("undoes",)),
         ],
     )
 

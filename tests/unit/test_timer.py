@@ -32,6 +32,7 @@ REGISTRY = f"{PREFIX}/_components/_registry.py"
 TEST_REGISTRY = """
 from ansible_collections.lastgood.rollback.plugins.module_utils._components import engine_component
 COMPONENTS = dict(engine_component.KINDS)
+BACK = {}
 """
 PATIENCE_S = 60.0
 NEVER = 10_000

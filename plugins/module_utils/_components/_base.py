@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 
@@ -47,6 +48,7 @@ class Plan:
     :param downtime: ``{"ms": predicted, "grows_with": "nothing"}``.
     :param disk_bytes: predicted additional disk use while prepared.
     :param warnings: sentences for the operator.
+    :param undoes: the finished transaction that this plan takes back, where it comes from `Component.plan_back`.
     """
 
     kind: str
@@ -60,6 +62,7 @@ class Plan:
     downtime: JsonObject = field(default_factory=lambda: {"ms": 0, "grows_with": "nothing"})
     disk_bytes: int = 0
     warnings: tuple[str, ...] = ()
+    undoes: str | None = None
 
     @property
     def key(self) -> str:
@@ -124,6 +127,20 @@ class PointEntry:
     artefacts: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """One component's part of a rollback that was kept and has ended, and is to be taken back now.
+
+    :param transaction: the id of that rollback.
+    :param plan: its plan; `Component.state` said SWITCHED of it a moment ago.
+    :param workspace: what it kept; it is there.
+    """
+
+    transaction: str
+    plan: Plan
+    workspace: Path
+
+
 class Component(ABC):
     """One kind of thing on one host that can be put back. See the module's docstring for the rules."""
 
@@ -171,6 +188,19 @@ class Component(ABC):
         :param point: the component's entry of the restore point, where the wish names one. Checksums already held.
         :raises Refused: whenever it can be known now that it would not work.
         """
+
+    def plan_back(self, earlier: Earlier) -> Plan:
+        """Plan to go back to what an earlier rollback put aside. Changes nothing.
+
+        The plan goes through the same phases as any other, its ``undoes`` set. Where they differ from those of a rollback
+        to a restore point, a class of its own stands in the registry's `BACK`.
+
+        :raises Refused: whenever it can be known now that it would not work; always, for a kind without this method.
+        """
+        raise Refused(
+            f"{earlier.plan.key} can't be undone as a whole: a finished rollback of {self.kind} has no way back but "
+            "another rollback. What it replaced is kept; the report of that rollback says where."
+        )
 
     @abstractmethod
     def prepare(self, plan: Plan) -> JsonObject:

@@ -16,3 +16,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.pack
 
 #: A new kind is one file, one line here, one module.
 COMPONENTS: dict[str, type[Component]] = {component.kind: component for component in (Database, Code, Files, Packages)}
+
+#: Kinds whose finished rollbacks are taken back by other steps than they were made by.
+BACK: dict[str, type[Component]] = {}

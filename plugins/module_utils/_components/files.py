@@ -12,11 +12,13 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import (
     Component,
+    Earlier,
     Plan,
     PointEntry,
     State,
@@ -40,7 +42,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
     Refused,
     VerificationFailed,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import require_checksum, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import user_by_uid
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
@@ -105,6 +107,25 @@ class Files(Component):
             downtime={"ms": 10 * len(changed), "grows_with": "the number of changed files"},
             disk_bytes=sum(one.before.bytes + one.after.bytes for one in changed),
         )
+
+    def plan_back(self, earlier: Earlier) -> Plan:
+        """What was put aside is read like a restore point: descriptions and copies in the workspace."""
+        then = Files(replace(self.context, transaction=earlier.transaction, workspace=earlier.workspace))
+        files = {one.dest: then._put_aside(one) for one in _files(earlier.plan)}
+        point = PointEntry(f"what {earlier.transaction} put aside", earlier.workspace, {"files": files})
+        return replace(self.plan({}, point), name=earlier.plan.name, undoes=earlier.transaction)
+
+    def _put_aside(self, one: FilePlan) -> JsonObject:
+        """A file as it was right before it was replaced, and the name of its copy, which is whole."""
+        newest, copy = self._newest(one), self._copy_of(one)
+        if newest is None:
+            raise Refused(
+                f"{one.dest}: what it was is no longer noted in {self.context.workspace}: restore it by hand."
+            )
+        if copy is None:
+            return {"look": newest["look"]}
+        require_checksum(copy, newest["look"]["sha256"], f"The copy of {one.dest}")
+        return {"look": newest["look"], "artefact": copy.name}
 
     # -- phases
 

@@ -1,0 +1,46 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) Taking back what a finished rollback switched on this host: the plans of a new transaction towards it.
+
+From its plans on that is a transaction like any other. Which rollback may be taken back (the last one that stands) is
+decided for all hosts by the controller; whether it can be is seen here, by looking at each thing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Earlier, Plan, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
+
+
+def plans_back(transaction: Transaction, earlier: Transaction) -> list[Plan]:
+    """What the new transaction has to do to take the earlier one back on this host, in the order of the switch.
+
+    :raises Refused: when the earlier one has not ended by being kept, or one of its things can't go back.
+    """
+    ended = earlier.records.outcome
+    if ended is None or earlier.records.tombstoned:
+        how = f"ended as {ended['outcome']}" if ended else "has not ended: run recover.yml first"
+        raise Refused(f"Only a finished rollback can be undone as a whole, and {earlier.records.id} {how}.")
+    return [_plan_back(transaction, earlier, plan) for plan in earlier.plans()]
+
+
+def _plan_back(transaction: Transaction, earlier: Transaction, plan: Plan) -> Plan:
+    workspace = earlier.workspace(plan)
+    if not workspace.is_dir():
+        raise Refused(
+            f"{plan.key} can't be undone as a whole: what {earlier.records.id} kept of it was removed when its time was "
+            "over. Roll back to a restore point instead."
+        )
+    state = earlier.component(plan).state(plan)
+    if state is not State.SWITCHED:
+        raise Refused(
+            f"{plan.key} is not as {earlier.records.id} left it ({state.value}): somebody has deployed, renamed or "
+            f"changed it since. Nothing was touched: compare it with the report of that rollback, and roll back to a restore "
+            "point instead."
+        )
+    back = replace(plan, undoes=earlier.records.id)
+    return transaction.component(back).plan_back(Earlier(earlier.records.id, plan, workspace))

@@ -71,9 +71,10 @@ options:
       - V(slots) are logical replication slots of the database, whose subscribers fail afterwards.
       - V(subscriptions) stay with the database as it was.
       - V(standbys) are replicas, on which open sessions go on reading the database as it was.
+      - V(workers) are background workers of extensions that are connected to the database, such as those of a scheduler.
     type: list
     elements: str
-    choices: [slots, subscriptions, standbys]
+    choices: [slots, subscriptions, standbys, workers]
     default: []
   compare_timeout:
     description:
@@ -212,7 +213,7 @@ def main() -> None:
             "accept": {
                 "type": "list",
                 "elements": "str",
-                "choices": ["slots", "subscriptions", "standbys"],
+                "choices": ["slots", "subscriptions", "standbys", "workers"],
                 "default": [],
             },
             "compare_timeout": {"type": "int", "default": 30},

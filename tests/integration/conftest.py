@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._journal import Journal
 from integration.database_site import Site
 from integration.postgres_server import PostgresServer, postgres_server
@@ -51,6 +51,15 @@ def site(postgres_server: PostgresServer, make_context: ContextFactory, tmp_path
     before = set(site.databases())
     yield site
     site.drop([name for name in site.databases() if name not in before])
+
+
+@pytest.fixture
+def damaged(site: Site) -> tuple[Site, PointEntry]:
+    """A damaged database with a restore point."""
+    site.create()
+    point = site.capture()
+    site.damage()
+    return site, point
 
 
 @pytest.fixture

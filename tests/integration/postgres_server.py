@@ -22,7 +22,7 @@ import pytest
 
 #: Peer authentication for the administrator (so that tests need the right system user, as real hosts do), trust for
 #: the other roles of the tests, and passwords over TCP.
-HBA = "local all postgres peer map=lastgood\nlocal all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+HBA = "local all,replication postgres peer map=lastgood\nlocal all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
 SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",

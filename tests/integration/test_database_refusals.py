@@ -21,15 +21,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
 from integration.database_site import SECOND, Site, checksums
 
 
-@pytest.fixture
-def damaged(site: Site) -> tuple[Site, PointEntry]:
-    """A damaged database with a restore point."""
-    site.create()
-    point = site.capture()
-    site.damage()
-    return site, point
-
-
 def data_file(point: PointEntry) -> Path:
     """The largest file of an archive."""
     return max((point.directory / "archive").iterdir(), key=lambda path: path.stat().st_size)

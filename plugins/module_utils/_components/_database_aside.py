@@ -12,8 +12,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._bas
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
     Database,
     all_databases,
-    hazards,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_hazards import hazards
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import (
     PREVIOUS,
     REJECTED,

@@ -61,34 +61,6 @@ def system_identifier(session: Session, fallback: str) -> str:
         return fallback
 
 
-def hazards(session: Session, database: str) -> JsonObject:
-    """What a switch of this database would hurt, or be stopped by: kind → list of names."""
-    queries = {
-        "prepared_transactions": "SELECT gid AS name FROM pg_prepared_xacts WHERE database = %s",
-        "slots": "SELECT slot_name AS name FROM pg_replication_slots WHERE database = %s",
-        "subscriptions": "SELECT subname AS name FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid"
-        " WHERE d.datname = %s",
-        "standbys": "SELECT DISTINCT coalesce(application_name, pid::text) AS name FROM pg_stat_replication r"
-        " WHERE %s IS NOT NULL AND NOT EXISTS (SELECT FROM pg_replication_slots s WHERE s.active_pid = r.pid"
-        " AND s.slot_type = 'logical')",
-    }
-    return {kind: sorted(row["name"] for row in session.rows(query, [database])) for kind, query in queries.items()}
-
-
-def may_end_all_sessions(session: Session) -> bool:
-    """Whether our role may end every session, those of superusers included."""
-    return bool(session.value("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"))
-
-
-def superuser_sessions(session: Session, database: str) -> int:
-    """How many sessions of superusers a database has now."""
-    query = (
-        "SELECT count(*) FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid"
-        " WHERE r.rolsuper AND a.datname = %s AND a.pid <> pg_backend_pid()"
-    )
-    return int(session.value(query, [database]))
-
-
 def end_strays(session: Session, application: str) -> None:
     """End sessions that a killed module of the same transaction left behind, its pg_restore's too; wait for it."""
     query = (

@@ -17,19 +17,21 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
-CANCELLED = "57014"
+CANCELLED, LOCKED = "57014", "55P03"
+#: How long to wait for somebody's lock where the answer is only good to know.
+LOCK_WAIT_MS = 2_000
 #: Not of a user's making, or gone with its session.
 USER_SCHEMA = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"
 NOT_OF_EXTENSION = """NOT EXISTS (SELECT FROM pg_depend e
     WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')"""
 
 TABLES = f"""
-SELECT n.nspname AS schema, c.relname AS name, pg_relation_size(c.oid) AS bytes,
+SELECT n.nspname AS schema, c.relname AS name, c.relpages AS pages,
        ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
              ORDER BY a.attname COLLATE "C") AS columns
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {USER_SCHEMA} AND {NOT_OF_EXTENSION}
-ORDER BY bytes, schema, name
+ORDER BY pages, schema, name
 """  # noqa: S608 - our own words only
 
 # Two halves of a SHA-256 each, so that the sums stay in fast integers; a sum, because XOR would lose equal rows.
@@ -82,7 +84,7 @@ def migration_head(session: Session) -> list[str]:
 
 
 def read_tables(session: Session) -> list[JsonObject]:
-    """All tables with rows of their own (leaves of partitioned ones too), the small ones first."""
+    """All tables with rows of their own (leaves of partitioned ones too), the small ones first. Waits for no lock."""
     return session.rows(TABLES)
 
 
@@ -112,13 +114,14 @@ def hash_tables(session: Session) -> JsonObject:
 
 
 def hash_within(session: Session, seconds: float, skip: Callable[[str], bool] | None = None) -> Iterator[Any]:
-    """Count and hash tables, the small ones first, until the time is up.
+    """Count and hash tables, the small ones first, until the time is up; nobody's lock is waited for.
 
     :param skip: tables (by key) not to look at.
     :return: pairs of key and ``{"rows", "hash"}``; the latter is None for what was not read in time, and a text for
         what can't be read at all.
     """
     deadline = time.monotonic() + seconds
+    session.execute(f"SET lock_timeout = {LOCK_WAIT_MS}")
     for table in read_tables(session):
         key = table_key(table)
         if skip is not None and skip(key):
@@ -131,7 +134,7 @@ def hash_within(session: Session, seconds: float, skip: Callable[[str], bool] | 
         try:
             yield key, hash_table(session, table)
         except DatabaseError as error:
-            yield key, None if error.code == CANCELLED else error.message
+            yield key, None if error.code in (CANCELLED, LOCKED) else error.message
     session.execute("SET statement_timeout = 0")
 
 

@@ -20,6 +20,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._types import Js
 #: Besides the database itself, the restore writes its log: at most this much stands at once on an ordinary server.
 WAL_BYTES = 1024**3
 MARGIN = 1.1
+ARCHIVER_FAILS = "SELECT last_failed_time > coalesce(last_archived_time, '-infinity') FROM pg_stat_archiver"
 IDENTIFIER = r'("(?:[^"]|"")+"|[^\s";]+)'
 #: pg_dump writes these at the start of a line.
 NEEDS = {
@@ -89,38 +90,57 @@ def _plain(identifier: str) -> str:
 
 
 def require_space(server: Server, session: Session, tablespace: str, size: int) -> list[str]:
-    """Refuse when the side database would fill the live server's disk; a full disk takes it down.
+    """Refuse when the side database, or the log that its restore writes, would fill a disk of the live server.
+
+    A full disk for the log takes the whole server down.
 
     :param size: bytes that the restored database will take.
     :return: a warning where the free space can't be seen from here.
-    :raises Refused: when there is less than that, its log and a margin.
+    :raises Refused: when there is less than that and a margin, on one disk or on each of two.
     """
-    needed = int(size * MARGIN) + min(size, WAL_BYTES)
-    place = _place(server, session, tablespace)
+    log, why = _log_bytes(session, size)
+    needed = int(size * MARGIN)
+    disks: dict[int, tuple[Path, int]] = {}
     try:
-        free = shutil.disk_usage(place).free if place else None
-    except OSError:
-        free = None
-    if free is None:
-        return [f"The free space of {server.where} can't be seen from here; about {_mb(needed)} are needed there."]
-    if free < needed:
-        raise Refused(
-            f"{place} on {server.where} has {_mb(free)} free; {_mb(needed)} are needed to restore beside the live database. "
-            "Make room first."
-        )
+        for place, count in ((_place(server, session, tablespace), needed), (_log_place(server, session), log)):
+            device = place.stat().st_dev
+            first, before = disks.get(device, (place, 0))
+            disks[device] = (first, before + count)
+        free = {device: shutil.disk_usage(place).free for device, (place, _count) in disks.items()}
+    except (OSError, DatabaseError):
+        return [
+            f"The free space of {server.where} can't be seen from here; about {_mb(needed + log)} are needed there."
+        ]
+    for device, (place, count) in disks.items():
+        if free[device] < count:
+            raise Refused(
+                f"{place} on {server.where} has {_mb(free[device])} free; {_mb(count)} are needed to restore beside the live "
+                f"database{why}. Make room first."
+            )
     return []
 
 
-def _place(server: Server, session: Session, tablespace: str) -> str | None:
+def _log_bytes(session: Session, size: int) -> tuple[int, str]:
+    """How much of the write-ahead log stands at once, and why it is that much if it is all of it."""
+    slots = [row["name"] for row in session.rows("SELECT slot_name AS name FROM pg_replication_slots WHERE NOT active")]
+    if slots:
+        return int(size * MARGIN), f", because the unused replication slots {', '.join(slots)} keep its log"
+    if session.value(ARCHIVER_FAILS):
+        return int(size * MARGIN), ", because archiving the log fails (see pg_stat_archiver)"
+    return min(size, WAL_BYTES), ""
+
+
+def _place(server: Server, session: Session, tablespace: str) -> Path:
     if not server.is_local:
-        return None
+        raise FileNotFoundError(server.host)
     query = (
         "SELECT coalesce(nullif(pg_tablespace_location(oid), ''), current_setting('data_directory')) FROM pg_tablespace"
     )
-    try:
-        return str(session.value(f"{query} WHERE spcname = %s", [tablespace]))
-    except DatabaseError:
-        return None
+    return Path(str(session.value(f"{query} WHERE spcname = %s", [tablespace])))
+
+
+def _log_place(server: Server, session: Session) -> Path:
+    return _place(server, session, "pg_default") / "pg_wal"
 
 
 def _mb(count: int) -> str:

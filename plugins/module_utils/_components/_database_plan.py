@@ -15,11 +15,14 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     Database,
     all_databases,
     compare_properties,
-    hazards,
-    may_end_all_sessions,
     read_properties,
-    superuser_sessions,
     system_identifier,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_hazards import (
+    require_consent,
+    require_direct,
+    require_rights,
+    unknown_extensions,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import (
     INCOMING,
@@ -44,11 +47,6 @@ COMPARE_SECONDS = 30
 DOWNTIME_MS = 150
 #: An archive is compressed; what it holds takes about this much more room, indexes included.
 UNPACKED = 6
-CONSENTS = {
-    "slots": "subscribers of its logical replication slots will fail, and the slots stay with the database as it was",
-    "subscriptions": "its subscriptions stay with the database as it was; the restored one will have none",
-    "standbys": "sessions that are open on a standby go on reading the database as it was",
-}
 
 
 def open_server(context: Context, options: Mapping[str, Any]) -> Server:
@@ -105,8 +103,10 @@ class _Planner:
         live = databases.get(name)
         programs = self._programs()
         self._refuse_strangers(name, names, databases, live)
+        require_direct(self.session, self.server)
+        require_rights(self.session, self.server, live.oid if live else None, name)
         if live is not None:
-            self._refuse_hazards(name)
+            self.warnings += require_consent(self.session, self.server, name, self.wish.get("accept") or [])
         properties = self._properties(name, live)
         inside = self._look_inside(name, live, programs)
         discards, equal = self._discards(name, inside)
@@ -174,28 +174,6 @@ class _Planner:
             if side in databases:
                 raise Refused(f"Database {side} exists already: transaction {self.context.transaction} was run before.")
 
-    def _refuse_hazards(self, name: str) -> None:
-        found = hazards(self.session, name)
-        accepted = self.wish.get("accept") or []
-        if found["prepared_transactions"]:
-            raise Refused(
-                f"Database {name} has prepared transactions ({', '.join(found['prepared_transactions'])}), which block a "
-                "rename: COMMIT PREPARED or ROLLBACK PREPARED them first."
-            )
-        for kind, what in CONSENTS.items():
-            if found[kind] and kind not in accepted:
-                raise Refused(
-                    f"Database {name} has {kind} ({', '.join(found[kind])}): after the switch {what}. Remove them first, "
-                    f"or accept that with 'accept: [{kind}]'."
-                )
-            if found[kind]:
-                self.warnings.append(f"{kind.capitalize()} of {name} ({', '.join(found[kind])}): {what}.")
-        if not may_end_all_sessions(self.session) and superuser_sessions(self.session, name):
-            self.warnings.append(
-                f"A superuser is connected to {name}, and role {self.server.user} may not end that session: the switch "
-                "will fail unless it has ended by then."
-            )
-
     def _properties(self, name: str, live: Database | None) -> JsonObject:
         """The live database's own, but for what belongs to the content; the restore point's where there is no live one."""
         then = self.source.facts.get("properties")
@@ -220,10 +198,21 @@ class _Planner:
             return None
         try:
             with self.server.connect(name) as session:
-                return {**content.read_inside(session), "schema": schema_digest(programs, name)}
+                session.execute(f"SET lock_timeout = {content.LOCK_WAIT_MS}")
+                self.warnings += unknown_extensions(session, name)
+                return self._definitions(session, name, programs)
         except LastGoodError as error:
             self.warnings.append(f"Database {name} can't be read and will be put aside as it is: {error.message}")
             return None
+
+    def _definitions(self, session: Session, name: str, programs: PgPrograms) -> JsonObject:
+        """Schema and migration head; None for what somebody has locked: nobody is waited for while planning."""
+        try:
+            schema = schema_digest(programs, name, content.LOCK_WAIT_MS)
+            return {"schema": schema, "migration": content.migration_head(session)}
+        except LastGoodError as error:
+            self.warnings.append(f"The schema of database {name} was not compared: {error.message}")
+            return {"schema": None, "migration": None}
 
     def _discards(self, name: str, inside: JsonObject | None) -> tuple[JsonObject, bool]:
         """Rows per table that people would lose sight of, and whether everything is as in the restore point."""

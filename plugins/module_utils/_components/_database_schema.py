@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import PgPrograms
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import LOCK_WAIT_MS, PgPrograms
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 #: Differs from run to run, or from version to version, and defines nothing: the dump's own headings and settings.
@@ -39,7 +39,12 @@ def levelled(line: str) -> str:
 
 
 def write_schema(
-    programs: PgPrograms, database: str, output: IO[str], snapshot: str | None = None, timeout: float | None = None
+    programs: PgPrograms,
+    database: str,
+    output: IO[str],
+    snapshot: str | None = None,
+    timeout: float | None = None,
+    lock_wait_ms: int = LOCK_WAIT_MS,
 ) -> str:
     """Read a database's schema and write its definitions to an open file; the SHA-256 of what is compared of it.
 
@@ -48,7 +53,7 @@ def write_schema(
     """
     digest = hashlib.sha256()
     with tempfile.TemporaryFile() as raw:
-        programs.schema(database, raw, snapshot, timeout)
+        programs.schema(database, raw, snapshot, timeout, lock_wait_ms)
         raw.seek(0)
         for line in definitions(text.decode(errors="surrogateescape") for text in raw):
             digest.update(levelled(line).encode(errors="surrogateescape"))
@@ -56,10 +61,10 @@ def write_schema(
     return digest.hexdigest()
 
 
-def schema_digest(programs: PgPrograms, database: str) -> str:
+def schema_digest(programs: PgPrograms, database: str, lock_wait_ms: int = LOCK_WAIT_MS) -> str:
     """The SHA-256 of a database's schema, comparable with that of another time, server and version of pg_dump."""
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape") as nowhere:
-        return write_schema(programs, database, nowhere)
+        return write_schema(programs, database, nowhere, lock_wait_ms=lock_wait_ms)
 
 
 def open_schema(path: Path, mode: str = "r") -> IO[str]:

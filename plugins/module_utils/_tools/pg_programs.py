@@ -90,20 +90,26 @@ class PgPrograms:
             )
 
     def schema(
-        self, database: str, output: IO[bytes], snapshot: str | None = None, timeout: float | None = None
+        self,
+        database: str,
+        output: IO[bytes],
+        snapshot: str | None = None,
+        timeout: float | None = None,
+        lock_wait_ms: int = LOCK_WAIT_MS,
     ) -> None:
         """Write the definition of everything in a database, without rows, to an open file.
 
         Subscriptions are left out: a rollback never makes them (a copy would compete for the original's slot).
 
         :param timeout: seconds that it may take.
+        :param lock_wait_ms: how long to stand behind somebody's schema change.
         """
         self.run.run(
             [
                 self._program("pg_dump"),
                 "--schema-only",
                 "--no-subscriptions",
-                f"--lock-wait-timeout={LOCK_WAIT_MS}",
+                f"--lock-wait-timeout={lock_wait_ms}",
                 "--no-password",
                 *([f"--snapshot={snapshot}"] if snapshot else []),
                 f"--dbname={self.server.conninfo(database)}",

@@ -34,7 +34,8 @@ class ActionModule(ActionBase):
         for row in arguments["rows"]:
             if not row:
                 raise AnsibleActionFail("Each row of the table needs at least one cell.")
-        text = render_table(arguments["title"], arguments["rows"])
-        Display().display(f"\n{text}\n", color=_COLORS[arguments["tone"]])
+        display = Display()
+        text = render_table(arguments["title"], arguments["rows"], display.columns)
+        display.display(f"\n{text}\n", color=_COLORS[arguments["tone"]])
         result.update(changed=False, table=text)
         return result

@@ -13,7 +13,8 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +24,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._identity import
 
 #: Kept from our own environment; everything else of it stays out of the tools' sight.
 KEPT_ENVIRONMENT = ("PATH", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
+#: Seconds between looks at what a running program has done so far.
+_EVERY_S = 1.0
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -66,6 +69,7 @@ class CommandRunner:
         stdin: IO[bytes] | bytes | None = None,
         stdout: IO[bytes] | None = None,
         pass_fds: Sequence[int] = (),
+        meanwhile: Callable[[], None] | None = None,
     ) -> Completed:
         """Run one program to its end.
 
@@ -76,6 +80,7 @@ class CommandRunner:
         :param stdin: bytes or an open file to read from; default is an empty input.
         :param stdout: an open file that takes the output (``Completed.stdout`` is empty then): for large outputs.
         :param pass_fds: descriptors that stay open in the program: how a directory that only we may reach is lent to it.
+        :param meanwhile: called every second while the program runs; it must be quick, and raise nothing.
         :raises CommandFailed: on a status other than zero (with check), a timeout, or a program that can't be started.
         """
         arguments = [os.fspath(word) for word in argv]
@@ -94,7 +99,7 @@ class CommandRunner:
         except OSError as error:
             raise CommandFailed(attempt, arguments, 127, stderr=str(error)) from error
         try:
-            out, err = process.communicate(stdin if isinstance(stdin, bytes) else None, timeout=timeout)
+            out, err = _communicate(process, stdin if isinstance(stdin, bytes) else None, timeout, meanwhile)
         except subprocess.TimeoutExpired as error:
             _end_group(process)
             message = f"no end after {timeout:.0f} s; it was stopped"
@@ -122,6 +127,26 @@ class CommandRunner:
         if self.user is None or os.geteuid() != 0 or self.user.uid == 0:
             return {}
         return {"user": self.user.uid, "group": self.user.gid, "extra_groups": list(self.user.groups)}
+
+
+def _communicate(
+    process: subprocess.Popen[bytes], data: bytes | None, timeout: float | None, meanwhile: Callable[[], None] | None
+) -> tuple[bytes, bytes]:
+    """Wait for a program's end.
+
+    :raises subprocess.TimeoutExpired: when it has not ended in time.
+    """
+    if meanwhile is None:
+        return process.communicate(data, timeout=timeout)
+    deadline = float("inf") if timeout is None else time.monotonic() + timeout
+    while True:
+        try:
+            return process.communicate(data, timeout=min(_EVERY_S, max(deadline - time.monotonic(), 0.0)))
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= deadline:
+                raise
+        data = None  # it has been taken over by the first call
+        meanwhile()
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

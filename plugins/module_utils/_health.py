@@ -16,6 +16,7 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import owner_of
+from ansible_collections.lastgood.rollback.plugins.module_utils._progress import Several
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 _MOST_BYTES = 1024 * 1024
@@ -44,14 +45,17 @@ def check_projects(projects: list[JsonObject], run: CommandRunner, timeout_s: fl
     :returns: for each ``{"name", "ok", "detail", "ms"}``, in the projects' order.
     """
     checks = [check for project in projects for check in _checks_of(project, run, timeout_s)]
+    awaited = Several("Waiting for", "checks", len(checks))
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-        return list(pool.map(_timed, checks))
+        return list(pool.map(lambda check: _timed(check, awaited), checks))
 
 
-def _timed(check: Check) -> JsonObject:
+def _timed(check: Check, awaited: Several) -> JsonObject:
     name, work = check
+    awaited.awaits(name)
     began = time.monotonic()
     ok, detail = work()
+    awaited.has(name)
     return {"name": name, "ok": ok, "detail": detail, "ms": round((time.monotonic() - began) * 1000)}
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Damaged
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import fsync_directory
+from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 
@@ -45,7 +46,9 @@ class Journal:
         now = time.time()
         entry = {"at": now, "event": event, "what": what, **({"facts": facts} if facts else {})}
         _append(self.path, json.dumps(entry, sort_keys=True, ensure_ascii=False))
-        if event != "intent":
+        if event == "intent":
+            say(what)
+        else:
             _append(self.log, log_line(now, event, what))
 
     def note(self, what: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._progress import shown
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import open_entry
 from ansible_collections.lastgood.rollback.plugins.module_utils._single import run_alone
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction, make_component, new_id
@@ -36,7 +37,8 @@ def run_guarded(module: AnsibleModule, work: Callable[[], JsonObject], failed: s
     :param failed: the outcome of a failure after which nothing but this module's own work could have taken back anything.
     """
     try:
-        result = work()
+        with shown():
+            result = work()
     except LastGoodError as error:
         outcome = failed if error.outcome == "undone" else error.outcome
         module.fail_json(msg=error.message, outcome=outcome, **getattr(error, "facts", {}))

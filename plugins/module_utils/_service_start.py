@@ -10,6 +10,7 @@ import time
 from ansible_collections.lastgood.rollback.plugins.module_utils import _listeners
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._progress import Several
 from ansible_collections.lastgood.rollback.plugins.module_utils._service_specs import Service
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import (
     DOWN,
@@ -54,9 +55,10 @@ class Starting:
         self._strangers: set[int] = set()
         self._ready: Look | None = None
 
-    def run_to_ready(self) -> None:
+    def run_to_ready(self, awaited: Several) -> None:
         """Give the order where it does not run, and wait until it is ready.
 
+        :param awaited: is told what is missing yet.
         :raises LastGoodError: when it crashes, ends, or is not ready in time; with its last lines.
         """
         if self._before.state not in (RUNNING, STARTING):
@@ -72,7 +74,9 @@ class Starting:
             if not missing:
                 self._ready, self.pid, self.ready_at = look, look.pid, time.time()
                 self.waited_ms = round((time.monotonic() - self._began) * 1000)
+                awaited.has(self.service.name)
                 return
+            awaited.awaits(self.service.name, missing)
             if time.monotonic() - self._began >= limit:
                 raise self._failed(f"is not ready after {limit:.0f} s: {missing}")
             time.sleep(nap)

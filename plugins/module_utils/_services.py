@@ -18,6 +18,7 @@ from typing import TypeVar
 from ansible_collections.lastgood.rollback.plugins.module_utils import _listeners
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._progress import Several, say
 from ansible_collections.lastgood.rollback.plugins.module_utils._service_specs import Service, depths, parse
 from ansible_collections.lastgood.rollback.plugins.module_utils._service_start import Starting
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import (
@@ -130,8 +131,9 @@ def stop(services: Sequence[Service], run: CommandRunner) -> list[Stopped]:
     """
     looks = _manageable(services, run)
     found: dict[str, Stopped] = {}
+    awaited = Several("Waiting for the end of", "services", len(services))
     for wave in reversed(depths(services)):
-        for stopped in _together(lambda service: _stop(service, looks[service.key], run), wave):
+        for stopped in _together(lambda service: _stop(service, looks[service.key], run, awaited), wave):
             found[stopped.key] = stopped
     return [found[service.key] for service in services]
 
@@ -145,10 +147,12 @@ def start(services: Sequence[Service], run: CommandRunner, lenient: Collection[s
     """
     _manageable(services, run)
     begun: dict[str, Starting] = {}
+    awaited = Several("Waiting for", "services", len(services))
     for wave in depths(services):
-        for starting in _together(lambda service: _start(service, run, service.key in lenient), wave):
+        for starting in _together(lambda service: _start(service, run, service.key in lenient, awaited), wave):
             begun[starting.service.key] = starting
     # Afterwards and for all at once: soaking between the waves would be downtime.
+    say(f"Watching whether {', '.join(service.name for service in services)} stay up")
     _together(lambda service: begun[service.key].soak(), [one for one in services if not begun[one.key].error])
     return [
         Started(one.service.key, one.service.name, one.service.manager, one.pid, one.ready_at, one.waited_ms, one.error)
@@ -156,10 +160,10 @@ def start(services: Sequence[Service], run: CommandRunner, lenient: Collection[s
     ]
 
 
-def _start(service: Service, run: CommandRunner, lenient: bool) -> Starting:
+def _start(service: Service, run: CommandRunner, lenient: bool, awaited: Several) -> Starting:
     starting = Starting(service, service.manager_of(run), run, lenient)
     try:
-        starting.run_to_ready()
+        starting.run_to_ready(awaited)
     except LastGoodError as error:
         if not lenient:
             raise
@@ -167,13 +171,14 @@ def _start(service: Service, run: CommandRunner, lenient: bool) -> Starting:
     return starting
 
 
-def _stop(service: Service, before: Look, run: CommandRunner) -> Stopped:
+def _stop(service: Service, before: Look, run: CommandRunner, awaited: Several) -> Stopped:
     """Stop one service, and see to it that its port is free."""
     manager = service.manager_of(run)
     if before.state in (DOWN, FAILED):
         return Stopped(service.key, service.name, service.manager, before.state == FAILED, None)
     sockets = _own_sockets(service, before)
     stopped_at = time.time()
+    awaited.awaits(service.name)
     manager.stop(service.name)
     if not _ends(service, manager, service.stop_timeout):
         manager.kill(service.name)
@@ -183,6 +188,7 @@ def _stop(service: Service, before: Look, run: CommandRunner) -> Stopped:
                 f" {_GRACE:.0f} s after it was killed: {manager.look(service.name).detail}."
             )
     _require_free(service, manager, sockets)
+    awaited.has(service.name)
     return Stopped(service.key, service.name, service.manager, True, stopped_at)
 
 

@@ -32,6 +32,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import ensure_private_directory
 from ansible_collections.lastgood.rollback.plugins.module_utils._lock import appear, flock, host_lock, refuse_if_held
+from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say
 from ansible_collections.lastgood.rollback.plugins.module_utils._prune import prune
 from ansible_collections.lastgood.rollback.plugins.module_utils._records import (
     KEEP,
@@ -505,7 +506,9 @@ class Transaction:
         """
         if not self.records.directory.is_dir():
             raise Refused(f"Transaction {self.records.id} is not known on this host.")
+        say(f"Waiting for whoever else is at work on {self.records.id} here")
         with flock(self.records.directory / "lock"):
+            say(f"At work on {self.records.id}")
             self.records.sync()
             if not touch:
                 yield

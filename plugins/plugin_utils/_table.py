@@ -9,39 +9,57 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-_WIDEST_CELL = 100
+#: Columns of a table, where nobody knows how many there are.
+WIDTH = 100
+#: The last column gets at least so many, however wide the others are.
+_NARROWEST = 36
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
-def render_table(title: str, rows: Sequence[Sequence[Any]]) -> str:
+def render_table(title: str, rows: Sequence[Sequence[Any]], width: int = WIDTH) -> str:
     """Lay out rows of cells in columns under a title.
 
     Control characters and marks that change the direction of writing are shown as what they are, so that no name can
-    forge a line; a cell of several lines goes on below itself.
+    forge a line. A cell of several lines goes on below itself; so does one of the last column that is too long, but no
+    word is ever cut: people copy paths and commands. A row of a single cell is a line of its own.
+
+    :param width: columns of the terminal.
     """
-    lines = [[_lines(cell) for cell in row] for row in rows]
-    columns = max((len(row) for row in lines), default=0)
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    last = max((len(row) for row in cells), default=1) - 1
     widths = [
-        max((len(text) for row in lines if index < len(row) for text in row[index]), default=0)
-        for index in range(columns)
+        max((_widest(row[index]) for row in cells if len(row) > max(index, 1)), default=0) for index in range(last)
     ]
-    out = [_plain(title), "-" * max(len(_plain(title)), min(sum(widths) + 2 * max(columns - 1, 0), 100))]
-    for row in lines:
-        for depth in range(max((len(cell) for cell in row), default=0)):
-            cells = [cell[depth] if depth < len(cell) else "" for cell in row]
-            out.append("  ".join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip())
-    return "\n".join(out)
+    room = max(width - sum(each + 2 for each in widths), _NARROWEST)
+    out = []
+    for row in cells:
+        lines = [_lines(row[0], width)] if len(row) == 1 else [_lines(cell) for cell in row[:last]]
+        lines += [_lines(cell, room) for cell in row[max(last, 1) :]]
+        for depth in range(max((len(cell) for cell in lines), default=0)):
+            texts = [cell[depth] if depth < len(cell) else "" for cell in lines]
+            padded = [text.ljust(each) for text, each in zip(texts, widths)]
+            out.append("  ".join([*padded, *texts[len(padded) :]]).rstrip())
+    head = _lines(title, width)
+    return "\n".join([*head, "-" * min(max(map(len, [*head, *out])), width), *out])
 
 
-def _lines(cell: Any) -> list[str]:
+def _widest(cell: str) -> int:
+    return max(len(line) for line in _lines(cell))
+
+
+def _lines(cell: str, room: int | None = None) -> list[str]:
+    """The lines of a cell; without ``room``, as long as they are."""
     found: list[str] = []
-    for line in ("" if cell is None else str(cell)).split("\n"):
+    for line in cell.split("\n"):
         text = _plain(line)
-        while len(text) > _WIDEST_CELL:
-            cut = text.rfind(" ", 1, _WIDEST_CELL)
-            cut = cut if cut > 0 else _WIDEST_CELL
+        indent = " " * (len(text) - len(text.lstrip()))
+        while room is not None and len(text) > room:
+            cut = text.rfind(" ", len(indent) + 1, room + 1)
+            cut = cut if cut > 0 else text.find(" ", room)
+            if cut < 0:
+                break
             found.append(text[:cut])
-            text = text[cut:].lstrip()
+            text = f"{indent}{text[cut:].lstrip()}"
         found.append(text)
     return found
 

@@ -25,7 +25,7 @@ HEADER = (
 )
 
 # The layers, from the bottom up; what is not named here or by a pattern below is the engine.
-BASE = {"_types", "_errors", "_command", "_identity", "_files", "_journal", "_login_spec"}
+BASE = {"_types", "_errors", "_command", "_identity", "_files", "_journal", "_login_spec", "_progress"}
 TOOLS = {"_postgres"}
 LAYERS = ("base", "tool", "component", "engine", "runner", "module")
 
@@ -213,11 +213,24 @@ def test_modules_are_mostly_documentation() -> None:
     assert wrong == []
 
 
+def test_what_may_take_long_is_watched() -> None:
+    """Every module that works on a host, but for the one that only reads small records."""
+    modules = {
+        path.stem for path in python_files(PLUGINS / "modules") if not acts_alone(PLUGINS / "action" / path.name)
+    }
+    watched = {path.stem for path in python_files(PLUGINS / "action") if not acts_alone(path)}
+    assert modules - watched == {"transaction_info"}
+
+
+def acts_alone(action: Path) -> bool:
+    """Whether an action plugin does all the work, so that the module of its name is only its documentation."""
+    return action.exists() and f"{PREFIX}plugin_utils._reporting.ReportingAction" not in set(imports(action))
+
+
 def test_a_main_has_no_branches() -> None:
     branches = (ast.If, ast.IfExp, ast.For, ast.While, ast.Try)
     wrong = []
-    # What stands beside an action plugin of its name is the plugin's documentation.
-    for path in (path for path in python_files(PLUGINS / "modules") if not (PLUGINS / "action" / path.name).exists()):
+    for path in (path for path in python_files(PLUGINS / "modules") if not acts_alone(PLUGINS / "action" / path.name)):
         mains = [node for node in parse(path).body if isinstance(node, ast.FunctionDef) and node.name == "main"]
         wrong += [path.name] if not mains or any(isinstance(node, branches) for node in ast.walk(mains[0])) else []
     assert wrong == []

@@ -13,7 +13,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._table import re
 
 def test_columns_stand_under_each_other() -> None:
     assert render_table("Title", [["a", "bb", "c"], ["aaa", "b", None], ["only"]]) == (
-        "Title\n-----------\na     bb  c\naaa   b\nonly"
+        "Title\n----------\na    bb  c\naaa  b\nonly"
     )
 
 
@@ -55,9 +55,28 @@ def test_a_cell_of_several_lines_goes_on_below_itself() -> None:
     assert render_table("T", [["a", "one\ntwo"], ["b", "three"]]).splitlines()[2:] == ["a  one", "   two", "b  three"]
 
 
-def test_a_very_long_cell_is_wrapped_and_nothing_of_it_lost() -> None:
-    prose, name = "word " * 100, "x" * 1000
-    for cell in (prose, name):
-        lines = render_table("T", [["k", cell]]).splitlines()[2:]
-        assert all(len(line) <= 103 for line in lines)
-        assert "".join("".join(line[3:] for line in lines).split()) == "".join(cell.split())
+@pytest.mark.parametrize("width", [80, 120])
+def test_prose_is_wrapped_to_the_terminal_and_nothing_of_it_lost(width: int) -> None:
+    prose = "word " * 100
+    lines = render_table("T", [["k", prose], [prose]], width).splitlines()
+    assert all(len(line) <= width for line in lines)
+    assert "".join("".join(lines[2:]).split()) == f"k{''.join(prose.split())}{''.join(prose.split())}"
+
+
+def test_a_path_or_a_command_is_never_cut_in_the_middle_of_a_word() -> None:
+    path = f"/srv/{'x' * 200}"
+    lines = render_table("T", [["Report", path], ["Next", f"first this, then: {path} and that"]], 80).splitlines()[2:]
+    assert lines[0] == f"Report  {path}"
+    assert [line.strip() for line in lines[1:]] == ["Next    first this, then:", path, "and that"]
+
+
+def test_a_row_of_one_cell_is_a_line_of_its_own() -> None:
+    lines = render_table("T", [["a", "b", "c"], ["a sentence that is wider than the first column"]]).splitlines()[2:]
+    assert lines == ["a  b  c", "a sentence that is wider than the first column"]
+
+
+def test_what_goes_on_below_stays_indented() -> None:
+    assert render_table("T", [["a", "  " + "word " * 20]], 50).splitlines()[2:4] == [
+        f"a    {'word ' * 9}".rstrip(),
+        f"     {'word ' * 9}".rstrip(),
+    ]

@@ -23,6 +23,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
     VerificationFailed,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git
 
 DEFAULT_TIMEOUT_S = 600
@@ -95,6 +96,7 @@ def verify_tree(tree: Path, run: CommandRunner, wish: Mapping[str, Any], python:
 
 def _check(run: CommandRunner, argv: Sequence[str], tree: Path, timeout: float) -> None:
     attempt = f"Checking the target with {' '.join(argv)}"
+    say(attempt)
     try:
         run.run(argv, attempt, cwd=tree, timeout=timeout)
     except CommandFailed as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     schema_digest,
     write_schema,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._progress import Pace, say, size
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 
@@ -49,7 +51,8 @@ def capture_database(context: Context, wish: Mapping[str, Any], into: Path) -> J
         session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         snapshot = session.value("SELECT pg_export_snapshot()")
         context.note(f"Dumping database {name} from {server.where}")
-        programs.dump(name, archive, snapshot, int(wish.get("jobs") or DEFAULT_JOBS))
+        told = _Dumped(archive, name, session.value("SELECT pg_database_size(current_database())"))
+        programs.dump(name, archive, snapshot, int(wish.get("jobs") or DEFAULT_JOBS), told.say)
         with open_schema(into / "schema.sql", "w") as output:
             schema = write_schema(programs, name, output, snapshot)
         context.note(f"Counting and hashing the tables of database {name}")
@@ -66,6 +69,20 @@ def capture_database(context: Context, wish: Mapping[str, Any], into: Path) -> J
             "inside": content.read_inside(session),
             "properties": read_properties(session, name),
         }
+
+
+class _Dumped:
+    """Tells how much of a dump has been written: compressed, so how much there will be is not known."""
+
+    def __init__(self, archive: Path, name: str, database_bytes: int) -> None:
+        self._archive = archive
+        self._words = f"Dumping database {name}, which has {size(database_bytes)}"
+        self._pace = Pace()
+
+    def say(self) -> None:
+        """Look at the files."""
+        written = sum(entry.stat().st_size for entry in os.scandir(self._archive))
+        say(f"{self._words}: {self._pace.words(written)} written")
 
 
 def fingerprint_database(context: Context, wish: Mapping[str, Any]) -> JsonObject:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say, size
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 CANCELLED, LOCKED = "57014", "55P03"
@@ -109,7 +110,11 @@ def hash_table(session: Session, table: JsonObject) -> JsonObject:
 
 def hash_tables(session: Session) -> JsonObject:
     """Count and hash all tables: ``schema.name`` → ``{"rows": …, "hash": …}``."""
-    found = {table_key(table): hash_table(session, table) for table in read_tables(session)}
+    tables, found = read_tables(session), {}
+    for number, table in enumerate(tables, 1):
+        key = table_key(table)
+        say(f"Counting and hashing {key}, {number} of {len(tables)} tables, {size(table['bytes'])}")
+        found[key] = hash_table(session, table)
     return dict(sorted(found.items()))
 
 
@@ -122,8 +127,10 @@ def hash_within(session: Session, seconds: float, skip: Callable[[str], bool] | 
     """
     deadline = time.monotonic() + seconds
     session.execute(f"SET lock_timeout = {LOCK_WAIT_MS}")
-    for table in read_tables(session):
+    tables = read_tables(session)
+    for number, table in enumerate(tables, 1):
         key = table_key(table)
+        say(f"Comparing {key}, {number} of {len(tables)} tables, {size(table['bytes'])}")
         if skip is not None and skip(key):
             continue
         left = int((deadline - time.monotonic()) * 1000)

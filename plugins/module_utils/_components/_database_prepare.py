@@ -23,6 +23,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     read_properties,
     replay_properties,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_growth import growth
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import (
     INCOMING,
     Mark,
@@ -67,8 +68,10 @@ class SideBuild:
         """Restore the archive, verified right before; milliseconds."""
         source = self.facts["source"]
         begun = time.monotonic()
-        with self._archive() as archive, self.context.change(f"Restore {source['label']} into database {self.name}"):
-            self.programs.restore(self.name, archive, self.facts["jobs"], source["label"])
+        change = self.context.change(f"Restore {source['label']} into database {self.name}")
+        watched = growth(self.server, self.name, self.facts["expected"])
+        with self._archive() as archive, change, watched as meanwhile:
+            self.programs.restore(self.name, archive, self.facts["jobs"], source["label"], meanwhile)
         return int((time.monotonic() - begun) * 1000)
 
     def prove(self) -> JsonObject:

@@ -12,6 +12,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._command import 
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User
+from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools import environment_link, wheels
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.lock_file import Pin, render
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_env import (
@@ -38,7 +39,10 @@ def capture(run: CommandRunner, path: Path, owner: User, imports: Sequence[str],
         raise Refused(f"{path} is not worth keeping as known good: {failures(failed)}")
     house = into / "wheels"
     house.mkdir(mode=0o700)
-    packed = {one.name: wheels.pack(one, environment, house, owner) for one in environment.distributions}
+    packed = {}
+    for number, one in enumerate(environment.distributions, 1):
+        say(f"Packing {one.name}, {number} of {len(environment.distributions)} packages of {path}")
+        packed[one.name] = wheels.pack(one, environment, house, owner)
     versions = environment.packages
     pins = [Pin(name, versions[name], (wheel.sha256,)) for name, wheel in packed.items()]
     write_atomic(into / "requirements.txt", render(pins).encode())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +70,13 @@ class PgPrograms:
         """E.g. ``15.20``."""
         return f"{self.version[0]}.{self.version[1]}"
 
-    def dump(self, database: str, into: Path, snapshot: str, jobs: int) -> None:
-        """Write a directory archive into an empty directory that the programs' account owns."""
+    def dump(
+        self, database: str, into: Path, snapshot: str, jobs: int, meanwhile: Callable[[], None] | None = None
+    ) -> None:
+        """Write a directory archive into an empty directory that the programs' account owns.
+
+        :param meanwhile: called every second.
+        """
         with lent(into, self.run.user) as (place, fds):
             self.run.run(
                 [
@@ -87,6 +92,7 @@ class PgPrograms:
                 f"Dumping database {database}",
                 pass_fds=fds,
                 cwd="/",
+                meanwhile=meanwhile,
             )
 
     def schema(
@@ -120,10 +126,13 @@ class PgPrograms:
             timeout=timeout,
         )
 
-    def restore(self, database: str, archive: Path, jobs: int, label: str) -> None:
+    def restore(
+        self, database: str, archive: Path, jobs: int, label: str, meanwhile: Callable[[], None] | None = None
+    ) -> None:
         """Fill an empty database from an archive; the first error ends it.
 
         :param label: what the archive is, for the message of a failure: it may be a copy that nobody knows.
+        :param meanwhile: called every second.
         """
         with lent(archive, self.run.user) as (place, fds):
             self.run.run(
@@ -139,6 +148,7 @@ class PgPrograms:
                 f"Restoring {label} into database {database}",
                 pass_fds=fds,
                 cwd="/",
+                meanwhile=meanwhile,
             )
 
     def archive_schema(self, archive: Path, output: IO[bytes]) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import DEFAULT_PATH, CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User
+from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_env import Interpreter
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
@@ -122,7 +123,14 @@ class Build:
         if (self.staging / "requirements.txt").stat().st_size:
             install = self._uv() if self.installer.kind == "uv" else self._pip()
             tool = run.with_env({"TMPDIR": str(self.staging / "tmp"), **self._quiet()})
-            tool.run(install, f"Installing into {self.target}", timeout=_BUILD_TIMEOUT, cwd=self.staging)
+            attempt = f"Installing into {self.target}"
+            tool.run(install, attempt, timeout=_BUILD_TIMEOUT, cwd=self.staging, meanwhile=self._say)
+
+    def _say(self) -> None:
+        """How many packages are there by now."""
+        wanted = sum(1 for line in (self.staging / "requirements.txt").open(encoding="utf-8") if "==" in line)
+        there = sum(1 for _each in self.target.glob("lib*/python*/site-packages/*.dist-info"))
+        say(f"Installing into {self.target}: {there} of {wanted} packages")
 
     @property
     def _sources(self) -> list[str]:

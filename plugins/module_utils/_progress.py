@@ -1,0 +1,127 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) What a long step is doing right now, in one line, for whoever watches it from outside.
+
+The controller names a file in the environment of a module and reads it while the module works; without one, nothing is
+written. Nobody depends on it: what can't be written is not shown, and no line ever holds a secret.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+#: The environment variable that names the file.
+VARIABLE = "LASTGOOD_PROGRESS"
+#: Written in one piece of this size, so that nobody reads half a line.
+_BYTES = 512
+
+
+class _Board:
+    """The file of this process; a process serves one call."""
+
+    handle: int | None = None
+
+
+@contextmanager
+def shown() -> Iterator[None]:
+    """Take lines while the block runs, if anybody wants them; the file is gone afterwards."""
+    path = os.environ.get(VARIABLE)
+    if not path:
+        yield
+        return
+    with suppress(OSError):
+        _Board.handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        yield
+    finally:
+        handle, _Board.handle = _Board.handle, None
+        if handle is not None:
+            os.close(handle)
+            with suppress(OSError):
+                os.unlink(path)
+
+
+def say(what: str) -> None:
+    """Replace the line. Costs next to nothing, also where nobody watches."""
+    if _Board.handle is not None:
+        line = " ".join(what.split()).encode()[: _BYTES - 1]
+        with suppress(OSError):
+            os.pwrite(_Board.handle, line.ljust(_BYTES - 1) + b"\n", 0)
+
+
+class Several:
+    """Things that are awaited at the same time, from several threads, in one line.
+
+    :param what: stands before their number.
+    :param noun: what they are.
+    """
+
+    def __init__(self, what: str, noun: str, total: int) -> None:
+        self._what = what
+        self._noun = noun
+        self._total = total
+        self._awaited: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def awaits(self, name: str, why: str = "") -> None:
+        """This one is awaited, and why."""
+        with self._lock:
+            self._awaited[name] = why
+            self._say()
+
+    def has(self, name: str) -> None:
+        """This one is there."""
+        with self._lock:
+            self._awaited.pop(name, None)
+            if self._awaited:
+                self._say()
+
+    def _say(self) -> None:
+        names = ", ".join(f"{name} ({why})" if why else name for name, why in self._awaited.items())
+        say(f"{self._what} {len(self._awaited)} of {self._total} {self._noun}: {names}")
+
+
+class Pace:
+    """How fast something grows, and how long the rest takes.
+
+    :param total: what it grows to, as far as anybody knows; 0 where nobody does.
+    """
+
+    def __init__(self, total: int = 0) -> None:
+        self._total = total
+        self._began = time.monotonic()
+        self._first: int | None = None
+
+    def words(self, done: int) -> str:
+        """``1.2 of about 4.5 GB, 85 MB/s, about 40 s left``."""
+        if self._first is None:
+            self._first = done
+        seconds = time.monotonic() - self._began
+        rate = (done - self._first) / seconds if seconds > 0 else 0.0
+        found = [f"{size(done)} of about {size(self._total)}" if self._total else size(done)]
+        if rate >= 1:
+            found.append(f"{size(round(rate))}/s")
+        if rate >= 1 and self._total > done:
+            found.append(f"about {duration((self._total - done) / rate)} left")
+        return ", ".join(found)
+
+
+def size(amount: int) -> str:
+    """``340 kB``, ``85 MB``, ``4.5 GB``."""
+    for unit, name in ((10**9, "GB"), (10**6, "MB")):
+        if amount >= unit:
+            return f"{amount / unit:.1f} {name}" if amount < 10 * unit else f"{amount / unit:,.0f} {name}"
+    return f"{amount / 1000:.0f} kB"
+
+
+def duration(seconds: float) -> str:
+    """``40 s``, ``3 min``, ``2 h 5 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,77 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) Looking now and then at what a long step is doing, in a thread beside it, and telling what is new."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._progress import duration
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_text import one_line
+
+#: Seconds until the first look: what is shorter says nothing, and costs nothing.
+_FIRST = 3.0
+#: Seconds between two lines: at first, and at most, for a step that takes hours.
+_SHORTEST, _LONGEST = 2.0, 20.0
+#: Seconds after which a line is told again although it is the same: somebody may think that it hangs.
+_SILENCE = 60.0
+_LONGEST_LINE = 300
+
+
+class Watch:
+    """Decides when to look, and what of it is worth a line. Knows no clock and no thread.
+
+    :param look: what is being done right now; empty when nothing is known.
+    :param show: takes a line.
+    """
+
+    def __init__(self, look: Callable[[], str], show: Callable[[str], None]) -> None:
+        self._look = look
+        self._show = show
+        self._last, self._told_at = "", 0.0
+
+    def pause(self, elapsed: float) -> float:
+        """Seconds from now until the next look, for a step that has taken so long already."""
+        return _FIRST if elapsed < _FIRST else min(max(elapsed / 10, _SHORTEST), _LONGEST)
+
+    def tell(self, elapsed: float) -> None:
+        """Look, and show what is new."""
+        said = one_line(self._look())
+        line = said if len(said) <= _LONGEST_LINE else f"{said[:_LONGEST_LINE]}…"
+        if line and (line != self._last or elapsed - self._told_at >= _SILENCE):
+            self._last, self._told_at = line, elapsed
+            self._show(f"{line} ({duration(elapsed)})")
+
+
+@contextmanager
+def watched(look: Callable[[], str], show: Callable[[str], None]) -> Iterator[None]:
+    """Watch while the block runs. Whatever happens to the watching, nothing of it reaches the block.
+
+    The end of the block waits for a line that is being shown, and for nothing else: who shows it may hold a lock that
+    other processes need.
+    """
+    over, showing = threading.Event(), threading.Lock()
+
+    def show_if_it_runs(line: str) -> None:
+        with showing:
+            if not over.is_set():
+                show(line)
+
+    def run() -> None:
+        watch, began = Watch(look, show_if_it_runs), time.monotonic()
+        while not over.wait(watch.pause(time.monotonic() - began)):
+            try:
+                watch.tell(time.monotonic() - began)
+            except Exception:  # noqa: BLE001 - what is shown is a courtesy; the step itself goes on
+                return
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        yield
+    finally:
+        with showing:
+            over.set()

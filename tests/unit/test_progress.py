@@ -1,0 +1,170 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a long step says of itself: the line in the file, and when somebody who watches shows it."""
+
+from __future__ import annotations
+
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.lastgood.rollback.plugins.module_utils import _progress
+from ansible_collections.lastgood.rollback.plugins.module_utils._journal import Journal
+from ansible_collections.lastgood.rollback.plugins.plugin_utils import _watch
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._watch import Watch, watched
+
+HOURS = 3600.0
+
+
+@pytest.fixture
+def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that the controller named."""
+    path = tmp_path / "line"
+    monkeypatch.setenv(_progress.VARIABLE, str(path))
+    return path
+
+
+def test_the_line_is_there_while_it_works_and_gone_afterwards(line: Path) -> None:
+    with _progress.shown():
+        _progress.say("a long first line")
+        _progress.say("a  second\none")
+        assert line.read_text().strip() == "a second one"
+        assert stat.S_IMODE(line.stat().st_mode) == 0o600
+    assert not line.exists()
+    _progress.say("nobody listens any more")
+    assert not line.exists()
+
+
+def test_it_is_gone_after_a_failure_too(line: Path) -> None:
+    with pytest.raises(KeyError), _progress.shown():
+        raise KeyError
+    assert not line.exists()
+
+
+def test_without_a_watcher_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(_progress.VARIABLE, raising=False)
+    with _progress.shown():
+        _progress.say("to nobody")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_somebody_elses_file_is_left_alone(line: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("precious")
+    line.symlink_to(other)
+    with _progress.shown():
+        _progress.say("hello")
+    assert other.read_text() == "precious"
+    assert line.is_symlink()
+
+
+def test_a_line_is_written_whole_however_long_it_is(line: Path) -> None:
+    with _progress.shown():
+        _progress.say("ä" * 1000)
+        assert line.stat().st_size == 512
+        assert line.read_bytes().decode(errors="ignore").strip() == "ä" * 255
+
+
+def test_an_intent_of_the_journal_is_what_is_being_done(line: Path, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl", tmp_path / "rollback.log")
+    with _progress.shown(), journal.change("Restore blog.dump"):
+        assert line.read_text().strip() == "Restore blog.dump"
+
+
+def test_those_that_are_awaited_together_are_named_with_what_is_missing(line: Path) -> None:
+    awaited = _progress.Several("Waiting for", "services", 3)
+    with _progress.shown():
+        awaited.awaits("core", "port 5000 is closed")
+        awaited.awaits("planning")
+        awaited.has("images")
+        assert line.read_text().strip() == "Waiting for 2 of 3 services: core (port 5000 is closed), planning"
+        awaited.has("core")
+        assert line.read_text().strip() == "Waiting for 1 of 3 services: planning"
+
+
+def test_pace_tells_how_much_how_fast_and_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([0.0, 1.0, 11.0])
+    monkeypatch.setattr(_progress.time, "monotonic", lambda: next(moments))
+    pace = _progress.Pace(4_500_000_000)
+    assert pace.words(8_000_000) == "8.0 MB of about 4.5 GB"
+    assert pace.words(1_108_000_000) == "1.1 GB of about 4.5 GB, 100 MB/s, about 34 s left"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.4, "0 s"), (40, "40 s"), (100, "2 min"), (3700, "62 min"), (7500, "2 h 5 min")]
+)
+def test_durations_are_short(seconds: float, words: str) -> None:
+    assert _progress.duration(seconds) == words
+
+
+def looks(watch: Watch, until: float) -> Iterator[float]:
+    """The moments at which a watch would look, on a clock of its own."""
+    elapsed = watch.pause(0.0)
+    while elapsed < until:
+        yield elapsed
+        elapsed += watch.pause(elapsed)
+
+
+def test_there_is_no_flood() -> None:
+    shown: list[float] = []
+    moments: list[float] = []
+    watch = Watch(lambda: f"step {len(moments)}", lambda _line: shown.append(moments[-1]))
+    for elapsed in looks(watch, 2 * HOURS):
+        moments.append(elapsed)
+        watch.tell(elapsed)
+    assert shown[0] == 3.0
+    assert min(later - earlier for earlier, later in zip(shown, shown[1:])) >= 2.0
+    assert len(shown) < 400  # of two hours, in which something new could be said all the time
+
+
+def test_a_short_step_is_not_looked_at() -> None:
+    assert list(looks(Watch(lambda: "", lambda _line: None), 2.9)) == []
+
+
+def test_the_same_is_told_again_only_after_a_while() -> None:
+    shown: list[str] = []
+    watch = Watch(lambda: "still the same", shown.append)
+    for elapsed in looks(watch, 130.0):
+        watch.tell(elapsed)
+    assert shown == ["still the same (3 s)", "still the same (66 s)", "still the same (2 min)"]
+
+
+def test_a_line_can_neither_move_the_cursor_nor_be_endless() -> None:
+    shown: list[str] = []
+    Watch(lambda: "\x1b[2J" + "x" * 5000, shown.append).tell(5.0)
+    assert "\x1b" not in shown[0]
+    assert len(shown[0]) < 320
+
+
+def test_nothing_is_shown_once_the_step_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_watch, "_FIRST", 0.01)
+    looking, over = threading.Event(), threading.Event()
+    shown: list[str] = []
+
+    def look() -> str:
+        looking.set()
+        over.wait()
+        return "too late"
+
+    with watched(look, shown.append):
+        looking.wait()
+    over.set()
+    for thread in threading.enumerate():
+        if thread.daemon and thread is not threading.current_thread():
+            thread.join(5)
+    assert shown == []
+
+
+def test_who_can_not_look_disturbs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_watch, "_FIRST", 0.01)
+    looked = threading.Event()
+
+    def look() -> str:
+        looked.set()
+        raise OSError("the way there is closed")
+
+    with watched(look, lambda _line: None):
+        looked.wait()

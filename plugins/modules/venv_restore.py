@@ -20,7 +20,9 @@ description:
     C(<path>.lastgood/previous-<id>) in the same step, and undoing puts it back. Its console scripts go on naming
     C(<path>/bin/python) while it is aside.
   - In a checkout, ignore the environment as C(.venv) rather than C(.venv/). The latter does not match a link.
-  - Files of no package and the base interpreter are not part of the set. Editable installations can't be captured.
+  - Files of no package and the base interpreter are not part of the set.
+  - A package in editable mode comes back in editable mode. Its code is where it was installed from, and goes back with
+    that checkout. A package from a repository comes back at its commit, without the repository.
   - Everything is run as the environment's owner.
 options:
   path:

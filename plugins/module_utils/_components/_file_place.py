@@ -26,6 +26,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import L
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import CHUNK_BYTES
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
+#: As many as the kernel follows.
+_MOST_LINKS = 40
+
 
 @dataclass(frozen=True)
 class Look:
@@ -148,15 +151,48 @@ def place(path: Path) -> Iterator[Place]:
 def real_place(name: str) -> Path:
     """The path that work is done at: absolute, without ``..``, its directory resolved once.
 
-    :raises Refused: for a relative name, one with ``..`` in it, or a directory that is not there.
+    :raises Refused: for a relative name, one with ``..`` in it, a directory that is not there, or one that somebody else's
+        link leads to.
     """
     path = Path(name)
     if not path.is_absolute() or ".." in path.parts or path.name in ("", "."):
         raise Refused(f"{name!r}: name the file by an absolute path without '..'.")
     try:
-        return path.parent.resolve(strict=True) / path.name
+        directory, links = _followed(path.parent)
+        owner = directory.stat().st_uid
     except OSError as error:
         raise Refused(f"{name}: its directory {path.parent} can't be reached: {error.strerror}.") from error
+    for link, uid in links:
+        # Whoever owns such a link could turn root's work to any place.
+        if os.geteuid() == 0 and uid not in (0, owner):
+            raise Refused(
+                f"{name}: {link} on the way is a link of {_user_name(uid)} that leads to {directory}, which belongs to"
+                f" {_user_name(owner)}: name the file by its real path."
+            )
+    return directory / path.name
+
+
+def _followed(directory: Path) -> tuple[Path, list[tuple[Path, int]]]:
+    """A directory without links, and each link on the way to it with its owner.
+
+    :raises OSError: when there is no such directory.
+    """
+    at, waiting = Path("/"), list(reversed(directory.parts[1:]))
+    links: list[tuple[Path, int]] = []
+    while waiting:
+        part = waiting.pop()
+        step = at.parent if part == ".." else at / part
+        found = step.lstat()
+        if not stat.S_ISLNK(found.st_mode):
+            at = step
+            continue
+        if len(links) == _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(directory))
+        links.append((step, found.st_uid))
+        target = step.readlink()
+        at = Path("/") if target.is_absolute() else at
+        waiting.extend(part for part in reversed(target.parts) if part != "/")
+    return at, links
 
 
 def look_at(handle: int) -> Look:

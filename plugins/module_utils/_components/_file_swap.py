@@ -102,7 +102,11 @@ class Swap:
             os.mkdir(self.one.side, 0o700, dir_fd=self.spot.handle)
         with self._side() as side:
             if self.one.source is not None:
-                self._stage_content(side, above.st_uid)
+                try:
+                    self._stage_content(side, above.st_uid)
+                except OSError:
+                    self.remove_side()  # a full disk needs the room for the journal
+                    raise
             # The file's own mode guards it; its owner, who may be another, has to reach it to validate it.
             os.fchmod(side, 0o711)
             os.fsync(side)
@@ -236,12 +240,27 @@ def swap(one: FilePlan, newest: Look | None) -> Iterator[Swap]:
         yield Swap(one, spot, newest or one.before)
 
 
+@contextmanager
+def explained(attempt: str) -> Iterator[None]:
+    """Turn what the operating system says (a full disk, mostly) into an error that names the attempt.
+
+    :param attempt: a sentence's beginning: "Staging /srv/app/.env".
+    """
+    try:
+        yield
+    except OSError as error:
+        raise LastGoodError(f"{attempt} failed: {error.strerror or error}. Mend that, then start again.") from error
+
+
 def copy_aside(handle: int, to: Path) -> Look:
     """Copy an open file (closed afterwards) to a private new one; describe what was copied."""
     try:
         target = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         try:
             copied = copy_content(handle, target)
+        except OSError:
+            os.unlink(to)  # a full disk needs the room for the journal
+            raise
         finally:
             os.close(target)
         look = look_at(handle)

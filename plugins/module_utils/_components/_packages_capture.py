@@ -54,6 +54,8 @@ def capture(run: CommandRunner, path: Path, owner: User, imports: Sequence[str],
         "prompt": environment.prompt,
         "imports": list(imports),
         "packages": versions,
+        "origins": environment.origins,
+        "sources": {one.name: one.source for one in environment.distributions if one.source},
         "wheels": {
             name: {
                 "file": f"wheels/{wheel.file}",
@@ -74,9 +76,7 @@ def failures(failed: Mapping[str, str]) -> str:
 
 
 def _require_packable(environment: Environment) -> None:
-    editable = sorted(one.name for one in environment.distributions if one.editable)
     problems = [
-        (editable, "installed in editable mode, so their files are not in the environment"),
         (list(environment.damaged), "damaged, or not installed from wheels"),
         (environment.duplicates, "installed more than once"),
     ]

@@ -8,13 +8,19 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._packages_capture import IMPORT_TIMEOUT
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._packages_target import (
+    Target,
+    from_point,
+    from_requirements,
+    labelled,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, me, user_by_name, user_by_uid
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.environment_link import (
@@ -24,7 +30,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._tools.environme
     may_write,
     side_id,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.lock_file import Pin, parse, render
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_env import (
     Environment,
     Interpreter,
@@ -33,11 +38,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_en
     inspect_interpreter,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_install import find_installer
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.wheelhouse import (
-    Wheel,
-    captured_wheels,
-    matching_wheels,
-)
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 #: Bytes: an empty environment, and what has to stay free.
@@ -68,19 +68,6 @@ def environment_owner(path: Path, name: str | None) -> User:
     return owner
 
 
-@dataclass(frozen=True)
-class _Target:
-    """The wanted set: how it is called, what it holds, and what it is installed from."""
-
-    packages: dict[str, str]
-    wheels: list[Wheel]
-    lock: str
-    system_site: bool
-    prompt: str
-    imports: list[str]
-    from_index: bool = False
-
-
 class Planner:
     """Makes one plan. Reads, and starts interpreters as the environment's owner; changes nothing."""
 
@@ -102,16 +89,16 @@ class Planner:
         self._require_place()
         present = self._present()
         base = self._base(present)
-        target = self._from_point(self.point) if self.point else self._from_requirements(base, present)
+        target = self._target(base, present)
         changed = self._differs(present, base, target)
         installer: JsonObject = {}
         if changed:
             installer = self._installer(base, present, target)
             self._require_disk(target)
-        now = self._public(
-            present.packages if present else {}, present.interpreter.version if present else "", self.before
-        )
-        then = self._public(target.packages, base.version, Live("link", target=self.place.target)) if changed else now
+        installed = labelled(present.packages, present.origins) if present else {}
+        now = self._public(installed, present.interpreter.version if present else "", self.before)
+        wanted = labelled(target.packages, target.origins or {})
+        then = self._public(wanted, base.version, Live("link", target=self.place.target)) if changed else now
         return Plan(
             kind="packages",
             name=str(self.path),
@@ -126,6 +113,7 @@ class Planner:
                 "owner": self.owner.uid,
                 "before": self.before.to_json(),
                 "packages": target.packages,
+                "origins": target.origins,
                 "wheels": [wheel.to_json() for wheel in target.wheels],
                 "lock": target.lock,
                 "python": base.to_json(),
@@ -196,49 +184,19 @@ class Planner:
             self.warnings.append(f"{chosen} is {found.version} by now; it was {captured.version} when it was captured.")
         return found
 
-    def _from_point(self, point: PointEntry) -> _Target:
-        facts = point.facts
-        packages = {str(name): str(version) for name, version in facts["packages"].items()}
-        wheels = captured_wheels(facts["wheels"], packages, point.directory)
-        for name, files in facts["modified"].items():
-            self.warnings.append(f"{name} had been changed by hand when it was captured: {', '.join(files)}.")
-        if facts["unowned"]:
-            left = ", ".join(facts["unowned"])
-            self.warnings.append(
-                f"Files of no package were not captured, and will not be in the new environment: {left}."
-            )
-        return _Target(
-            packages=packages,
-            wheels=wheels,
-            lock=render(Pin(wheel.name, wheel.version, (wheel.sha256,)) for wheel in wheels),
-            system_site=facts["system_site"],
-            prompt=facts["prompt"] or self.path.name,
-            imports=list(self.wish.get("imports") or facts["imports"]),
-        )
-
-    def _from_requirements(self, base: Interpreter, present: Environment | None) -> _Target:
-        where = str(self.wish["requirements"])
-        try:
-            pins = parse(Path(where).read_text(encoding="utf-8"), where, base)
-        except (OSError, UnicodeDecodeError) as error:
-            raise Refused(f"The requirements file {where} can't be read: {error}.") from error
-        house = self.wish.get("wheelhouse")
-        wheels = matching_wheels(Path(house), pins, where) if house else []
-        if not house:
-            self.warnings.append("Without a wheelhouse the package index has to answer while this is prepared.")
-        digests = {wheel.sha256 for wheel in wheels}
-        exact = [Pin(pin.name, pin.version, tuple(d for d in pin.digests if not house or d in digests)) for pin in pins]
-        return _Target(
-            packages={pin.name: pin.version for pin in pins},
-            wheels=wheels,
-            lock=render(exact),
+    def _target(self, base: Interpreter, present: Environment | None) -> Target:
+        target = from_point(self.point, self.wish, self.path) if self.point else from_requirements(self.wish, base)
+        self.warnings.extend(target.warnings)
+        if self.point:
+            return target
+        # A file of requirements says nothing of these: they stay what they are.
+        return replace(
+            target,
             system_site=present.system_site if present else False,
             prompt=(present.prompt if present else "") or self.path.name,
-            imports=list(self.wish.get("imports") or []),
-            from_index=not house,
         )
 
-    def _differs(self, present: Environment | None, base: Interpreter, target: _Target) -> bool:
+    def _differs(self, present: Environment | None, base: Interpreter, target: Target) -> bool:
         if present is None or present.duplicates or present.damaged:
             return True
         keys = ("implementation", "series", "abi", "platform")
@@ -246,12 +204,14 @@ class Planner:
             return True
         if present.packages != target.packages or present.system_site != target.system_site:
             return True
+        if target.origins is not None and present.origins != target.origins:
+            return True
         failed = failed_imports(self.run, self.path, target.imports, IMPORT_TIMEOUT)
         for name, why in failed.items():
             self.warnings.append(f"In {self.path}, importing {name} fails now: {why}")
         return bool(failed)
 
-    def _installer(self, base: Interpreter, present: Environment | None, target: _Target) -> JsonObject:
+    def _installer(self, base: Interpreter, present: Environment | None, target: Target) -> JsonObject:
         staged = {wheel.name: wheel.file for wheel in target.wheels}
         live = present.interpreter if present else None
         choice = str(self.wish.get("installer") or "auto")
@@ -270,7 +230,7 @@ class Planner:
             )
         return found.to_json()
 
-    def _require_disk(self, target: _Target) -> None:
+    def _require_disk(self, target: Target) -> None:
         needed, free = _disk_bytes(target), shutil.disk_usage(self.path.parent).free
         if free < needed + _MARGIN:
             raise Refused(
@@ -295,7 +255,7 @@ def _looks_like_environment(path: Path) -> bool:
     return not entries or "pyvenv.cfg" in entries or os.path.lexists(path / "bin" / "python")
 
 
-def _disk_bytes(target: _Target) -> int:
+def _disk_bytes(target: Target) -> int:
     """Copies of the wheels, what they unpack to, and as much again for byte code."""
     return _EMPTY_ENVIRONMENT + sum(wheel.bytes + 2 * wheel.unpacked_bytes for wheel in target.wheels)
 

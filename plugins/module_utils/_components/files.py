@@ -33,6 +33,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._fil
     Standing,
     Swap,
     copy_aside,
+    explained,
     swap,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
@@ -132,7 +133,8 @@ class Files(Component):
     def prepare(self, plan: Plan) -> JsonObject:
         """Stage every file beside its place, copy what is there, and let the validator have a look."""
         for one in _files(plan):
-            with self.context.change(f"Stage {one.dest} in {one.side}"), self._swap(one) as work:
+            change = self.context.change(f"Stage {one.dest} in {one.side}")
+            with change, explained(f"Staging {one.dest}"), self._swap(one) as work:
                 copy = self.context.workspace / f"{one.number}.before"
                 found = work.copy_live(copy)
                 if not found.same_as(one.before):
@@ -165,7 +167,8 @@ class Files(Component):
                     raise LastGoodError(f"{one.dest} is not prepared: nothing was replaced. Start again.")
             self._keep_newer(one)
             verb = "Restore" if one.after.exists else "Take away"
-            with self.context.change(f"{verb} {one.dest}", sha256=one.after.sha256), self._swap(one) as work:
+            change = self.context.change(f"{verb} {one.dest}", sha256=one.after.sha256)
+            with change, explained(f"Replacing {one.dest}"), self._swap(one) as work:
                 replaced = work.switch()
             if replaced is not None:
                 self._note_newest(one, replaced, None)
@@ -179,7 +182,8 @@ class Files(Component):
             while (self.context.workspace / f"{one.number}.before-{number}").exists():
                 number += 1
             copy = self.context.workspace / f"{one.number}.before-{number}"
-            with self.context.change(f"Keep {one.dest}, which changed since it was prepared"):
+            change = self.context.change(f"Keep {one.dest}, which changed since it was prepared")
+            with change, explained(f"Keeping {one.dest}, which changed since it was prepared,"):
                 self._note_newest(one, work.copy_live(copy), copy)
 
     def undo(self, plan: Plan) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +22,13 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._bas
     Plan,
     PointEntry,
     State,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._packages_beside import (
+    fill_staging,
+    make_base,
+    remove,
+    remove_base,
+    remove_build,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._packages_capture import (
     IMPORT_TIMEOUT,
@@ -50,7 +56,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_en
     inspect_environment,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_install import Build, Installer
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.wheelhouse import Wheel, stage
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 _MARKER = ".lastgood.json"
@@ -70,7 +75,7 @@ class Packages(Component):
     def capture(self, wish: Mapping[str, Any], into: Path) -> JsonObject:
         """Pack what is installed into wheels, with a lock file. Needs no network.
 
-        :raises Refused: for what can't be packed exactly: editable or damaged installations; each is named.
+        :raises Refused: for what can't be packed exactly, damaged installations for one; each is named.
         """
         path = absolute(wish["path"])
         owner = environment_owner(path, wish.get("owner"))
@@ -82,7 +87,7 @@ class Packages(Component):
         run = self.context.run.as_user(environment_owner(path, wish.get("owner")))
         environment = inspect_environment(run, path)
         return {
-            "packages": hashlib.sha256(dump_json(environment.packages)).hexdigest(),
+            "packages": hashlib.sha256(dump_json([environment.packages, environment.origins])).hexdigest(),
             "python": environment.interpreter.version,
             "live": environment_link.look(path).to_json(),
         }
@@ -131,10 +136,11 @@ class Packages(Component):
             with self.context.change(f"Put {place.path} back to {_words(before)}"), place.rights(owner):
                 _restore(place, before)
         with self.context.change(f"Remove what was built beside {place.path}"), place.rights(owner):
-            for leftover in (place.link, place.previous, place.staging, place.side):
-                _remove(leftover)
+            remove(place.link)
+            remove(place.previous)
+            remove_build(place)
             if not place.entries():
-                _remove_base(place)
+                remove_base(place)
 
     def finish(self, plan: Plan) -> None:
         """Keep what was replaced now; environments that were replaced earlier go."""
@@ -146,7 +152,7 @@ class Packages(Component):
             change = self.context.change(f"Remove older environments beside {place.path}", old=names)
             with change, place.rights(_owner(plan)):
                 for entry in old:
-                    _remove(entry)
+                    remove(entry)
 
     def state(self, plan: Plan) -> State:
         """Look at the live path and at the names beside it."""
@@ -192,16 +198,24 @@ class Packages(Component):
             found = inspect_environment(self.context.run.as_user(_owner(plan)), place.side)
         except CommandFailed:
             return False
-        return bool(found.packages == plan.facts["packages"])
+        return not _differing(found, plan.facts)
 
     def _build(self, plan: Plan) -> None:
-        place, owner, facts = Place.of(plan.facts), _owner(plan), plan.facts
-        run = self.context.run.as_user(owner)
+        """Build it whole; what is not whole is removed at once, since a full disk needs the room for the journal."""
+        place, owner = Place.of(plan.facts), _owner(plan)
         with place.rights(owner):
-            for leftover in (place.staging, place.side):
-                _remove(leftover)
-            _make_base(place, owner)
-        _fill_staging(place, owner, facts)
+            remove_build(place)
+            make_base(place, owner)
+        try:
+            self._install(place, owner, plan.facts)
+        except BaseException:
+            with place.rights(owner):
+                remove_build(place)
+            raise
+
+    def _install(self, place: Place, owner: User, facts: JsonObject) -> None:
+        run = self.context.run.as_user(owner)
+        fill_staging(place, owner, facts)
         Build(
             target=place.side,
             staging=place.staging,
@@ -211,7 +225,7 @@ class Packages(Component):
             prompt=facts["prompt"],
             from_index=facts["from_index"],
         ).run(run)
-        _verify(inspect_environment(run, place.side), facts["packages"])
+        _verify(inspect_environment(run, place.side), facts)
         failed = failed_imports(run, place.side, facts["imports"], IMPORT_TIMEOUT)
         if failed:
             raise VerificationFailed(f"In the environment that was built for {place.path}, {failures(failed)}")
@@ -219,38 +233,26 @@ class Packages(Component):
         run.run(["sync", "-f", str(place.side)], f"Writing {place.side} to disk", check=False)
         with acting_as(owner):
             write_atomic(place.side / _MARKER, dump_json({"transaction": self.context.transaction}), 0o644)
-            _remove(place.staging)
+            remove(place.staging)
 
 
 def _owner(plan: Plan) -> User:
     return user_by_uid(plan.facts["owner"])
 
 
-def _verify(found: Environment, wanted: Mapping[str, str]) -> None:
-    if found.packages != wanted or found.duplicates or found.damaged:
-        differing = sorted(set(found.packages.items()) ^ set(wanted.items()))
-        names = ", ".join(sorted({name for name, _version in differing} | set(found.damaged)))
+def _verify(found: Environment, facts: Mapping[str, Any]) -> None:
+    differing = {*_differing(found, facts), *found.duplicates, *found.damaged}
+    if differing:
+        names = ", ".join(sorted(differing))
         raise VerificationFailed(f"The environment {found.path} was built, but its set is not the wanted one: {names}.")
 
 
-def _make_base(place: Place, owner: User) -> None:
-    """Make the directory beside, the owner's; called with the rights of whoever may write the parent."""
-    if not place.base.is_dir():
-        place.base.mkdir(mode=0o755)
-        if os.geteuid() == 0:
-            os.chown(place.base, owner.uid, owner.gid, follow_symlinks=False)
-    ignore = place.base / ".gitignore"
-    if not ignore.exists():
-        with acting_as(owner):
-            ignore.write_text("*\n", encoding="ascii")  # a checkout around it stays clean
-
-
-def _fill_staging(place: Place, owner: User, facts: Mapping[str, Any]) -> None:
-    with acting_as(owner):
-        for directory in (place.staging, place.staging / "wheels", place.staging / "tmp"):
-            directory.mkdir(mode=0o700)
-        (place.staging / "requirements.txt").write_text(facts["lock"], encoding="utf-8")
-    stage([Wheel(**raw) for raw in facts["wheels"]], place.staging / "wheels", owner)
+def _differing(found: Environment, facts: Mapping[str, Any]) -> set[str]:
+    """Names of the packages that are not the wanted ones."""
+    pairs = [(found.packages, facts["packages"])]
+    if facts.get("origins") is not None:
+        pairs.append((found.origins, facts["origins"]))
+    return {name for there, wanted in pairs for name, _value in set(there.items()) ^ set(wanted.items())}
 
 
 def _restore(place: Place, before: Live) -> None:
@@ -260,19 +262,6 @@ def _restore(place: Place, before: Live) -> None:
         environment_link.put_link(place, before.target)
     else:
         place.path.unlink()
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _remove_base(place: Place) -> None:
-    """Leave no trace, unless somebody else keeps something there."""
-    if place.base.is_dir() and {entry.name for entry in place.base.iterdir()} <= {".gitignore"}:
-        shutil.rmtree(place.base)
 
 
 def _words(live: Live) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, LastGoodError
@@ -51,10 +52,7 @@ for site in {os.path.realpath(site): site for site in sites}.values():
                 damaged.append(entry)
                 continue
             origin = json.loads(dist.read_text("direct_url.json") or "{}")
-            found.append({
-                "name": name, "version": version, "info": where,
-                "editable": bool(origin.get("dir_info", {}).get("editable")),
-            })
+            found.append({"name": name, "version": version, "info": where, "origin": origin})
 config = {}
 try:
     with open(os.path.join(sys.prefix, "pyvenv.cfg"), encoding="utf-8") as lines:
@@ -153,12 +151,24 @@ class Interpreter:
 
 @dataclass(frozen=True)
 class Distribution:
-    """One installed distribution: canonical name, version, its ``.dist-info`` directory, whether it is editable."""
+    """One installed distribution.
+
+    :param name: canonical.
+    :param info: its ``.dist-info`` directory.
+    :param source: the directory that an editable installation takes its code from; empty for any other.
+    :param revision: address and commit that it was built from; empty where it came from an index, a file or a directory.
+    """
 
     name: str
     version: str
     info: Path
-    editable: bool
+    source: str = ""
+    revision: str = ""
+
+    @property
+    def origin(self) -> str:
+        """What tells it from another of the same version; empty when nothing does."""
+        return f"editable, {self.source}" if self.source else self.revision
 
 
 @dataclass(frozen=True)
@@ -183,6 +193,11 @@ class Environment:
     def packages(self) -> dict[str, str]:
         """Canonical name → version."""
         return {found.name: found.version for found in self.distributions}
+
+    @property
+    def origins(self) -> dict[str, str]:
+        """Canonical name → origin, of those that have one."""
+        return {found.name: found.origin for found in self.distributions if found.origin}
 
     @property
     def duplicates(self) -> list[str]:
@@ -244,7 +259,7 @@ def _ask(
 
 def _environment(path: Path, raw: Mapping[str, Any]) -> Environment:
     distributions = tuple(
-        Distribution(canonical(one["name"]), one["version"], Path(one["info"]), one["editable"])
+        Distribution(canonical(one["name"]), one["version"], Path(one["info"]), *read_origin(one["origin"]))
         for one in raw["distributions"]
     )
     return Environment(
@@ -258,3 +273,15 @@ def _environment(path: Path, raw: Mapping[str, Any]) -> Environment:
         system_site=raw["system_site"],
         prompt=raw["prompt"],
     )
+
+
+def read_origin(raw: Mapping[str, Any]) -> tuple[str, str]:
+    """Source and revision of a `Distribution`, from its ``direct_url.json``; without a password in the address."""
+    url = urlsplit(str(raw.get("url") or ""))
+    if raw.get("dir_info", {}).get("editable"):
+        return unquote(url.path), ""
+    control = raw.get("vcs_info") or {}
+    if not control:
+        return "", ""
+    address = url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
+    return "", f"{control.get('vcs')}+{address}@{control.get('commit_id')}"

@@ -37,7 +37,6 @@ _INSTALLERS_OWN = frozenset(
         "RECORD.p7s",
         "INSTALLER",
         "REQUESTED",
-        "direct_url.json",
         "uv_cache.json",
         "uv_build.json",
     ]

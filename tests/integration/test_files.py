@@ -23,6 +23,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
     Refused,
     VerificationFailed,
 )
+from integration.namespaces import run_module
 
 
 def snapshot(directory: Path) -> dict[str, tuple[int, int, int, int, bytes]]:
@@ -249,6 +250,28 @@ def test_a_parent_reached_through_a_link_is_named_by_its_real_path(files, point,
     assert plan.things == (f"file:{broken / 'config.py'}",)
 
 
+def test_a_parent_that_is_a_link_of_somebody_else_is_not_followed(files, app, tmp_path, other_account) -> None:
+    """Its owner could turn it to ``/etc`` at any moment; without root the operating system sees to that."""
+    owned = tmp_path / "owned"
+    owned.mkdir()
+    (owned / "inner").symlink_to(app)
+    (tmp_path / "outer").symlink_to(owned / "inner")
+    os.chown(owned / "inner", other_account, -1, follow_symlinks=False)
+    wish = {"paths": [str(tmp_path / "outer" / "config.py")]}
+    if os.geteuid() == 0:
+        with pytest.raises(Refused, match=r"owned/inner on the way is a link of nobody .*real path"):
+            files.fingerprint(wish)
+        os.chown(app, other_account, -1)
+    assert list(files.fingerprint(wish)) == [str(app / "config.py")]
+
+
+def test_a_parent_that_leads_in_a_circle_is_refused(files, tmp_path) -> None:
+    (tmp_path / "one").symlink_to(tmp_path / "two")
+    (tmp_path / "two").symlink_to("one")
+    with pytest.raises(Refused, match="Too many levels of symbolic links"):
+        files.fingerprint({"paths": [str(tmp_path / "one" / "config.py")]})
+
+
 @pytest.mark.parametrize("name", ["../app/config.py", "config.py", "/srv/../etc/passwd", "/"])
 def test_names_that_lead_out_are_refused(files, point, name) -> None:
     with pytest.raises(Refused, match="absolute path"):
@@ -362,6 +385,22 @@ def test_an_access_control_list_is_captured_and_comes_back(files, app, tmp_path)
     assert os.getxattr(app / "config.py", "system.posix_acl_access") == acl
 
 
+def test_what_a_security_module_attached_comes_back_where_the_kernel_lets_us(files, app, tmp_path) -> None:
+    """As root a file's capabilities, which are kept like an SELinux context; other accounts may not set them."""
+    attribute = "security.capability" if os.geteuid() == 0 else "user.capability"
+    value = bytes.fromhex("0000000200040000000000000000000000000000")
+    os.setxattr(app / "config.py", attribute, value)
+    into = tmp_path / "labelled"
+    into.mkdir()
+    facts = json.loads(json.dumps(files.capture({"paths": [str(app / "config.py")]}, into)))
+    (app / "config.py").write_text("DEBUG = True\n")
+    assert attribute.startswith("user.") or attribute not in os.listxattr(app / "config.py")  # writing drops it
+    plan = plan_of(files, {}, PointEntry("labelled", into, facts))
+    files.prepare(plan)
+    files.switch(plan)
+    assert os.getxattr(app / "config.py", attribute) == value
+
+
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
@@ -455,3 +494,13 @@ def test_a_full_disk_is_seen_in_the_plan(files, point, app) -> None:
     facts["files"][str(app / "config.py")]["look"]["bytes"] = 2**60
     with pytest.raises(Refused, match="free"):
         files.plan({}, replace(point, facts=facts))
+
+
+@pytest.mark.parametrize(("disk", "attempt"), [("files_staged", "Staging"), ("files_switched", "Keeping")])
+def test_a_disk_that_is_full_at_the_last_of_many_files_puts_the_first_back(tmp_path, disk, attempt) -> None:
+    """The disk of the files while they are staged, and that of the state directory in the middle of the switch."""
+    told = json.loads(run_module("full_disk", disk, tmp_path, kinds=("mount",)))
+    assert told["said"].startswith(f"{attempt} {told['last']}")
+    assert "No space left on device" in told["said"]
+    assert told["done"] >= 19
+    assert told["as_before"]

@@ -13,16 +13,14 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils import _command
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import (
     Context,
-    Plan,
     PointEntry,
     State,
 )
@@ -40,49 +38,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_en
     inspect_environment,
     inspect_interpreter,
 )
-
-BASE = sys.base_prefix + f"/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
-GOOD = ("six==1.16.0", "click==8.1.7", "idna==3.7")
-BAD = ("six==1.17.0", "click==8.1.7", "iniconfig==2.0.0")
-WORSE = "six==1.15.0"
-
-
-def change(environment: Path, *words: str) -> None:
-    """Change an environment as people do; quick, since uv has the packages in its cache after the first time."""
-    command = ["uv", "pip", words[0], "--quiet", "--python", str(environment / "bin" / "python"), *words[1:]]
-    subprocess.run(command, check=True, capture_output=True)
-
-
-def make_environment(path: Path, *packages: str) -> Path:
-    subprocess.run([BASE, "-m", "venv", "--without-pip", str(path)], check=True, capture_output=True)
-    if packages:
-        change(path, "install", "--no-deps", *packages)
-    return path
-
-
-def frozen(environment: Path) -> set[str]:
-    """The installed set as ``pip freeze`` sees it: another path than the component's."""
-    command = [sys.executable, "-m", "pip", "--python", str(environment / "bin" / "python"), "freeze", "--all"]
-    return set(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
-
-
-def version_of(environment: Path, module: str) -> str:
-    code = f"import importlib.metadata as m, {module}; print(m.version('{module}'), {module}.__file__)"
-    done = subprocess.run([environment / "bin" / "python", "-c", code], check=True, capture_output=True, text=True)
-    return done.stdout.split()[0]
-
-
-def tree(directory: Path) -> dict[str, str]:
-    """Every file of a directory with its digest, links with their target; byte code aside."""
-    found = {}
-    for path in sorted(directory.rglob("*")):
-        if "__pycache__" in path.parts:
-            continue
-        if path.is_symlink():
-            found[str(path.relative_to(directory))] = f"-> {path.readlink()}"
-        elif path.is_file():
-            found[str(path.relative_to(directory))] = sha256_file(path)
-    return found
+from integration.environments import BAD, BASE, GOOD, WORSE, Site, change, frozen, make_environment, tree, version_of
+from integration.namespaces import run_module
 
 
 @pytest.fixture
@@ -108,35 +65,6 @@ def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], bool]]:
             return True
 
         yield asked
-
-
-class Site:
-    """An application directory with an environment, its restore point, and the component."""
-
-    def __init__(self, root: Path, context: Context) -> None:
-        self.root = root
-        self.path = root / "app" / ".venv"
-        self.path.parent.mkdir(exist_ok=True)
-        self.context = context
-        self.component = Packages(context)
-
-    def capture(self, **wish: Any) -> PointEntry:
-        into = self.root / "point"
-        into.mkdir(mode=0o700)
-        facts = self.component.capture({"path": str(self.path), **wish}, into)
-        return PointEntry("good", into, json.loads(json.dumps(facts)))
-
-    def plan(self, point: PointEntry | None, **wish: Any) -> Plan:
-        """The plan as it comes out of the journal."""
-        options: Mapping[str, Any] = {"path": str(self.path), "installer": "auto", **wish}
-        return Plan.from_json(json.loads(json.dumps(self.component.plan(options, point).to_json())))
-
-    def state(self, plan: Plan) -> State:
-        return self.component.state(plan)
-
-    @property
-    def base(self) -> Path:
-        return self.path.with_name(".venv.lastgood")
 
 
 @pytest.fixture
@@ -222,20 +150,6 @@ def test_a_link_is_switched_and_undone(site: Site) -> None:
     assert version_of(site.path, "six") == "1.17.0"
 
 
-def test_console_scripts_keep_working_through_the_link(broken: tuple[Site, PointEntry], tmp_path: Path) -> None:
-    """Scripts are written anew for the new environment, entry points and plain scripts alike."""
-    site, point = broken
-    with pytest.raises(FileNotFoundError):
-        (site.path / "bin" / "idna").lstat()
-    plan = site.plan(point)
-    site.component.prepare(plan)
-    site.component.switch(plan)
-    for script in (path for path in (site.path / "bin").iterdir() if path.read_bytes().startswith(b"#!")):
-        interpreter = script.read_text().splitlines()[0][2:]
-        assert Path(interpreter).exists(), script
-        assert "previous" not in interpreter
-
-
 def test_a_checkout_around_it_stays_clean(broken: tuple[Site, PointEntry]) -> None:
     site, point = broken
     git = ["git", "-C", str(site.path.parent), "-c", "safe.directory=*"]
@@ -298,20 +212,6 @@ def test_code_that_prints_at_start_does_not_spoil_the_look(site: Site) -> None:
     library = next(site.path.glob("lib/python*/site-packages"))
     (library / "loud.pth").write_text("import sys; print('hello from a .pth file')\n")
     assert site.capture().facts["packages"] == dict(word.split("==") for word in GOOD)
-
-
-def test_an_editable_install_is_refused_by_name(site: Site) -> None:
-    make_environment(site.path, *GOOD)
-    project = site.root / "project"
-    project.mkdir()
-    (project / "pyproject.toml").write_text(
-        "[build-system]\nrequires = ['setuptools']\nbuild-backend = 'setuptools.build_meta'\n"
-        "[project]\nname = 'our_app'\nversion = '1.0'\n[tool.setuptools]\npy-modules = ['our_app']\n"
-    )
-    (project / "our_app.py").write_text("")
-    change(site.path, "install", "--editable", str(project))
-    with pytest.raises(Refused, match=r"our-app.*editable"):
-        site.capture()
 
 
 def test_scripts_and_local_changes_are_captured(site: Site) -> None:
@@ -417,6 +317,14 @@ def test_a_full_disk_is_refused_in_plan(broken: tuple[Site, PointEntry]) -> None
     wheels = {name: {**wheel, "unpacked_bytes": 10**15} for name, wheel in point.facts["wheels"].items()}
     with pytest.raises(Refused, match="MiB"):
         site.plan(PointEntry("good", point.directory, {**point.facts, "wheels": wheels}))
+
+
+def test_a_disk_that_fills_while_the_environment_is_built_changes_nothing(tmp_path: Path) -> None:
+    told = json.loads(run_module("full_disk", "packages", tmp_path, kinds=("mount",)))
+    for installer in ("uv", "pip"):
+        assert "No space left on device" in told["said"][installer]
+        assert str(tmp_path / "disk" / "app" / ".venv") in told["said"][installer]
+    assert told["as_before"]
 
 
 def test_a_requirements_file_with_a_wheelhouse(site: Site, tmp_path: Path) -> None:

@@ -2,20 +2,21 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Take a git checkout back to a commit, and lose nothing that git does not have."""
+"""Take a git checkout back, whole or in part, and lose nothing that git does not have."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: git_reset
-short_description: Take a git checkout back to a commit, and lose nothing
+short_description: Take a git checkout back, whole or in part, and lose nothing
 version_added: 0.1.0
 author:
   - the lastgood.rollback authors (@lastgood)
 description:
-  - Moves the branch that is checked out, the index and the worktree back to a commit. Before that it makes an emergency
-    branch, archives everything that a reset would overwrite or delete and git does not have (staged, modified, untracked
-    or ignored and in the way, marked skip-worktree), and checks the target in a scratch tree.
+  - Moves the branch that is checked out, the index and the worktree back to a commit, or on to the inverse of named
+    commits, or brings single files back from a commit.
+  - Before that it makes an emergency branch, archives everything that would be overwritten or deleted and git does not have
+    (staged, modified, untracked or ignored and in the way, marked skip-worktree), and checks the target in a scratch tree.
   - When the rollback is undone, worktree and index are as before, byte for byte, modes and owners included.
   - git runs as the owner of the checkout, without hooks, prompts or network. No global configuration is written.
   - Refuses what would stop halfway or lose something, such as a merge in progress, somebody else's lock, missing objects
@@ -33,7 +34,7 @@ options:
   to:
     description:
       - Commit, branch or tag to go back to. It is resolved once. Only the commit id is used after that.
-      - Exactly one of O(to) and O(restore_point) is needed.
+      - Exactly one of O(to) and O(restore_point) is needed, but for O(mode=revert), which takes neither.
     type: str
   restore_point:
     description:
@@ -42,9 +43,35 @@ options:
   mode:
     description:
       - How to go back. V(reset) moves the branch itself.
+      - V(revert) adds commits to the branch that take O(commits) back. They are made in a scratch repository first, so that
+        conflicts are found before anything is touched. Local changes of other files stay.
+      - V(paths) brings O(paths) back in index and worktree, as C(git restore --staged --worktree) does. The branch and all other
+        files stay. Python sources among them have to compile.
     type: str
-    choices: [reset]
+    choices: [reset, revert, paths]
     default: reset
+  commits:
+    description:
+      - With O(mode=revert), the commits to revert, in any order, as names of commits or as ranges C(<after this one>..<up to this
+        one>). They have to be part of what is checked out.
+      - A range goes along the first parents. A merge in it is reverted as a whole.
+      - What has been reverted before is left as it is.
+    type: list
+    elements: str
+    default: []
+  mainline:
+    description:
+      - With O(mode=revert), the parent of each merge that stays, counted from 1. With V(1) what the merge brought to the
+        branch is taken back.
+    type: int
+    default: 1
+  paths:
+    description:
+      - With O(mode=paths), the files and directories to bring back, relative to O(path). No patterns.
+      - A file that is tracked now and is not in the commit is removed.
+    type: list
+    elements: str
+    default: []
   owner:
     description:
       - User that git runs as. By default the owner of the directory O(path).
@@ -117,6 +144,19 @@ EXAMPLES = r"""
   check_mode: true
   diff: true
 
+- name: Take two commits and all of a feature's branch back, and keep what came later
+  lastgood.rollback.git_reset:
+    path: /srv/blog-core
+    mode: revert
+    commits: [9b1c33de, release-1.4.1..release-1.4.2]
+
+- name: Bring a damaged file back from what is checked out
+  lastgood.rollback.git_reset:
+    path: /srv/blog-core
+    mode: paths
+    to: HEAD
+    paths: [config.py]
+
 - name: Go back to a commit whose own tests pass
   lastgood.rollback.git_reset:
     path: /srv/blog-core
@@ -131,7 +171,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 before:
-  description: What was checked out. C(modified) names the tracked files that differed from the commit.
+  description:
+    - What was checked out. C(modified) names the tracked files that differed from the commit.
+    - With O(mode=paths), C(files) has those that change, with the ids of their content.
   returned: always
   type: dict
   sample:
@@ -151,7 +193,7 @@ after:
     tree: 83baae61804e65cc73a7201a7252750c76066a30
     modified: []
 emergency_ref:
-  description: Branch that holds what was checked out before.
+  description: Branch that holds what was checked out before. Empty with O(mode=paths), where the branch stays.
   returned: always
   type: str
   sample: refs/heads/lastgood/20261123T143000Z-blog-7f3a
@@ -161,7 +203,7 @@ archive:
   type: str
   sample: /var/lib/lastgood/transactions/20261123T143000Z-blog-7f3a/workspace/3f1c/before-1.tar
 discarded_commits:
-  description: Commits that are no longer part of what is checked out, newest first, at most 1000.
+  description: Commits that are no longer part of what is checked out, or were reverted, newest first, at most 1000.
   returned: always
   type: list
   elements: dict
@@ -170,6 +212,12 @@ discarded_commits:
       subject: Speed up the workflow page
       author: A. Developer
       date: "2026-11-23T09:12:44+01:00"
+changed_files:
+  description: With O(mode=paths), the files whose content changes.
+  returned: always
+  type: list
+  elements: str
+  sample: [config.py]
 discards:
   description: What people lose sight of, as commits, and as names of files by what they were to git.
   returned: always
@@ -211,7 +259,10 @@ def main() -> None:
             "path": {"type": "path", "required": True},
             "to": {"type": "str"},
             "restore_point": {"type": "str"},
-            "mode": {"type": "str", "choices": ["reset"], "default": "reset"},
+            "mode": {"type": "str", "choices": ["reset", "revert", "paths"], "default": "reset"},
+            "commits": {"type": "list", "elements": "str", "default": []},
+            "mainline": {"type": "int", "default": 1},
+            "paths": {"type": "list", "elements": "str", "default": []},
             "owner": {"type": "str"},
             "python": {"type": "path"},
             "test_environment": {"type": "dict", "default": {}, "no_log": True},
@@ -226,7 +277,10 @@ def main() -> None:
         },
         secrets=("test_environment",),
         mutually_exclusive=[("to", "restore_point")],
-        required_one_of=[("to", "restore_point")],
+        required_if=[
+            ("mode", "reset", ("to", "restore_point"), True),
+            ("mode", "paths", ("to", "restore_point"), True),
+        ],
     )
 
 

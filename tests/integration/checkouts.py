@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, PointEntry, State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.code import Code
 
 #: git of the tests sees no configuration but its own.
@@ -140,3 +140,11 @@ def switched(code: Code, plan: Plan) -> dict[str, Any]:
     code.switch(plan)
     assert code.state(plan) is State.SWITCHED
     return evidence
+
+
+def captured(code: Code, checkout: Checkout, into: Path) -> PointEntry:
+    """A restore point's entry, as the store hands it out."""
+    into.mkdir(mode=0o700, parents=True)
+    facts = json.loads(json.dumps(code.capture({"path": str(checkout.path)}, into)))
+    digests = {path.name: checkout.sha256sum(path) for path in into.iterdir()}
+    return PointEntry("before", into, facts, digests)

@@ -36,8 +36,8 @@ def test_a_record_of_the_status_is_read(record: str, expected: Change) -> None:
 def test_records_of_a_raw_difference_come_in_pairs() -> None:
     records = [f":100644 000000 {A} {'0' * 40} D", "gone", f":000000 160000 {'0' * 40} {B} A", "lib with space"]
     assert parse_raw(records) == [
-        TreeChange("gone", "100644", "000000", A),
-        TreeChange("lib with space", "000000", "160000", "0" * 40),
+        TreeChange("gone", "100644", "000000", A, "0" * 40),
+        TreeChange("lib with space", "000000", "160000", "0" * 40, B),
     ]
 
 

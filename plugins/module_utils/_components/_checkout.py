@@ -12,7 +12,13 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._components import _checkout_checks as checks
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_hold import Hold
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import Recorder
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import (
+    ALL,
+    REVERT,
+    Selection,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_verify import Scratch
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._leftovers import MARKER
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
@@ -38,9 +44,19 @@ class Checkout:
         self.git = Git(self.run, self.top, trust=bool(facts["trust"]))
         self.before = Head(**facts["before"])
         self.target = str(facts["target"])
+        self.after = str(facts["after"])
+        self.selected = _selection(self.git, facts)
         self.scratch = Scratch(Path(facts["scratch"]), self.owner)
-        self.recorder = Recorder(context.workspace, self.git, Path(facts["index"]), self.owner)
-        self.hold = Path(facts["git_dir"]) / "lastgood-hold"
+        self.recorder = Recorder(context.workspace, self.git, Path(facts["index"]), self.owner, self.selected)
+        self.hold = Hold(self.git, Path(facts["git_dir"]), self.owner)
+        self.side_refs = [facts[name] for name in ("emergency_ref", "staged_ref", "target_ref") if facts[name]]
+
+
+def _selection(git: Git, facts: Mapping[str, Any]) -> Selection:
+    """The paths that a plan is about; of reverts those that they change, which is known once these are made."""
+    if facts["mode"] == REVERT:
+        return Selection(lambda: git.changed_between(facts["before"]["commit"], facts["target"]))
+    return Selection(lambda: facts["paths"]) if facts["paths"] is not None else ALL
 
 
 def open_checkout(run: CommandRunner, wish: Mapping[str, Any]) -> tuple[Git, Layout, User]:

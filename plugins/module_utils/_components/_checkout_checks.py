@@ -10,12 +10,13 @@ import re
 import shlex
 import shutil
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import Worktree
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import SUBMODULE, Survey
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import Selection
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as, me
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git, Head, Layout
@@ -85,7 +86,14 @@ def resolve_target(git: Git, layout: Layout, to: str | None, point: PointEntry |
     """
     if (to is None) == (point is None):
         raise Refused(f"{layout.top}: name either the commit to go back to, or a restore point.")
-    name = str(point.facts["commit"]) if point is not None else str(to)
+    return resolve_name(git, layout, str(point.facts["commit"]) if point is not None else str(to), point)
+
+
+def resolve_name(git: Git, layout: Layout, name: str, point: PointEntry | None = None) -> str:
+    """Turn one name into a commit id.
+
+    :raises Refused: see `resolve_target`.
+    """
     if not name or name.startswith("-") or any(ord(letter) <= ord(" ") for letter in name):
         raise Refused(f"{name!r} can't be the name of a commit, branch or tag.")
     branch, tag = (git.resolve(f"refs/{kind}/{name}") for kind in ("heads", "tags"))
@@ -104,6 +112,52 @@ def resolve_target(git: Git, layout: Layout, to: str | None, point: PointEntry |
         )
         raise Refused(f"{layout.top} has no commit {name!r}{where}. {hint}")
     return commit
+
+
+def resolve_reverts(git: Git, layout: Layout, head: Head, wanted: Sequence[str], mainline: int) -> list[JsonObject]:
+    """The commits that a list of names and ranges stands for, newest first, as `make_reverts` takes them.
+
+    A range goes along the first parents: a merge in it is reverted as a whole, and the commits that it brought with it.
+    """
+    chosen: set[str] = set()
+    for name in wanted:
+        since, dots, until = str(name).partition("..")
+        if "..." in str(name) or (dots and not (since and until)):
+            raise Refused(f"{layout.top}: {name!r} is no range of commits: write <after this one>..<up to this one>.")
+        if dots:
+            first, last = resolve_name(git, layout, since), resolve_name(git, layout, until)
+            found = git.revisions("--first-parent", last, f"^{first}")
+            if not found:
+                raise Refused(f"{layout.top}: {name!r} is an empty range: write it from the older to the newer one.")
+            chosen.update(found)
+        else:
+            chosen.add(resolve_name(git, layout, str(name)))
+    ordered = [commit for commit in git.revisions("--topo-order", head.commit) if commit in chosen]
+    if len(ordered) < len(chosen):
+        other = sorted(chosen.difference(ordered))[0]
+        raise Refused(f"{layout.top}: {other} is not part of what is checked out ({head.commit}): nothing to revert.")
+    return [_revert(git, layout, commit, mainline) for commit in ordered]
+
+
+def _revert(git: Git, layout: Layout, commit: str, mainline: int) -> JsonObject:
+    _itself, *parents = git.revisions("--no-walk", "--parents", commit)[0].split(" ")
+    merge = len(parents) > 1
+    if merge and not 1 <= mainline <= len(parents):
+        raise Refused(f"{layout.top}: merge {commit} has {len(parents)} parents, so mainline can't be {mainline}.")
+    return {
+        "commit": commit,
+        "subject": git.commit(commit).subject,
+        "mainline": mainline if merge else 0,
+        "parent": parents[mainline - 1] if merge else None,
+    }
+
+
+def require_paths(git: Git, commit: str, paths: Iterable[str]) -> None:
+    """Each path is in the commit, or is tracked now."""
+    known = [row[3] for row in git.tree_paths(commit)] + [line.split("\t", 1)[1] for line in git.listed()]
+    for path in paths:
+        if path != "." and not any(one == path or one.startswith(f"{path}/") for one in known):
+            raise Refused(f"{git.path}: {path!r} is neither in {commit} nor tracked now: git can't bring it back.")
 
 
 def require_objects(git: Git, commit: str) -> None:
@@ -134,12 +188,12 @@ def require_filters(git: Git, tree: Iterable[tuple[str, str, int, str]], path_va
             )
 
 
-def require_submodules(git: Git, worktree: Worktree, commit: str) -> list[JsonObject]:
+def require_submodules(git: Git, worktree: Worktree, commit: str, selected: Selection) -> list[JsonObject]:
     """The populated submodules that have to follow: path, where each is now, and where it goes.
 
     :raises Refused: when one can't follow without loss.
     """
-    differences = git.index_against(commit)
+    differences = [one for one in git.index_against(commit) if selected.covers(one.path)]
     state = {one.path: one.submodule for one in git.changes()}
     moves = []
     for one in differences:

@@ -26,6 +26,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
     restore,
     write_archive,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import modified
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import ALL, Selection
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import (
     copy_durably,
     require_checksum,
@@ -51,9 +53,13 @@ class Dirty:
         return self.entry.path
 
 
-def present(git: Git, owner: User | None) -> tuple[Dirty, ...]:
-    """What differs now."""
-    reasons = {one.path: "modified" for one in git.changes() if not one.submodule.startswith("S")}
+def present(git: Git, owner: User | None, *, selected: Selection = ALL, staged: bool = True) -> tuple[Dirty, ...]:
+    """What differs now.
+
+    :param selected: the paths to look at.
+    :param staged: also what differs in the index only.
+    """
+    reasons = {one.path: "modified" for one in modified(git, selected) if staged or one.worktree != "."}
     found = []
     with acting_as(owner):
         for entry in Worktree(git.path).scan(reasons):
@@ -111,9 +117,10 @@ def take_along(source: Mapping[str, str], workspace: Path) -> None:
             copy_durably(stream, workspace / f"point-{name}")
 
 
-def apply(workspace: Path, top: Path, owner: User) -> None:
-    """Bring the restore point's uncommitted files into the worktree."""
-    entries = [Entry(**one["entry"]) for one in json.loads((workspace / f"point-{LIST}").read_bytes())]
+def apply(workspace: Path, top: Path, owner: User, selected: Selection) -> None:
+    """Bring the restore point's uncommitted files into the worktree, those that are selected."""
+    listed = [Entry(**one["entry"]) for one in json.loads((workspace / f"point-{LIST}").read_bytes())]
+    entries = [entry for entry in listed if selected.covers(entry.path)]
     if os.geteuid() != 0:  # may be another account than the one that captured it, and can't give files away
         entries = [replace(entry, uid=owner.uid, gid=owner.gid) for entry in entries]
     restore(top, entries, workspace / f"point-{ARCHIVE}", owner)

@@ -74,6 +74,6 @@ class Mark:
 
 def remove_own_ref_locks(checkout: Checkout) -> None:
     """The names of these refs are ours alone, and so are their locks."""
-    for name in (checkout.facts["emergency_ref"], checkout.facts["staged_ref"]):
+    for name in checkout.side_refs:
         with acting_as(checkout.owner):
             (Path(checkout.facts["common_dir"]) / f"{name}.lock").unlink(missing_ok=True)

@@ -6,26 +6,34 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components import _checkout_checks as checks
 from ansible_collections.lastgood.rollback.plugins.module_utils._components import _checkout_dirt as dirt
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout import describe, open_checkout
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import Worktree
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import Survey, survey
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_goal import Goal, aim
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import (
+    NOTHING,
+    Survey,
+    survey,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import PATHS, REVERT
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_verify import Scratch
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_words import (
     discards,
     shown,
     warnings_of,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git, Head, Layout
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import NO_OBJECT, Git, Head, Layout
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 
@@ -33,45 +41,95 @@ def plan_checkout(context: Context, wish: Mapping[str, Any], point: PointEntry |
     """Resolve the target, and refuse what would not work."""
     git, layout, owner = open_checkout(context.run, wish)
     head = git.head()
-    target = checks.resolve_target(git, layout, wish.get("to") or None, point)
     checks.require_quiet(layout, head)
     checks.require_merged(git)
     checks.require_alone(git, layout, head)
-    surveyed, disk_bytes = _survey(git, layout, owner, target, verified=bool(_verify(wish)))
+    names = _side_names(context.transaction, git, layout)
+    with aim(git, layout, head, wish, point, Scratch(Path(names["scratch"]), owner), context.transaction) as aimed:
+        return _plan(*aimed, _Scene(layout, owner, head, names), wish, point)
+
+
+class _Scene(NamedTuple):
+    """What is there, whatever is wanted."""
+
+    layout: Layout
+    owner: User
+    head: Head
+    names: JsonObject
+
+
+def _plan(git: Git, goal: Goal, scene: _Scene, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+    layout, owner, head, names = scene
+    surveyed, disk_bytes = _survey(git, layout, owner, goal, verified=bool(_verify(wish, goal.mode)))
     wanted = dirt.read(point.directory) if point is not None else ()
-    moves = checks.require_submodules(git, Worktree(layout.top), target)
-    same_dirt = dirt.digest(dirt.present(git, owner)) == dirt.digest(wanted)
+    wanted = tuple(one for one in wanted if goal.selection.covers(one.path))
+    moves = checks.require_submodules(git, Worktree(layout.top), goal.target, goal.selection)
+    lost = goal.reverted if goal.mode == REVERT else [head.commit, f"^{goal.after}"]
     return Plan(
         kind="code",
         name=str(layout.top),
         things=(f"checkout:{layout.top}",),
-        changed=head.commit != target or not same_dirt or bool(moves),
-        before={**describe(git, head), "modified": shown(one.path for one in surveyed.dirty)},
-        after={**describe(git, Head(target, head.branch)), "modified": shown(one.path for one in wanted)},
-        discards=discards(surveyed, git.commits([head.commit, f"^{target}"])),
+        changed=head.commit != goal.after or bool(moves) or _differs(git, owner, goal, wanted),
+        before={**describe(git, head), "modified": shown(one.path for one in surveyed.dirty), **_files(git, goal, 1)},
+        after={
+            **describe(git, Head(goal.after, head.branch)),
+            "modified": shown(one.path for one in wanted),
+            **_files(git, goal, 0),
+        },
+        discards=discards(surveyed, git.commits([*lost, *(["--no-walk"] if goal.mode == REVERT else [])])),
         facts={
             **_place(wish, layout, owner),
             "before": asdict(head),
-            "target": target,
-            **_side_names(context.transaction, git, layout),
-            "verify": _verify(wish),
+            "target": goal.target,
+            "after": goal.after,
+            **goal.facts,
+            **names,
+            "emergency_ref": names["emergency_ref"] if goal.mode != PATHS else None,
+            "target_ref": names["target_ref"] if goal.mode == REVERT else None,
+            "verify": _verify(wish, goal.mode),
             "python": wish.get("python") or sys.executable,
             "submodules": moves,
             "dirt_of_point": {"directory": str(point.directory), **point.artefacts} if wanted and point else None,
         },
         downtime={"ms": 100 + len(surveyed.writes) // 4, "grows_with": "the number of changed files"},
         disk_bytes=disk_bytes,
-        warnings=warnings_of(layout, head, target, point),
+        warnings=warnings_of(layout, head, goal, point),
     )
 
 
-def _survey(git: Git, layout: Layout, owner: User, target: str, *, verified: bool) -> tuple[Survey, int]:
+def _differs(git: Git, owner: User, goal: Goal, wanted: tuple[dirt.Dirty, ...]) -> bool:
+    """Whether files are to be put back, besides a branch that is to be moved."""
+    if goal.mode == REVERT:
+        return False  # local changes are none of its business
+    if goal.mode == PATHS and any(goal.selection.covers(one.path) for one in git.index_against(goal.target)):
+        return True
+    now = dirt.present(git, owner, selected=goal.selection, staged=goal.mode != PATHS)
+    return dirt.digest(now) != dirt.digest(wanted)
+
+
+def _files(git: Git, goal: Goal, side: int) -> JsonObject:
+    """Of single paths, which of them change, with the ids of their content: the commit's (0), or now (1)."""
+    if goal.mode != PATHS:
+        return {}
+    against = [one for one in git.worktree_against(goal.target) if goal.selection.covers(one.path)]
+    sides = [((one.commit_mode, one.commit_blob), (one.index_mode, one.index_blob))[side] for one in against]
+    return {"files": dict(zip(shown(one.path for one in against), itertools.starmap(_content, sides)))}
+
+
+def _content(mode: str, blob: str) -> str:
+    if mode == NOTHING:
+        return "absent"
+    return blob if blob != NO_OBJECT else "modified, never committed"
+
+
+def _survey(git: Git, layout: Layout, owner: User, goal: Goal, *, verified: bool) -> tuple[Survey, int]:
     """What a reset would do, and the bytes that archive, reset and scratch tree take; all of it has to be possible."""
+    target = goal.target
     checks.require_objects(git, target)
     tree = git.tree_paths(target)
     checks.require_filters(git, tree, os.environ.get("PATH"))
     worktree = Worktree(layout.top)
-    surveyed = survey(git, worktree, target, owner)
+    surveyed = survey(git, worktree, target, owner, goal.selection)
     checks.require_writable(worktree, surveyed, owner)
     with acting_as(owner):
         archived = sum(one.bytes for one in worktree.scan(surveyed.reasons))
@@ -79,10 +137,10 @@ def _survey(git: Git, layout: Layout, owner: User, target: str, *, verified: boo
     return surveyed, archived + written + (sum(row[2] for row in tree) if verified else 0)
 
 
-def _verify(wish: Mapping[str, Any]) -> JsonObject:
-    """The target's own checks; nothing where there is none to run."""
-    verify = wish.get("verify") or {}
-    return dict(verify) if verify.get("compile") or verify.get("commands") else {}
+def _verify(wish: Mapping[str, Any], mode: str) -> JsonObject:
+    """The target's own checks; nothing where there is none to run. Of single paths the sources are compiled in any case."""
+    verify = {"compile": [], **(wish.get("verify") or {})}
+    return verify if mode == PATHS or verify["compile"] or verify.get("commands") else {}
 
 
 def _place(wish: Mapping[str, Any], layout: Layout, owner: User) -> JsonObject:
@@ -106,5 +164,6 @@ def _side_names(transaction: str, git: Git, layout: Layout) -> JsonObject:
     return {
         "emergency_ref": f"refs/heads/lastgood{joint}{name}",
         "staged_ref": f"refs/lastgood/staged/{name}",
+        "target_ref": f"refs/lastgood/targets/{name}",
         "scratch": str((shared if shared.is_dir() else Path("/tmp")) / f"lastgood-{short}"),  # noqa: S108
     }

@@ -8,6 +8,7 @@ The record is one JSON file, replaced atomically, next to the archives that it n
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -27,6 +28,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
     stamp_of,
     write_archive,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import ALL, Selection
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import CHUNK_BYTES, copy_durably, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Change, Git, TreeChange
@@ -53,14 +55,15 @@ class Survey:
         return sorted(path for path, reason in self.reasons.items() if reason in why)
 
 
-def survey(git: Git, worktree: Worktree, commit: str, owner: User | None) -> Survey:
-    """Find every path that ``reset --hard`` to this commit could take something from.
+def survey(git: Git, worktree: Worktree, commit: str, owner: User | None, selected: Selection = ALL) -> Survey:
+    """Find every path that ``reset --hard`` to this commit could take something from, of those that are selected.
 
     git runs as the owner by itself; only the looking around is done with the owner's rights here.
     """
-    differences = [one for one in git.index_against(commit) if SUBMODULE not in (one.commit_mode, one.index_mode)]
-    dirty = tuple(one for one in git.changes() if not one.submodule.startswith("S"))
-    hidden = git.hidden()
+    against = (one for one in git.index_against(commit) if selected.covers(one.path))
+    differences = [one for one in against if SUBMODULE not in (one.commit_mode, one.index_mode)]
+    dirty = modified(git, selected)
+    hidden = filter(selected.covers, git.hidden())
     reasons = {one.path: "replaced" for one in differences}
     written = [one.path for one in differences if one.commit_mode != NOTHING] + [one.path for one in dirty]
     with acting_as(owner):
@@ -72,6 +75,11 @@ def survey(git: Git, worktree: Worktree, commit: str, owner: User | None) -> Sur
     reasons.update({one.path: "modified" if one.staged == "." else "staged" for one in dirty})
     reasons.update({path: "ignored" if path in ignored else "untracked" for path in in_the_way})
     return Survey(reasons, tuple(sorted({one.path for one in differences}.union(written))), dirty)
+
+
+def modified(git: Git, selected: Selection) -> tuple[Change, ...]:
+    """Tracked paths that differ from HEAD, but for submodules, which are looked after on their own."""
+    return tuple(one for one in git.changes() if not one.submodule.startswith("S") and selected.covers(one.path))
 
 
 def _in_the_way(worktree: Worktree, differences: Iterable[TreeChange], written: Iterable[str]) -> set[str]:
@@ -120,6 +128,7 @@ class Record:
     :param index: copy of the index, or nothing where there was none.
     :param index_mtime_ns: part of the content: git tells by it which files may have changed within one clock tick.
     :param orig_head: what ``ORIG_HEAD`` held.
+    :param rest: digest of the index but for the selected paths.
     """
 
     entries: tuple[Entry, ...]
@@ -127,6 +136,7 @@ class Record:
     index: str | None
     index_mtime_ns: int
     orig_head: str | None
+    rest: str
 
 
 class Recorder:
@@ -135,13 +145,15 @@ class Recorder:
     :param workspace: ours, 0700.
     :param git: the checkout, as its owner.
     :param index: the path of the checkout's index.
+    :param selected: the paths that it is about.
     """
 
-    def __init__(self, workspace: Path, git: Git, index: Path, owner: User | None) -> None:
+    def __init__(self, workspace: Path, git: Git, index: Path, owner: User | None, selected: Selection = ALL) -> None:
         self._workspace = workspace
         self._git = git
         self._index = index
         self._owner = owner
+        self._selected = selected
         self._file = workspace / "record.json"
 
     def read(self) -> Record | None:
@@ -168,7 +180,7 @@ class Recorder:
         write_archive(Worktree(self._git.path), entries, self._workspace / archive, self._owner)
         mtime_ns = self._copy_index(self._workspace / index)
         orig_head = self._git.ref("ORIG_HEAD")
-        record = Record(tuple(entries), archive, index if mtime_ns else None, mtime_ns, orig_head)
+        record = Record(tuple(entries), archive, index if mtime_ns else None, mtime_ns, orig_head, self._rest())
         raw = {**record.__dict__, "entries": [entry.to_json() for entry in entries]}
         # Escaped, not UTF-8: names of files may be no text at all.
         write_atomic(self._file, json.dumps(raw).encode("ascii"))
@@ -177,7 +189,7 @@ class Recorder:
     def scan(self, commit: str) -> list[Entry]:
         """Describe all that a reset to this commit could take, as it is now."""
         worktree = Worktree(self._git.path)
-        reasons = survey(self._git, worktree, commit, self._owner).reasons
+        reasons = survey(self._git, worktree, commit, self._owner, self._selected).reasons
         with acting_as(self._owner):
             return worktree.scan(reasons)
 
@@ -188,7 +200,7 @@ class Recorder:
         """
         if record.index_mtime_ns != _mtime_ns(self._index):
             return False
-        dirty = {one.path for one in self._git.changes() if not one.submodule.startswith("S")}
+        dirty = {one.path for one in modified(self._git, self._selected)}
         if dirty != {entry.path for entry in record.entries if entry.why in ("modified", "staged")}:
             return False
         with acting_as(self._owner):
@@ -201,7 +213,7 @@ class Recorder:
         :param also: entries that will be put back: what stands in their place now is looked at too.
         """
         worktree = Worktree(self._git.path)
-        reasons = dict(survey(self._git, worktree, commit, self._owner).reasons)
+        reasons = dict(survey(self._git, worktree, commit, self._owner, self._selected).reasons)
         with acting_as(self._owner):
             for entry in also:
                 if entry.kind in (FILE, LINK) and entry.path not in reasons:
@@ -226,6 +238,16 @@ class Recorder:
         else:
             self._git.delete_ref("ORIG_HEAD")
         self._install_index(record)
+
+    def others_staged(self, record: Record) -> bool:
+        """Whether the index has changed since beyond the selected paths: putting the old one back would lose that."""
+        return record.rest != self._rest()
+
+    def _rest(self) -> str:
+        if self._selected.is_all:
+            return ""
+        rest = (line for line in self._git.listed() if not self._selected.covers(line.split("\t", 1)[1]))
+        return hashlib.sha256(b"\0".join(map(os.fsencode, rest))).hexdigest()
 
     def _copy_index(self, to: Path) -> int:
         """Copy the index; its time of modification, or 0 where there is no index."""

@@ -18,25 +18,55 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
     Worktree,
     restore,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_aside import borrow, make_reverts
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import (
     Record,
+    modified,
     remove_bytecode,
     stale_bytecode,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import acting_as
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git, Head
 
 
-def reset_checkout(checkout: Checkout, commit: str) -> None:
-    """``reset --hard``, also over changed files that git was told not to look at: on those alone it would give up."""
+def reset_checkout(checkout: Checkout, commit: str, head: str) -> None:
+    """``reset --hard``, also over changed files that git was told not to look at: on those alone it would give up.
+
+    Where only some paths are selected, those become the commit's, and the branch moves without the others.
+    """
     with _umask_of(checkout.top):
-        marked = checkout.git.hidden()
-        hidden = {one.path for one in checkout.git.index_against(commit)}.intersection(marked) if marked else set()
-        with acting_as(checkout.owner):
-            worktree = Worktree(checkout.top)
-            there = sorted(path for path in hidden if worktree.look(path) is not None)
-        checkout.git.show_hidden(there)
-        checkout.git.reset_hard(commit)
+        _show_hidden(checkout, commit)
+        if checkout.selected.is_all:
+            checkout.git.reset_hard(commit)
+            return
+        differing = {one.path for one in checkout.git.index_against(commit) if checkout.selected.covers(one.path)}
+        in_index = (one.path for one in modified(checkout.git, checkout.selected) if one.staged != "D")
+        checkout.git.restore_paths(commit, sorted(differing.union(in_index)))
+        if checkout.git.head().commit != head:
+            checkout.git.move_head(head)
+
+
+def _show_hidden(checkout: Checkout, commit: str) -> None:
+    marked = set(filter(checkout.selected.covers, checkout.git.hidden()))
+    if marked and checkout.selected.is_all:
+        marked.intersection_update(one.path for one in checkout.git.index_against(commit))
+    with acting_as(checkout.owner):
+        worktree = Worktree(checkout.top)
+        there = sorted(path for path in marked if worktree.look(path) is not None)
+    checkout.git.show_hidden(there)
+
+
+def commit_reverts(checkout: Checkout) -> None:
+    """Make the reverts once more, for good; the plan has named the commit that comes out."""
+    facts = checkout.facts
+    with checkout.scratch.made() as scratch:
+        aside = borrow(checkout.git, Path(facts["common_dir"]), scratch, checkout.owner, keep=True)
+        made, _reverted = make_reverts(aside, checkout.top, checkout.before.commit, facts["reverts"], facts["date"])
+    if made != checkout.target:
+        raise LastGoodError(
+            f"{checkout.top}: the reverts came out as {made}, planned was {checkout.target}: plan again."
+        )
 
 
 def move_submodule(checkout: Checkout, path: str, commit: str, branch: str | None) -> None:

@@ -32,9 +32,9 @@ DEFAULT_TIMEOUT_S = 600
 class Scratch:
     """A private directory of the owner, named by the plan, that is gone when the transaction is over."""
 
-    def __init__(self, path: Path, owner: User | None) -> None:
+    def __init__(self, path: Path, owner: User) -> None:
         self.path = path
-        self._owner = owner
+        self.owner = owner
 
     @contextmanager
     def made(self) -> Iterator[Path]:
@@ -43,7 +43,7 @@ class Scratch:
         :raises Refused: when somebody else has put something in its place.
         """
         self.remove()
-        with acting_as(self._owner):
+        with acting_as(self.owner):
             try:
                 self.path.mkdir(mode=0o700)
             except FileExistsError as error:
@@ -55,7 +55,7 @@ class Scratch:
 
     def remove(self) -> None:
         """Remove it, if it is ours."""
-        with acting_as(self._owner):
+        with acting_as(self.owner):
             try:
                 found = self.path.lstat()
             except FileNotFoundError:

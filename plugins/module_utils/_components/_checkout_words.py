@@ -11,7 +11,9 @@ from pathlib import Path
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout import Checkout
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_goal import Goal
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import Survey
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import RESET, REVERT
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Commit, Head, Layout
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
@@ -30,17 +32,22 @@ def discards(surveyed: Survey, commits: list[Commit]) -> JsonObject:
     return {label: things for label, things in found.items() if things}
 
 
-def warnings_of(layout: Layout, head: Head, target: str, point: PointEntry | None) -> tuple[str, ...]:
-    """What an operator should know of a move from this head to the target."""
+def warnings_of(layout: Layout, head: Head, goal: Goal, point: PointEntry | None) -> tuple[str, ...]:
+    """What an operator should know of a move from this head to the goal."""
     warnings = []
-    if target != head.commit:
+    if goal.mode == REVERT and goal.after != head.commit:
+        warnings.append(
+            f"{layout.top}: the reverts are in this checkout only. Push them, or the next deployment brings the rejected "
+            "changes back; until then a hold is left there, and git config lastgood.hold tells it."
+        )
+    elif goal.after != head.commit:
         warnings.append(
             f"{layout.top}: a plain git pull brings the rejected commits back. A hold is left there: a deployment can "
             "test for it with git config lastgood.hold."
         )
     if head.branch is None:
         warnings.append(f"{layout.top} is on no branch (detached HEAD), and stays so.")
-    if point is not None and point.facts.get("branch") != head.branch:
+    if point is not None and goal.mode == RESET and point.facts.get("branch") != head.branch:
         warnings.append(
             f"{layout.top} was on {point.facts.get('branch') or 'no branch'} at the restore point and is on "
             f"{head.branch or 'no branch'} now: the latter is moved back."
@@ -57,8 +64,9 @@ def foreign(checkout: Checkout, workspace: Path) -> str:
         now = f"can't be read ({error.message})"
     return (
         f"{checkout.top} {now}; before it was at {checkout.before.commit} ({checkout.before.branch or 'detached'}) "
-        f"and the rollback took it to {checkout.target}: somebody changed it since. It was left alone; what was "
-        f"replaced is kept as {checkout.facts['emergency_ref']} and in {workspace}."
+        f"and the rollback took {'it' if checkout.selected.is_all else 'some of its files'} to {checkout.target}: "
+        "somebody changed it since. It was left alone; what was replaced is kept "
+        f"{' and '.join([*map('as {}'.format, checkout.side_refs[:1]), f'in {workspace}'])}."
     )
 
 

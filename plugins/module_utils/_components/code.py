@@ -37,20 +37,17 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_plan import plan_checkout
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import Record
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_reset import (
+    commit_reverts,
     keep_ignored,
     move_submodule,
     reset_checkout,
     tidy,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_verify import (
-    check_out,
-    verify_tree,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import PATHS
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_target import verify
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_words import foreign, shown
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._leftovers import end_leftovers
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import acting_as
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 PATIENCE_S = 60.0
@@ -113,9 +110,7 @@ class Code(Component):
         checkout = Checkout(self.context, plan.facts)
         end_leftovers(checkout.marker, PATIENCE_S)
         self._require_before(checkout)
-        with self.context.change(f"Keep {checkout.before.commit} of {checkout.top} as {plan.facts['emergency_ref']}"):
-            remove_own_ref_locks(checkout)
-            checkout.git.create_ref(plan.facts["emergency_ref"], checkout.before.commit)
+        self._make_refs(plan, checkout)
         with self.context.change(f"Archive what a reset of {checkout.top} would overwrite"):
             record = self._record(plan, checkout)
             if plan.facts["dirt_of_point"]:
@@ -128,7 +123,7 @@ class Code(Component):
         }
         if plan.facts["verify"]:
             with self.context.change(f"Check {checkout.target} in {checkout.scratch.path}"):
-                evidence["checks"] = self._verify(plan, checkout)
+                evidence["checks"] = verify(checkout, self.context.secrets.get("test_environment", {}))
         return evidence
 
     def switch(self, plan: Plan) -> None:
@@ -149,11 +144,11 @@ class Code(Component):
             mark.remove_own_locks(checkout)
             checkout.recorder.keep("interrupted", checkout.target)
         with self.context.change(f"Reset {checkout.top} to {checkout.target}", before=checkout.before.commit):
-            reset_checkout(checkout, checkout.target)
+            reset_checkout(checkout, checkout.target, checkout.after)
             keep_ignored(checkout, record)
             tidy(checkout, record)
             if plan.facts["dirt_of_point"]:
-                dirt.apply(self.context.workspace, checkout.top, checkout.owner)
+                dirt.apply(self.context.workspace, checkout.top, checkout.owner, checkout.selected)
             for move in plan.facts["submodules"]:
                 move_submodule(checkout, move["path"], move["target"], None)
         mark.set(done=True)
@@ -177,25 +172,26 @@ class Code(Component):
             mark.remove_own_locks(checkout)
             with self.context.change(f"Reset {checkout.top} back to {checkout.before.commit}"):
                 checkout.recorder.keep("rejected", checkout.before.commit, also=record.entries)
-                reset_checkout(checkout, checkout.before.commit)
+                reset_checkout(checkout, checkout.before.commit, checkout.before.commit)
                 for move in plan.facts["submodules"]:
                     move_submodule(checkout, move["path"], move["before"], move["branch"])
                 checkout.recorder.apply(record)
-        self._clear(plan, checkout)
+        self._clear(checkout)
 
     def finish(self, plan: Plan) -> None:
         """Leave the hold that a deployment can test for, and drop the scratch tree; all else is what undo needs."""
         checkout = Checkout(self.context, plan.facts)
         checkout.scratch.remove()
-        text = (
-            f"{self.context.transaction}\nThis checkout was rolled back from {checkout.before.commit} to "
-            f"{checkout.target}: a plain git pull brings the rejected commits back.\n"
+        if plan.facts["target_ref"]:
+            checkout.git.delete_ref(plan.facts["target_ref"])
+        if plan.facts["mode"] == PATHS:
+            return  # the branch is where it was: nothing was rejected that a deployment could bring back
+        why = (
+            f"This checkout was rolled back from {checkout.before.commit} to {checkout.target}: a plain git pull, or a "
+            "deployment, brings what was rejected back."
         )
         with self.context.change(f"Hold {checkout.top} at {checkout.target}"):
-            with acting_as(checkout.owner):
-                write_atomic(checkout.hold, text.encode(), mode=0o644)
-            words = ("config", "--local", "lastgood.hold", self.context.transaction)
-            checkout.git.text(*words, attempt=f"Writing the hold of {checkout.top}")
+            checkout.hold.leave(self.context.transaction, why)
 
     def state(self, plan: Plan) -> State:
         """Compare HEAD and its branch with the plan; the mark tells a reset that began from one that never did."""
@@ -206,27 +202,29 @@ class Code(Component):
         except Refused:
             return State.FOREIGN
         mark = Mark(self.context).read()
-        if head.branch != checkout.before.branch or head.commit not in (checkout.before.commit, checkout.target):
+        if head.branch != checkout.before.branch or head.commit not in (checkout.before.commit, checkout.after):
+            return State.FOREIGN
+        if mark is not None and self._others_staged(checkout):
             return State.FOREIGN
         if mark is not None and not mark["done"]:
             return State.PARTIAL
-        if head.commit == checkout.target and (mark is not None or head.commit != checkout.before.commit):
+        if head.commit == checkout.after and (mark is not None or head.commit != checkout.before.commit):
             return State.SWITCHED
         if mark is not None:  # switched once, and HEAD is where it was before: an undo that was cut off
             return State.PARTIAL
-        return State.PREPARED if self._stands_beside(plan, checkout) else State.UNTOUCHED
+        return State.PREPARED if self._stands_beside(checkout) else State.UNTOUCHED
 
     def kept(self, plan: Plan) -> JsonObject:
         """The emergency branch, the archives of what was never committed, and the hold; what there is of them."""
         checkout = Checkout(self.context, plan.facts)
         found: JsonObject = {}
-        if checkout.git.ref(plan.facts["emergency_ref"]):
+        if plan.facts["emergency_ref"] and checkout.git.ref(plan.facts["emergency_ref"]):
             found["commits"] = plan.facts["emergency_ref"].replace("refs/heads/", f"{plan.name}, branch ", 1)
         archives = [path for path in sorted(self.context.workspace.glob("*-*.tar")) if _holds_something(path)]
         if archives:
             found["uncommitted work"] = [str(path) for path in archives]
-        if checkout.hold.exists():
-            found["hold"] = str(checkout.hold)
+        if checkout.hold.read() == self.context.transaction:
+            found["hold"] = str(checkout.hold.file)
         return found
 
     def result(self, plan: Plan, evidence: Mapping[str, Any]) -> JsonObject:
@@ -237,6 +235,7 @@ class Code(Component):
             "emergency_ref": plan.facts["emergency_ref"],
             "archive": evidence.get("archive"),
             "discarded_commits": plan.discards.get("commits", []),
+            "changed_files": sorted(plan.after.get("files", {})),
         }
 
     # -- parts
@@ -250,6 +249,22 @@ class Code(Component):
             )
         checks.require_quiet(layout, head)
 
+    def _make_refs(self, plan: Plan, checkout: Checkout) -> None:
+        """The emergency branch, and of reverts the commit that the switch moves to."""
+        remove_own_ref_locks(checkout)
+        if plan.facts["emergency_ref"]:
+            words = f"Keep {checkout.before.commit} of {checkout.top} as {plan.facts['emergency_ref']}"
+            with self.context.change(words):
+                checkout.git.create_ref(plan.facts["emergency_ref"], checkout.before.commit)
+        if plan.facts["target_ref"]:
+            with self.context.change(f"Commit the reverts in {checkout.top} as {checkout.target}"):
+                commit_reverts(checkout)
+                checkout.git.create_ref(plan.facts["target_ref"], checkout.target)
+
+    def _others_staged(self, checkout: Checkout) -> bool:
+        record = None if checkout.selected.is_all else checkout.recorder.read()
+        return record is not None and checkout.recorder.others_staged(record)
+
     def _record(self, plan: Plan, checkout: Checkout) -> Record:
         """Archive, and keep staged blobs alive by a ref: they are in no commit."""
         record = checkout.recorder.make(checkout.target)
@@ -260,34 +275,20 @@ class Code(Component):
             checkout.git.text(*words, attempt=f"Keeping what is staged in {checkout.top}")
         return record
 
-    def _verify(self, plan: Plan, checkout: Checkout) -> list[str]:
-        with checkout.scratch.made() as scratch:
-            with acting_as(checkout.owner):
-                (scratch / "tree").mkdir()
-            tree = check_out(checkout.git, checkout.target, scratch)
-            run = checkout.run.with_env({"HOME": str(scratch), "PWD": str(tree)})
-            variables = self.context.secrets.get("test_environment", {})
-            checker = run.with_env({str(name): str(value) for name, value in variables.items()})
-            return verify_tree(tree, checker, plan.facts["verify"], plan.facts["python"])
-
-    def _clear(self, plan: Plan, checkout: Checkout) -> None:
+    def _clear(self, checkout: Checkout) -> None:
         """Remove what prepare and finish put beside; the evidence stays in the workspace."""
         with self.context.change(f"Remove what was prepared beside {checkout.top}"):
             remove_own_ref_locks(checkout)
-            checkout.git.delete_ref(plan.facts["emergency_ref"])
-            checkout.git.delete_ref(plan.facts["staged_ref"])
-            if checkout.git.config("lastgood.hold") == self.context.transaction:
-                with acting_as(checkout.owner):
-                    checkout.hold.unlink(missing_ok=True)
-                words = ("config", "--local", "--unset-all", "lastgood.hold")
-                checkout.git.text(*words, attempt=f"Releasing the hold of {checkout.top}")
+            for name in checkout.side_refs:
+                checkout.git.delete_ref(name)
+            if checkout.hold.read() == self.context.transaction:
+                checkout.hold.release()
             checkout.scratch.remove()
             Mark(self.context).remove()
             checkout.recorder.forget()
 
-    def _stands_beside(self, plan: Plan, checkout: Checkout) -> bool:
-        refs = (plan.facts["emergency_ref"], plan.facts["staged_ref"])
-        if any(checkout.git.ref(name) is not None for name in refs):
+    def _stands_beside(self, checkout: Checkout) -> bool:
+        if any(checkout.git.ref(name) is not None for name in checkout.side_refs):
             return True
         return checkout.scratch.path.exists() or checkout.recorder.read() is not None
 

@@ -97,6 +97,7 @@ class TreeChange:
     commit_mode: str
     index_mode: str
     commit_blob: str
+    index_blob: str
 
 
 class Git:
@@ -220,9 +221,40 @@ class Git:
 
     def index_against(self, commit: str) -> list[TreeChange]:
         """Paths where the index differs from a commit."""
-        words = ("diff-index", "--cached", "--raw", "-z", "--no-renames", "--no-abbrev", "--ignore-submodules=none")
+        return self._against(commit, "--cached")
+
+    def worktree_against(self, commit: str) -> list[TreeChange]:
+        """Tracked paths where the worktree differs from a commit; what was never added has no id."""
+        return self._against(commit)
+
+    def _against(self, commit: str, *options: str) -> list[TreeChange]:
+        words = ("diff-index", *options, "--raw", "-z", "--no-renames", "--no-abbrev", "--ignore-submodules=none")
         attempt = f"Comparing {self.path} with {commit}"
         return parse_raw(self.records(*words, commit, "--", attempt=attempt))
+
+    def revisions(self, *words: str) -> list[str]:
+        """What ``rev-list`` lists, from ids only."""
+        listed = self.text("rev-list", *words, "--", attempt=f"Listing commits of {self.path}")
+        return listed.split("\n") if listed else []
+
+    def changed_between(self, before: str, after: str) -> list[str]:
+        """Paths in which two commits differ."""
+        words = (
+            "diff-tree",
+            "-r",
+            "--name-only",
+            "-z",
+            "--no-renames",
+            "--ignore-submodules=none",
+            before,
+            after,
+            "--",
+        )
+        return self.records(*words, attempt=f"Comparing {before} with {after} in {self.path}")
+
+    def listed(self) -> list[str]:
+        """The index, one line a path: mark, mode, id, stage, and the path after a tab."""
+        return self.records("ls-files", "-s", "-v", "-z", attempt=f"Reading the index of {self.path}")
 
     def hidden(self) -> list[str]:
         """Tracked paths whose changes git does not report: marked skip-worktree or assume-unchanged."""
@@ -288,6 +320,25 @@ class Git:
         """Make branch, index and worktree equal to a commit."""
         self.text("reset", "--hard", "--quiet", commit, "--", attempt=f"Resetting {self.path} to {commit}")
 
+    def restore_paths(self, commit: str, paths: Iterable[str]) -> None:
+        """Make these paths equal to a commit's, in index and worktree; each is in the index or in the commit."""
+        given = b"".join(os.fsencode(path) + b"\0" for path in paths)
+        words = (
+            "--staged",
+            "--worktree",
+            "--ignore-skip-worktree-bits",
+            "--pathspec-from-file=-",
+            "--pathspec-file-nul",
+        )
+        if given:
+            attempt = f"Bringing files of {commit} back to {self.path}"
+            literal = self.with_env({"GIT_LITERAL_PATHSPECS": "1"})
+            literal.raw("restore", f"--source={commit}", *words, attempt=attempt, stdin=given)
+
+    def move_head(self, commit: str) -> None:
+        """Let the branch that is checked out name another commit; index and worktree stay."""
+        self.text("reset", "--soft", "--quiet", commit, "--", attempt=f"Moving {self.path} to {commit}")
+
     def create_ref(self, name: str, commit: str) -> None:
         """Make a ref; nothing happens when it holds this commit already.
 
@@ -328,6 +379,6 @@ def parse_raw(records: Sequence[str]) -> list[TreeChange]:
     """Read ``git diff-index --raw -z --no-renames``: a record of facts, then one with the path."""
     changes = []
     for facts, path in zip(records[::2], records[1::2]):
-        commit_mode, index_mode, commit_blob, _index_blob, _letter = facts[1:].split(" ")
-        changes.append(TreeChange(path, commit_mode, index_mode, commit_blob))
+        commit_mode, index_mode, commit_blob, index_blob, _letter = facts[1:].split(" ")
+        changes.append(TreeChange(path, commit_mode, index_mode, commit_blob, index_blob))
     return changes

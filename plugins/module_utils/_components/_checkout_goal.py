@@ -1,0 +1,112 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) What a wish comes down to: the commit whose files are wanted, the paths, and where HEAD ends up."""
+
+from __future__ import annotations
+
+import calendar
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components import _checkout_checks as checks
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_aside import (
+    borrow,
+    make_reverts,
+    objects_of,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import (
+    ALL,
+    PATHS,
+    RESET,
+    REVERT,
+    Selection,
+    selected_paths,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_verify import Scratch
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git, Head, Layout
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is to be reached.
+
+    :param target: the commit whose files are wanted.
+    :param after: the commit that HEAD is at in the end.
+    :param selection: the paths that it is about.
+    :param facts: what the later phases need of it.
+    :param reverted: ids of the commits that are reverted.
+    """
+
+    mode: str
+    target: str
+    after: str
+    selection: Selection
+    facts: JsonObject
+    reverted: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def aim(
+    git: Git, layout: Layout, head: Head, wish: Mapping[str, Any], point: PointEntry | None, scratch: Scratch, id: str
+) -> Iterator[tuple[Git, Goal]]:
+    """Resolve a wish; changes nothing in the checkout.
+
+    :param id: of the transaction: it gives new commits their date, so that they have the same ids each time.
+    :returns: the goal, and a git that sees what it takes, also commits that have yet to be made.
+    :raises Refused: when it can't be reached.
+    """
+    mode = wish.get("mode") or RESET
+    _require_fitting(layout, mode, wish, point)
+    if mode == REVERT:
+        with _aim_revert(git, layout, head, wish, scratch, id) as aimed:
+            yield aimed
+        return
+    target = checks.resolve_target(git, layout, wish.get("to") or None, point)
+    facts: JsonObject = {"mode": mode, "paths": None, "reverts": [], "date": 0}
+    if mode == PATHS:
+        paths = selected_paths(layout.top, wish["paths"])
+        selection = Selection(lambda: paths)
+        checks.require_paths(git, target, paths)
+        yield git, Goal(mode, target, head.commit, selection, {**facts, "paths": paths})
+    else:
+        yield git, Goal(mode, target, target, ALL, facts)
+
+
+def _require_fitting(layout: Layout, mode: str, wish: Mapping[str, Any], point: PointEntry | None) -> None:
+    """No option that the mode would silently leave aside."""
+    if mode == REVERT and (wish.get("to") or point is not None or not wish.get("commits")):
+        raise Refused(f"{layout.top}: mode=revert takes commits, and neither to nor a restore point.")
+    if mode == PATHS and not wish.get("paths"):
+        raise Refused(f"{layout.top}: mode=paths needs paths.")
+    for option, its_mode in (("commits", REVERT), ("paths", PATHS)):
+        if wish.get(option) and mode != its_mode:
+            raise Refused(f"{layout.top}: {option} belongs to mode={its_mode}, and this is mode={mode}.")
+
+
+@contextmanager
+def _aim_revert(
+    git: Git, layout: Layout, head: Head, wish: Mapping[str, Any], scratch: Scratch, id: str
+) -> Iterator[tuple[Git, Goal]]:
+    reverts = checks.resolve_reverts(git, layout, head, wish["commits"], int(wish.get("mainline") or 1))
+    facts: JsonObject = {"mode": REVERT, "paths": None, "reverts": reverts, "date": _date(id)}
+    with scratch.made() as directory:
+        aside = borrow(git, layout.common_dir, directory, scratch.owner)
+        target, reverted = make_reverts(aside, layout.top, head.commit, reverts, facts["date"])
+        seeing = git.with_env(objects_of(aside))
+        changed = seeing.changed_between(head.commit, target)
+        yield seeing, Goal(REVERT, target, target, Selection(lambda: changed), facts, reverted)
+
+
+def _date(id: str) -> int:
+    """When a transaction was named, from its id; its beginning is the time by convention only."""
+    try:
+        return calendar.timegm(time.strptime(id[:16], "%Y%m%dT%H%M%SZ"))
+    except ValueError:
+        return 0

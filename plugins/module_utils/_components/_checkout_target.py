@@ -1,0 +1,48 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) The target of a plan, checked out aside and tried there; of single paths, they and the rest as it is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout import Checkout
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import PATHS
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_verify import (
+    check_out,
+    verify_tree,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._identity import acting_as
+
+
+def verify(checkout: Checkout, variables: Mapping[str, Any]) -> list[str]:
+    """Compile and run what the plan says; what was done, one line each.
+
+    :param variables: environment of the commands; may hold secrets.
+    :raises VerificationFailed: when one of them does not hold.
+    """
+    wish = dict(checkout.facts["verify"])
+    with checkout.scratch.made() as scratch:
+        with acting_as(checkout.owner):
+            (scratch / "tree").mkdir()
+        if checkout.facts["mode"] == PATHS:
+            tree = check_out(checkout.git, checkout.before.commit, scratch)
+            sources = _bring_paths(checkout, scratch, tree)
+            wish["compile"] = sorted({*wish.get("compile", ()), *sources})
+        else:
+            tree = check_out(checkout.git, checkout.target, scratch)
+        run = checkout.run.with_env({"HOME": str(scratch), "PWD": str(tree)})
+        checker = run.with_env({str(name): str(value) for name, value in variables.items()})
+        return verify_tree(tree, checker, wish, checkout.facts["python"])
+
+
+def _bring_paths(checkout: Checkout, scratch: Path, tree: Path) -> list[str]:
+    """Bring the selected paths into the scratch tree; those of them that are Python sources."""
+    git = checkout.git.with_env({"GIT_INDEX_FILE": str(scratch / "index"), "GIT_WORK_TREE": str(tree)})
+    against = [one for one in git.index_against(checkout.target) if checkout.selected.covers(one.path)]
+    git.restore_paths(checkout.target, [one.path for one in against])
+    there = (row[3] for row in checkout.git.tree_paths(checkout.target) if checkout.selected.covers(row[3]))
+    return [path for path in there if path.endswith(".py")]

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say, size
+from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 CANCELLED, LOCKED = "57014", "55P03"
@@ -113,7 +113,7 @@ def hash_tables(session: Session) -> JsonObject:
     tables, found = read_tables(session), {}
     for number, table in enumerate(tables, 1):
         key = table_key(table)
-        say(f"Counting and hashing {key}, {number} of {len(tables)} tables, {size(table['bytes'])}")
+        say(f"Counting and hashing {key}, {number} of {len(tables)} tables")
         found[key] = hash_table(session, table)
     return dict(sorted(found.items()))
 
@@ -130,7 +130,7 @@ def hash_within(session: Session, seconds: float, skip: Callable[[str], bool] | 
     tables = read_tables(session)
     for number, table in enumerate(tables, 1):
         key = table_key(table)
-        say(f"Comparing {key}, {number} of {len(tables)} tables, {size(table['bytes'])}")
+        say(f"Comparing {key}, {number} of {len(tables)} tables")
         if skip is not None and skip(key):
             continue
         left = int((deadline - time.monotonic()) * 1000)

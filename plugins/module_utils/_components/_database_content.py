@@ -27,12 +27,13 @@ NOT_OF_EXTENSION = """NOT EXISTS (SELECT FROM pg_depend e
     WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')"""
 
 TABLES = f"""
-SELECT n.nspname AS schema, c.relname AS name, c.relpages AS pages,
+SELECT n.nspname AS schema, c.relname AS name,
+       c.relpages * current_setting('block_size')::bigint AS bytes,
        ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
              ORDER BY a.attname COLLATE "C") AS columns
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {USER_SCHEMA} AND {NOT_OF_EXTENSION}
-ORDER BY pages, schema, name
+ORDER BY bytes, schema, name
 """  # noqa: S608 - our own words only
 
 # Two halves of a SHA-256 each, so that the sums stay in fast integers; a sum, because XOR would lose equal rows.

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg2
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import application_name
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server
 from integration.database_site import FIRST, Site
@@ -100,6 +103,14 @@ def test_a_password_reaches_the_programs_but_never_their_arguments(site: Site) -
         site.component(FIRST, login_password="wrong").plan(site.wish, point)
 
 
+@contextmanager
+def stray_session(site: Site) -> Iterator[int]:
+    """What a killed module leaves behind: a session of the login itself, under the transaction's name."""
+    server = Server.from_options({**site.server.options, "login_user": "postgres"}, "", application_name(FIRST))
+    with server.connect("postgres") as session:
+        yield session.value("SELECT pg_backend_pid()")
+
+
 def test_a_session_role_is_used_by_sessions_and_programs(site: Site) -> None:
     site.create(owner="keeper")
     good = site.content()
@@ -109,7 +120,9 @@ def test_a_session_role_is_used_by_sessions_and_programs(site: Site) -> None:
     assert point.facts["properties"]["owner"] == "keeper"
     site.query("DELETE FROM visit")
     site.options = {"login_user": "postgres", "session_role": "keeper"}
-    site.roll_back(point)
+    with stray_session(site) as pid:
+        site.roll_back(point)
+        assert site.query(f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}", "postgres") == "0"
     assert site.content() == good
     owners = "SELECT DISTINCT relowner::regrole FROM pg_class WHERE relnamespace = 'public'::regnamespace"
     assert site.query(owners) == "keeper"

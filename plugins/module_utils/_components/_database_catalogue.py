@@ -69,7 +69,12 @@ def end_strays(session: Session, application: str) -> None:
     )
     if session.version < 140000:
         query = query.replace("(pid, 5000)", "(pid)")
-    session.rows(query, [application], "Ending what a killed run of the same transaction left behind")
+    role = session.value("SELECT current_setting('role')")
+    session.execute("SET ROLE NONE")  # strays are the login's own, and a session_role may have no right to end them
+    try:
+        session.rows(query, [application], "Ending what a killed run of the same transaction left behind")
+    finally:
+        session.rows("SELECT set_config('role', %s, false)", [role])
 
 
 def read_properties(session: Session, database: str) -> JsonObject:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -63,13 +64,14 @@ def damaged(site: Site) -> tuple[Site, PointEntry]:
 
 
 @pytest.fixture
-def other_account(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def other_account(tmp_path: Path) -> Iterator[int]:
     """The number of another account when we are root, else of our own; it can reach ``tmp_path``."""
     if os.geteuid() != 0:
         yield os.geteuid()
         return
-    base = tmp_path_factory.getbasetemp()
-    closed = [path for path in (base.parent, base, tmp_path) if not path.stat().st_mode & 0o001]
+    # pytest's own directories only: from the test's up to the one that holds those of all runs.
+    own = len(tmp_path.relative_to(tempfile.gettempdir()).parts)
+    closed = [path for path in (tmp_path, *tmp_path.parents)[:own] if not path.stat().st_mode & 0o001]
     modes = [(path, path.stat().st_mode & 0o7777) for path in closed]
     for path, mode in modes:
         path.chmod(mode | 0o111)

@@ -46,7 +46,7 @@ def look(place: Place) -> Snapshot:
     found["sequences"] = " ".join(postgres.psql(place, _SEQUENCES).split())
     for project in place.projects:
         found.update(_look_at(place, project))
-    for name, state in supervisor.states(place).items():
+    for name, state in supervisor.settled(place).items():
         found[f"{name}: service"] = state
     return found
 

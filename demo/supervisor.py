@@ -105,20 +105,32 @@ def states(place: Place) -> dict[str, str]:
     return {line[0]: line[1] for line in words if len(line) > 1 and line[0] in known}
 
 
-def restart(place: Place, seconds: float = 60) -> None:
-    """Restart everything and wait until no program is on its way; some may have failed for good.
+def restart(place: Place) -> None:
+    """Restart everything and wait until it has settled; some programs may have failed for good.
 
-    :raises DemoError: when some still are after that time.
+    :raises DemoError: see `settled`.
     """
     control(place, "restart", "all", check=False)
+    # A program may run for a moment before it fails.
+    settled(place, quiet=2)
+
+
+def settled(place: Place, quiet: float = 0, seconds: float = 60) -> dict[str, str]:
+    """The states of the programs once none is on its way any more.
+
+    :param quiet: for how many seconds that must stay so.
+    :raises DemoError: when some still are after ``seconds``.
+    """
     deadline = time.monotonic() + seconds
     quiet_since = time.monotonic()
-    # A program may run for a moment before it fails: quiet is what stays so.
-    while time.monotonic() < quiet_since + 2:
-        if not set(states(place).values()) <= {"RUNNING", "FATAL"}:
-            quiet_since = time.monotonic()
+    while True:
+        found = states(place)
+        if not set(found.values()) <= {"RUNNING", "FATAL"}:
+            quiet_since = time.monotonic() + 0.2
+        if time.monotonic() >= quiet_since + quiet:
+            return found
         if time.monotonic() > deadline:
-            raise DemoError(f"Services did not settle: {states(place)}")
+            raise DemoError(f"Services did not settle: {found}")
         time.sleep(0.2)
 
 

@@ -18,7 +18,8 @@ description:
   - Before that it makes an emergency branch, archives everything that would be overwritten or deleted and git does not have
     (staged, modified, untracked or ignored and in the way, marked skip-worktree), and checks the target in a scratch tree.
   - When the rollback is undone, worktree and index are as before, byte for byte, modes and owners included.
-  - git runs as the owner of the checkout, without hooks, prompts or network. No global configuration is written.
+  - git runs as the owner of the checkout, without hooks and prompts, and without network but for O(deepen). No global
+    configuration is written.
   - Refuses what would stop halfway or lose something, such as a merge in progress, somebody else's lock, missing objects
     or filters, or a directory that the owner may not write.
   - A restore point of a checkout is its commit together with the tracked files that differed from it. They come back as
@@ -50,6 +51,14 @@ options:
     type: str
     choices: [reset, revert, paths]
     default: reset
+  deepen:
+    description:
+      - Fetch the history of a shallow clone from its remote when it lacks the target. The target alone is looked at for the
+        plan, outside of the checkout, and the history is fetched when the rollback is prepared. It stays, also when the
+        rollback is undone.
+      - Without it, such a target is refused.
+    type: bool
+    default: false
   commits:
     description:
       - With O(mode=revert), the commits to revert, in any order, as names of commits or as ranges C(<after this one>..<up to this
@@ -260,6 +269,7 @@ def main() -> None:
             "to": {"type": "str"},
             "restore_point": {"type": "str"},
             "mode": {"type": "str", "choices": ["reset", "revert", "paths"], "default": "reset"},
+            "deepen": {"type": "bool", "default": False},
             "commits": {"type": "list", "elements": "str", "default": []},
             "mainline": {"type": "int", "default": 1},
             "paths": {"type": "list", "elements": "str", "default": []},

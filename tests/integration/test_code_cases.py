@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.code import Code
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
 from integration.checkouts import Checkout, clone, make_checkout, plan_of, switched
 
 
@@ -230,6 +230,57 @@ def test_a_target_that_is_a_branch_of_another_worktree_is_gone_to(code, checkout
 
 
 # -- repositories that lean on others
+
+
+def shallow_clone(checkout: Checkout, to: Path) -> Checkout:
+    """The newest commit alone."""
+    return clone(checkout, to, "--depth=1")
+
+
+def test_a_shallow_clone_that_lacks_the_target_is_deepened_in_prepare_when_asked(code, checkout, tmp_path) -> None:
+    for number in (1, 2, 3):
+        checkout.write("app.py", f"{number}\n")
+        checkout.commit(f"later {number}")
+    shallow = shallow_clone(checkout, tmp_path / "shallow")
+    shallow.write("app.py", "edited here\n")
+    good, before, boundary = checkout.id("v1"), shallow.snapshot(), (shallow.path / ".git/shallow").read_text()
+    with pytest.raises(Refused, match="set deepen to true"):
+        plan_of(code, shallow, to=good)
+    plan = plan_of(code, shallow, to="v1", deepen=True)
+    assert plan.after["commit"] == good
+    assert shallow.snapshot() == before
+    assert (shallow.path / ".git/shallow").read_text() == boundary, "a plan fetches nothing into the checkout"
+    assert shallow.try_git("cat-file", "-e", good).returncode != 0
+    checkout.path.rename(tmp_path / "elsewhere")
+    with pytest.raises(CommandFailed, match="Fetching the history"):
+        code.prepare(plan)
+    (tmp_path / "elsewhere").rename(checkout.path)
+    code.undo(plan)
+    code.prepare(plan)
+    checkout.path.rename(tmp_path / "elsewhere")
+    code.switch(plan)
+    assert shallow.id("HEAD") == good
+    assert shallow.git("rev-parse", "--is-shallow-repository").strip() == "false"
+    code.undo(plan)
+    assert shallow.snapshot() == before
+    (tmp_path / "elsewhere").rename(checkout.path)
+    shallow.git("reset", "-q", "--hard", good)
+    shallow.git("pull", "-q", "--ff-only")
+    assert shallow.id("HEAD") == checkout.id("HEAD")
+
+
+def test_deepening_fails_before_anything_is_touched(code, checkout, tmp_path) -> None:
+    shallow = shallow_clone(checkout, tmp_path / "shallow")
+    good, before = checkout.id("v1"), shallow.snapshot()
+    with pytest.raises(Refused, match="fetching it from the remote origin failed"):
+        plan_of(code, shallow, to="nosuch", deepen=True)
+    shallow.git("remote", "set-url", "origin", f"file://{tmp_path}/nowhere")
+    with pytest.raises(Refused, match="fetching it from the remote origin failed"):
+        plan_of(code, shallow, to=good, deepen=True)
+    assert shallow.snapshot() == before
+    shallow.git("remote", "remove", "origin")
+    with pytest.raises(Refused, match="nowhere to deepen it from"):
+        plan_of(code, shallow, to=good, deepen=True)
 
 
 def test_a_clone_with_alternates_goes_back(code, checkout, tmp_path) -> None:

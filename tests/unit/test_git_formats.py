@@ -42,7 +42,7 @@ def test_records_of_a_raw_difference_come_in_pairs() -> None:
 
 
 def test_settings_travel_in_the_environment() -> None:
-    assert settings_environment({"core.hooksPath": "/dev/null", "gc.auto": "0"}) == {
+    assert settings_environment([("core.hooksPath", "/dev/null"), ("gc.auto", "0")]) == {
         "GIT_CONFIG_COUNT": "2",
         "GIT_CONFIG_KEY_0": "core.hooksPath",
         "GIT_CONFIG_VALUE_0": "/dev/null",

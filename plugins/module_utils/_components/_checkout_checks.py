@@ -86,7 +86,12 @@ def resolve_target(git: Git, layout: Layout, to: str | None, point: PointEntry |
     """
     if (to is None) == (point is None):
         raise Refused(f"{layout.top}: name either the commit to go back to, or a restore point.")
-    return resolve_name(git, layout, str(point.facts["commit"]) if point is not None else str(to), point)
+    return resolve_name(git, layout, wanted_name(to, point), point)
+
+
+def wanted_name(to: str | None, point: PointEntry | None) -> str:
+    """How the commit is called that is to be gone back to."""
+    return str(point.facts["commit"]) if point is not None else str(to)
 
 
 def resolve_name(git: Git, layout: Layout, name: str, point: PointEntry | None = None) -> str:
@@ -106,7 +111,7 @@ def resolve_name(git: Git, layout: Layout, name: str, point: PointEntry | None =
     if commit is None:
         where = f" (of restore point {point.point})" if point is not None else ""
         hint = (
-            "The clone is shallow: deepen it (git fetch --unshallow) and try again."
+            "The clone is shallow: set deepen to true, so that prepare fetches its history, or do it (git fetch --unshallow)."
             if layout.shallow
             else "Fetch it, or name another one."
         )

@@ -19,6 +19,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
     make_reverts,
     objects_of,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_deepen import (
+    fetch_aside,
+    history_of,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import (
     ALL,
     PATHS,
@@ -68,15 +72,28 @@ def aim(
         with _aim_revert(git, layout, head, wish, scratch, id) as aimed:
             yield aimed
         return
-    target = checks.resolve_target(git, layout, wish.get("to") or None, point)
-    facts: JsonObject = {"mode": mode, "paths": None, "reverts": [], "date": 0}
-    if mode == PATHS:
-        paths = selected_paths(layout.top, wish["paths"])
-        selection = Selection(lambda: paths)
-        checks.require_paths(git, target, paths)
-        yield git, Goal(mode, target, head.commit, selection, {**facts, "paths": paths})
+    to = wish.get("to") or None
+    if wish.get("deepen") and layout.shallow and git.resolve(checks.wanted_name(to, point)) is None:
+        history = history_of(git, layout, head)
+        with scratch.made() as directory:
+            name = checks.wanted_name(to, point)
+            seeing, target = fetch_aside(git, layout, history, name, directory, scratch.owner)
+            yield seeing, _aim_at(seeing, layout, head, wish, target, history)
     else:
-        yield git, Goal(mode, target, target, ALL, facts)
+        yield git, _aim_at(git, layout, head, wish, checks.resolve_target(git, layout, to, point), None)
+
+
+def _aim_at(
+    git: Git, layout: Layout, head: Head, wish: Mapping[str, Any], target: str, history: JsonObject | None
+) -> Goal:
+    """The files of one commit; of some paths, or of all and the branch with them."""
+    mode = wish.get("mode") or RESET
+    facts: JsonObject = {"mode": mode, "paths": None, "reverts": [], "date": 0, "history": history}
+    if mode == RESET:
+        return Goal(mode, target, target, ALL, facts)
+    paths = selected_paths(layout.top, wish["paths"])
+    checks.require_paths(git, target, paths)
+    return Goal(mode, target, head.commit, Selection(lambda: paths), {**facts, "paths": paths})
 
 
 def _require_fitting(layout: Layout, mode: str, wish: Mapping[str, Any], point: PointEntry | None) -> None:
@@ -95,7 +112,7 @@ def _aim_revert(
     git: Git, layout: Layout, head: Head, wish: Mapping[str, Any], scratch: Scratch, id: str
 ) -> Iterator[tuple[Git, Goal]]:
     reverts = checks.resolve_reverts(git, layout, head, wish["commits"], int(wish.get("mainline") or 1))
-    facts: JsonObject = {"mode": REVERT, "paths": None, "reverts": reverts, "date": _date(id)}
+    facts: JsonObject = {"mode": REVERT, "paths": None, "reverts": reverts, "date": _date(id), "history": None}
     with scratch.made() as directory:
         aside = borrow(git, layout.common_dir, directory, scratch.owner)
         target, reverted = make_reverts(aside, layout.top, head.commit, reverts, facts["date"])

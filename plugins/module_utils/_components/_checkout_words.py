@@ -45,6 +45,11 @@ def warnings_of(layout: Layout, head: Head, goal: Goal, point: PointEntry | None
             f"{layout.top}: a plain git pull brings the rejected commits back. A hold is left there: a deployment can "
             "test for it with git config lastgood.hold."
         )
+    if goal.facts["history"]:
+        warnings.append(
+            f"{layout.top} is a shallow clone: its history is fetched from {goal.facts['history']['remote']} in prepare, "
+            "and not all commits that are discarded can be listed before that."
+        )
     if head.branch is None:
         warnings.append(f"{layout.top} is on no branch (detached HEAD), and stays so.")
     if point is not None and goal.mode == RESET and point.facts.get("branch") != head.branch:

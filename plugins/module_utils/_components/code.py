@@ -30,6 +30,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
     open_checkout,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import FILE
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_deepen import deepen
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_mark import (
     Mark,
     remove_own_ref_locks,
@@ -110,6 +111,9 @@ class Code(Component):
         checkout = Checkout(self.context, plan.facts)
         end_leftovers(checkout.marker, PATIENCE_S)
         self._require_before(checkout)
+        if plan.facts["history"] and checkout.git.resolve(checkout.target) is None:
+            with self.context.change(f"Fetch the history of {checkout.top}"):
+                deepen(checkout.git, plan.facts["history"], checkout.target)
         self._make_refs(plan, checkout)
         with self.context.change(f"Archive what a reset of {checkout.top} would overwrite"):
             record = self._record(plan, checkout)

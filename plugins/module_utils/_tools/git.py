@@ -109,16 +109,24 @@ class Git:
     """
 
     def __init__(self, run: CommandRunner, path: Path, *, trust: bool = False) -> None:
-        settings = {**SETTINGS, **({"safe.directory": str(path)} if trust else {})}
+        self._settings = {**SETTINGS, **({"safe.directory": str(path)} if trust else {})}
         self.path = path
         self.runner = run
-        self._runner = run.with_env({**ENVIRONMENT, **settings_environment(settings)})
+        self._runner = run.with_env({**ENVIRONMENT, **settings_environment(self._settings.items())})
 
     def with_env(self, env: Mapping[str, str]) -> Git:
         """The same checkout with more environment, e.g. ``GIT_INDEX_FILE``."""
         other = copy.copy(self)
         other._runner = self._runner.with_env(env)
         return other
+
+    def online(self, more: Iterable[tuple[str, str]] = ()) -> Git:
+        """The same checkout, where it may speak to remotes.
+
+        :param more: settings besides, such as how a remote is reached.
+        """
+        allowed = [(key, value) for key, value in self._settings.items() if key != "protocol.allow"]
+        return self.with_env(settings_environment([*allowed, *more]))
 
     def raw(self, *arguments: str, attempt: str, stdin: bytes | None = None) -> bytes:
         """Run and return the output, byte for byte."""
@@ -299,6 +307,13 @@ class Git:
         done = self._runner.run(argv, f"Reading {name} of {self.path}", check=False)
         return done.stdout.rstrip("\n") if done.rc == 0 else None
 
+    def settings(self, pattern: str) -> list[tuple[str, str]]:
+        """The checkout's own settings whose keys match."""
+        words = ["git", "-C", str(self.path), "config", "--local", "--null", "--get-regexp", pattern]
+        done = self._runner.run(words, f"Reading settings of {self.path}", check=False)
+        pairs = (record.partition("\n") for record in done.stdout.split("\0")[:-1])
+        return [(key, value) for key, _end, value in pairs]
+
     def ref(self, name: str) -> str | None:
         """The id that a full ref name holds, or nothing; tags are not followed."""
         done = self._runner.run(
@@ -353,10 +368,11 @@ class Git:
             self.text("update-ref", "-d", name, attempt=f"Removing {name} from {self.path}")
 
 
-def settings_environment(settings: Mapping[str, str]) -> dict[str, str]:
+def settings_environment(settings: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Configuration for one process and its children, by environment: no file is written."""
-    env = {"GIT_CONFIG_COUNT": str(len(settings))}
-    for number, (key, value) in enumerate(settings.items()):
+    pairs = list(settings)
+    env = {"GIT_CONFIG_COUNT": str(len(pairs))}
+    for number, (key, value) in enumerate(pairs):
         env[f"GIT_CONFIG_KEY_{number}"] = key
         env[f"GIT_CONFIG_VALUE_{number}"] = value
     return env

@@ -1,0 +1,88 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbooks over checkouts, on a small stack of two hosts: code back, holds, named commits, single files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from integration.checkouts import Checkout
+from integration.small_stack import SmallStack
+
+
+class CodeStack:
+    """Two projects that were captured when they were good, and then got two commits each, the first of them bad."""
+
+    def __init__(self, base: Path) -> None:
+        self.stack = SmallStack(base)
+        self.apps = [Checkout(base / f"app{number}") for number in (1, 2)]
+        self.good = [app.id("HEAD") for app in self.apps]
+        for app in self.apps:
+            app.write("app.py", "print('badly')\n")
+            app.commit("bad")
+            app.write("later.py", "LATER = 1\n")
+            app.commit("later")
+        self.broken = [app.id("HEAD") for app in self.apps]
+
+    def again(self) -> None:
+        """As it was before the rollbacks, holds and local changes gone."""
+        for app, commit in zip(self.apps, self.broken):
+            app.git("reset", "-q", "--hard", commit)
+            app.try_git("config", "--unset-all", "lastgood.hold")
+            (app.path / ".git" / "lastgood-hold").unlink(missing_ok=True)
+
+    def heads(self) -> list[str]:
+        """What is checked out."""
+        return [app.id("HEAD") for app in self.apps]
+
+    def holds(self) -> list[bool]:
+        """Where a deployment would stop, by configuration; the file has to agree."""
+        files = [(app.path / ".git" / "lastgood-hold").exists() for app in self.apps]
+        assert [app.try_git("config", "lastgood.hold").returncode == 0 for app in self.apps] == files
+        return files
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> CodeStack:
+    return CodeStack(tmp_path_factory.mktemp("code"))
+
+
+@pytest.fixture
+def code(built: CodeStack) -> CodeStack:
+    built.again()
+    return built
+
+
+def words(said: str) -> str:
+    """Tables wrap lines."""
+    return " ".join(said.split())
+
+
+def test_code_goes_back_with_a_hold_that_is_released_when_asked(code) -> None:
+    done = code.stack.play("code_rollback", rollback_point="last_good")
+    assert done.returncode == 0, done.stdout
+    assert code.heads() == code.good
+    assert code.holds() == [True, True]
+    shown = code.stack.play("release_hold", "--check")
+    assert shown.returncode == 0, shown.stdout
+    assert code.holds() == [True, True]
+    assert words(shown.stdout).count("released the hold of 2") == 2 and "would be released" in shown.stdout
+
+    one = code.stack.play("release_hold", rollback_only="app1")
+    assert one.returncode == 0, one.stdout
+    assert code.holds() == [False, True]
+    assert "changed=1" in one.stdout
+    rest = code.stack.play("release_hold")
+    assert "was not held" in words(rest.stdout) and "released the hold of 2" in words(rest.stdout)
+    assert code.holds() == [False, False]
+    again = code.stack.play("release_hold")
+    assert "changed=1" not in again.stdout and words(again.stdout).count("was not held") == 2
+    assert code.heads() == code.good
+
+
+def test_a_hold_of_a_project_that_does_not_exist_is_refused(code) -> None:
+    done = code.stack.play("release_hold", rollback_only="app3")
+    assert done.returncode != 0
+    assert "'app3' is not a project of blog" in words(done.stdout + done.stderr)

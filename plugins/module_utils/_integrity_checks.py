@@ -5,8 +5,14 @@
 
 from __future__ import annotations
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._sequences import (
+    SEQUENCES,
+    coming_value,
+    highest_in_use,
+    is_behind,
+    sequence_state,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_look import ERROR, WARNING, Look, Scope
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 ALL = "all tables"
@@ -37,26 +43,6 @@ SELECT t.tgrelid::bigint AS table, o.conrelid::bigint AS constrained, t.tgname A
 FROM pg_trigger t LEFT JOIN pg_constraint o ON o.oid = t.tgconstraint
 WHERE t.tgenabled = 'D' OR (t.tgenabled = 'R' AND t.tgisinternal)
 ORDER BY 1, 3
-"""
-
-# Owned by a column (serial, identity), or used in its default.
-SEQUENCES = """
-SELECT DISTINCT s.seqrelid::bigint AS oid, n.nspname AS schema, c.relname AS name, used.refobjid::bigint AS table,
-       tn.nspname AS table_schema, t.relname AS table_name, a.attname AS column, s.seqincrement AS step, s.seqmin AS least,
-       s.seqmax AS most
-FROM (
-    SELECT d.objid AS sequence, d.refobjid, d.refobjsubid FROM pg_depend d
-    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
-    UNION
-    SELECT d.refobjid, f.adrelid, f.adnum FROM pg_depend d JOIN pg_attrdef f ON f.oid = d.objid
-    WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass
-) used (sequence, refobjid, refobjsubid)
-JOIN pg_sequence s ON s.seqrelid = used.sequence AND NOT s.seqcycle
-JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_class t ON t.oid = used.refobjid JOIN pg_namespace tn ON tn.oid = t.relnamespace
-JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = used.refobjsubid AND NOT a.attisdropped
-WHERE a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype)
-ORDER BY 2, 3
 """
 
 KINDS = {"c": "check constraint", "f": "foreign key", "n": "not-null constraint"}
@@ -109,25 +95,13 @@ def sequences_behind(look: Look, scope: Scope) -> None:
 
 def _sequence(look: Look, row: JsonObject) -> None:
     key = f"{row['schema']}.{row['name']}"
-    upwards = row["step"] > 0
-    column = sql.Identifier(row["column"])
-    highest = sql.SQL("SELECT {}({}) AS value FROM {} WHERE {} BETWEEN {} AND {}").format(
-        sql.SQL("max" if upwards else "min"),
-        column,
-        sql.Identifier(row["table_schema"], row["table_name"]),
-        column,
-        sql.Literal(row["least"]),
-        sql.Literal(row["most"]),
-    )
-    state = sql.SQL("SELECT last_value, is_called FROM {}").format(sql.Identifier(row["schema"], row["name"]))
     # The rows first: whoever inserts meanwhile has moved the sequence before.
-    used = look.rows("sequences", key, highest)
-    now = look.rows("sequences", key, state)
+    used = look.rows("sequences", key, highest_in_use(row))
+    now = look.rows("sequences", key, sequence_state(row))
     if not used or not now or used[0]["value"] is None:
         return
-    last, value = now[0]["last_value"], int(used[0]["value"])
-    coming = last + row["step"] if now[0]["is_called"] else last
-    if (coming <= value) if upwards else (coming >= value):
+    value, coming = int(used[0]["value"]), coming_value(row, now[0])
+    if is_behind(row, coming, value):
         where = f"{row['table_schema']}.{row['table_name']}.{row['column']}"
         said = f"The next value is {coming}, but {where} has {value} already"
         look.found("sequences", ERROR, key, said, count=abs(value - coming) + 1)

@@ -9,35 +9,14 @@ looked at again by PostgreSQL, and VALIDATE CONSTRAINT does nothing for it.
 
 from __future__ import annotations
 
-from typing import Any
-
 from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import (
+    FOREIGN_KEYS,
+    without_parent,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_look import ERROR, Look, Scope
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
-
-# Those of a partitioned table once (their copies have a parent); `=` is the very operator that the key uses.
-FOREIGN_KEYS = """
-SELECT o.conname AS name, o.conrelid::bigint AS child, o.confrelid::bigint AS parent, o.confmatchtype::text AS match,
-       cn.nspname AS child_schema, c.relname AS child_name, c.relkind::text AS child_kind,
-       pn.nspname AS parent_schema, p.relname AS parent_name, p.relkind::text AS parent_kind,
-       coalesce((to_jsonb(o) ->> 'conperiod')::bool, false) AS period,
-       (SELECT jsonb_agg(jsonb_build_object('child', ca.attname, 'parent', pa.attname,
-                'operator', op.oprname, 'operator_schema', opn.nspname,
-                'collation', CASE WHEN ca.attcollation <> pa.attcollation THEN co.collname END,
-                'collation_schema', con.nspname) ORDER BY k.place)
-        FROM unnest(o.conkey, o.confkey, o.conpfeqop) WITH ORDINALITY AS k (child, parent, operator, place)
-        JOIN pg_attribute ca ON ca.attrelid = o.conrelid AND ca.attnum = k.child
-        JOIN pg_attribute pa ON pa.attrelid = o.confrelid AND pa.attnum = k.parent
-        JOIN pg_operator op ON op.oid = k.operator JOIN pg_namespace opn ON opn.oid = op.oprnamespace
-        LEFT JOIN pg_collation co ON co.oid = pa.attcollation LEFT JOIN pg_namespace con ON con.oid = co.collnamespace
-       ) AS columns
-FROM pg_constraint o
-JOIN pg_class c ON c.oid = o.conrelid JOIN pg_namespace cn ON cn.oid = c.relnamespace
-JOIN pg_class p ON p.oid = o.confrelid JOIN pg_namespace pn ON pn.oid = p.relnamespace
-WHERE o.contype = 'f' AND o.conparentid = 0
-ORDER BY c.relpages, cn.nspname, c.relname, o.conname
-"""
 
 # A constraint runs with the rights of whoever reads the rows, maybe a superuser, and whoever owns the table can have put
 # anything into it: lo_export as well as functions of their own. Only what computes from its arguments alone is run:
@@ -73,7 +52,7 @@ def _orphans_of(look: Look, key: JsonObject) -> None:
     if key["period"]:
         look.leave_out("orphans", what, "foreign keys with PERIOD are not compared")
         return
-    lost = _without_parent(key)
+    lost = without_parent(key)
     for row in look.rows("orphans", what, sql.SQL("SELECT count(*) AS n {}").format(lost)):
         if row["n"]:
             mine = ", ".join(column["child"] for column in key["columns"])
@@ -82,41 +61,6 @@ def _orphans_of(look: Look, key: JsonObject) -> None:
             said = f"{rows} to nothing: {child} ({mine}) → {parent} ({theirs})"
             query = sql.SQL("SELECT c.* {}").format(lost).as_string(look.session.connection)
             look.found("orphans", ERROR, what, said, count=row["n"], query=query)
-
-
-def _without_parent(key: JsonObject) -> Any:
-    """``FROM … WHERE …`` of the rows of a foreign key that have no parent.
-
-    MATCH SIMPLE lets a row with any NULL be, MATCH FULL only one with nothing but NULLs.
-    """
-    mine = [sql.Identifier("c", column["child"]) for column in key["columns"]]
-    joined = sql.SQL(" OR " if key["match"] == "f" else " AND ")
-    refers = joined.join([sql.SQL("{} IS NOT NULL").format(column) for column in mine])
-    return sql.SQL("FROM {} c WHERE ({}) AND NOT EXISTS (SELECT FROM {} p WHERE {})").format(
-        _source(key["child_kind"], key["child_schema"], key["child_name"]),
-        refers,
-        _source(key["parent_kind"], key["parent_schema"], key["parent_name"]),
-        sql.SQL(" AND ").join([_equal(column) for column in key["columns"]]),
-    )
-
-
-def _equal(column: JsonObject) -> Any:
-    mine: Any = sql.Identifier("c", column["child"])
-    if column["collation"]:
-        collation = sql.Identifier(column["collation_schema"], column["collation"])
-        mine = sql.SQL("{} COLLATE {}").format(mine, collation)
-    return sql.SQL("{} OPERATOR({}.{}) {}").format(
-        sql.Identifier("p", column["parent"]),
-        sql.Identifier(column["operator_schema"]),
-        sql.SQL(column["operator"]),
-        mine,
-    )
-
-
-def _source(kind: str, schema: str, name: str) -> Any:
-    """A table as foreign keys see it: with its partitions, without what inherits from it."""
-    table = sql.Identifier(schema, name)
-    return table if kind == "p" else sql.SQL("ONLY {}").format(table)
 
 
 def violations(look: Look, scope: Scope) -> None:

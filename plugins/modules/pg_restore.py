@@ -28,10 +28,37 @@ options:
     type: str
     required: true
   scope:
-    description: How much of it is taken back.
+    description:
+      - How much of it is taken back.
+      - V(database) is everything.
+      - V(tables) are the rows of O(tables), exchanged in one transaction of the server. Views, foreign keys, triggers, policies,
+        grants, comments, publications and all other tables stay as they are. It stands still for as long as the rows,
+        indexes and foreign keys of these tables take. The rows as they were are kept in a database of their own.
     type: str
-    choices: [database]
+    choices: [database, tables]
     default: database
+  tables:
+    description:
+      - For O(scope=tables), the tables. Each is C(schema.name), or a name that only one table has; as it is written, without
+        quotes.
+      - A partitioned table stands for all its partitions; a single partition may be named as well.
+      - Their columns must be as at the restore point. Sequences are never moved backwards. Large objects are not touched.
+    type: list
+    elements: str
+    default: []
+  orphans:
+    description:
+      - For O(scope=tables), what becomes of rows that refer to nothing afterwards, in these tables or in others.
+      - V(fail) refuses, with a list.
+      - V(keep_aside) moves them into tables of their own in the schema C(lastgood_orphans) of the database that keeps the rows as
+        they were. An undo brings them back.
+    type: str
+    choices: [fail, keep_aside]
+    default: fail
+  lock_timeout:
+    description: For O(scope=tables), for how many seconds the exchange may wait for those who use the tables.
+    type: int
+    default: 10
   restore_point:
     description:
       - Name of the restore point. V(last_good) is the newest good one that contains the database.
@@ -203,7 +230,10 @@ def main() -> None:
         kind_option="scope",
         argument_spec={
             "name": {"type": "str", "required": True},
-            "scope": {"type": "str", "choices": ["database"], "default": "database"},
+            "scope": {"type": "str", "choices": ["database", "tables"], "default": "database"},
+            "tables": {"type": "list", "elements": "str", "default": []},
+            "orphans": {"type": "str", "choices": ["fail", "keep_aside"], "default": "fail"},
+            "lock_timeout": {"type": "int", "default": 10},
             "restore_point": {"type": "str"},
             "source": {"type": "path"},
             "checksum": {"type": "str", "no_log": False},
@@ -222,6 +252,7 @@ def main() -> None:
         secrets=("login_password",),
         mutually_exclusive=[("restore_point", "source"), ("restore_point", "checksum")],
         required_one_of=[("restore_point", "source")],
+        required_if=[("scope", "tables", ("tables",))],
     )
 
 

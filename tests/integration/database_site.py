@@ -197,7 +197,7 @@ class Site:
         tables = self.query(
             "SELECT json_agg(t) FROM (SELECT format('%I.%I', schemaname, tablename) AS t FROM pg_tables"
             " WHERE schemaname !~ '^(pg_|information_schema)'"
-            " UNION ALL SELECT format('%I.%I', schemaname, matviewname) FROM pg_matviews) q",
+            " UNION ALL SELECT format('%I.%I', schemaname, matviewname) FROM pg_matviews WHERE ispopulated) q",
             name,
         )
         hashes = " UNION ALL ".join(

@@ -17,6 +17,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import (
     PREVIOUS,
     REJECTED,
+    TABLES,
     SideNames,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import TABLES_FILE
@@ -58,13 +59,13 @@ def prune(context: Context, session: Session, name: str, keep: int) -> None:
 
     Only by mark and name together; one with a replication slot, a subscription or a session stays, and is named.
     """
-    aside: dict[str, list[Database]] = {PREVIOUS: [], REJECTED: []}
+    aside: dict[str, list[Database]] = {PREVIOUS: [], REJECTED: [], TABLES: []}
     for database in all_databases(session).values():
         mark = database.mark
         if mark is None or mark.name != name or mark.role not in aside:
             continue
         names = SideNames.of(mark.lastgood, name)
-        if database.name == {PREVIOUS: names.previous, REJECTED: names.rejected}[mark.role]:
+        if database.name == getattr(names, mark.role):
             aside[mark.role].append(database)
     for databases in aside.values():
         databases.sort(key=lambda database: database.mark.at if database.mark else 0.0, reverse=True)

@@ -40,7 +40,7 @@ ORDER BY bytes, schema, name
 HASH = """
 SELECT count(*) AS rows, coalesce(sum(('x' || substr(h, 1, 16))::bit(64)::bigint), 0)::text AS a,
        coalesce(sum(('x' || substr(h, 17, 16))::bit(64)::bigint), 0)::text AS b
-FROM (SELECT encode(sha256(convert_to(ROW({columns})::text, {encoding})), 'hex') AS h FROM ONLY {table} t) q
+FROM (SELECT encode(sha256(convert_to(ROW({columns})::text, {encoding})), 'hex') AS h FROM {table} t) q
 """
 
 FACTS = {
@@ -96,12 +96,16 @@ def table_key(table: JsonObject) -> str:
 
 
 def hash_table(session: Session, table: JsonObject) -> JsonObject:
-    """Count and hash one table's rows: ``{"rows": …, "hash": …}``. Streams inside the server."""
+    """Count and hash one table's rows: ``{"rows": …, "hash": …}``. Streams inside the server.
+
+    :param table: ``schema``, ``name``, ``columns``, and ``partitioned`` where its partitions are meant as well.
+    """
     encoding = session.value("SELECT getdatabaseencoding()")
+    name = sql.Identifier(table["schema"], table["name"])
     query = sql.SQL(HASH).format(
         columns=sql.SQL(", ").join([sql.Identifier("t", name) for name in table["columns"]]),
         encoding=sql.Literal("SQL_ASCII" if encoding == "SQL_ASCII" else "UTF8"),
-        table=sql.Identifier(table["schema"], table["name"]),
+        table=sql.SQL("{} {}").format(sql.SQL("" if table.get("partitioned") else "ONLY"), name),
     )
     row = session.rows(query, attempt=f"Reading table {table_key(table)}")[0]
     names = "\0".join(table["columns"])

@@ -47,17 +47,8 @@ class Look:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """A session on the maintenance database of the very cluster that was planned for.
-
-        :raises Foreign: when another cluster answers there now.
-        """
-        with self.server.connect() as session:
-            system = system_identifier(session, self.server.where)
-            if system != self.plan.facts["system"]:
-                raise Foreign(
-                    f"The cluster at {self.server.where} is not the one that the plan was made for (system identifier "
-                    f"{system} instead of {self.plan.facts['system']})."
-                )
+        """See `planned_session`."""
+        with planned_session(self.server, self.plan) as session:
             yield session
 
     def refresh(self, session: Session) -> None:
@@ -110,6 +101,22 @@ class Look:
             f"Database {self.plan.name} can't be {verb}: it was planned with OID {self.plan.facts['old_oid']}, but now "
             f"{found}. Somebody else changed it meanwhile; compare, and rename by hand what should be live."
         )
+
+
+@contextmanager
+def planned_session(server: Server, plan: Plan) -> Iterator[Session]:
+    """A session on the maintenance database of the very cluster that was planned for.
+
+    :raises Foreign: when another cluster answers there now.
+    """
+    with server.connect() as session:
+        system = system_identifier(session, server.where)
+        if system != plan.facts["system"]:
+            raise Foreign(
+                f"The cluster at {server.where} is not the one that the plan was made for (system identifier "
+                f"{system} instead of {plan.facts['system']})."
+            )
+        yield session
 
 
 def read_json(path: Path) -> JsonObject | None:

@@ -18,21 +18,24 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._types import Js
 #: PostgreSQL cuts longer names without a word.
 NAME_BYTES = 63
 INCOMING, PREVIOUS, REJECTED = "incoming", "previous", "rejected"
+#: Holds single tables: those that are to come, and then those that were replaced.
+TABLES = "tables"
 
 
 @dataclass(frozen=True)
 class SideNames:
-    """The three names of one database in one transaction; each at most 63 bytes, whatever the live name."""
+    """The names of one database in one transaction; each at most 63 bytes, whatever the live name."""
 
     incoming: str
     previous: str
     rejected: str
+    tables: str
 
     @classmethod
     def of(cls, transaction: str, name: str) -> SideNames:
         """Compute them; equal input gives equal names, other transactions or databases give others."""
         tag = hashlib.sha256(f"{transaction}\0{name}".encode()).hexdigest()[:8]
-        return cls(*(_side_name(name, f"_lastgood_{tag}_{role}") for role in (INCOMING, PREVIOUS, REJECTED)))
+        return cls(*(_side_name(name, f"_lastgood_{tag}_{role}") for role in (INCOMING, PREVIOUS, REJECTED, TABLES)))
 
 
 def _side_name(name: str, suffix: str) -> str:
@@ -50,7 +53,7 @@ class Mark:
     """The comment on a side database.
 
     :param lastgood: the transaction that made it or put it aside.
-    :param role: ``incoming``, ``previous`` or ``rejected``.
+    :param role: ``incoming``, ``previous``, ``rejected`` or ``tables``.
     :param name: the live database's name.
     :param of: OID of the database that was live when the transaction began; for ``previous``: the OID that took over.
     :param ready: for ``incoming``: restored and checked to the end.

@@ -61,6 +61,27 @@ def find_programs(context: Context, server: Server, major: int, bin_dir: str | N
     return PgPrograms.find(context.run, server, major, bin_dir)
 
 
+def programs_major(session: Session, source: Source) -> int:
+    """The oldest major version of the programs that is sure to do."""
+    return max(session.version // 10_000, source.archive.major)
+
+
+def choose_programs(
+    context: Context, server: Server, session: Session, source: Source, wish: Mapping[str, Any]
+) -> PgPrograms:
+    """The programs that read the source and suit the server.
+
+    :raises Refused: when there are none, or the source is from a newer server.
+    """
+    major = session.version // 10_000
+    if source.server_major > major:
+        raise Refused(
+            f"Archive {source.path} was made from PostgreSQL {source.server_major}; {server.where} is the older "
+            f"{major} and can't be trusted to hold it. Restore it into a server of that version."
+        )
+    return find_programs(context, server, programs_major(session, source), wish.get("bin_dir"))
+
+
 def make_plan(context: Context, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
     """Look at everything, refuse what can't work.
 
@@ -101,7 +122,7 @@ class _Planner:
         names = SideNames.of(self.context.transaction, name)
         databases = all_databases(self.session)
         live = databases.get(name)
-        programs = self._programs()
+        programs = choose_programs(self.context, self.server, self.session, self.source, self.wish)
         self._refuse_strangers(name, names, databases, live)
         require_direct(self.session, self.server)
         require_rights(self.session, self.server, live.oid if live else None, name)
@@ -120,14 +141,14 @@ class _Planner:
             "bin_dir": self.wish.get("bin_dir"),
             # pg_restore can't share a tar archive between jobs.
             "jobs": 1 if self.source.archive.form == "tar" else int(self.wish.get("jobs") or DEFAULT_JOBS),
-            "keep_previous": _keep(self.wish),
+            "keep_previous": keep_previous(self.wish),
             "name": name,
             "server_version": self.session.version,
             "system": system,
             "old_oid": oid,
             "comment": live.comment if live else None,
             "properties": properties,
-            "program_major": max(self._server_major(), self.source.archive.major),
+            "program_major": programs_major(self.session, self.source),
             "source": self.source.to_json(),
             "expected": self.source.facts or None,
         }
@@ -144,19 +165,6 @@ class _Planner:
             disk_bytes=size,
             warnings=tuple(self.warnings),
         )
-
-    def _server_major(self) -> int:
-        return self.session.version // 10_000
-
-    def _programs(self) -> PgPrograms:
-        wrote = self.source.server_major
-        if wrote > self._server_major():
-            raise Refused(
-                f"Archive {self.source.path} was made from PostgreSQL {wrote}; {self.server.where} is the older "
-                f"{self._server_major()} and can't be trusted to hold it. Restore it into a server of that version."
-            )
-        major = max(self._server_major(), self.source.archive.major)
-        return find_programs(self.context, self.server, major, self.wish.get("bin_dir"))
 
     def _refuse_strangers(
         self, name: str, names: SideNames, databases: Mapping[str, Database], live: Database | None
@@ -227,7 +235,7 @@ class _Planner:
                         if not isinstance(now, dict):
                             unread.append(key)
                         elif now != then.get(key):
-                            rows[key] = _difference(then.get(key), now)
+                            rows[key] = difference(then.get(key), now)
                         same = same and isinstance(now, dict) and now == then.get(key)
             except DatabaseError as error:
                 self.warnings.append(f"Tables of {name} could not be compared: {error.message}")
@@ -268,7 +276,8 @@ class _Planner:
         }
 
 
-def _difference(then: JsonObject | None, now: JsonObject) -> JsonObject:
+def difference(then: JsonObject | None, now: JsonObject) -> JsonObject:
+    """How a table that is discarded is told: rows now and then, and whether they differ."""
     return {
         "now": now["rows"],
         "then": then["rows"] if then else None,
@@ -276,6 +285,7 @@ def _difference(then: JsonObject | None, now: JsonObject) -> JsonObject:
     }
 
 
-def _keep(wish: Mapping[str, Any]) -> int:
+def keep_previous(wish: Mapping[str, Any]) -> int:
+    """How many databases are to be kept."""
     given = wish.get("keep_previous")
     return 1 if given is None else int(given)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,14 +127,25 @@ class PgPrograms:
         )
 
     def restore(
-        self, database: str, archive: Path, jobs: int, label: str, meanwhile: Callable[[], None] | None = None
+        self,
+        database: str,
+        archive: Path,
+        jobs: int,
+        label: str,
+        meanwhile: Callable[[], None] | None = None,
+        *,
+        only: Sequence[str] = (),
+        listed: Path | None = None,
     ) -> None:
         """Fill an empty database from an archive; the first error ends it.
 
         :param label: what the archive is, for the message of a failure: it may be a copy that nobody knows.
         :param meanwhile: called every second.
+        :param only: more options, that leave something out.
+        :param listed: a file with the entries to restore, lines of `archive_entries`; None for all. It belongs to the
+            programs' account, as the archive does.
         """
-        with lent(archive, self.run.user) as (place, fds):
+        with lent(archive, self.run.user) as (place, fds), lent(listed or archive, self.run.user) as (names, more):
             self.run.run(
                 [
                     self._program("pg_restore"),
@@ -142,14 +153,24 @@ class PgPrograms:
                     "--no-subscriptions",
                     f"--jobs={jobs}",
                     "--no-password",
+                    *only,
+                    *([f"--use-list={names}"] if listed else []),
                     f"--dbname={self.server.conninfo(database)}",
                     place,
                 ],
                 f"Restoring {label} into database {database}",
-                pass_fds=fds,
+                pass_fds=(*fds, *more),
                 cwd="/",
                 meanwhile=meanwhile,
             )
+
+    def archive_entries(self, archive: Path) -> list[str]:
+        """The entries of an archive, one a line. No server is asked."""
+        with lent(archive, self.run.user) as (place, fds):
+            done = self.run.run(
+                [self._program("pg_restore"), "--list", place], f"Listing {archive}", pass_fds=fds, cwd="/"
+            )
+        return [line for line in done.stdout.splitlines() if line and not line.startswith(";")]
 
     def archive_schema(self, archive: Path, output: IO[bytes]) -> None:
         """Write an archive's definitions, without rows, as SQL to an open file. No server is asked."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
@@ -29,6 +29,7 @@ __all__ = ["CONNECT_TIMEOUT_S", "DatabaseError", "Session", "WaitingSession", "o
 _Session = TypeVar("_Session", bound="Session")
 CONNECT_TIMEOUT_S = 10
 POLL_S = 0.01
+COPY_BYTES = 256 * 1024
 
 #: What every session gets, whatever the server's, database's or role's settings are: nothing may stop a long step, and
 #: the text of a value must not depend on anybody's taste.
@@ -135,6 +136,18 @@ class Session:
         for row in self.rows(statement, values, attempt):
             return next(iter(row.values()))
         return None
+
+    def copy(self, statement: Any, stream: IO[bytes], attempt: str) -> int:
+        """Run ``COPY … TO STDOUT`` into a stream, or ``COPY … FROM STDIN`` out of one; the number of rows.
+
+        :raises DatabaseError: when the server refuses.
+        """
+        with self.connection.cursor() as cursor:
+            try:
+                cursor.copy_expert(statement, stream, COPY_BYTES)
+            except psycopg2.Error as error:
+                raise DatabaseError(attempt, str(error), error.pgcode or "") from error
+            return int(cursor.rowcount)
 
     def _run(self, cursor: Any, statement: Any, values: Sequence[Any] | None, attempt: str) -> None:
         try:

@@ -1,0 +1,162 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) Building the side database of a rollback of tables: definitions, the rows of those tables, and no more."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_archive import give_to
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import comment_statement
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_growth import growth
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import TABLES, Mark
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import SideBuild
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import (
+    RELATIONS,
+    Unit,
+    compare_columns,
+    read_units,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_look import CREATE_STEPS, TablesLook
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_orphans import (
+    ADVICE,
+    KEEP_ASIDE,
+    Forecast,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused, VerificationFailed
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import PgPrograms
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+#: Nobody else looks at the side database, and roles, tablespaces and labels may be gone by now.
+PLAIN = (
+    "--no-owner",
+    "--no-privileges",
+    "--no-comments",
+    "--no-security-labels",
+    "--no-publications",
+    "--no-tablespaces",
+)
+#: ``4021; 0 16423 TABLE DATA public post keeper``
+ENTRY = re.compile(r"\d+; \d+ \d+ TABLE DATA (.*)")
+
+
+class TablesBuild(SideBuild):
+    """Builds the side database of one plan."""
+
+    def __init__(self, context: Context, look: TablesLook, programs: PgPrograms, plan: Plan) -> None:
+        super().__init__(context, look.server, programs, plan.facts)
+        self.name = look.name
+        self.live = plan.name
+        self.oids = [table["oid"] for table in plan.facts["tables"]]
+
+    def fill(self) -> int:
+        """Restore the definitions and the rows of the tables, without indexes, keys and triggers; milliseconds."""
+        source = self.facts["source"]
+        if source["form"] not in ("custom", "directory", "tar"):
+            return super().fill()
+        begun = time.monotonic()
+        change = self.context.change(f"Restore tables of {source['label']} into database {self.name}")
+        watched = growth(self.server, self.name, None)
+        with self._archive() as archive, change, watched as meanwhile:
+            jobs, label = self.facts["jobs"], source["label"]
+            self.programs.restore(self.name, archive, jobs, label, only=[*PLAIN, "--section=pre-data"])
+            wanted = [f"{row['schema']} {row['name']} " for row in self._relations()]
+            entries = [line for line in self.programs.archive_entries(archive) if _is_of(line, wanted)]
+            if entries:
+                listed = self.context.workspace / "entries"
+                write_atomic(listed, "".join(f"{line}\n" for line in entries).encode())
+                give_to(listed, self.programs.run.user)
+                only = [*PLAIN, "--section=data"]
+                self.programs.restore(self.name, archive, jobs, label, meanwhile, only=only, listed=listed)
+        return int((time.monotonic() - begun) * 1000)
+
+    def _relations(self) -> list[JsonObject]:
+        """The tables in the side database, and their partitions as they were then."""
+        with self.server.connect(self.name) as side:
+            return [part for unit in self._then(side) for part in unit.parts]
+
+    def _then(self, side: Session) -> list[Unit]:
+        """The tables as they were, in the order of the plan.
+
+        :raises Refused: when one is missing.
+        """
+        wanted = [table["key"] for table in self.facts["tables"]]
+        there = {content.table_key(row): row["oid"] for row in side.rows(RELATIONS)}
+        missing = [key for key in wanted if key not in there]
+        if missing:
+            raise Refused(
+                f"{self.facts['source']['label'].capitalize()} has no table {', '.join(missing)}. Leave it out, or roll the "
+                "schema back."
+            )
+        units = read_units(side, [there[key] for key in wanted])
+        return [units[there[key]] for key in wanted]
+
+    def prove_tables(self) -> JsonObject:
+        """Compare columns, rows and foreign keys with the live tables and with the restore point; evidence.
+
+        :raises Refused: when the rows would not fit, or would refer to nothing.
+        :raises VerificationFailed: when they are not what was captured.
+        """
+        begun = time.monotonic()
+        with self.server.connect(self.live) as live, self.server.connect(self.name) as side:
+            then, now = self._then(side), read_units(live, self.oids)
+            self._require_same_columns(then, [now[oid] for oid in self.oids if oid in now])
+            side.execute("ANALYZE", attempt=f"Gathering statistics of database {self.name}")
+            counted = self._count(side, then)
+            side.execute(CREATE_STEPS)
+            said = Forecast(live, side, list(now.values())).sentences()
+        if said and self.facts["orphans"] != KEEP_ASIDE:
+            raise Refused(f"Rows would refer to nothing after the rollback: {'; '.join(said)}. {ADVICE}")
+        return {
+            "content": "equal" if self.facts["expected"] else "unknown",
+            "schema": "equal",
+            "schema_differences": [],
+            "tables": len(then),
+            "rows": sum(table["rows"] for table in counted.values()),
+            "orphans": said,
+            "check_ms": int((time.monotonic() - begun) * 1000),
+        }
+
+    def _require_same_columns(self, then: Sequence[Unit], now: Sequence[Unit]) -> None:
+        differences = [f"{unit.key}: {said}" for unit, other in zip(now, then) for said in compare_columns(unit, other)]
+        if differences:
+            raise Refused(
+                f"Tables of database {self.live} have other columns than at {self.facts['source']['label']}: "
+                f"{'; '.join(differences)}. That is a schema rollback; nothing was touched."
+            )
+
+    def _count(self, side: Session, units: Sequence[Unit]) -> JsonObject:
+        leaves = {f"{leaf['schema']}.{leaf['name']}" for unit in units for leaf in unit.leaves}
+        found = {
+            content.table_key(table): content.hash_table(side, table)
+            for table in content.read_tables(side)
+            if content.table_key(table) in leaves
+        }
+        if self.facts["expected"]:
+            expected = {key: value for key, value in self.facts["expected"]["tables"].items() if key in leaves}
+            wrong = content.compare_tables(expected, found)
+            if wrong:
+                raise VerificationFailed(
+                    f"Tables restored from {self.facts['source']['label']} are not what was captured: {'; '.join(wrong)}."
+                )
+        return found
+
+    def mark_ready(self, session: Session) -> None:
+        """From here on it may be switched to."""
+        session.execute(comment_statement(self.name, self._mark(ready=True).text()))
+
+    def _mark(self, ready: bool) -> Mark:
+        facts = self.facts
+        return Mark(self.context.transaction, TABLES, facts["name"], facts["old_oid"], ready, at=time.time())
+
+
+def _is_of(line: str, wanted: Sequence[str]) -> bool:
+    match = ENTRY.match(line)
+    return match is not None and any(match[1].startswith(name) for name in wanted)

@@ -1,0 +1,225 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) The exchange itself: in one transaction of the server, rows of some tables go aside and others take their place.
+
+The switch and its undo are the same exchange with other rows. What goes aside is streamed into the side database, and
+stands there for good before the live transaction may commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components import _tables_orphans as orphans
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import keys_touching
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._sequences import (
+    SEQUENCES,
+    coming_value,
+    highest_in_use,
+    is_behind,
+    sequence_state,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import (
+    MATVIEWS,
+    Unit,
+    read_units,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_hold import (
+    FOREIGN_KEY_VIOLATION,
+    Hold,
+    lock,
+    neighbours_of,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_look import (
+    PREVIOUS_ROWS,
+    REJECTED_ROWS,
+    STEPS,
+    SWITCH,
+    UNDO,
+    TablesLook,
+    kept_table,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, LastGoodError, UndoIncomplete
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_copy import (
+    column_list,
+    copy_in,
+    copy_out,
+    stream_rows,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+LOCK_NOT_AVAILABLE = "55P03"
+#: Functions that constraints and indexes call find what they do in people's sessions, after what is built in.
+OWN_SEARCH_PATH = (
+    "SELECT set_config('search_path', concat_ws(', ', 'pg_catalog', nullif(reset_val, '')), true)"
+    " FROM pg_settings WHERE name = 'search_path'"
+)
+NOTE_STEP = (
+    f"INSERT INTO {STEPS}.step VALUES (%s, %s, false) ON CONFLICT (name)"  # noqa: S608 - our own word
+    " DO UPDATE SET transaction = excluded.transaction, settled = false"
+)
+HOLDERS = """
+SELECT DISTINCT a.pid, a.usename, a.application_name FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.granted AND l.relation = ANY(%s::oid[]) AND l.pid <> pg_backend_pid()
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1
+"""
+
+
+class Exchange:
+    """One exchange of the rows of a plan's tables.
+
+    :param step: ``switch`` or ``undo``.
+    """
+
+    def __init__(self, context: Context, plan: Plan, look: TablesLook, step: str) -> None:
+        self.context = context
+        self.plan = plan
+        self.look = look
+        self.step = step
+        self.goes = REJECTED_ROWS if step == UNDO else PREVIOUS_ROWS
+        #: Rows to come stand in the tables of their own names when they come from the restore point.
+        self.comes = PREVIOUS_ROWS if step == UNDO else None
+
+    def run(self) -> None:
+        """From BEGIN to COMMIT. Whatever happens before the commit, a kill -9 or a crash included, changes nothing.
+
+        :raises Foreign: when the tables are not as planned any more.
+        :raises UndoIncomplete: when undoing would leave rows that refer to nothing.
+        :raises LastGoodError: when a lock can't be had, or the rows don't fit.
+        """
+        with self.look.server.connect(self.plan.name) as live, self.look.server.connect(self.look.name) as side:
+            live.execute("BEGIN")
+            # With synchronous_commit off an acknowledged commit can be lost in a crash.
+            live.execute("SET LOCAL synchronous_commit = on")
+            units, bystanders = self._lock(live)
+            side.execute(NOTE_STEP, [self.step, live.value("SELECT pg_current_xact_id()::text")])
+            live.execute(OWN_SEARCH_PATH)
+            hold = Hold(live, [*units, *bystanders])
+            hold.take_off()
+            for unit in units:
+                self._put_aside(live, side, unit)
+            leaves = [sql.Identifier(leaf["schema"], leaf["name"]) for unit in units for leaf in unit.leaves]
+            only = sql.SQL(", ").join([sql.SQL("ONLY {}").format(leaf) for leaf in leaves])
+            live.execute(sql.SQL("TRUNCATE {}").format(only), attempt="Emptying the tables")
+            for unit in units:
+                self._fill(live, side, unit)
+            live.execute("SET CONSTRAINTS ALL IMMEDIATE", attempt="Checking deferred constraints")
+            self._settle_orphans(live, side, hold, bystanders)
+            self._put_on_keys(live, hold)
+            hold.put_on_rest()
+            self._advance_sequences(live, units)
+            live.execute("COMMIT", attempt=f"Committing the rows of database {self.plan.name}")
+
+    def follow_up(self) -> None:
+        """What can't be done within the transaction: materialized views, by depth, and statistics. May be repeated."""
+        oids = [table["oid"] for table in self.plan.facts["tables"]]
+        with self.look.server.connect(self.plan.name) as live:
+            units = read_units(live, oids)
+            for view in live.rows(MATVIEWS, [[oid for unit in units.values() for oid in unit.oids]]):
+                if view["owned"]:
+                    name = sql.Identifier(view["schema"], view["name"])
+                    attempt = f"Refreshing materialized view {view['schema']}.{view['name']}"
+                    live.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}").format(name), attempt=attempt)
+            for unit in units.values():
+                live.execute(sql.SQL("ANALYZE {}").format(unit.relation), attempt=f"Gathering statistics of {unit.key}")
+
+    def settle(self) -> None:
+        """Write down that all of it is done."""
+        with self.look.server.connect(self.look.name) as side:
+            side.execute(f"UPDATE {STEPS}.step SET settled = true WHERE name = %s", [self.step])  # noqa: S608
+
+    def _lock(self, live: Session) -> tuple[list[Unit], list[Unit]]:
+        """Lock the tables and all their neighbours, and look that all are the ones that were planned for."""
+        facts = self.plan.facts
+        planned = {table["oid"]: table for table in facts["tables"]}
+        watched = [*planned, *(table["oid"] for table in facts["bystanders"])]
+        before = read_units(live, watched)
+        neighbours = neighbours_of(keys_touching(live, [oid for unit in before.values() for oid in unit.oids]))
+        live.execute(f"SET LOCAL lock_timeout = '{int(facts['lock_timeout'])}s'")
+        try:
+            lock(live, before.values(), neighbours)
+        except DatabaseError as error:
+            if error.code == LOCK_NOT_AVAILABLE:
+                raise self._held(live, [*watched, *(row["oid"] for row in neighbours)], error) from error
+            raise
+        live.execute("SET LOCAL lock_timeout = 0")
+        units = read_units(live, watched)
+        changed = [key["key"] for oid, key in planned.items() if oid not in units]
+        changed += [
+            unit.key for oid, unit in units.items() if oid in planned and unit.signature != planned[oid]["signature"]
+        ]
+        if changed or any(unit.oids != before[oid].oids for oid, unit in units.items()):
+            raise Foreign(
+                f"Tables of database {self.plan.name} were changed since they were planned for: "
+                f"{', '.join(changed) or 'their partitions'}. Nothing was touched; plan again."
+            )
+        return [units[oid] for oid in planned], [units[oid] for oid in watched if oid in units and oid not in planned]
+
+    def _held(self, live: Session, oids: Sequence[int], error: DatabaseError) -> LastGoodError:
+        live.execute("ROLLBACK")
+        who = [
+            f"{row['pid']} ({row['usename']}, {row['application_name']})" for row in live.rows(HOLDERS, [list(oids)])
+        ]
+        return LastGoodError(
+            f"{error.message}. The tables, or tables that refer to or from them, are in use by {', '.join(who) or 'others'}. "
+            "Stop what uses them, or wait longer with lock_timeout."
+        )
+
+    def _put_aside(self, live: Session, side: Session, unit: Unit) -> None:
+        table = kept_table(self.goes, unit.key)
+        side.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table))
+        columns = column_list(unit.stored)
+        side.execute(sql.SQL("CREATE TABLE {} AS SELECT {} FROM {} WITH NO DATA").format(table, columns, unit.relation))
+        rows = stream_rows(
+            live,
+            copy_out(unit.source, unit.stored),
+            side,
+            copy_in(table, unit.stored),
+            f"Keeping the rows of {unit.key}",
+        )
+        self.context.note(f"Kept {rows} rows of {unit.key} in database {self.look.name}")
+
+    def _fill(self, live: Session, side: Session, unit: Unit) -> None:
+        source = unit.source if self.comes is None else kept_table(self.comes, unit.key)
+        rows = stream_rows(
+            side, copy_out(source, unit.stored), live, copy_in(unit.relation, unit.stored), f"Filling table {unit.key}"
+        )
+        self.context.note(f"Put {rows} rows into {unit.key} of database {self.plan.name}")
+
+    def _settle_orphans(self, live: Session, side: Session, hold: Hold, bystanders: Sequence[Unit]) -> None:
+        if self.step == UNDO:
+            for unit in bystanders:
+                orphans.bring_back(live, side, unit)
+        elif self.plan.facts["orphans"] == orphans.KEEP_ASIDE:
+            for said in orphans.keep_aside(live, side, hold.keys):
+                self.context.note(said)
+
+    def _put_on_keys(self, live: Session, hold: Hold) -> None:
+        live.execute("SAVEPOINT keys")
+        try:
+            hold.put_on_keys()
+        except DatabaseError as error:
+            if error.code != FOREIGN_KEY_VIOLATION:
+                raise
+            live.execute("ROLLBACK TO SAVEPOINT keys")
+            listed = "; ".join(orphans.listed(live, hold.keys))
+            if self.step == SWITCH:
+                raise LastGoodError(f"Rows would refer to nothing: {listed}. {orphans.ADVICE}") from error
+            raise UndoIncomplete(
+                f"The tables of database {self.plan.name} can't be taken back: rows that were written since would refer to "
+                f"nothing: {listed}. Nothing was changed. Remove or change these rows, then recover again."
+            ) from error
+
+    def _advance_sequences(self, live: Session, units: Sequence[Unit]) -> None:
+        """Last of all: a sequence stays where it was put even when the transaction is taken back. Never backwards."""
+        oids = [oid for unit in units for oid in unit.oids]
+        query = f"SELECT * FROM ({SEQUENCES}) s WHERE s.table = ANY(%s::oid[])"  # noqa: S608 - our own words only
+        for row in live.rows(query, [oids]):
+            used = live.value(highest_in_use(row))
+            state: JsonObject = live.rows(sequence_state(row))[0]
+            if used is not None and is_behind(row, coming_value(row, state), int(used)):
+                attempt = f"Moving sequence {row['schema']}.{row['name']} to {used}"
+                live.rows("SELECT setval(%s::oid::regclass, %s)", [row["oid"], int(used)], attempt)

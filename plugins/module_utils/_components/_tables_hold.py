@@ -1,0 +1,112 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) What stands in the way of exchanging rows, taken away and put back as it was: keys, triggers, row security.
+
+All of it within the transaction that exchanges the rows, and under its locks: nobody sees the tables without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import keys_touching
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import (
+    TRIGGERS,
+    Unit,
+    read_units,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+#: pg_trigger.tgenabled in the words of ALTER TABLE; what is disabled stays so.
+TRIGGER_STATES = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
+FOREIGN_KEY_VIOLATION = "23503"
+
+
+def lock(session: Session, units: Iterable[Unit], neighbours: Iterable[JsonObject]) -> None:
+    """Lock tables and all their neighbours at once, in the order of their OIDs, so that two of us can't deadlock.
+
+    :param neighbours: ``oid``, ``schema``, ``name`` and ``kind``.
+    """
+    wanted = {unit.oid: (unit.schema, unit.name, unit.kind) for unit in units}
+    wanted.update({row["oid"]: (row["schema"], row["name"], row["kind"]) for row in neighbours})
+    names = [
+        sql.SQL("{} {}").format(sql.SQL("" if kind == "p" else "ONLY"), sql.Identifier(schema, name))
+        for _oid, (schema, name, kind) in sorted(wanted.items())
+    ]
+    session.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.SQL(", ").join(names)))
+
+
+def neighbours_of(keys: Iterable[JsonObject]) -> list[JsonObject]:
+    """The tables at both ends of foreign keys."""
+    found = {}
+    for key in keys:
+        for side in ("child", "parent"):
+            words = {word: key[f"{side}_{word}"] for word in ("schema", "name", "kind")}
+            found[key[side]] = {"oid": key[side], **words}
+    return list(found.values())
+
+
+class Hold:
+    """Takes keys, triggers and forced row security away, and puts all of it back. Needs `lock` before.
+
+    :param units: the tables whose rows are exchanged, and those that rows may be taken out of.
+    """
+
+    def __init__(self, session: Session, units: Sequence[Unit]) -> None:
+        self.session = session
+        self.units = units
+        oids = [oid for unit in units for oid in unit.oids]
+        self.keys = keys_touching(session, oids)
+        self.triggers = [row for row in session.rows(TRIGGERS, [oids]) if row["state"] in TRIGGER_STATES]
+        around = read_units(session, sorted({*oids, *(row["oid"] for row in neighbours_of(self.keys))}))
+        #: Of the neighbours, too: a key could not look at the rows of its owner.
+        self.forced = {part["oid"]: part for unit in around.values() for part in unit.parts if part["forced"]}
+
+    def take_off(self) -> None:
+        """From here on rows can be exchanged without anybody watching them."""
+        self._force_row_security("NO FORCE")
+        for key in self.keys:
+            self._alter(_child(key), sql.SQL("DROP CONSTRAINT {}").format(sql.Identifier(key["name"])))
+        for row in self.triggers:
+            self._alter(_only(row), sql.SQL("DISABLE TRIGGER {}").format(sql.Identifier(row["name"])))
+
+    def put_on_keys(self) -> None:
+        """Make every key again, and so look at every row, unless nobody had looked before (NOT VALID).
+
+        Not in two steps, as NOT VALID and then VALIDATE: that is an error on a partitioned table, and the copies of a key
+        to a partitioned one would stay not valid.
+        """
+        for key in self.keys:
+            name, definition = sql.Identifier(key["name"]), sql.SQL(key["definition"])
+            self._alter(_child(key), sql.SQL("ADD CONSTRAINT {} {}").format(name, definition))
+            if key["comment"] is not None:
+                words = sql.SQL("COMMENT ON CONSTRAINT {} ON {} IS {}")
+                self.session.execute(words.format(name, _child(key), sql.Literal(key["comment"])))
+
+    def put_on_rest(self) -> None:
+        """Triggers, each in its own state, and row security."""
+        for row in self.triggers:
+            state = sql.SQL(TRIGGER_STATES[row["state"]])
+            self._alter(_only(row), sql.SQL("{} TRIGGER {}").format(state, sql.Identifier(row["name"])))
+        self._force_row_security("FORCE")
+
+    def _force_row_security(self, word: str) -> None:
+        for part in self.forced.values():
+            table = sql.Identifier(part["schema"], part["name"])
+            self._alter(table, sql.SQL("{} ROW LEVEL SECURITY").format(sql.SQL(word)))
+
+    def _alter(self, table: Any, what: Any) -> None:
+        statement = sql.SQL("ALTER TABLE {} {}").format(table, what)
+        self.session.execute(statement, attempt=statement.as_string(self.session.connection))
+
+
+def _child(key: JsonObject) -> Any:
+    return sql.Identifier(key["child_schema"], key["child_name"])
+
+
+def _only(trigger: JsonObject) -> Any:
+    """Not the partitions as well: each has a trigger of its own, with its own state."""
+    return sql.SQL("ONLY {}").format(sql.Identifier(trigger["schema"], trigger["relation"]))

@@ -1,0 +1,169 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) Telling where a rollback of tables stands, by looking at the server alone.
+
+What decides is the fate of the very transaction that changed the live tables: its number is written into the side
+database before it may commit, and the server knows for each number whether it was committed. Nothing of ours has to
+stand in the live database for that. Both lie in one cluster and so in one log, so that a crash can't keep the one
+without the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
+    Database,
+    all_databases,
+    end_strays,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import planned_session
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import (
+    NAME_BYTES,
+    TABLES,
+    SideNames,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import open_server
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import read_units
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+#: Schemas of the side database: what the tables held before, what they held when that was put back, and rows that
+#: referred to nothing.
+PREVIOUS_ROWS, REJECTED_ROWS, ORPHANS = "lastgood_previous", "lastgood_rejected", "lastgood_orphans"
+#: Which transactions of the server changed the live tables.
+STEPS = "lastgood_steps"
+SWITCH, UNDO = "switch", "undo"
+CREATE_STEPS = f"""
+CREATE SCHEMA {STEPS};
+CREATE TABLE {STEPS}.step (name text PRIMARY KEY, transaction text NOT NULL, settled boolean NOT NULL);
+CREATE SCHEMA {PREVIOUS_ROWS}; CREATE SCHEMA {REJECTED_ROWS}; CREATE SCHEMA {ORPHANS}
+"""
+READ_STEPS = f"SELECT name, transaction, settled FROM {STEPS}.step"  # noqa: S608 - our own word
+COMMITTED, IN_PROGRESS, FORGOTTEN = "committed", "in progress", "forgotten"
+
+
+def kept_name(key: str) -> str:
+    """What a live table (by its key) is called where its rows are kept; a long name is cut."""
+    name = key.encode()
+    if len(name) <= NAME_BYTES:
+        return key
+    digest = hashlib.sha256(name).hexdigest()[:8]
+    return f"{name[: NAME_BYTES - 9].decode(errors='ignore')}~{digest}"
+
+
+def kept_table(schema: str, key: str) -> Any:
+    """The same in SQL, in a schema of the side database."""
+    return sql.Identifier(schema, kept_name(key))
+
+
+class TablesLook:
+    """One look at a cluster, compared with a plan."""
+
+    def __init__(self, context: Context, plan: Plan) -> None:
+        self.context = context
+        self.plan = plan
+        self.server: Server = open_server(context, plan.facts["connection"])
+        self.name = SideNames.of(context.transaction, plan.name).tables
+        self.side: Database | None = None
+        self.live: Database | None = None
+        self.steps: JsonObject = {}
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """See `planned_session`; it has looked once."""
+        with planned_session(self.server, self.plan) as session:
+            self.refresh(session)
+            yield session
+
+    def refresh(self, session: Session) -> None:
+        """Look again. What a killed run left running is ended before, where it could still commit."""
+        databases = all_databases(session)
+        self.live, self.side = databases.get(self.plan.name), databases.get(self.name)
+        self.steps = self._steps(session)
+        if any(step["fate"] == IN_PROGRESS for step in self.steps.values()):
+            end_strays(session, self.server.application_name)
+            self.steps = self._steps(session)
+
+    def _steps(self, session: Session) -> JsonObject:
+        if self.side is None or not self.is_ready:
+            return {}
+        with self.server.connect(self.name) as side:
+            steps = {row["name"]: row for row in side.rows(READ_STEPS)}
+        for step in steps.values():
+            fate = session.value("SELECT pg_xact_status(%s::xid8)", [step["transaction"]])
+            # The server forgets old transactions; one that was settled had been committed.
+            step["fate"] = fate or (COMMITTED if step["settled"] else FORGOTTEN)
+        return steps
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the side database is this transaction's. Killed before its mark, it has none yet."""
+        mark = self.side.mark if self.side else None
+        if self.side is None or self.side.comment is None:
+            return self.side is not None
+        return mark is not None and mark.lastgood == self.context.transaction and mark.role == TABLES
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether what prepare builds stands there to its end."""
+        mark = self.side.mark if self.side else None
+        return self.is_ours and mark is not None and mark.ready
+
+    def committed(self, step: str) -> bool:
+        """Whether that step changed the live tables."""
+        return bool(step in self.steps and self.steps[step]["fate"] == COMMITTED)
+
+    def settled(self, step: str) -> bool:
+        """Whether what has to follow its commit was done."""
+        return bool(self.committed(step) and self.steps[step]["settled"])
+
+    def state(self) -> State:
+        """What the last look found."""
+        if self.side is None:
+            return State.UNTOUCHED
+        if not self.is_ours or any(step["fate"] == FORGOTTEN for step in self.steps.values()):
+            return State.FOREIGN
+        if self.committed(UNDO):
+            return State.UNTOUCHED if self.settled(UNDO) else State.PARTIAL
+        if self.live is None or self.live.oid != self.plan.facts["old_oid"] or self.changes():
+            return State.FOREIGN
+        if self.committed(SWITCH):
+            return State.SWITCHED if self.settled(SWITCH) else State.PARTIAL
+        return State.PREPARED
+
+    def changes(self) -> list[str]:
+        """What somebody did to the tables since the plan was made: gone, renamed, or with other columns."""
+        with self.server.connect(self.plan.name) as live:
+            now = read_units(live, [table["oid"] for table in self.plan.facts["tables"]])
+        said = []
+        for table in self.plan.facts["tables"]:
+            unit = now.get(table["oid"])
+            if unit is None or unit.key != table["key"]:
+                said.append(f"table {table['key']} was dropped or renamed")
+            elif unit.signature != table["signature"]:
+                said.append(f"table {table['key']} has other columns")
+        return said
+
+    def said(self, verb: str) -> str:
+        """The message for a reality that does not fit."""
+        if self.side is not None and not self.is_ours:
+            found = f"database {self.name} is not of this transaction"
+        elif any(step["fate"] == FORGOTTEN for step in self.steps.values()):
+            found = (
+                f"the server does not remember whether the transactions in {STEPS}.step of {self.name} were committed"
+            )
+        elif self.live is None or self.live.oid != self.plan.facts["old_oid"]:
+            oid = f"it has OID {self.live.oid}" if self.live else "it is gone"
+            found = f"it was planned with OID {self.plan.facts['old_oid']}, but now {oid}"
+        else:
+            found = "; ".join(self.changes()) or f"there is no database {self.name} that is ready"
+        return (
+            f"Tables of database {self.plan.name} can't be {verb}: {found}. Somebody else changed it meanwhile; put that "
+            "back by hand, or copy what you need from the side database."
+        )

@@ -1,0 +1,188 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) Rows that refer to nothing once other rows stand in the tables: foreseen, kept aside, brought back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import NOT_ALLOWED
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import (
+    keys_touching,
+    side_of,
+    without_parent,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import (
+    COLUMNS,
+    Unit,
+    read_units,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_look import ORPHANS, kept_table
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_copy import (
+    column_list,
+    copy_in,
+    copy_out,
+    stream_rows,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+FAIL, KEEP_ASIDE = "fail", "keep_aside"
+ADVICE = (
+    "Roll the other table back as well (tables), or have such rows moved into a table of their own in the side database "
+    "(orphans: keep_aside)."
+)
+#: Schema of the side database for the keys of live neighbours.
+KEYS = "lastgood_keys"
+SHOWN = 3
+
+
+def watched(keys: Iterable[JsonObject]) -> list[JsonObject]:
+    """Those that the server vouches for; a key that was never validated may have orphans, and stays so."""
+    return [key for key in keys if key["valid"] and key["enforced"] and not key["period"]]
+
+
+def listed(session: Session, keys: Iterable[JsonObject]) -> list[str]:
+    """What refers to nothing now, one sentence a key."""
+    return [said for key in watched(keys) for said in _sentences(session, key, without_parent(key))]
+
+
+def descendants(session: Session, units: Sequence[Unit]) -> list[Unit]:
+    """The tables that refer to these, to those, and so on: what rows may have to be taken out of."""
+    known = {oid for unit in units for oid in unit.oids}
+    found: dict[int, Unit] = {}
+    while True:
+        keys = keys_touching(session, sorted(known))
+        children = {key["child"] for key in keys if key["parent"] in known} - known
+        if not children:
+            return list(found.values())
+        found.update(read_units(session, sorted(children)))
+        known |= {oid for child in children for oid in (child, *found[child].oids)}
+
+
+class Forecast:
+    """Looks for orphans before anything is exchanged: the rows to come stand in the side database, and what they refer
+    to, or what refers to them, is brought there key by key.
+    """
+
+    def __init__(self, live: Session, side: Session, units: Sequence[Unit]) -> None:
+        self.live = live
+        self.side = side
+        self.known = {unit.oid for unit in units}
+        self.parts = {oid for unit in units for oid in unit.oids}
+        self.keys = watched(keys_touching(live, sorted(self.parts)))
+
+    def sentences(self) -> list[str]:
+        """One for each key that would not hold."""
+        self.side.execute(f"DROP SCHEMA IF EXISTS {KEYS} CASCADE")
+        self.side.execute(f"CREATE SCHEMA {KEYS}")
+        said = [sentence for number, key in enumerate(self.keys) for sentence in self._readable(number, key)]
+        self.side.execute(f"DROP SCHEMA {KEYS} CASCADE")
+        return said
+
+    def _readable(self, number: int, key: JsonObject) -> list[str]:
+        try:
+            return list(self._look(number, key))
+        except DatabaseError as error:
+            # Row security that is forced on the owner, too: it is lifted within the exchange only, where the key tells.
+            if error.code != NOT_ALLOWED:
+                raise
+            return []
+
+    def _look(self, number: int, key: JsonObject) -> Iterator[str]:
+        child, parent = key["child"] in self.known, key["parent"] in self.known
+        if child and parent:
+            yield from _sentences(self.side, key, without_parent(key))
+        elif child and key["parent"] not in self.parts:
+            brought = self._bring(number, key, "parent", "child")
+            yield from _sentences(self.side, key, without_parent(key, parent=brought))
+        elif parent and key["child"] not in self.parts:
+            brought = self._bring(number, key, "child", "parent")
+            yield from _sentences(self.side, key, without_parent(key, child=brought))
+        # A single partition of a partitioned table: the key itself tells, within the exchange.
+
+    def _bring(self, number: int, key: JsonObject, side: str, typed_by: str) -> Any:
+        """Copy one side's key columns out of the live database, typed as those of the other side."""
+        table = sql.Identifier(KEYS, f"k{number}")
+        types = self._types(key, typed_by)
+        names = [column[side] for column in key["columns"]]
+        casts = [
+            sql.SQL("{}::{} AS {}").format(
+                sql.Identifier(column[typed_by]), sql.SQL(types[column[typed_by]]), sql.Identifier(column[side])
+            )
+            for column in key["columns"]
+        ]
+        self.side.execute(
+            sql.SQL("CREATE TABLE {} AS SELECT {} FROM {} LIMIT 0").format(
+                table, sql.SQL(", ").join(casts), side_of(key, typed_by)
+            )
+        )
+        columns = column_list(names)
+        query = sql.SQL("COPY (SELECT DISTINCT {} FROM {}) TO STDOUT").format(columns, side_of(key, side))
+        attempt = f"Reading the keys of {key[side + '_schema']}.{key[side + '_name']}"
+        stream_rows(self.live, query, self.side, copy_in(table, names), attempt)
+        return table
+
+    def _types(self, key: JsonObject, side: str) -> dict[str, str]:
+        relation = self.side.value(
+            "SELECT c.oid::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = %s AND c.relname = %s",
+            [key[f"{side}_schema"], key[f"{side}_name"]],
+        )
+        return {row["name"]: row["plain"] for row in self.side.rows(COLUMNS, [[relation]])}
+
+
+def keep_aside(live: Session, side: Session, keys: Sequence[JsonObject]) -> list[str]:
+    """Move rows that refer to nothing into the side database, until none is left; what was moved, in words.
+
+    Whoever referred to such a row refers to nothing next.
+    """
+    for row in side.rows("SELECT relname AS name FROM pg_class WHERE relnamespace = %s::regnamespace", [ORPHANS]):
+        side.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(ORPHANS, row["name"])))
+    said: list[str] = []
+    while True:
+        moved = [words for key in watched(keys) for words in _move(live, side, key)]
+        if not moved:
+            return said
+        said += moved
+
+
+def _move(live: Session, side: Session, key: JsonObject) -> Iterator[str]:
+    lost = without_parent(key)
+    count = live.value(sql.SQL("SELECT count(*) {}").format(lost))
+    if not count:
+        return
+    unit = read_units(live, [key["child"]])[key["child"]]
+    table = kept_table(ORPHANS, unit.key)
+    if not side.value("SELECT to_regclass(%s)", [table.as_string(side.connection)]):
+        # As text: the types of a table that is newer than the restore point may not be there.
+        texts = [sql.SQL("{} text").format(sql.Identifier(name)) for name in unit.stored]
+        side.execute(sql.SQL("CREATE TABLE {} ({})").format(table, sql.SQL(", ").join(texts)))
+    columns = sql.SQL(", ").join([sql.Identifier("c", name) for name in unit.stored])
+    query = sql.SQL("COPY (SELECT {} {}) TO STDOUT").format(columns, lost)
+    rows = stream_rows(live, query, side, copy_in(table, unit.stored), f"Keeping orphans of {unit.key}")
+    live.execute(sql.SQL("DELETE {}").format(lost), attempt=f"Removing orphans of {unit.key}")
+    yield f"Moved {rows} rows of {unit.key} aside that referred to nothing ({key['name']})"
+
+
+def bring_back(live: Session, side: Session, unit: Unit) -> None:
+    """Put the orphans of a table that was not exchanged back into it."""
+    table = kept_table(ORPHANS, unit.key)
+    if side.value("SELECT to_regclass(%s)", [table.as_string(side.connection)]):
+        into = copy_in(unit.relation, unit.stored)
+        stream_rows(side, copy_out(table, unit.stored), live, into, f"Putting orphans back into {unit.key}")
+
+
+def _sentences(session: Session, key: JsonObject, lost: Any) -> Iterator[str]:
+    count = session.value(sql.SQL("SELECT count(*) {}").format(lost))
+    if not count:
+        return
+    mine = [column["child"] for column in key["columns"]]
+    columns = sql.SQL(", ").join([sql.Identifier("c", name) for name in mine])
+    query = sql.SQL("SELECT DISTINCT ROW({})::text AS value {} LIMIT {}").format(columns, lost, sql.Literal(SHOWN))
+    values = ", ".join(sorted(str(row["value"]).strip("()") for row in session.rows(query)))
+    child, parent = (f"{key[f'{side}_schema']}.{key[f'{side}_name']}" for side in ("child", "parent"))
+    more = " …" if count > SHOWN else ""
+    yield f"{count} of {child} ({key['name']}: {', '.join(mine)} = {values}{more}) have no row in {parent}"

@@ -1,0 +1,241 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) Planning a rollback of tables: which they are, what hangs on them, and the refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan, PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
+    all_databases,
+    read_properties,
+    system_identifier,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_needs import require_space
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import (
+    COMPARE_SECONDS,
+    DEFAULT_JOBS,
+    choose_programs,
+    difference,
+    keep_previous,
+    open_server,
+    programs_major,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_source import Source, open_source
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import keys_touching
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import (
+    RELATIONS,
+    Unit,
+    read_units,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_hold import neighbours_of
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_orphans import (
+    FAIL,
+    KEEP_ASIDE,
+    descendants,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_predict import Counts, predict
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_warn import warnings_for
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+LOCK_SECONDS = 10
+MAY_CREATE = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
+
+
+def make_plan(context: Context, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+    """Look at everything, refuse what can't work.
+
+    :raises Refused: see the sentences.
+    """
+    name = str(wish["name"])
+    if not wish.get("tables"):
+        raise Refused(f"Database {name}: say with tables which tables are to be rolled back.")
+    server = open_server(context, wish)
+    source = open_source(wish, point)
+    try:
+        with server.connect() as session:
+            if name not in all_databases(session):
+                raise Refused(f"Database {name} is missing on {server.where}: roll back the whole database.")
+            with server.connect(name) as live:
+                return _Planner(context, server, session, live, wish, source).plan(name)
+    except Refused:
+        raise
+    except LastGoodError as error:
+        raise Refused(f"Tables of database {name} can't be planned for: {error.message}") from error
+
+
+class _Planner:
+    """One planning run."""
+
+    def __init__(
+        self,
+        context: Context,
+        server: Server,
+        session: Session,
+        live: Session,
+        wish: Mapping[str, Any],
+        source: Source,
+    ) -> None:
+        self.context = context
+        self.server = server
+        self.session = session
+        self.live = live
+        self.wish = wish
+        self.source = source
+        self.counted: dict[str, int] = {}
+
+    def plan(self, name: str) -> Plan:
+        """Put everything together."""
+        choose_programs(self.context, self.server, self.session, self.source, self.wish)
+        units = self._units()
+        keys = keys_touching(self.live, [oid for unit in units for oid in unit.oids])
+        below = descendants(self.live, units)
+        self._refuse_rights(units, keys, below)
+        discards, equal = self._discards(units)
+        size = 2 * sum(int(part["bytes"]) for unit in units for part in unit.parts)
+        properties = self._properties(name)
+        said = require_space(self.server, self.session, properties["tablespace"], size)
+        system = system_identifier(self.session, self.server.where)
+        oid = all_databases(self.session)[name].oid
+        return Plan(
+            kind="tables",
+            name=name,
+            things=(f"database:{system}:{oid}",),
+            changed=not equal,
+            before=self._shown(units, "now", "live"),
+            after=self._shown(units, "then", self.source.label),
+            discards=discards,
+            facts={**self._facts(name, units, below), "system": system, "old_oid": oid, "properties": properties},
+            downtime=self._downtime(name, units, keys) if not equal else _NONE,
+            disk_bytes=size,
+            warnings=(*said, *warnings_for(self.live, units, keys, below)),
+        )
+
+    def _facts(self, name: str, units: Sequence[Unit], below: Sequence[Unit]) -> JsonObject:
+        orphans = self.wish.get("orphans") or FAIL
+        given = self.wish.get("lock_timeout")
+        return {
+            "connection": self.server.to_json(),
+            "bin_dir": self.wish.get("bin_dir"),
+            "jobs": 1 if self.source.archive.form == "tar" else int(self.wish.get("jobs") or DEFAULT_JOBS),
+            "keep_previous": keep_previous(self.wish),
+            "name": name,
+            "comment": None,
+            "server_version": self.session.version,
+            "program_major": programs_major(self.session, self.source),
+            "source": self.source.to_json(),
+            "expected": self.source.facts or None,
+            "orphans": orphans,
+            "lock_timeout": LOCK_SECONDS if given is None else int(given),
+            "tables": [_described(unit) for unit in units],
+            "bystanders": [_described(unit) for unit in below] if orphans == KEEP_ASIDE else [],
+        }
+
+    def _units(self) -> list[Unit]:
+        """The tables that are asked for, each once; a partition that comes with its parent is left to it."""
+        there = {content.table_key(row): row for row in self.live.rows(RELATIONS)}
+        asked = {row["oid"]: row for row in (_find(str(word), there) for word in self.wish["tables"])}
+        units = read_units(self.live, list(asked))
+        inner = {oid for unit in units.values() for oid in unit.oids if oid != unit.oid}
+        chosen = [unit for oid, unit in units.items() if oid not in inner]
+        foreign = [f"{part['schema']}.{part['name']}" for unit in chosen for part in unit.parts if part["kind"] == "f"]
+        if foreign:
+            raise Refused(
+                f"The rows of {', '.join(foreign)} lie on another server: a foreign table can't be rolled back."
+            )
+        known = self.source.facts.get("tables")
+        lost = [unit.key for unit in chosen if known is not None and unit.kind == "r" and unit.key not in known]
+        if lost:
+            raise Refused(
+                f"{self.source.label.capitalize()} has no table {', '.join(lost)}: it is newer. Leave it out, or roll the "
+                "schema back."
+            )
+        return chosen
+
+    def _refuse_rights(self, units: Sequence[Unit], keys: Sequence[JsonObject], below: Sequence[Unit]) -> None:
+        """Owner of the tables, and of those that refer to them; no more than that, and no superuser."""
+        owned = {row["oid"]: row["owned"] for row in self.live.rows(RELATIONS)}
+        others = below if self.wish.get("orphans") == KEEP_ASIDE else []
+        need = [*(part for unit in (*units, *others) for part in unit.parts), *neighbours_of(keys)]
+        strange = sorted({content.table_key(row) for row in need if not owned.get(row["oid"], True)})
+        if strange:
+            raise Refused(
+                f"Role {self.server.session_role or self.server.user} does not own {', '.join(strange)}: the tables and all "
+                "that foreign keys connect with them have to be locked and changed. Connect as their owner, or as a superuser."
+            )
+        if not self.session.value(MAY_CREATE):
+            raise Refused(
+                f"Role {self.server.session_role or self.server.user} may not create databases, and the restore point is "
+                "restored into one beside the live one: ALTER ROLE … CREATEDB."
+            )
+
+    def _discards(self, units: Sequence[Unit]) -> tuple[JsonObject, bool]:
+        """Rows that people would lose sight of, by table and partition, and whether all is as in the restore point."""
+        then: JsonObject = self.source.facts.get("tables", {})
+        leaves = {content.table_key(leaf) for unit in units for leaf in unit.leaves}
+        rows: JsonObject = {}
+        unread: list[str] = []
+        same = bool(then)
+        for key, now in content.hash_within(self.live, self._seconds(), lambda key: key not in leaves):
+            if isinstance(now, dict):
+                self.counted[key] = now["rows"]
+            if not isinstance(now, dict):
+                unread.append(key)
+            elif now != then.get(key):
+                rows[key] = difference(then.get(key), now)
+            same = same and isinstance(now, dict) and now == then.get(key)
+        return {"rows": dict(sorted(rows.items())), "not_compared": sorted(unread)}, same
+
+    def _properties(self, name: str) -> JsonObject:
+        """What the side database is made with: it is ours, and nobody else's."""
+        live = read_properties(self.session, name)
+        owner = self.session.value("SELECT current_user::text")
+        return {**live, "owner": owner, "acl": None, "comment": None, "settings": {}, "labels": {}}
+
+    def _downtime(self, name: str, units: Sequence[Unit], keys: Sequence[JsonObject]) -> JsonObject:
+        counts = Counts(self.counted, self.source.facts.get("tables", {}))
+        return predict(self.server, name, self.live, units, keys, counts, self._seconds())
+
+    def _seconds(self) -> float:
+        given = self.wish.get("compare_timeout")
+        return float(COMPARE_SECONDS if given is None else given)
+
+    def _shown(self, units: Sequence[Unit], when: str, label: str) -> JsonObject:
+        then: JsonObject = self.source.facts.get("tables", {})
+        keys = sorted(content.table_key(leaf) for unit in units for leaf in unit.leaves)
+        tables = {key: self.counted.get(key) if when == "now" else then.get(key, {}).get("rows") for key in keys}
+        return {"name": self.wish["name"], "tables": tables, "content": label}
+
+
+_NONE: JsonObject = {"ms": 0, "grows_with": "nothing"}
+
+
+def _described(unit: Unit) -> JsonObject:
+    words = {"oid": unit.oid, "key": unit.key, "schema": unit.schema, "name": unit.name, "kind": unit.kind}
+    return {**words, "signature": unit.signature}
+
+
+def _find(word: str, there: Mapping[str, JsonObject]) -> JsonObject:
+    """A table by ``schema.name``, or by its name alone where only one has it. As it is written, without quotes."""
+    if word in there:
+        return there[word]
+    named = [key for key, row in there.items() if row["name"] == word]
+    if len(named) == 1:
+        return there[named[0]]
+    if named:
+        raise Refused(f"Several tables are called {word}: {', '.join(named)}. Name one with its schema.")
+    raise Refused(
+        f"There is no table {word} in the live database{_near(word, there)}. One that was dropped comes back with a rollback "
+        "of the schema, or of the whole database."
+    )
+
+
+def _near(word: str, there: Iterable[str]) -> str:
+    alike = [key for key in there if word.lower().rpartition(".")[2] in key.lower()]
+    return f" (there are {', '.join(sorted(alike)[:3])})" if alike else ""

@@ -1,0 +1,70 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) What an operator should know before tables are rolled back: neighbours, views, subscribers, triggers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import (
+    MATVIEWS,
+    PUBLICATIONS,
+    SLEEPING_KEYS,
+    Unit,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+SHOWN = 8
+EVENT_TRIGGERS = "SELECT evtname AS name FROM pg_event_trigger WHERE evtenabled <> 'D' ORDER BY 1"
+
+
+def warnings_for(
+    live: Session, units: Sequence[Unit], keys: Sequence[JsonObject], below: Sequence[Unit]
+) -> Iterator[str]:
+    """Sentences for the plan.
+
+    :param keys: the foreign keys from and to these tables.
+    :param below: the tables that refer to them, directly or by way of others.
+    """
+    oids = [oid for unit in units for oid in unit.oids]
+    yield from _closure(units, keys, below)
+    for view in live.rows(MATVIEWS, [oids]):
+        what = "is refreshed afterwards" if view["owned"] else "is not ours and stays as it is: refresh it by hand"
+        yield f"Materialized view {view['schema']}.{view['name']} {what}."
+    names = [row["name"] for row in live.rows(PUBLICATIONS, [oids])]
+    if names:
+        yield f"Publications {_some(names)}: their subscribers get a TRUNCATE, and then every row again."
+    names = [row["name"] for row in live.rows(EVENT_TRIGGERS)]
+    if names:
+        yield f"Event triggers {_some(names)} fire when foreign keys are taken off and put back."
+    names = [f"{row['name']} of {row['relation']}" for row in live.rows(SLEEPING_KEYS, [oids, oids])]
+    if names:
+        yield f"Foreign keys {_some(names)} were disabled by a superuser; put back they are enforced."
+    names = [
+        f"{unit.key}.{column['name']}"
+        for unit in units
+        for column in unit.columns
+        if column["type"] in ("oid", "lo") or column["type"].endswith(".lo")
+    ]
+    if names:
+        yield f"Large objects are not rolled back with tables; {_some(names)} may refer to some that are gone or newer."
+
+
+def _closure(units: Sequence[Unit], keys: Sequence[JsonObject], below: Sequence[Unit]) -> Iterator[str]:
+    known = {oid for unit in units for oid in unit.oids}
+    parents = [
+        f"{key['parent_schema']}.{key['parent_name']}"
+        for key in keys
+        if key["child"] in known and key["parent"] not in known
+    ]
+    if below:
+        names = [unit.key for unit in below]
+        yield f"Not rolled back, but refers to these tables, directly or by way of others: {_some(names)}."
+    if parents:
+        yield f"Not rolled back, but referred to by these tables: {_some(sorted(set(parents)))}."
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:SHOWN])}{f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''}"

@@ -1,0 +1,220 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) Some tables of a PostgreSQL database as a component: restored aside, then exchanged in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import (
+    Component,
+    Plan,
+    PointEntry,
+    State,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_aside import drop_database, prune
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_capture import (
+    capture_database,
+    fingerprint_database,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import end_strays
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import read_json
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import SideNames
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import find_programs
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_build import TablesBuild
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_exchange import Exchange
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_look import (
+    ORPHANS,
+    PREVIOUS_ROWS,
+    REJECTED_ROWS,
+    SWITCH,
+    UNDO,
+    TablesLook,
+    kept_name,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_plan import make_plan
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+#: In the workspace: what prepare found out.
+EVIDENCE_FILE = "evidence.json"
+COUNT_KEPT = (
+    "SELECT c.relname AS name FROM pg_class c WHERE c.relnamespace = %s::regnamespace AND c.relkind = 'r' ORDER BY 1"
+)
+
+
+class Tables(Component):
+    """Tables of one database, by their OIDs as well as by their names."""
+
+    kind = "tables"
+    order = 40
+
+    @classmethod
+    def entry_kind(cls) -> str:
+        """Tables are captured with their database."""
+        return "database"
+
+    @classmethod
+    def entry_name(cls, wish: Mapping[str, Any]) -> str:
+        """The database's name."""
+        return str(wish["name"])
+
+    def capture(self, wish: Mapping[str, Any], into: Path) -> JsonObject:
+        """See `capture_database`."""
+        return capture_database(self.context, wish, into)
+
+    def fingerprint(self, wish: Mapping[str, Any]) -> JsonObject:
+        """See `fingerprint_database`."""
+        return fingerprint_database(self.context, wish)
+
+    def plan(self, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+        """See `make_plan`."""
+        return make_plan(self.context, wish, point)
+
+    def prepare(self, plan: Plan) -> JsonObject:
+        """Restore what is needed into a side database and prove it; a finished one is used again, a torn one rebuilt."""
+        look = TablesLook(self.context, plan)
+        with look.session() as session:
+            end_strays(session, look.server.application_name)
+            if look.state() not in (State.UNTOUCHED, State.PREPARED) or look.committed(UNDO):
+                raise Foreign(look.said("prepared"))
+            done = read_json(self.context.workspace / EVIDENCE_FILE)
+            if look.is_ready and done:
+                return done
+            self._drop_side(session, look)
+            facts = plan.facts
+            programs = find_programs(self.context, look.server, facts["program_major"], facts["bin_dir"])
+            build = TablesBuild(self.context, look, programs, plan)
+            build.create(session)
+            spent = build.fill()
+            verification = build.prove_tables()
+            evidence = {"verification": verification, "not_restored": [], "restore_ms": spent}
+            write_atomic(self.context.workspace / EVIDENCE_FILE, dump_json(evidence))
+            build.mark_ready(session)
+        return evidence
+
+    def switch(self, plan: Plan) -> None:
+        """Exchange the rows; then refresh what is computed from them."""
+        look = TablesLook(self.context, plan)
+        with look.session() as session:
+            end_strays(session, look.server.application_name)
+            look.refresh(session)
+            state = look.state()
+        exchange = Exchange(self.context, plan, look, SWITCH)
+        if state is State.PARTIAL and not look.committed(UNDO):
+            exchange.follow_up()
+            exchange.settle()
+            return
+        if state is State.SWITCHED:
+            return
+        if state is not State.PREPARED or not look.is_ready:
+            raise Foreign(look.said("switched"))
+        with self.context.change(f"Exchange the rows of {_names(plan)}", side=look.name):
+            exchange.run()
+        with self.context.change(f"Refresh what is computed from {_names(plan)}"):
+            exchange.follow_up()
+            exchange.settle()
+
+    def undo(self, plan: Plan) -> None:
+        """Exchange back and keep what was written meanwhile; or drop what was prepared."""
+        look = TablesLook(self.context, plan)
+        with look.session() as session:
+            end_strays(session, look.server.application_name)
+            look.refresh(session)
+            if not look.is_ours and look.side is not None:
+                raise Foreign(look.said("undone"))
+            if not look.committed(SWITCH):
+                self._drop_side(session, look)
+                return
+            exchange = Exchange(self.context, plan, look, UNDO)
+            if not look.committed(UNDO):
+                if look.state() is State.FOREIGN:
+                    raise Foreign(look.said("undone"))
+                with self.context.change(f"Exchange the rows of {_names(plan)} back", side=look.name):
+                    exchange.run()
+            with self.context.change(f"Refresh what is computed from {_names(plan)}"):
+                exchange.follow_up()
+            if self._written(plan, look):
+                exchange.settle()
+            else:
+                self._drop_side(session, look)
+
+    def finish(self, plan: Plan) -> None:
+        """Let go of the rows that are live now, and of side databases that were kept before, but for the newest."""
+        look = TablesLook(self.context, plan)
+        with look.session() as session:
+            if look.committed(SWITCH):
+                names = [sql.Identifier(table["schema"], table["name"]) for table in plan.facts["tables"]]
+                with (
+                    look.server.connect(look.name) as side,
+                    self.context.change(f"Empty restored tables in {look.name}"),
+                ):
+                    side.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(names)))
+            prune(self.context, session, plan.name, plan.facts["keep_previous"])
+
+    def state(self, plan: Plan) -> State:
+        """Ask the server what became of the transactions that changed the tables."""
+        look = TablesLook(self.context, plan)
+        with look.session():
+            return look.state()
+
+    def kept(self, plan: Plan) -> JsonObject:
+        """Where rows stand that were replaced, or taken out because they referred to nothing."""
+        look = TablesLook(self.context, plan)
+        with look.session():
+            if look.committed(UNDO):
+                written = self._written(plan, look)
+                rejected = {f"rows of {plan.name} written meanwhile": f"{look.name}, schema {REJECTED_ROWS}"}
+                return {**rejected, f"rows written to {plan.name}": written} if written else {}
+            if not look.committed(SWITCH):
+                return {}
+            found: JsonObject = {f"tables of {plan.name} as they were": f"{look.name}, schema {PREVIOUS_ROWS}"}
+            with look.server.connect(look.name) as side:
+                orphans = [row["name"] for row in side.rows(COUNT_KEPT, [ORPHANS])]
+            if orphans:
+                found[f"rows of {', '.join(orphans)} that referred to nothing"] = f"{look.name}, schema {ORPHANS}"
+            return found
+
+    def result(self, plan: Plan, evidence: Mapping[str, Any]) -> JsonObject:
+        """The values that the module pg_restore documents."""
+        side = SideNames.of(self.context.transaction, plan.name).tables if plan.changed else None
+        return {
+            "name": plan.name,
+            "previous_database": side,
+            "incoming_database": side,
+            "verification": evidence.get("verification", {}),
+            "not_restored": evidence.get("not_restored", []),
+        }
+
+    def _written(self, plan: Plan, look: TablesLook) -> JsonObject:
+        """Tables that were written to between the switch and its undo, with the number of rows; others are let go of."""
+        found: JsonObject = {}
+        with look.server.connect(look.name) as side:
+            for table in plan.facts["tables"]:
+                columns = sorted(column[0] for column in table["signature"] if not column[3])
+                rejected = {"schema": REJECTED_ROWS, "name": kept_name(table["key"])}
+                restored = {"schema": table["schema"], "name": table["name"], "partitioned": table["kind"] == "p"}
+                now = content.hash_table(side, {**rejected, "columns": columns})
+                then = content.hash_table(side, {**restored, "columns": columns})
+                if now != then:
+                    found[table["key"]] = {"then": then["rows"], "now": now["rows"]}
+        return found
+
+    def _drop_side(self, session: Session, look: TablesLook) -> None:
+        if look.side is None:
+            return
+        if not look.is_ours:
+            raise Foreign(look.said("undone"))
+        with self.context.change(f"Drop database {look.name}", oid=look.side.oid):
+            drop_database(session, look.side, force=True)
+        look.refresh(session)
+
+
+def _names(plan: Plan) -> str:
+    return f"{', '.join(table['key'] for table in plan.facts['tables'])} of database {plan.name}"

@@ -149,6 +149,14 @@ EXAMPLES = r"""
     checksum: sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
     keep_previous: 2
 
+- name: Take two tables back, and move what would refer to vanished rows into a table of its own
+  lastgood.rollback.pg_restore:
+    name: blog
+    scope: tables
+    tables: [public.post, public.post_section]
+    orphans: keep_aside
+    restore_point: last_good
+
 - name: Only restore beside the live database, as part of a larger rollback
   lastgood.rollback.pg_restore:
     name: blog
@@ -167,7 +175,9 @@ name:
   type: str
   sample: blog
 previous_database:
-  description: The name under which the database as it was is (or would be) kept. None when there was none.
+  description:
+    - The name under which the database as it was is (or would be) kept. None when there was none.
+    - With O(scope=tables), of the database that keeps the rows as they were, in the schema C(lastgood_previous).
   returned: always
   type: str
   sample: blog_lastgood_1b0c5c12_previous
@@ -181,6 +191,7 @@ verification:
     - What was compared in the side database. Empty in check mode and when nothing changes.
     - C(content) and C(schema) are C(equal), or C(unknown) for an archive that nothing is known of. C(schema) is C(different)
       where only the text of a definition differs, as listed in C(schema_differences).
+    - With O(scope=tables), C(orphans) lists what would refer to nothing and is moved aside.
   returned: always
   type: dict
   sample: {"content": "equal", "schema": "equal", "schema_differences": [], "tables": 12, "rows": 104233, "sequences": 7,
@@ -199,7 +210,7 @@ discards:
   type: dict
   sample: {"rows": {"public.post": {"now": 104, "then": 100, "differs": true}}, "not_compared": []}
 kept:
-  description: Databases that stand aside, by what they are.
+  description: Databases that stand aside, by what they are; with O(scope=tables) with the schema that holds the rows.
   returned: always
   type: dict
   sample: {"database blog as it was": "blog_lastgood_1b0c5c12_previous"}

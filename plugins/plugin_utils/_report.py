@@ -137,7 +137,7 @@ def _databases(transactions: Mapping[str, Mapping[str, Any]], outcome: str) -> I
     for host, transaction in transactions.items():
         back = bool(transaction["tombstoned"])
         for component in transaction["components"]:
-            if component["kind"] != "database":
+            if component["kind"] not in ("database", "tables"):
                 continue
             proof = transaction.get("evidence", {}).get(component["component"], {}).get("verification", {})
             proven = proof.get("content") == "equal" and not back and outcome in ("rolled_back", "recovered")

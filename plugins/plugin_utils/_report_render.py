@@ -28,7 +28,13 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_timeline
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-KINDS = {"database": "Database", "code": "Checkout", "files": "Files", "packages": "Packages"}
+KINDS = {
+    "database": "Database",
+    "tables": "Tables of database",
+    "code": "Checkout",
+    "files": "Files",
+    "packages": "Packages",
+}
 
 
 def render(name: str, report: Mapping[str, Any], templates: Path, now: float, **more: Any) -> str:

@@ -103,3 +103,37 @@ def test_neither_point_nor_source_is_a_usage_error(captured: Site) -> None:
     assert result["failed"]
     assert "restore_point, source" in result["msg"]
     assert captured.databases() == ["blog"]
+
+
+def test_single_tables_are_checked_rolled_back_and_found_as_they_should_be(captured: Site) -> None:
+    tables = {"scope": "tables", "tables": ["post_section", "public.visit"], "restore_point": "p1"}
+    good = captured.content()
+    captured.query("UPDATE post_section SET body = 'lost' WHERE id % 3 = 0; DELETE FROM visit")
+    damaged = captured.content()
+
+    checked = restore(captured, check=True, **tables)
+    assert checked["discards"]["rows"]["public.visit"] == {"now": 0, "then": 50, "differs": True}
+    assert checked["predicted_downtime"]["ms"] > 0
+    assert (captured.content(), captured.databases()) == (damaged, ["blog"])
+
+    done = restore(captured, **tables)
+    assert done["outcome"] == "rolled_back", done
+    assert done.keys() == checked.keys()
+    assert captured.content() == good
+    kept = captured.query('SELECT count(*) FROM lastgood_previous."public.post_section"', done["previous_database"])
+    assert kept == "900"
+
+    assert not restore(captured, check=True, **tables)["changed"]
+    again = restore(captured, **tables)
+    assert (again["changed"], again["outcome"]) == (False, "nothing_to_do")
+
+
+def test_tables_that_can_not_be_exchanged_are_all_as_they_were(captured: Site) -> None:
+    captured.query("DELETE FROM visit; UPDATE post_section SET body = 'lost'")
+    captured.query("ALTER TABLE post_section ADD CONSTRAINT strict CHECK (body = 'lost')")
+    damaged = captured.content()
+    done = restore(captured, scope="tables", tables=["visit", "post_section"], restore_point="p1")
+    assert done["failed"]
+    assert done["outcome"] == "undone"
+    assert "Filling table public.post_section failed" in done["msg"]
+    assert (captured.content(), captured.databases()) == (damaged, ["blog"])

@@ -14,7 +14,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -84,20 +84,14 @@ class CommandRunner:
         :raises CommandFailed: on a status other than zero (with check), a timeout, or a program that can't be started.
         """
         arguments = [os.fspath(word) for word in argv]
-        try:
-            process = subprocess.Popen(
-                arguments,
-                cwd=cwd,
-                env=self._environment(),
-                stdin=subprocess.PIPE if isinstance(stdin, bytes) else (stdin or subprocess.DEVNULL),
-                stdout=stdout if stdout is not None else subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-                pass_fds=pass_fds,
-                **self._identity(),
-            )
-        except OSError as error:
-            raise CommandFailed(attempt, arguments, 127, stderr=str(error)) from error
+        process = self._start(
+            arguments,
+            attempt,
+            cwd=cwd,
+            stdin=subprocess.PIPE if isinstance(stdin, bytes) else (stdin or subprocess.DEVNULL),
+            stdout=stdout if stdout is not None else subprocess.PIPE,
+            pass_fds=pass_fds,
+        )
         try:
             out, err = _communicate(process, stdin if isinstance(stdin, bytes) else None, timeout, meanwhile)
         except subprocess.TimeoutExpired as error:
@@ -111,6 +105,37 @@ class CommandRunner:
         if check and done.rc != 0:
             raise CommandFailed(attempt, arguments, done.rc, done.stdout, done.stderr)
         return done
+
+    @contextlib.contextmanager
+    def stream(self, argv: Sequence[str], attempt: str, stdin: IO[bytes]) -> Iterator[IO[bytes]]:
+        """Run a filter, and read its output while it works; it is ended when the block is left before the output's end.
+
+        :param stdin: an open file.
+        :raises CommandFailed: when it can't be started, or all was read and it ended with another status than zero.
+        """
+        process = self._start(list(argv), attempt, stdin=stdin, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        try:
+            yield process.stdout
+            if not process.stdout.read(1):
+                _rest, err = process.communicate()
+                if process.returncode != 0:
+                    raise CommandFailed(attempt, list(argv), process.returncode, "", _text(err))
+        finally:
+            _end_group(process)
+
+    def _start(self, arguments: list[str], attempt: str, **more: Any) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(
+                arguments,
+                env=self._environment(),
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                **more,
+                **self._identity(),
+            )
+        except OSError as error:
+            raise CommandFailed(attempt, arguments, 127, stderr=str(error)) from error
 
     def _environment(self) -> dict[str, str]:
         env = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pg_restore
-short_description: Take a PostgreSQL database back to a restore point or an archive
+short_description: Take a PostgreSQL database back to a restore point or a dump
 version_added: 0.1.0
 author:
   - the lastgood.rollback authors (@lastgood)
@@ -66,7 +66,10 @@ options:
     type: str
   source:
     description:
-      - Archive of C(pg_dump) on the host, in the custom, directory or tar format. Plain SQL is refused.
+      - Dump on the host, made by C(pg_dump) in the custom, directory or tar format, or as plain SQL, which may be packed by
+        C(gzip), or by C(zstd) where that program is.
+      - Plain SQL is sent to the server without C(psql), so that commands of C(psql) in it can't run; with any, as
+        C(pg_dump --create) writes them, it is refused. Its first error ends the restore.
       - It is restored where it lies if only its owner, root and the PostgreSQL user could have written to it, and
         C(pg_restore) can read it. Otherwise a copy is restored, which needs room below O(state_dir).
     type: path
@@ -99,9 +102,10 @@ options:
       - V(subscriptions) stay with the database as it was.
       - V(standbys) are replicas, on which open sessions go on reading the database as it was.
       - V(workers) are background workers of extensions that are connected to the database, such as those of a scheduler.
+      - V(other_database) is a O(source) that holds none of the tables that the database has now.
     type: list
     elements: str
-    choices: [slots, subscriptions, standbys, workers]
+    choices: [slots, subscriptions, standbys, workers, other_database]
     default: []
   compare_timeout:
     description:
@@ -254,7 +258,7 @@ def main() -> None:
             "accept": {
                 "type": "list",
                 "elements": "str",
-                "choices": ["slots", "subscriptions", "standbys", "workers"],
+                "choices": ["slots", "subscriptions", "standbys", "workers", "other_database"],
                 "default": [],
             },
             "compare_timeout": {"type": "int", "default": 30},

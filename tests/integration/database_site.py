@@ -137,13 +137,13 @@ class Site:
         facts = self.component("capture", **secrets).capture(self.wish, into)
         return PointEntry(label, into, json.loads(json.dumps(facts)), checksums(into))
 
-    def dump(self, label: str, form: str) -> Path:
-        """An archive as an operator would make it, belonging to whoever runs the tests, closed to others."""
+    def dump(self, label: str, form: str, *words: str, database: str | None = None) -> Path:
+        """A dump as an operator would make it, belonging to whoever runs the tests, closed to others."""
         target = self.directory / label
         box = self.server.base / label
         self.server.run(
             "pg_dump", f"--format={form}", "-f", str(box), "-h", str(self.server.sockets), "-p", str(self.server.port),
-            "-U", "postgres", "-d", self.name,
+            "-U", "postgres", "-d", database or self.name, *words,
         )  # fmt: skip
         shutil.move(box, target)
         for path in [target, *(target.iterdir() if target.is_dir() else [])]:

@@ -181,7 +181,7 @@ def test_row_security_that_hides_rows_stops_the_capture(site: Site) -> None:
 
 SOURCES: list[tuple[str, dict[str, Any], str]] = [
     ("missing", {"checksum": "sha256:" + "0" * 64}, "does not exist"),
-    ("plain.sql", {"allow_unverified": True}, "Plain SQL is not accepted"),
+    ("plain.sql", {"allow_unverified": True}, "command of psql"),
     ("empty", {"allow_unverified": True}, "not a custom, directory or tar archive"),
     ("cut", {"allow_unverified": True}, "cut off"),
     ("good", {}, "has no checksum"),
@@ -192,7 +192,9 @@ SOURCES: list[tuple[str, dict[str, Any], str]] = [
 @pytest.mark.parametrize(("name", "wish", "said"), SOURCES)
 def test_a_source_that_is_not_to_be_trusted(site: Site, name: str, wish: dict[str, Any], said: str) -> None:
     site.query("CREATE DATABASE blog", "postgres")
-    site.directory.joinpath("plain.sql").write_text("DROP DATABASE postgres;\n\\! touch /tmp/owned\n")
+    site.directory.joinpath("plain.sql").write_text(
+        "-- PostgreSQL database dump\nDROP DATABASE postgres;\n\\! touch /tmp/owned\n"
+    )
     site.directory.joinpath("empty").write_bytes(b"")
     whole = site.dump("good", "custom").read_bytes()
     site.directory.joinpath("cut").write_bytes(whole[:20])

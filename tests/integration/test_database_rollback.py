@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import shutil
 from pathlib import Path
@@ -75,6 +76,19 @@ def test_the_file_comes_back_and_nothing_else_moves(good: RollbackStack) -> None
     assert good.traces()["open"] == []
 
 
+def test_plain_sql_comes_back_as_well(good: RollbackStack) -> None:
+    plain, _checksum = dump(good, "plain")
+    packed = plain.with_name("dump.sql.gz")
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    packed.chmod(0o644)
+    then = good.site.look()
+    lose_rows(good)
+    checksum = f"sha256:{hashlib.sha256(packed.read_bytes()).hexdigest()}"
+    ended = back_from(good, packed, rollback_checksum=checksum)
+    assert (ended.status, ended.outcome) == (0, "rolled_back"), ended.said
+    assert good.site.look() == then
+
+
 @pytest.mark.parametrize("wrong", ["no file", "empty", "both"])
 def test_without_one_target_it_is_a_usage_error(good: RollbackStack, wrong: str) -> None:
     values = {
@@ -93,13 +107,15 @@ def test_without_one_target_it_is_a_usage_error(good: RollbackStack, wrong: str)
 
 def test_what_can_not_be_trusted_is_refused_with_everything_running(good: RollbackStack) -> None:
     source, checksum = dump(good, "custom")
-    plain, plain_sum = dump(good, "plain")
+    plain, _sum = dump(good, "plain")
+    with plain.open("a") as stream:
+        stream.write("\\! touch /tmp/lastgood-owned\n")
     before, pids, traces = good.site.look(), good.pids(), good.traces()
     refusals: list[tuple[Path | str, dict[str, Any], str]] = [
         (source, {}, "no checksum"),
         (source, {"rollback_checksum": "sha256:" + "0" * 64}, "sha256"),
         ("/var/backups/nosuch.dump", {"rollback_checksum": checksum}, "does not exist"),
-        (plain, {"rollback_checksum": plain_sum}, "plain"),
+        (plain, {"rollback_allow_unverified": "true"}, "command of psql"),
         (source, {"rollback_checksum": checksum, "rollback_database": "blogs"}, "did you mean 'blog'"),
         (source, {"rollback_checksum": checksum, "rollback_components": "all"}, "A file holds a database"),
     ]

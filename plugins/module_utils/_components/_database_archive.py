@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_script import read_heading
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import ChecksumMismatch, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import (
     ensure_private_directory,
@@ -37,8 +39,8 @@ OLDEST, NEW_COMPRESSION = (1, 11), (1, 15)
 class Archive:
     """What an archive says of itself.
 
-    :param form: ``directory``, ``custom`` or ``tar``.
-    :param database: the database it was made from.
+    :param form: ``directory``, ``custom``, ``tar``, or ``plain`` for SQL.
+    :param database: the database it was made from; empty where it does not say.
     :param server: that server's version, as text.
     :param program: the version of the pg_dump that wrote it, as text.
     :param bytes: its size.
@@ -56,9 +58,10 @@ class Archive:
         return max(_major(self.program), _major(self.server))
 
 
-def read_archive(path: Path) -> Archive:
-    """Read the header of a custom, directory or tar archive.
+def read_archive(path: Path, run: CommandRunner | None = None) -> Archive:
+    """Read the header of a custom, directory or tar archive, or the heading of plain SQL.
 
+    :param run: starts what plain SQL may be packed with.
     :raises Refused: when it is missing, cut off, or something else.
     """
     try:
@@ -79,11 +82,8 @@ def read_archive(path: Path) -> Archive:
         raise Refused(f"Archive {path} can't be read: {error.filename or path} does not exist.") from error
     except OSError as error:
         raise Refused(f"Archive {path} can't be read: {error.strerror or error}.") from error
-    except (tarfile.TarError, KeyError) as error:
-        raise Refused(
-            f"{path} is not a custom, directory or tar archive of pg_dump. Plain SQL is not accepted as a source: "
-            "restore it into a database of its own and dump that with --format=custom."
-        ) from error
+    except (tarfile.TarError, KeyError):
+        return Archive("plain", "", *read_heading(path, run or CommandRunner()), path.stat().st_size)
 
 
 def _read_header(stream: IO[bytes], form: str, size: int) -> Archive:

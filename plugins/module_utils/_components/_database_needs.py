@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_archive import safe_in_place
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_script import definitions
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_source import Source
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server, Session
@@ -28,16 +30,21 @@ NEEDS = {
     "extensions": re.compile(rf"CREATE EXTENSION (?:IF NOT EXISTS )?{IDENTIFIER}"),
     "tablespaces": re.compile(rf"SET default_tablespace = {IDENTIFIER};$"),
 }
+MAKES_TABLE = re.compile(r'CREATE (?:UNLOGGED )?TABLE ("(?:[^"]|"")+"|[^\s".]+)\.("(?:[^"]|"")+"|[^\s"(]+) ')
 NOT_ROLES = ("PUBLIC", "CURRENT_USER", "CURRENT_ROLE", "SESSION_USER", "''")
 
 
-def require_needs(session: Session, source: Source, properties: JsonObject, programs: PgPrograms) -> None:
+def require_needs(
+    session: Session, source: Source, properties: JsonObject, programs: PgPrograms
+) -> frozenset[str] | None:
     """Refuse when the server lacks a role, an extension or a tablespace that the content or the database needs.
 
-    :raises Refused: names all of them.
+    :return: the tables that the source holds, as ``schema.name``; None where it could not be read in safety.
+    :raises Refused: names all that is missing. Plain SQL is read to its end here, and refused for whatever is wrong with it.
     """
     inside = source.facts.get("inside")
-    needs = _known(inside, properties) if inside else _read(source.path, properties, programs)
+    found = None if inside else _read(source, programs)
+    needs = _known(inside, properties) if inside else _with_properties(found or {}, properties)
     there = {
         "roles": "SELECT rolname FROM pg_roles",
         "extensions": "SELECT name FROM pg_available_extensions",
@@ -49,6 +56,25 @@ def require_needs(session: Session, source: Source, properties: JsonObject, prog
         missing += [f"{kind[:-1]} {name}" for name in sorted(needs[kind] - known)]
     if missing:
         raise Refused(f"The server lacks what {source.path} needs: {', '.join(missing)}. Make them first.")
+    if inside:
+        return frozenset(source.facts["tables"])
+    return frozenset(found["tables"]) if found is not None else None
+
+
+def refuse_another(name: str, source: Source, held: frozenset[str] | None, live: frozenset[str]) -> str | None:
+    """Refuse a named file that holds none of the live database's tables: it is a mistake more often than a wish.
+
+    :return: a warning where only the names of the databases differ.
+    """
+    if held is not None and live and not held & live:
+        raise Refused(
+            f"{source.path} holds none of the {len(live)} tables of database {name} ({', '.join(sorted(live)[:3])} …): is it of "
+            "another database? Accept that with 'accept: [other_database]'."
+        )
+    made_from = source.archive.database
+    if made_from and made_from != name:
+        return f"{source.path} was made from a database with another name: {made_from}."
+    return None
 
 
 def _known(inside: JsonObject, properties: JsonObject) -> dict[str, set[str]]:
@@ -64,25 +90,46 @@ def _database_roles(properties: JsonObject) -> set[str]:
     return {properties["owner"], *grantees, *(role for role in properties["settings"] if role)}
 
 
-def _read(archive: Path, properties: JsonObject, programs: PgPrograms) -> dict[str, set[str]]:
-    """Read them from the archive's definitions; not of one that could be exchanged between its check and now."""
-    needs: dict[str, set[str]] = {
-        "roles": _database_roles(properties),
-        "extensions": set(),
-        "tablespaces": {properties["tablespace"]},
+def _with_properties(found: dict[str, set[str]], properties: JsonObject) -> dict[str, set[str]]:
+    return {
+        "roles": found.get("roles", set()) | _database_roles(properties),
+        "extensions": found.get("extensions", set()),
+        "tablespaces": found.get("tablespaces", set()) | {properties["tablespace"]},
     }
-    if not safe_in_place(archive, programs.run.user):
-        return needs
+
+
+def _read(source: Source, programs: PgPrograms) -> dict[str, set[str]] | None:
+    """Read them, and its tables, from the source's definitions."""
+    lines = _definitions(source, programs)
+    if lines is None:
+        return None
+    needs: dict[str, set[str]] = {kind: set() for kind in (*NEEDS, "tables")}
+    for line in lines:
+        for kind, pattern in NEEDS.items():
+            match = pattern.match(line)
+            if match and match[1] not in NOT_ROLES:
+                needs[kind].add(_plain(match[1]))
+        made = MAKES_TABLE.match(line)
+        if made:
+            needs["tables"].add(f"{_plain(made[1])}.{_plain(made[2])}")
+    return needs
+
+
+def _definitions(source: Source, programs: PgPrograms) -> Iterator[str] | None:
+    """An archive's definitions; not of one that could be exchanged between its check and now: a program would open it."""
+    if source.archive.form == "plain":
+        return definitions(source.path, programs.run)
+    if not safe_in_place(source.path, programs.run.user):
+        return None
+    return _archive_definitions(source.path, programs)
+
+
+def _archive_definitions(archive: Path, programs: PgPrograms) -> Iterator[str]:
     with tempfile.TemporaryFile() as output:
         programs.archive_schema(archive, output)
         output.seek(0)
         for raw in output:
-            line = raw.decode(errors="replace").rstrip("\n")
-            for kind, pattern in NEEDS.items():
-                match = pattern.match(line)
-                if match and match[1] not in NOT_ROLES:
-                    needs[kind].add(_plain(match[1]))
-    return needs
+            yield raw.decode(errors="replace").rstrip("\n")
 
 
 def _plain(identifier: str) -> str:

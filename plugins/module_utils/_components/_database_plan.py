@@ -30,6 +30,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     application_name,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_needs import (
+    refuse_another,
     require_needs,
     require_space,
 )
@@ -94,7 +95,7 @@ def make_plan(context: Context, wish: Mapping[str, Any], point: PointEntry | Non
             f"Database {name} can't be rolled back while it is the one that this task connects to, or a template: name "
             "another one with login_db."
         )
-    source = open_source(wish, point)
+    source = open_source(wish, point, context.run.as_user(server.os_user()))
     try:
         with server.connect() as session:
             return _Planner(context, server, session, wish, source).plan(name)
@@ -134,13 +135,15 @@ class _Planner:
         system = system_identifier(self.session, self.server.where)
         oid = live.oid if live else None
         size = self._size()
-        require_needs(self.session, self.source, properties, programs)
+        held = require_needs(self.session, self.source, properties, programs)
+        if inside is not None and not self.source.facts and "other_database" not in (self.wish.get("accept") or []):
+            self.warnings += filter(None, [refuse_another(name, self.source, held, inside["tables"])])
         self.warnings += require_space(self.server, self.session, properties["tablespace"], size)
         facts = {
             "connection": self.server.to_json(),
             "bin_dir": self.wish.get("bin_dir"),
-            # pg_restore can't share a tar archive between jobs.
-            "jobs": 1 if self.source.archive.form == "tar" else int(self.wish.get("jobs") or DEFAULT_JOBS),
+            # Neither a tar archive nor plain SQL can be shared between jobs.
+            "jobs": 1 if self.source.archive.form in ("tar", "plain") else int(self.wish.get("jobs") or DEFAULT_JOBS),
             "keep_previous": keep_previous(self.wish),
             "name": name,
             "server_version": self.session.version,
@@ -208,7 +211,8 @@ class _Planner:
             with self.server.connect(name) as session:
                 session.execute(f"SET lock_timeout = {content.LOCK_WAIT_MS}")
                 self.warnings += unknown_extensions(session, name)
-                return self._definitions(session, name, programs)
+                tables = frozenset(map(content.table_key, content.read_tables(session)))
+                return {**self._definitions(session, name, programs), "tables": tables}
         except LastGoodError as error:
             self.warnings.append(f"Database {name} can't be read and will be put aside as it is: {error.message}")
             return None

@@ -35,6 +35,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     open_schema,
     write_schema,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_script import restore_script
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import VerificationFailed
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, require_checksum, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session
@@ -71,7 +72,11 @@ class SideBuild:
         change = self.context.change(f"Restore {source['label']} into database {self.name}")
         watched = growth(self.server, self.name, self.facts["expected"])
         with self._archive() as archive, change, watched as meanwhile:
-            self.programs.restore(self.name, archive, self.facts["jobs"], source["label"], meanwhile)
+            if source["form"] == "plain":
+                run = self.context.run.as_user(self.server.os_user())
+                restore_script(self.server, self.name, archive, run, source["label"], meanwhile)
+            else:
+                self.programs.restore(self.name, archive, self.facts["jobs"], source["label"], meanwhile)
         return int((time.monotonic() - begun) * 1000)
 
     def prove(self) -> JsonObject:

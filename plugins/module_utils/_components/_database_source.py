@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_archive import (
     Archive,
@@ -55,8 +56,11 @@ class Source:
         }
 
 
-def open_source(wish: Mapping[str, Any], point: PointEntry | None) -> Source:
-    """What the wish names: exactly one of a restore point and a file, the latter with its checksum."""
+def open_source(wish: Mapping[str, Any], point: PointEntry | None, run: CommandRunner | None = None) -> Source:
+    """What the wish names: exactly one of a restore point and a file, the latter with its checksum.
+
+    :param run: starts what a file may be packed with, as an account without rights of ours.
+    """
     if point is not None:
         path = point.directory / "archive"
         label = f"restore point {point.point}"
@@ -76,4 +80,4 @@ def open_source(wish: Mapping[str, Any], point: PointEntry | None) -> Source:
         if not path.exists():
             raise Refused(f"Archive {path} does not exist.")
         require_archive_checksum(path, str(checksum))
-    return Source(f"archive {path}", path, read_archive(path), {}, {}, checksum, None)
+    return Source(f"archive {path}", path, read_archive(path, run), {}, {}, checksum, None)

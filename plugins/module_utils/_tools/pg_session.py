@@ -12,7 +12,7 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Protocol, TypeVar
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
@@ -85,6 +85,13 @@ def open_connection(params: Mapping[str, str], attempt: str, *, waiting: bool = 
     return connection
 
 
+class SupportsRead(Protocol):
+    """A file, as far as COPY reads it."""
+
+    def read(self, size: int) -> bytes:
+        """The next bytes; none at the end."""
+
+
 class Session:
     """One connection; statements, rows as dictionaries, and errors that say what was tried.
 
@@ -124,6 +131,11 @@ class Session:
         with self.connection.cursor() as cursor:
             self._run(cursor, statement, values, attempt)
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction block is open, and has not failed."""
+        return bool(self.connection.info.transaction_status == extensions.TRANSACTION_STATUS_INTRANS)
+
     def rows(self, statement: Any, values: Sequence[Any] | None = None, attempt: str = "") -> list[JsonObject]:
         """The rows of a query; see `execute`."""
         with self.connection.cursor() as cursor:
@@ -137,7 +149,7 @@ class Session:
             return next(iter(row.values()))
         return None
 
-    def copy(self, statement: Any, stream: IO[bytes], attempt: str) -> int:
+    def copy(self, statement: Any, stream: IO[bytes] | SupportsRead, attempt: str) -> int:
         """Run ``COPY … TO STDOUT`` into a stream, or ``COPY … FROM STDIN`` out of one; the number of rows.
 
         :raises DatabaseError: when the server refuses.

@@ -1,0 +1,172 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) Plain SQL of pg_dump as a source: read in pieces, packed or not, and sent to the server without psql."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server, Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.sql_script import Rows, SqlScript, Statement
+
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+#: Where pg_dump's heading must stand.
+HEAD_LINES, HEAD_BYTES = 20, 1024
+HEADING = b"-- PostgreSQL database dump"
+CLUSTER = b"-- PostgreSQL database cluster dump"
+DUMPED = re.compile(rb"-- Dumped (from database|by pg_dump) version (\S+)")
+#: pg_dump writes these around large objects; they are the only ones that it writes.
+BEGIN, COMMIT = re.compile(rb"\s*BEGIN\s*;$"), re.compile(rb"\s*COMMIT\s*;$")
+#: Statements in one transaction: enough to be fast, few enough for the server's table of locks.
+TOGETHER = 100
+EVERY_S = 1.0
+
+
+@contextmanager
+def open_script(path: Path, run: CommandRunner) -> Iterator[IO[bytes]]:
+    """Open plain SQL, or plain SQL packed by gzip or zstd (told by its first bytes), for reading.
+
+    :param run: starts ``zstd``, as an account without rights of ours.
+    :raises CommandFailed: when there is no ``zstd``, or it finds the file damaged.
+    """
+    with path.open("rb") as raw:
+        magic = raw.read(4)
+        raw.seek(0)
+        if magic.startswith(GZIP):
+            with gzip.GzipFile(fileobj=raw) as stream:
+                yield stream  # type: ignore[misc]  # it is one but for its type
+        elif magic == ZSTD:
+            os.lseek(raw.fileno(), 0, os.SEEK_SET)  # for the program, which does not know our buffer
+            with run.stream(["zstd", "--decompress", "--stdout", "--quiet"], f"Unpacking {path}", raw) as unpacked:
+                yield unpacked
+        else:
+            yield raw
+
+
+def read_heading(path: Path, run: CommandRunner) -> tuple[str, str]:
+    """The versions of the server and of the pg_dump that a script says it comes from.
+
+    :raises Refused: when it is not plain SQL of pg_dump.
+    """
+    versions = {b"from database": "", b"by pg_dump": ""}
+    found = False
+    try:
+        with open_script(path, run) as stream:
+            script = SqlScript(stream, f"Script {path}")
+            for _number in range(HEAD_LINES):
+                line = script.next_line(HEAD_BYTES)
+                if line.startswith(CLUSTER):
+                    raise Refused(
+                        f"{path} was made by pg_dumpall and holds a whole cluster: dump one database by pg_dump."
+                    )
+                found = found or line.rstrip() == HEADING
+                for what, version in DUMPED.findall(line):
+                    versions[what] = version.decode(errors="replace")
+    except CommandFailed as error:
+        raise Refused(f"{path} can't be unpacked: {error.message}") from error
+    if not found:
+        raise Refused(
+            f"{path} is not a custom, directory or tar archive of pg_dump, nor plain SQL of it, packed by gzip or zstd or not."
+        )
+    return versions[b"from database"], versions[b"by pg_dump"]
+
+
+def definitions(path: Path, run: CommandRunner) -> Iterator[str]:
+    """The lines of all statements, without rows; the whole script is read, and refused if any of it is not as it should be.
+
+    :raises Refused: see `SqlScript.statements`; also for a script that has no end.
+    """
+    try:
+        with open_script(path, run) as stream:
+            script = SqlScript(stream, f"Script {path}")
+            for statement in script.statements():
+                yield from statement.text.decode(errors="replace").splitlines()
+            if not script.complete:
+                raise Refused(f"Script {path} does not end as pg_dump ends one: it was cut off.")
+    except CommandFailed as error:
+        raise Refused(f"{path} can't be unpacked: {error.message}") from error
+
+
+def restore_script(
+    server: Server,
+    database: str,
+    path: Path,
+    run: CommandRunner,
+    label: str,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
+    """Fill an empty database from a script; the first error ends it.
+
+    Each statement runs within a transaction block, where the server refuses whatever reaches beyond this database and
+    can't be taken back, such as DROP DATABASE.
+
+    :param label: what the script is, for the message of a failure: it may be a copy that nobody knows.
+    :param meanwhile: called about every second.
+    """
+    with open_script(path, run) as stream, server.connect(database) as session:
+        # As a program of PostgreSQL would: what the script relies on, it sets by itself.
+        session.execute("RESET ALL")
+        _Restore(session, f"Restoring {label} into database {database}", meanwhile).run(SqlScript(stream, label))
+
+
+class _Restore:
+    """One run of a script."""
+
+    def __init__(self, session: Session, attempt: str, meanwhile: Callable[[], None]) -> None:
+        self.session = session
+        self.attempt = attempt
+        self.meanwhile = meanwhile
+        self.held = False
+        self.count = 0
+        self.rows: Rows | None = None
+        self.told = time.monotonic()
+
+    def read(self, size: int) -> bytes:
+        """The next rows of the statement that is being sent."""
+        self._tell()
+        return self.rows.read(size) if self.rows is not None else b""
+
+    def run(self, script: SqlScript) -> None:
+        self.session.execute("BEGIN")
+        for statement in script.statements():
+            if BEGIN.match(statement.text) or COMMIT.match(statement.text):
+                self.held = bool(BEGIN.match(statement.text))
+                self._next_block()
+                continue
+            self._send(statement)
+            self.count += 1
+            if not self.held and self.count % TOGETHER == 0:
+                self._next_block()
+        if not script.complete:
+            raise LastGoodError(f"{self.attempt} failed: {script.label} does not end as pg_dump ends one.")
+        self.session.execute("COMMIT", attempt=self.attempt)
+
+    def _send(self, statement: Statement) -> None:
+        attempt = f"{self.attempt}, line {statement.line},"
+        self._tell()
+        self.rows = statement.rows
+        if statement.rows is None:
+            self.session.execute(statement.text, attempt=attempt)
+        else:
+            self.session.copy(statement.text, self, attempt)
+        if not self.session.in_transaction:
+            raise DatabaseError(attempt, "a statement of the script ended the transaction that it was sent in")
+
+    def _tell(self) -> None:
+        if time.monotonic() - self.told >= EVERY_S:
+            self.told = time.monotonic()
+            self.meanwhile()
+
+    def _next_block(self) -> None:
+        self.session.execute("COMMIT", attempt=self.attempt)
+        self.session.execute("BEGIN")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import shutil
 import subprocess
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,10 @@ from reach import identity
 _LIMITS = ("--ulimit", "nofile=20000:20000", "--ulimit", "nproc=30000:30000")
 _FIRST_ADDRESS = 10
 _AT_ONCE = 4
+#: What stands on a host's own disk, which can fill up without anybody else noticing: what a rollback touches.
+ON_DISK = ("/srv", "/var/lib/lastgood", "/var/lib/postgresql")
+#: Only what is used of it takes room on this machine.
+_DISK_BYTES = 8 * 1024**3
 
 
 def make_network(podman: Podman) -> list[str]:
@@ -34,9 +39,40 @@ def start(podman: Podman, lab: Lab, host: Host, image: str, packages: Path) -> N
     """Make one host and switch it on for the first time."""
     others = [f"--add-host={other.name}:{other.address}" for other in lab.hosts]
     words = ["create", "--name", host.name, "--hostname", host.name, "--network", NETWORK, "--ip", host.address]
-    podman(*words, "--systemd=always", *_LIMITS, *others, f"--volume={packages}:/opt/lab:ro", image, "/sbin/init")
+    disk = _make_disk(lab, host)
+    volumes = [f"--volume={packages}:/opt/lab:ro", *(f"--volume={disk / Path(path).name}:{path}" for path in ON_DISK)]
+    podman(*words, "--systemd=always", *_LIMITS, *others, *volumes, image, "/sbin/init")
+    _fill_disk(podman, host, disk)
     podman("cp", "-", f"{host.name}:/", stdin=identity(lab, host))
     power_on(podman, host)
+
+
+def _make_disk(lab: Lab, host: Host) -> Path:
+    """A file system of the host's own, in a file, mounted here; its directories are mounted into the host."""
+    top = _disks(lab.directory) / host.name
+    top.mkdir(parents=True)
+    file = top.with_suffix(".ext4")
+    with file.open("wb") as empty:
+        empty.truncate(_DISK_BYTES)
+    _run("mkfs.ext4", "-q", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1", str(file))
+    _run("mount", "-o", "loop", str(file), str(top))
+    for path in ON_DISK:
+        (top / Path(path).name).mkdir()
+    return top
+
+
+def _fill_disk(podman: Podman, host: Host, disk: Path) -> None:
+    """What the image has in these directories would be hidden by the disk's."""
+    image = Path(podman("mount", host.name))
+    for path in ON_DISK:
+        if (image / path.lstrip("/")).is_dir():
+            _run("cp", "--archive", f"{image}{path}/.", str(disk / Path(path).name))
+    podman("unmount", host.name)
+    (disk / "lastgood").chmod(0o700)
+
+
+def _disks(directory: Path) -> Path:
+    return directory / "disks"
 
 
 def power_off(podman: Podman, host: Host) -> None:
@@ -74,6 +110,10 @@ def remove(podman: Podman) -> bool:
     if networks:
         podman("network", "rm", NETWORK)
     podman.forget()
+    disks = _disks(podman.directory)
+    for disk in sorted(disks.glob("*/")):
+        subprocess.run(["umount", "--quiet", disk], check=False, capture_output=True)
+    shutil.rmtree(disks, ignore_errors=True)
     return bool(names or networks)
 
 
@@ -101,7 +141,11 @@ def _link(podman: Podman, host: Host) -> str:
 
 
 def _ip(*words: str, before: Iterable[str] = ()) -> str:
-    done = subprocess.run([*before, "ip", *words], capture_output=True, text=True, check=False)
+    return _run(*before, "ip", *words)
+
+
+def _run(*words: str) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise LabError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+        raise LabError(f"{' '.join(words)}: {done.stderr.strip()}")
     return done.stdout

@@ -56,20 +56,24 @@ def ssh(lab: Lab, host: Host, command: str, *, stdin: bytes | None = None, check
 
 def attempt(lab: Lab, host: Host, command: str, *, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
     """The same, whatever comes of it; 255 is SSH's own failure."""
-    words = ["ssh", "-F", "none", "-i", str(lab.key), "-l", LOGIN, "-o", f"UserKnownHostsFile={lab.known_hosts}"]
-    words += [
-        "-o",
-        "StrictHostKeyChecking=yes",
-        "-o",
-        "BatchMode=yes",
-        "-o",
-        "ConnectTimeout=5",
-        "-o",
-        "LogLevel=ERROR",
-    ]
-    words += ["-o", "ServerAliveInterval=5", host.address, f"sudo sh -c {shlex.quote(command)}"]
+    words = command_for(lab, host, f"sudo sh -c {shlex.quote(command)}")
     given = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
     return subprocess.run(words, capture_output=True, check=False, **given)  # type: ignore[call-overload,no-any-return]
+
+
+def command_for(lab: Lab, host: Host, command: str) -> list[str]:
+    """The ssh that runs a command on a host as the login user."""
+    options = {
+        "UserKnownHostsFile": str(lab.known_hosts),
+        "StrictHostKeyChecking": "yes",
+        "BatchMode": "yes",
+        "ConnectTimeout": "5",
+        "LogLevel": "ERROR",
+        "ServerAliveInterval": "5",
+    }
+    words = ["ssh", "-F", "none", "-i", str(lab.key), "-l", LOGIN]
+    words += [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    return [*words, host.address, command]
 
 
 def wait_for(lab: Lab, host: Host, seconds: float = 90) -> None:

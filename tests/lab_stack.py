@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "lab"))
 
 import layout  # noqa: E402
@@ -37,11 +39,12 @@ class Stack:
 
     def start(self, playbook: str, **values: Any) -> subprocess.Popen[str]:
         """Start a playbook in a session of its own; what it says goes to a pipe."""
-        words = [f"{key}={value}" for key, value in values.items()]
-        command = ["ansible-playbook", f"playbooks/{playbook}.yml", "-i", str(INVENTORY)]
-        command += [word for pair in words for word in ("-e", pair)]
-        pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        return subprocess.Popen(command, cwd=ROOT, env={**os.environ}, text=True, start_new_session=True, **pipe)
+        # Whoever runs the tests in the background has SIGINT ignored, and so would everything that they start.
+        command = ["env", "--default-signal=INT", "ansible-playbook", f"playbooks/{playbook}.yml", "-i", str(INVENTORY)]
+        command += ["-e", json.dumps(values)]
+        pipe: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        env = {**os.environ, "ANSIBLE_SHOW_CUSTOM_STATS": "1"}
+        return subprocess.Popen(command, cwd=ROOT, env=env, text=True, start_new_session=True, **pipe)
 
     def play(self, playbook: str, **values: Any) -> tuple[int, str]:
         """Run a playbook to its end: status, and all that it said."""
@@ -92,3 +95,19 @@ def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_S) -> 
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.5)
+
+
+@contextmanager
+def lab_is_up(hosts: int = 2, posts: int = 500) -> Iterator[Stack]:
+    """The lab that is up, whatever its size; else a small one for the time of the block."""
+    program = [sys.executable, str(ROOT / "lab" / "lab.py")]
+    mine = layout.load() is None
+    env = {**os.environ, **({"LAB_HOSTS": str(hosts), "LAB_POSTS": str(posts)} if mine else {})}
+    try:
+        subprocess.run([*program, "up"], check=True, env=env)
+        lab = layout.load()
+        assert lab is not None
+        yield Stack(lab, Podman(lab.directory))
+    finally:
+        if mine:
+            subprocess.run([*program, "down"], check=True)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The running lab (`make lab` first), with a restore point, and as it was at that before each test."""
+"""The lab, with a restore point, and as it was at that before each test."""
 
 from __future__ import annotations
 
@@ -9,29 +9,24 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from lab_stack import Stack
+from lab_stack import Stack, lab_is_up
 
 # Of the lab itself: the stack has made them importable.
 import harm  # isort: skip
-import layout  # isort: skip
 import looking  # isort: skip
 import machines  # isort: skip
 import reach  # isort: skip
-from containers import Podman  # isort: skip
 
 
 @pytest.fixture(scope="session")
-def captured() -> Stack:
-    """The lab with its restore point; it is made when there is none."""
-    lab = layout.load()
-    if lab is None:
-        pytest.exit("The lab is not up: make lab starts it.", returncode=1)
-    stack = Stack(lab, Podman(lab.directory))
-    looking.wait_until_healthy(lab)
-    status, said = stack.play("capture", restore_point_name=f"test-{time.time_ns()}")
-    assert status == 0, said
-    stack.good = stack.look()
-    return stack
+def captured() -> Iterator[Stack]:
+    """The lab with a restore point; one that is up already is used as it is."""
+    with lab_is_up() as stack:
+        looking.wait_until_healthy(stack.lab)
+        status, said = stack.play("capture", restore_point_name=f"test-{time.time_ns()}")
+        assert status == 0, said
+        stack.good = stack.look()
+        yield stack
 
 
 @pytest.fixture

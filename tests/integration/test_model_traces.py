@@ -15,10 +15,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import engine_calls
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils import _files, _timer, _undo
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, InDoubt, LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
 from engine_component import KINDS
 from engine_host import OK_CHECK, Host
 from model.actors import Step
@@ -68,33 +69,10 @@ class Replay:
         return self.call(event.target, event.action, event.shows)
 
     def call(self, name: str, action: str, shows: str) -> str:
-        host = self.hosts[name]
-        transaction = host.transaction()
+        """One call, of a caller that believes what it asks for."""
         others = [other for other in self.hosts if other != name]
-        try:
-            if action == "begin":
-                host.begin()
-            elif action == "prepare":
-                host.prepare()
-            elif action == "stop":
-                transaction.arm()
-            elif action == "switch":
-                transaction.switch()
-            elif action == "promise":
-                transaction.promise([OK_CHECK])
-            elif action == "undo":
-                transaction.undo(shows or None, "told to")
-            elif action == "hold":
-                transaction.stay(shows or None, "the database refuses")
-            elif action == "decide":
-                return transaction.decide(shows, list(self.hosts), "controller")
-            elif action == "finish":
-                transaction.finish(shows or None, others)
-        except InDoubt:
-            return "waits"
-        except (Refused, Foreign):
-            return "refused"
-        return "ok"
+        known = list(self.hosts) if action == "decide" else others
+        return engine_calls.call(self.hosts[name], action, shows, known)
 
     def by_itself(self, name: str, action: str) -> None:
         directory = self.hosts[name].records().directory

@@ -1,0 +1,73 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The calls of the protocol's model, done by the real engine on one host; answers are the model's words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, InDoubt, LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
+
+OK_CHECK = {"name": "health", "ok": True}
+
+
+class EngineHost(Protocol):
+    """What a trace needs of a host."""
+
+    hosts: tuple[str, ...]
+
+    def begin(self) -> bool:
+        """Begin the trace's transaction."""
+
+    def prepare(self) -> None:
+        """Prepare its one component."""
+
+    def transaction(self) -> Transaction:
+        """As a new module call sees it."""
+
+
+def call(host: EngineHost, action: str, shows: str, known: Sequence[str]) -> str:
+    """Do one call.
+
+    :param shows: the decision that is asked for or shown.
+    :param known: hosts that the caller knows to have promised (to decide) or ended (to finish).
+    """
+    transaction = host.transaction()
+    try:
+        if action == "begin":
+            host.begin()
+        elif action == "prepare":
+            host.prepare()
+        elif action == "stop":
+            transaction.arm()
+        elif action == "switch":
+            transaction.switch()
+        elif action == "promise":
+            transaction.promise([OK_CHECK])
+        elif action == "undo":
+            transaction.undo(shows or None, "told to")
+        elif action == "hold":
+            transaction.stay(shows or None, "the database refuses")
+        elif action == "decide":
+            return transaction.decide(shows, known, "controller")
+        elif action == "finish":
+            transaction.finish(shows or None, known)
+    except InDoubt:
+        return "waits"
+    except (Refused, Foreign):
+        return "refused"
+    except LastGoodError:
+        return "failed"
+    return "ok"
+
+
+def look(host: EngineHost) -> dict[str, Any]:
+    """The host's word, what stands there as decided, and whether it has ended; as transaction_info, synced first."""
+    records = host.transaction().records
+    if not records.directory.is_dir():
+        return {"word": "absent", "record": "", "ended": False}
+    records.sync()
+    return {"word": records.state().value, "record": records.decision or "", "ended": records.outcome is not None}

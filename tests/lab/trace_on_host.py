@@ -1,0 +1,86 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs on a lab host as root: does the calls of a trace, one JSON line each, with the real engine and real files.
+
+trace_on_host.py TOP TRANSACTION NAME HOSTS   (below TOP: the collection, and what this makes)
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+TOP = Path(sys.argv[1])
+sys.path.insert(0, str(TOP))
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context  # noqa: E402
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.files import Files  # noqa: E402
+from ansible_collections.lastgood.rollback.plugins.module_utils._records import Header  # noqa: E402
+from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import (  # noqa: E402
+    Transaction,
+    make_component,
+)
+from engine_calls import call, look  # noqa: E402
+
+
+class TraceHost:
+    """This machine in a trace: two files are its component."""
+
+    def __init__(self, transaction: str, name: str, hosts: tuple[str, ...]) -> None:
+        self.id, self.name, self.hosts = transaction, name, hosts
+        self.state_dir = TOP / "state" / transaction  # of its own: traces end with open transactions, which are locks
+        self.live = TOP / "live" / transaction
+        for word in ("old", "new"):
+            for number in "12":
+                file = (self.live if word == "old" else TOP / "backup") / number
+                if not file.exists():
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    file.write_text(word)
+
+    def transaction(self) -> Transaction:
+        """As a new module call sees it."""
+        return Transaction(self.state_dir, self.id)
+
+    def begin(self) -> bool:
+        """Begin, with the first of the hosts deciding; far too patient for a timer to fire by itself."""
+        first, *_rest = self.hosts
+        header = Header(self.id, "trace", self.name, self.hosts, first, "trace", time.time(), sys.executable, 100_000)
+        return self.transaction().begin(header)
+
+    def prepare(self) -> None:
+        """Prepare both files."""
+        files = [{"src": str(TOP / "backup" / number), "dest": str(self.live / number)} for number in "12"]
+        component = make_component("files", self.transaction().records, TOP / "workspace", {})
+        assert isinstance(component, Files) and isinstance(component.context, Context)
+        self.transaction().prepare(component.plan({"files": files, "allow_unverified": True}, None), {})
+
+    def words(self) -> list[str]:
+        """What really stands in the files."""
+        return sorted({(self.live / number).read_text() for number in "12"})
+
+
+def serve(host: TraceHost) -> None:
+    """Answer until nobody asks any more."""
+    directory = host.transaction().records.directory
+    for line in sys.stdin:
+        wish = json.loads(line)
+        answer = ""
+        if wish["action"] == "deploy":
+            for number in "12":
+                (host.live / number).write_text("deployed")
+        elif wish["action"] == "silence":
+            deadline = directory / "deadline"
+            if deadline.exists():
+                deadline.write_text(json.dumps({**json.loads(deadline.read_text()), "boottime": 0.0}))
+        elif wish["action"] != "look":
+            answer = call(host, wish["action"], wish["shows"], wish["known"])
+        armed = (directory / "deadline").exists()
+        sys.stdout.write(json.dumps({"answer": answer, "words": host.words(), "armed": armed, **look(host)}) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    serve(TraceHost(sys.argv[2], sys.argv[3], tuple(sys.argv[4].split(","))))

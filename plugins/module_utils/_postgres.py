@@ -180,10 +180,13 @@ class Server:
         name = database or self.maintenance
         return Session(self._open(name, waiting=False), f"database {name}", self.session_role)
 
-    def connect_waiting(self) -> WaitingSession:
-        """Open a session on the maintenance database that can do something else while a statement runs."""
-        connection = self._open(self.maintenance, waiting=True)
-        return WaitingSession(connection, f"database {self.maintenance}", self.session_role)
+    def connect_waiting(self, database: str | None = None) -> WaitingSession:
+        """Open a session that can do something else while a statement runs.
+
+        :param database: default is the maintenance database.
+        """
+        name = database or self.maintenance
+        return WaitingSession(self._open(name, waiting=True), f"database {name}", self.session_role)
 
     def _open(self, database: str, *, waiting: bool) -> Any:
         attempt = f"Connecting to database {database} on {self.where} as {self.user}"

@@ -34,8 +34,12 @@ options:
       - V(tables) are the rows of O(tables), exchanged in one transaction of the server. Views, foreign keys, triggers, policies,
         grants, comments, publications and all other tables stay as they are. It stands still for as long as the rows,
         indexes and foreign keys of these tables take. The rows as they were are kept in a database of their own.
+      - V(schema) is the schema; the rows stay. The database is built anew beside the live one with the schema of
+        O(restore_point) and the present rows, and then the two change their names. From the first lock to that moment nobody
+        writes, for as long as copying all rows and making all indexes takes; readers go on. What the older schema has no
+        place for is listed and kept as text in a schema C(lastgood_kept_…) beside the data.
     type: str
-    choices: [database, tables]
+    choices: [database, tables, schema]
     default: database
   tables:
     description:
@@ -59,6 +63,14 @@ options:
     description: For O(scope=tables), for how many seconds the exchange may wait for those who use the tables.
     type: int
     default: 10
+  renames:
+    description:
+      - For O(scope=schema), what was renamed since the restore point. Keys are names then, C(schema.table) or
+        C(schema.table.column), without the schema where it is C(public). Values are the names now.
+      - A rename can't be told from a column that was dropped and another that was added. Without this map the older column
+        comes back with what it held at the restore point, and the newer one is kept beside the data.
+    type: dict
+    default: {}
   restore_point:
     description:
       - Name of the restore point. V(last_good) is the newest good one that contains the database.
@@ -161,6 +173,15 @@ EXAMPLES = r"""
     orphans: keep_aside
     restore_point: last_good
 
+- name: Take the schema back, keep the rows, and say what was renamed since
+  lastgood.rollback.pg_restore:
+    name: blog
+    scope: schema
+    restore_point: last_good
+    renames:
+      public.post: article
+      public.post.title: headline
+
 - name: Only restore beside the live database, as part of a larger rollback
   lastgood.rollback.pg_restore:
     name: blog
@@ -210,9 +231,21 @@ discards:
   description:
     - Under C(rows), each table whose content is not the restore point's, with the number of rows now and then.
     - Under C(not_compared), tables that were not looked at in time.
+    - With O(scope=schema), C(kept_tables), C(kept_columns) and C(changed_types) without a place in the older schema,
+      C(returning_tables) and C(returning_columns) whose content only the restore point has, C(unknown_columns) that come back
+      empty for lack of a primary key, and C(returning_grants) that were revoked since.
   returned: always
   type: dict
   sample: {"rows": {"public.post": {"now": 104, "then": 100, "differs": true}}, "not_compared": []}
+unfit:
+  description:
+    - With O(scope=schema), what had no place when it was tried, by table, as numbers of rows and with reasons. C(rows) are
+      whole rows, C(orphans) rows without a parent, C(columns) what added columns hold, C(values) what was not the same any more
+      in the older type, C(table) a whole table.
+    - What the switch itself kept stands in RV(kept).
+  returned: when O(scope=schema)
+  type: dict
+  sample: {"public.post": {"rows": {"rows": 1}, "reasons": ["invalid input value for enum public.mood: odd"]}}
 kept:
   description: Databases that stand aside, by what they are; with O(scope=tables) with the schema that holds the rows.
   returned: always
@@ -245,10 +278,11 @@ def main() -> None:
         kind_option="scope",
         argument_spec={
             "name": {"type": "str", "required": True},
-            "scope": {"type": "str", "choices": ["database", "tables"], "default": "database"},
+            "scope": {"type": "str", "choices": ["database", "tables", "schema"], "default": "database"},
             "tables": {"type": "list", "elements": "str", "default": []},
             "orphans": {"type": "str", "choices": ["fail", "keep_aside"], "default": "fail"},
             "lock_timeout": {"type": "int", "default": 10},
+            "renames": {"type": "dict", "default": {}},
             "restore_point": {"type": "str"},
             "source": {"type": "path"},
             "checksum": {"type": "str", "no_log": False},
@@ -267,7 +301,7 @@ def main() -> None:
         secrets=("login_password",),
         mutually_exclusive=[("restore_point", "source"), ("restore_point", "checksum")],
         required_one_of=[("restore_point", "source")],
-        required_if=[("scope", "tables", ("tables",))],
+        required_if=[("scope", "tables", ("tables",)), ("scope", "schema", ("restore_point",))],
     )
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 _MOST_LINES = 8
@@ -50,10 +50,40 @@ def _files(_kind: str, files: list[Mapping[str, Any]]) -> Iterator[str]:
         yield f"{file['path']} is {file['becomes']}{settings}"
 
 
+def _keeps(kind: str, names: list[str]) -> Iterator[str]:
+    what = kind.removeprefix("kept_").removesuffix("s")
+    yield from (f"{what} {name}: no place at the restore point, kept beside the data" for name in names)
+
+
+def _types(_kind: str, changes: list[str]) -> Iterator[str]:
+    yield from (f"type of {change}; what is not the same any more is kept beside the data" for change in changes)
+
+
+def _returns(kind: str, names: list[str]) -> Iterator[str]:
+    what = kind.removeprefix("returning_").removesuffix("s")
+    source = "" if what == "grant" else ", with what it held at the restore point"
+    yield from (f"{what} {name} comes back{source}" for name in names)
+
+
+def _unknown(_kind: str, names: list[str]) -> Iterator[str]:
+    yield from (f"column {name} comes back empty: no primary key tells which row is which" for name in names)
+
+
 def _other(kind: str, value: Any) -> Iterator[str]:
     entries = value if isinstance(value, (list, tuple)) else [value] if value else []
     for entry in entries:
         yield f"{kind}: {entry}"
 
 
-_WORDS = {"rows": _rows, "commits": _commits, "files": _files}
+_WORDS: dict[str, Callable[[str, Any], Iterator[str]]] = {
+    "rows": _rows,
+    "commits": _commits,
+    "files": _files,
+    "kept_tables": _keeps,
+    "kept_columns": _keeps,
+    "changed_types": _types,
+    "returning_tables": _returns,
+    "returning_columns": _returns,
+    "returning_grants": _returns,
+    "unknown_columns": _unknown,
+}

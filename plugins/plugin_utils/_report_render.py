@@ -31,6 +31,7 @@ from markupsafe import Markup
 KINDS = {
     "database": "Database",
     "tables": "Tables of database",
+    "schema": "Schema of database",
     "code": "Checkout",
     "files": "Files",
     "packages": "Packages",

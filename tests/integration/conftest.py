@@ -18,6 +18,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._journal import 
 from integration.database_site import Site
 from integration.postgres_server import PostgresServer, postgres_server
 from integration.rollback_stack import captured_stack, healthy, stack
+from integration.schema_site import SchemaSite
 
 __all__ = ["captured_stack", "healthy", "postgres_server", "stack"]
 
@@ -61,6 +62,16 @@ def damaged(site: Site) -> tuple[Site, PointEntry]:
     point = site.capture()
     site.damage()
     return site, point
+
+
+@pytest.fixture
+def schema_site(postgres_server: PostgresServer, make_context: ContextFactory, tmp_path: Path) -> Iterator[SchemaSite]:
+    """A place for a database whose schema is rolled back; whatever the test leaves there is dropped."""
+    site = SchemaSite(postgres_server, make_context, tmp_path)
+    site.make_roles()
+    before = set(site.databases())
+    yield site
+    site.drop([name for name in site.databases() if name not in before])
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A process that runs one phase of the component ``database`` and kills itself, or is killed, on the way.
+"""A process that runs one phase of a component of a database and kills itself, or is killed, on the way.
 
-Called with one JSON argument: ``phase``, ``plan``, ``transaction``, ``workspace``, and ``die``: at which line that the
-journal would get (counted from 0) it ends itself with SIGKILL.
+Called with one JSON argument: ``phase``, ``plan`` (its kind names the component), ``transaction``, ``workspace``, and
+``die``: at which line that the journal would get (counted from 0) it ends itself with SIGKILL.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.database import Database
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
 
 
 class Countdown:
@@ -56,7 +56,7 @@ def main() -> None:
     )
     plan = Plan.from_json(order["plan"])
     print("begun", flush=True)
-    getattr(Database(context), order["phase"])(plan)
+    getattr(COMPONENTS[plan.kind](context), order["phase"])(plan)
 
 
 if __name__ == "__main__":

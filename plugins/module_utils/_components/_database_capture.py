@@ -29,12 +29,17 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     schema_digest,
     write_schema,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import (
+    LAYOUT_FILE,
+    read_layout,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json
 from ansible_collections.lastgood.rollback.plugins.module_utils._progress import Pace, say, size
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 
 def capture_database(context: Context, wish: Mapping[str, Any], into: Path) -> JsonObject:
-    """Write ``archive/`` (pg_dump's directory format) and ``schema.sql`` (normalised) below ``into``.
+    """Write ``archive/`` (pg_dump's directory format), ``schema.sql`` (normalised) and ``layout.json`` below ``into``.
 
     :return: what a later plan compares with: tables with counts and hashes, schema digest, properties, extensions,
         sequences, versions, sizes. All from the snapshot that the archive was made from, but for sequences, which
@@ -55,6 +60,8 @@ def capture_database(context: Context, wish: Mapping[str, Any], into: Path) -> J
         programs.dump(name, archive, snapshot, int(wish.get("jobs") or DEFAULT_JOBS), told.say)
         with open_schema(into / "schema.sql", "w") as output:
             schema = write_schema(programs, name, output, snapshot)
+        with (into / LAYOUT_FILE).open("wb") as layout:
+            layout.write(dump_json(read_layout(session)))
         context.note(f"Counting and hashing the tables of database {name}")
         tables = content.hash_tables(session)
         return {

@@ -34,8 +34,13 @@ class SideNames:
     @classmethod
     def of(cls, transaction: str, name: str) -> SideNames:
         """Compute them; equal input gives equal names, other transactions or databases give others."""
-        tag = hashlib.sha256(f"{transaction}\0{name}".encode()).hexdigest()[:8]
+        tag = name_tag(transaction, name)
         return cls(*(_side_name(name, f"_lastgood_{tag}_{role}") for role in (INCOMING, PREVIOUS, REJECTED, TABLES)))
+
+
+def name_tag(transaction: str, name: str) -> str:
+    """What tells the names of one database in one transaction from all others."""
+    return hashlib.sha256(f"{transaction}\0{name}".encode()).hexdigest()[:8]
 
 
 def _side_name(name: str, suffix: str) -> str:

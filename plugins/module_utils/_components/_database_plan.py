@@ -88,6 +88,11 @@ def make_plan(context: Context, wish: Mapping[str, Any], point: PointEntry | Non
 
     :raises Refused: see the sentences.
     """
+    return plan_with(Planner, context, wish, point)
+
+
+def plan_with(planner: type[Planner], context: Context, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+    """Plan with the database's own planner, or with one that keeps more of it."""
     name = str(wish["name"])
     server = open_server(context, wish)
     if name in (*RESERVED, server.maintenance):
@@ -98,14 +103,14 @@ def make_plan(context: Context, wish: Mapping[str, Any], point: PointEntry | Non
     source = open_source(wish, point, context.run.as_user(server.os_user()))
     try:
         with server.connect() as session:
-            return _Planner(context, server, session, wish, source).plan(name)
+            return planner(context, server, session, wish, source).plan(name)
     except Refused:
         raise
     except LastGoodError as error:
         raise Refused(f"Database {name} can't be planned for: {error.message}") from error
 
 
-class _Planner:
+class Planner:
     """One planning run; collects warnings on the way."""
 
     def __init__(

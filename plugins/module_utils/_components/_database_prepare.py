@@ -62,7 +62,7 @@ class SideBuild:
         statement = create_statement(self.name, self.facts["properties"], session.version)
         with self.context.change(f"Create database {self.name} from template0", of=self.facts["old_oid"]):
             session.execute(statement, attempt=f"Creating database {self.name}")
-            session.execute(comment_statement(self.name, self._mark(ready=False).text()))
+            self.mark(session, ready=False)
         return int(session.value("SELECT oid::bigint FROM pg_database WHERE datname = %s", [self.name]))
 
     def fill(self) -> int:
@@ -118,7 +118,7 @@ class SideBuild:
         }
 
     def dress(self, session: Session) -> list[str]:
-        """Give it the live database's owner, grants, settings, labels and limit, and compare; then mark it as ready.
+        """Give it the live database's owner, grants, settings, labels and limit, and compare.
 
         :return: sentences on what our role may not set.
         :raises VerificationFailed: when the properties are not as planned.
@@ -133,12 +133,13 @@ class SideBuild:
         differences = compare_properties(wanted, found)
         if differences:
             raise VerificationFailed(f"Database {self.name}: {'; '.join(differences)}.")
-        session.execute(comment_statement(self.name, self._mark(ready=True).text()))
         return left
 
-    def _mark(self, ready: bool) -> Mark:
+    def mark(self, session: Session, *, ready: bool) -> None:
+        """Say whose it is, and whether it is built to the end."""
         facts = self.facts
-        return Mark(self.context.transaction, INCOMING, facts["name"], facts["old_oid"], ready, facts["comment"])
+        mark = Mark(self.context.transaction, INCOMING, facts["name"], facts["old_oid"], ready, facts["comment"])
+        session.execute(comment_statement(self.name, mark.text()))
 
     @contextmanager
     def _archive(self) -> Iterator[Path]:

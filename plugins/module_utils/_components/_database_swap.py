@@ -12,8 +12,8 @@ commit. Whatever happens before the commit, a kill -9 or a crash included, leave
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import comment_statement
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, LastGoodError
@@ -24,11 +24,16 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import
     WaitingSession,
     sql,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 #: Waiting for the database's lock: somebody else renames or drops it.
 LOCK_TIMEOUT_MS = 5_000
 #: The server gives up a rename by itself after 5 s with other sessions; this is for a server that stands still.
 DEADLINE_S = 30.0
+LOCKED = (
+    "SELECT count(*) FROM pg_locks WHERE classid = 'pg_database'::regclass AND objid = %s AND pid = %s"
+    " AND mode = 'AccessExclusiveLock' AND granted"
+)
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,26 @@ class Rename:
     comment: str | None
 
 
-def swap(server: Server, aside: Rename | None, coming: Rename | None, spare: str) -> None:
+@dataclass(frozen=True)
+class Last:
+    """A session of ours on the database that goes aside, which is the last to leave it.
+
+    :param pid: its server process.
+    :param leave: called once nobody else is there and nobody can come: does what is to be done then, and closes the session.
+    """
+
+    pid: int
+    leave: Callable[[], None]
+
+
+def swap(server: Server, aside: Rename | None, coming: Rename | None, spare: str, last: Last | None = None) -> None:
     """Put one database aside and another in its place, at once, ending the sessions in the way. All or nothing.
 
     :param aside: the live database, where there is one.
     :param coming: the one that takes its name; None when there is none to take it.
     :param spare: a free name, used within the transaction only.
+    :param last: a session that stays until all others have left; then the database that is to come is locked after that,
+        because it may still be written to.
     :raises Foreign: when a name does not belong to the expected database any more.
     :raises LastGoodError: when sessions can't be ended, or the server refuses.
     """
@@ -60,25 +79,26 @@ def swap(server: Server, aside: Rename | None, coming: Rename | None, spare: str
         first.execute("SET LOCAL synchronous_commit = on")
         first.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
         try:
-            if coming is not None:
+            if coming is not None and last is None:
                 _rename(first, second, coming.oid, coming.old, spare)
             if aside is not None:
-                _rename(first, second, aside.oid, aside.old, aside.new)
+                _rename(first, second, aside.oid, aside.old, aside.new, last)
             if coming is not None:
-                _rename(first, second, coming.oid, spare, coming.new)
+                _rename(first, second, coming.oid, spare if last is None else coming.old, coming.new)
             for rename in filter(None, (aside, coming)):
                 first.execute(comment_statement(rename.new, rename.comment))
             first.execute("COMMIT", attempt="Committing the switch")
-        except DatabaseError:
+        except LastGoodError:
             _give_up(first, second)
             raise
 
 
-def _rename(first: WaitingSession, second: Session, oid: int, old: str, new: str) -> None:
+def _rename(first: WaitingSession, second: Session, oid: int, old: str, new: str, last: Last | None = None) -> None:
     """Rename one database, inside the open transaction, and look that it was the right one."""
     attempt = f"Renaming database {old} to {new}"
     stubborn: dict[int, str] = {}
-    first.meanwhile = lambda: _end_sessions(second, oid, stubborn)
+    pid = first.connection.info.backend_pid
+    first.meanwhile = lambda: _end_sessions(second, oid, stubborn, last, pid)
     statement = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new))
     try:
         first.execute(statement, attempt=attempt)
@@ -100,13 +120,20 @@ def _rename(first: WaitingSession, second: Session, oid: int, old: str, new: str
         )
 
 
-def _end_sessions(second: Session, oid: int, stubborn: dict[int, str]) -> None:
-    """One round over the sessions of a database; those that refuse are remembered with the reason."""
-    pids: list[Any] = [
-        row["pid"]
-        for row in second.rows("SELECT pid FROM pg_stat_activity WHERE datid = %s AND pid <> pg_backend_pid()", [oid])
-    ]
-    for pid in pids:
+def _end_sessions(second: Session, oid: int, stubborn: dict[int, str], last: Last | None, renaming: int) -> None:
+    """One round over the sessions of a database; those that refuse are remembered with the reason.
+
+    :param renaming: the server process of the rename. Until it has the database's lock, others can still come.
+    """
+    query = (
+        "SELECT pid, usesysid IS NOT NULL AS client FROM pg_stat_activity WHERE datid = %s AND pid <> pg_backend_pid()"
+    )
+    found: list[JsonObject] = second.rows(query, [oid])
+    if last is not None and [row["pid"] for row in found if row["client"]] == [last.pid]:
+        if second.value(LOCKED, [oid, renaming]):
+            last.leave()
+        return
+    for pid in (row["pid"] for row in found if last is None or row["pid"] != last.pid):
         try:
             second.execute("SELECT pg_terminate_backend(%s)", [pid])
         except DatabaseError as error:

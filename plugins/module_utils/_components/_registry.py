@@ -13,11 +13,12 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.code
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database import Database
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.files import Files
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages import Packages
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema import Schema
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables import Tables
 
 #: A new kind is one file, one line here, one module.
 COMPONENTS: dict[str, type[Component]] = {
-    component.kind: component for component in (Database, Tables, Code, Files, Packages)
+    component.kind: component for component in (Database, Tables, Schema, Code, Files, Packages)
 }
 
 #: Kinds whose finished rollbacks are taken back by other steps than they were made by.

@@ -25,6 +25,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     fingerprint_database,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
+    Database as Side,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
     end_strays,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import (
@@ -43,7 +46,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     make_plan,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import SideBuild
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_swap import Rename, swap
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_swap import Last, Rename, swap
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session
@@ -51,6 +54,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._types import Js
 
 #: In the workspace: what prepare found out, and what was written to a rejected database.
 EVIDENCE_FILE, REJECTED_FILE = "evidence.json", "rejected.json"
+NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
 
 class Database(Component):
@@ -96,6 +100,7 @@ class Database(Component):
             spent = build.fill()
             verification = build.prove()
             left = build.dress(session)
+            build.mark(session, ready=True)
         evidence = {"verification": verification, "not_restored": left, "restore_ms": spent}
         self._write(EVIDENCE_FILE, evidence)
         return evidence
@@ -106,12 +111,15 @@ class Database(Component):
         with look.session() as session:
             end_strays(session, look.server.application_name)
             look.refresh(session)
-            now = session.value("SELECT extract(epoch FROM now())::float8")
+            now = session.value(NOW)
         if look.state() is State.SWITCHED:
             return
         incoming = look.incoming
         if look.state() is not State.PREPARED or incoming is None or not (incoming.mark and incoming.mark.ready):
             raise Foreign(look.said("switched"))
+        self._swap(plan, look, incoming, now)
+
+    def _swap(self, plan: Plan, look: Look, incoming: Side, now: float, last: Last | None = None) -> None:
         facts, names = plan.facts, look.names
         coming = Rename(incoming.oid, names.incoming, plan.name, facts["comment"] or facts["properties"]["comment"])
         aside = None
@@ -121,7 +129,7 @@ class Database(Component):
         with self.context.change(
             f"Switch database {plan.name} to {names.incoming}", old=facts["old_oid"], new=incoming.oid
         ):
-            swap(look.server, aside, coming, names.rejected)
+            swap(look.server, aside, coming, names.rejected, last)
 
     def undo(self, plan: Plan) -> None:
         """Swap back, keep what was rejected and count what was written to it; or drop what was prepared."""
@@ -179,7 +187,7 @@ class Database(Component):
         names, live = look.names, look.live
         if live is None or (plan.facts["old_oid"] is not None and look.previous is None):
             raise Foreign(f"Database {plan.name} can't be brought back: {names.previous} is gone.")
-        now = session.value("SELECT extract(epoch FROM now())::float8")
+        now = session.value(NOW)
         mark = Mark(self.context.transaction, REJECTED, plan.name, plan.facts["old_oid"], False, live.comment, now)
         aside = Rename(live.oid, plan.name, names.rejected, mark.text())
         coming = None
@@ -194,9 +202,12 @@ class Database(Component):
             return {}
         written = self._read(REJECTED_FILE)
         if written is None:
-            written = written_since(self.context, look.server, look.names.rejected)
+            written = self._count_written(look)
             self._write(REJECTED_FILE, written)
         return written
+
+    def _count_written(self, look: Look) -> JsonObject:
+        return written_since(self.context, look.server, look.names.rejected)
 
     def _drop_incoming(self, session: Session, look: Look) -> None:
         if look.incoming is None:

@@ -22,6 +22,8 @@ INSTALLED = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt
 VERSION = re.compile(r"\(PostgreSQL\) (\d+)(?:\.(\d+))?")
 #: How long pg_dump may stand behind somebody's schema change before it gives up.
 LOCK_WAIT_MS = 30_000
+#: Schemas that hold what a schema rollback had no place for; they are nobody's definition of anything.
+KEPT_SCHEMAS = "lastgood_kept_*"
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class PgPrograms:
     ) -> None:
         """Write the definition of everything in a database, without rows, to an open file.
 
-        Subscriptions are left out: a rollback never makes them (a copy would compete for the original's slot).
+        Subscriptions are left out: a rollback never makes them (a copy would compete for the original's slot). So are the
+        schemas that hold what an earlier rollback had no place for.
 
         :param timeout: seconds that it may take.
         :param lock_wait_ms: how long to stand behind somebody's schema change.
@@ -115,6 +118,7 @@ class PgPrograms:
                 self._program("pg_dump"),
                 "--schema-only",
                 "--no-subscriptions",
+                f"--exclude-schema={KEPT_SCHEMAS}",
                 f"--lock-wait-timeout={lock_wait_ms}",
                 "--no-password",
                 *([f"--snapshot={snapshot}"] if snapshot else []),

@@ -52,11 +52,13 @@ SESSION_SETTINGS = {
 class DatabaseError(LastGoodError):
     """The server, or the way to it, said no.
 
+    :param cause: all that the server said; its first line is kept by itself.
     :param code: the SQLSTATE, empty when there was no answer at all.
     """
 
     def __init__(self, attempt: str, cause: str, code: str = "") -> None:
         self.code = code
+        self.cause = cause.strip().split("\n", maxsplit=1)[0].replace("ERROR:", "").strip()
         super().__init__(f"{attempt} failed: {' | '.join(cause.split(chr(10))).strip(' |')}")
 
 

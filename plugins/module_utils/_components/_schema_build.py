@@ -1,0 +1,134 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) A database with the restore point's schema and the present rows, built beside the live one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_archive import give_to
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import name_tag
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import SideBuild
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_kept import Kept
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_keys import keep_orphans
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import table_name
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_load import Loaded, load
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_map import KEPT
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_sequences import settle
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_staged import (
+    STAGE,
+    remember_values,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import VerificationFailed
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import require_checksum
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+
+class SchemaBuild(SideBuild):
+    """Builds one side database from a plan's facts and a map (see `make_map`)."""
+
+    def base(self, mapped: JsonObject) -> None:
+        """Everything that needs no present row: types, tables and functions; rows and values that only the restore
+        point has. Constraints, indexes and triggers come after the rows.
+        """
+        label = self.facts["source"]["label"]
+        begun = self.context.change(f"Restore the tables of {label}, empty, into database {self.name}")
+        with begun, self._definitions() as archive:
+            self.programs.restore(self.name, archive, self.facts["jobs"], label, only=["--section=pre-data"])
+        with self.server.connect(self.name) as session:
+            if not self.facts["expected"]["inside"]["public_schema"]:
+                session.execute("DROP SCHEMA public", attempt=f"Removing schema public from database {self.name}")
+            session.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(STAGE)))
+            _empty_large_objects(session)
+            joined = [move for move in mapped["moves"] if move["back"] and move["key"]]
+            wanted = [*(move["old"] for move in joined), *mapped["returning"]]
+            if wanted:
+                self._restore_rows(wanted)
+            for move in joined:
+                remember_values(session, move)
+
+    def fill_from(self, live: str, mapped: JsonObject, snapshot: str, staged: set[str]) -> Loaded:
+        """Bring the present rows over, as one snapshot of the live database shows them.
+
+        :param staged: tables that did not go straight when it was tried.
+        """
+        begun = time.monotonic()
+        kept = Kept(KEPT + name_tag(self.context.transaction, self.facts["name"]))
+        with self.context.change(f"Copy the rows of database {live} into database {self.name}"):
+            loaded = load(
+                self.context, self.server, (live, self.name), (mapped, snapshot, staged), kept, self.facts["jobs"]
+            )
+            with self.server.connect(self.name) as session:
+                for table in mapped["returning"]:
+                    query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table["schema"], table["name"]))
+                    loaded.rows[table_name(table)] = int(session.value(query))
+                keep_orphans(session, mapped, kept, loaded.rows)
+        loaded.copy_ms = int((time.monotonic() - begun) * 1000)
+        return loaded
+
+    def complete(self, sequences: Callable[[], Mapping[str, int | None]]) -> JsonObject:
+        """Add constraints, indexes and triggers, gather statistics, set the sequences, and compare the schemas.
+
+        :param sequences: tells where the live database's sequences stand.
+        :raises VerificationFailed: when the schema is not the restore point's.
+        """
+        label, expected = self.facts["source"]["label"], self.facts["expected"]
+        begun = time.monotonic()
+        adding = self.context.change(f"Add the constraints and indexes of {label} to database {self.name}")
+        with adding, self._definitions() as archive:
+            self.programs.restore(self.name, archive, self.facts["jobs"], label, only=["--section=post-data"])
+        with self.server.connect(self.name) as session:
+            session.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(STAGE)))
+            session.execute("ANALYZE", attempt=f"Gathering statistics of database {self.name}")
+            settle(session, sequences(), expected["inside"]["sequences"])
+        wrong = self._compare_schema(expected)
+        if wrong:
+            raise VerificationFailed(
+                f"Database {self.name}, built from {label}, has another schema: {'; '.join(wrong[:10])}"
+                f"{' …' if len(wrong) > 10 else ''}."
+            )
+        return {
+            "schema": "different" if self.differences else "equal",
+            "schema_differences": self.differences,
+            "complete_ms": int((time.monotonic() - begun) * 1000),
+        }
+
+    def other_extensions(self, session: Session) -> list[str]:
+        """Sentences on extensions whose version is not the one of the restore point: a dump does not name it."""
+        then = self.facts["expected"]["inside"]["extensions"]
+        found = session.rows("SELECT extname AS name, extversion AS version FROM pg_extension ORDER BY 1")
+        return [
+            f"extension {row['name']}: version {row['version']} instead of {then[row['name']]}"
+            for row in found
+            if row["name"] in then and then[row["name"]] != row["version"]
+        ]
+
+    @contextmanager
+    def _definitions(self) -> Iterator[Path]:
+        """The archive for its definitions only, which stand in one file; that one's checksum is compared."""
+        source, user = self.facts["source"], self.server.os_user()
+        path = Path(source["path"])
+        give_to(path, user)
+        require_checksum(path / "toc.dat", source["artefacts"][f"{path.name}/toc.dat"], f"Archive {path}")
+        yield path
+
+    def _restore_rows(self, tables: list[JsonObject]) -> None:
+        """Restore the rows of some tables of the restore point, and of nothing else."""
+        entries, label = self.context.workspace / "entries", self.facts["source"]["label"]
+        wanted = {f" TABLE DATA {' '.join(leaf)}" for table in tables for leaf in table["leaves"] or []}
+        begun = self.context.change(f"Restore rows of {len(tables)} tables of {label} into database {self.name}")
+        with begun, self._archive() as archive:
+            listed = [line for line in self.programs.archive_entries(archive) if line.endswith(tuple(wanted))]
+            entries.write_text("".join(f"{line}\n" for line in listed), encoding="utf-8")
+            give_to(entries, self.server.os_user())
+            self.programs.restore(self.name, archive, self.facts["jobs"], label, only=["--data-only"], listed=entries)
+
+
+def _empty_large_objects(session: Session) -> None:
+    """The archive's definitions name those of the restore point; the present ones come with the rows."""
+    session.execute("SELECT lo_unlink(oid) FROM pg_largeobject_metadata", attempt="Removing empty large objects")

@@ -1,0 +1,96 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) Two schemas as a person compares them: a unified diff, object by object; and the grants between them. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_schema import HEADER, levelled
+
+GRANT = re.compile(r"(?:GRANT) (?P<what>.+?) ON (?P<object>.+) TO (?P<who>\S+?)(?: WITH GRANT OPTION)?;$")
+REVOKE = re.compile(r"REVOKE (?P<what>.+?) ON (?P<object>.+) FROM (?P<who>\S+);$")
+#: More than this nobody reads, and the journal holds it.
+MOST_LINES = 2_000
+Blocks = Mapping[str, list[str]]
+
+
+def blocks(lines: Iterable[str]) -> dict[str, list[str]]:
+    """The objects of a schema: ``TABLE public post`` → the lines of its definition."""
+    found: dict[str, list[str]] = {}
+    key = ""
+    for line in lines:
+        match = HEADER.match(line)
+        if match:
+            key = f"{match['type']} {match['schema']} {match['name']}"
+        elif line.strip():
+            found.setdefault(key, []).append(line.rstrip("\n"))
+    return {key: text for key, text in found.items() if key}
+
+
+def unified(live: Blocks, then: Blocks) -> str:
+    """What going back changes, as ``diff -u`` writes it: lines with a minus are live, those with a plus come back."""
+    lines: list[str] = []
+    for key in sorted({*live, *then}):
+        now, old = live.get(key, []), then.get(key, [])
+        if [levelled(line) for line in now] != [levelled(line) for line in old]:
+            lines += difflib.unified_diff(
+                now,
+                old,
+                f"live: {key}" if now else "/dev/null",
+                f"restore point: {key}" if old else "/dev/null",
+                lineterm="",
+            )
+    if len(lines) > MOST_LINES:
+        lines = [*lines[:MOST_LINES], f"… and {len(lines) - MOST_LINES} lines more"]
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def returning_grants(live: Blocks, then: Blocks) -> list[str]:
+    """Grants that were taken away since the restore point from what is still there, and come back with its schema."""
+    found = []
+    for key in sorted({*live, *then}):
+        if " ACL " not in f" {key.split(' ', 2)[0]} " and not key.startswith("DEFAULT ACL "):
+            continue
+        if _is_there(key, live):
+            now, old = live.get(key, []), then.get(key, [])
+            found += sorted(_granted(old) - _granted(now))
+            found += [f"{what} on {on} to {who}" for what, on, who in sorted(_revoked(now) - _revoked(old))]
+    return found
+
+
+def _is_there(key: str, live: Blocks) -> bool:
+    """Whether the object of ``ACL public TABLE post`` is live, too."""
+    kind, schema, name = ([*key.split(" ", 2), "", ""])[:3]
+    if kind != "ACL":
+        return True
+    what, _space, of = name.partition(" ")
+    if what == "COLUMN":
+        return True
+    return f"{what} {schema} {of}" in live or what not in (
+        "TABLE",
+        "FUNCTION",
+        "SEQUENCE",
+        "TYPE",
+        "DOMAIN",
+        "PROCEDURE",
+    )
+
+
+def _granted(lines: Iterable[str]) -> set[str]:
+    return {f"{what} on {on} to {who}" for what, on, who in _words(GRANT, lines)}
+
+
+def _revoked(lines: Iterable[str]) -> set[tuple[str, str, str]]:
+    return {words for words in _words(REVOKE, lines) if words[2] == "PUBLIC"}
+
+
+def _words(pattern: re.Pattern[str], lines: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    for line in lines:
+        match = pattern.match(line)
+        if match:
+            for what in match["what"].split(","):
+                yield what.strip(), match["object"], match["who"]

@@ -1,0 +1,65 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) Rows that refer to nothing once an older schema's foreign keys are back: put aside before the keys are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import without_parent
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_kept import ORPHANS, REASON, Kept
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_rows import texts
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+
+def keep_orphans(session: Session, mapped: JsonObject, kept: Kept, rows: dict[str, int]) -> None:
+    """Move rows without a parent to what is kept, until there are none.
+
+    Looked at are keys that the live database does not promise, and those whose parents have lost rows on the way.
+
+    :param rows: table → rows that came over; lowered by those that are put aside.
+    """
+    tables = {(table["schema"], table["name"]): table for table in _tables(mapped)}
+    looking = [key for key in mapped["keys"] if not key["proven"] or _parent_lost(key, tables, kept)]
+    while looking:
+        shrunk = set()
+        for key in looking:
+            child = _end(key, "child")
+            count = _put_aside(session, key, tables[child], kept)
+            if count:
+                rows[f"{child[0]}.{child[1]}"] = rows.get(f"{child[0]}.{child[1]}", 0) - count
+                shrunk.add(child)
+        looking = [key for key in mapped["keys"] if _end(key, "parent") in shrunk]
+
+
+def _tables(mapped: JsonObject) -> list[JsonObject]:
+    return [*(move["old"] for move in mapped["moves"]), *mapped["returning"]]
+
+
+def _end(key: JsonObject, side: str) -> tuple[str, str]:
+    return key[f"{side}_schema"], key[f"{side}_name"]
+
+
+def _parent_lost(key: JsonObject, tables: Mapping[tuple[str, str], JsonObject], kept: Kept) -> bool:
+    parent = tables.get(_end(key, "parent"))
+    return parent is None or kept.lost_rows(parent)
+
+
+def _put_aside(session: Session, key: JsonObject, child: JsonObject, kept: Kept) -> int:
+    """One key's rows without a parent."""
+    attempt = f"Looking for rows without a parent for {key['name']} of {child['schema']}.{child['name']}"
+    lost = without_parent(key)
+    if not session.value(sql.SQL("SELECT EXISTS (SELECT {})").format(lost), attempt=attempt):
+        return 0
+    columns = [column["name"] for column in child["columns"]]
+    place = kept.place(session, child, ORPHANS, [REASON, *columns])
+    reason = f"{key['name']}: no such row in {key['parent_schema']}.{key['parent_name']}"
+    statement = sql.SQL(
+        "WITH gone AS (DELETE {} RETURNING {}), aside AS (INSERT INTO {} SELECT {}, * FROM gone RETURNING 1)"
+        " SELECT count(*) FROM aside"
+    ).format(lost, texts(columns), place, sql.Literal(reason))
+    count = int(session.value(statement, attempt=attempt))
+    kept.add(child, ORPHANS, count, reason)
+    return count

@@ -1,0 +1,154 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) All tables of a map on their way, several at a time, the large ones first; and the large objects."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_kept import Kept
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import table_name
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_rows import (
+    keep_columns,
+    keep_table,
+    move_straight,
+    speaks_of_a_row,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_staged import Staged
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server, Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+#: How often progress is told.
+TELL_S = 5.0
+CHUNK_BYTES = 1024 * 1024
+GRANTS = """
+SELECT a.privilege_type AS privilege, CASE WHEN a.grantee <> 0 THEN pg_get_userbyid(a.grantee) END AS grantee
+FROM pg_largeobject_metadata m, aclexplode(m.lomacl) a WHERE m.oid = %s AND a.grantee <> m.lomowner
+"""
+Work = Callable[[Session, Session], None]
+
+
+@dataclass
+class Loaded:
+    """What a load did.
+
+    :param rows: table of the restore point → rows in it.
+    :param staged: tables that did not go straight.
+    :param kept: what has no place, and where it is.
+    """
+
+    kept: Kept
+    rows: dict[str, int] = field(default_factory=dict)
+    staged: set[str] = field(default_factory=set)
+    large_objects: int = 0
+    copy_ms: int = 0
+
+
+def load(
+    context: Context,
+    server: Server,
+    databases: tuple[str, str],
+    what: tuple[JsonObject, str, set[str]],
+    kept: Kept,
+    jobs: int,
+) -> Loaded:
+    """Copy everything that a map names.
+
+    :param databases: from which one to which one.
+    :param what: the map, the snapshot to read, and tables that are known not to go straight.
+    :param jobs: how many tables at the same time.
+    """
+    mapped, snapshot, staged = what
+    loaded = Loaded(kept)
+    works: queue.SimpleQueue[Work] = queue.SimpleQueue()
+    for move in sorted(mapped["moves"], key=lambda move: -move["live"]["bytes"]):
+        works.put(_moving(move, loaded, staged))
+    for table in mapped["added"]:
+        works.put(_keeping(table, kept))
+    works.put(lambda reading, writing: _copy_large_objects(reading, writing, loaded))
+    count, told = works.qsize(), [time.monotonic()]
+
+    def run() -> None:
+        with server.connect(databases[0]) as reading, server.connect(databases[1]) as writing:
+            reading.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            reading.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
+            writing.execute("SET synchronous_commit = off")  # the switch's own commit waits for all of it
+            while True:
+                try:
+                    work = works.get_nowait()
+                except queue.Empty:
+                    return
+                work(reading, writing)
+                say(f"copied {count - works.qsize()} of {count} tables, {sum(loaded.rows.values()):,} rows")
+                if time.monotonic() - told[0] > TELL_S:
+                    told[0] = time.monotonic()
+                    context.note(f"Copied {count - works.qsize()} of {count} tables, {sum(loaded.rows.values())} rows")
+
+    with ThreadPoolExecutor(jobs) as pool:
+        runs = [pool.submit(run) for _job in range(min(jobs, count))]
+        try:
+            for each in runs:
+                each.result()
+        except BaseException:
+            with suppress(queue.Empty):  # the others end after the table that they are at
+                while True:
+                    works.get_nowait()
+            raise
+    return loaded
+
+
+def _moving(move: JsonObject, loaded: Loaded, staged: set[str]) -> Work:
+    name = table_name(move["old"])
+
+    def work(reading: Session, writing: Session) -> None:
+        straight = not move["staged"] and name not in staged
+        if straight:
+            try:
+                loaded.rows[name] = move_straight(reading, writing, move)
+            except DatabaseError as error:
+                if not speaks_of_a_row(error):
+                    raise
+                straight = False
+        if not straight:
+            loaded.staged.add(name)
+            loaded.rows[name] = Staged(reading, writing, move, loaded.kept).run()
+        if move["added"]:
+            keep_columns(reading, writing, move, loaded.kept)
+
+    return work
+
+
+def _keeping(table: JsonObject, kept: Kept) -> Work:
+    return lambda reading, writing: keep_table(reading, writing, table, kept)
+
+
+def _copy_large_objects(reading: Session, writing: Session, loaded: Loaded) -> None:
+    """With their owners and grants as they are now, piece by piece."""
+    found = reading.rows("SELECT oid::bigint AS oid, pg_get_userbyid(lomowner) AS owner FROM pg_largeobject_metadata")
+    for row in found:
+        oid, at = row["oid"], 0
+        writing.execute("SELECT lo_create(%s)", [oid], f"Copying large object {oid}")
+        while True:
+            piece = reading.value("SELECT lo_get(%s, %s, %s)", [oid, at, CHUNK_BYTES], f"Copying large object {oid}")
+            if not piece:
+                break
+            writing.execute("SELECT lo_put(%s, %s, %s)", [oid, at, piece], f"Copying large object {oid}")
+            at += len(piece)
+        statement = sql.SQL("ALTER LARGE OBJECT {} OWNER TO {}").format(sql.Literal(oid), sql.Identifier(row["owner"]))
+        writing.execute(statement, attempt=f"Copying large object {oid}")
+        for grant in reading.rows(GRANTS, [oid]):
+            words = sql.SQL("GRANT {} ON LARGE OBJECT {} TO {}").format(
+                sql.SQL(grant["privilege"]),
+                sql.Literal(oid),
+                sql.Identifier(grant["grantee"]) if grant["grantee"] else sql.SQL("PUBLIC"),
+            )
+            writing.execute(words, attempt=f"Copying grants of large object {oid}")
+    loaded.large_objects = len(found)

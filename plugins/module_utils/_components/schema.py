@@ -1,0 +1,209 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) A database's schema as a component: the older schema is built beside, the present rows move over, and the two
+databases change their names. From the first lock to that moment nobody writes; readers go on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, PointEntry, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import Database as Side
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import end_strays
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import INCOMING_FILE, Look
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import find_programs
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_swap import Last
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_build import SchemaBuild
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_freeze import Freeze
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import (
+    layout_digest,
+    read_layout,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_load import Loaded
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_map import make_map
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_plan import (
+    make_schema_plan,
+    point_layout,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_sequences import (
+    advance,
+    read_sequences,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_written import (
+    current_transaction,
+    written_later,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database import (
+    EVIDENCE_FILE,
+    NOW,
+    Database,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+#: In the workspace: what the tables held right before the switch, and what had no place in them.
+LOADED_FILE = "loaded.json"
+
+
+class Schema(Database):
+    """The schema of one database of one cluster. What stands beside and what is put aside is as for a whole database."""
+
+    kind = "schema"
+    order = 45
+
+    @classmethod
+    def entry_kind(cls) -> str:
+        """A restore point holds the schema as a part of the database."""
+        return Database.kind
+
+    def plan(self, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+        """See `make_schema_plan`."""
+        return make_schema_plan(self.context, wish, point)
+
+    def prepare(self, plan: Plan) -> JsonObject:
+        """Try it all on a snapshot of the live database: what fits, what does not, how long it takes. Then leave the older
+        schema ready, without the rows, which go on changing until the switch.
+        """
+        look = Look(self.context, plan)
+        with look.session() as session:
+            end_strays(session, look.server.application_name)
+            look.refresh(session)
+            if look.state() not in (State.UNTOUCHED, State.PREPARED):
+                raise Foreign(look.said("prepared"))
+            done = self._read(EVIDENCE_FILE)
+            if look.incoming and look.incoming.mark and look.incoming.mark.ready and done:
+                return done
+            with look.server.connect(plan.name) as reading:
+                mapped = self._map(plan, reading)
+                build = self._base(session, look, mapped)
+                evidence = self._try(session, reading, build, mapped)
+            self._base(session, look, mapped).mark(session, ready=True)
+        self._write(EVIDENCE_FILE, evidence)
+        return evidence
+
+    def switch(self, plan: Plan) -> None:
+        """Let writes stand still, move the rows, and let the two databases change their names."""
+        look = Look(self.context, plan)
+        with look.session() as session:
+            end_strays(session, look.server.application_name)
+            look.refresh(session)
+            if look.state() is State.SWITCHED:
+                return
+            if look.state() is not State.PREPARED or look.incoming is None:
+                raise Foreign(look.said("switched"))
+            with Freeze(look.server, plan.name) as freeze:
+                mapped = self._map(plan, freeze.session)
+                build = self._ready(session, look, mapped)
+                staged = set((self._read(EVIDENCE_FILE) or {}).get("verification", {}).get("staged", ()))
+                loaded = build.fill_from(plan.name, mapped, freeze.snapshot, staged)
+                self._complete(session, freeze, build, loaded)
+                with look.server.connect(look.names.incoming) as writing:
+                    last = Last(freeze.pid, lambda: _leave(freeze, writing))
+                    self._swap(plan, look, self._side(session, look), session.value(NOW), last)
+
+    def kept(self, plan: Plan) -> JsonObject:
+        """See `Database.kept`; and what had no place in the older schema, once the rows have moved."""
+        found = super().kept(plan)
+        loaded = self._read(LOADED_FILE)
+        if loaded and loaded["kept"] and f"database {plan.name} as it was" in found:
+            label = f"what the older schema of {plan.name} has no place for, schema {loaded['schema']}"
+            found[label] = {name: entry["rows"] for name, entry in loaded["kept"].items()}
+        return found
+
+    def result(self, plan: Plan, evidence: Mapping[str, Any]) -> JsonObject:
+        """The values that the module pg_restore documents; the diff is one of the two schemas."""
+        text = plan.facts["diff"]
+        return {**super().result(plan, evidence), "unfit": evidence.get("unfit", {}), "diff": {"prepared": text}}
+
+    def _map(self, plan: Plan, live: Session) -> JsonObject:
+        """From the live tables to the restore point's, as it was planned.
+
+        :raises LastGoodError: when the live tables are not those of the plan any more.
+        """
+        source = plan.facts["source"]
+        layout = read_layout(live)
+        if layout_digest(layout) != plan.facts["layout"]:
+            raise LastGoodError(f"The tables of database {plan.name} have changed since the plan was made: plan again.")
+        old = point_layout(Path(source["path"]).parent, source["artefacts"])
+        return make_map(old, layout, plan.facts["renames"])
+
+    def _base(self, session: Session, look: Look, mapped: JsonObject) -> SchemaBuild:
+        """A side database with the older schema and no present row; what there was of it is dropped."""
+        self._drop_incoming(session, look)
+        facts = look.plan.facts
+        programs = find_programs(self.context, look.server, facts["program_major"], facts["bin_dir"])
+        build = SchemaBuild(self.context, look.server, programs, facts)
+        self._write(INCOMING_FILE, {"oid": build.create(session)})
+        build.base(mapped)
+        look.refresh(session)
+        return build
+
+    def _try(self, session: Session, reading: Session, build: SchemaBuild, mapped: JsonObject) -> JsonObject:
+        """Move the rows of one snapshot, to know what will come of it; the evidence."""
+        begun = time.monotonic()
+        reading.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        snapshot = reading.value("SELECT pg_export_snapshot()")
+        loaded = build.fill_from(build.facts["name"], mapped, snapshot, set())
+        completed = build.complete(lambda: read_sequences(reading))
+        spent = int((time.monotonic() - begun) * 1000)
+        left = build.dress(session)
+        with build.server.connect(build.name) as there:
+            left += build.other_extensions(there)
+        rows = sum(loaded.rows.values())
+        for name, entry in loaded.kept.to_json().items():
+            self.context.note(f"No place in the older schema: {name}: {entry['rows']} ({'; '.join(entry['reasons'])})")
+        verification = {
+            **completed,
+            "content": "live",
+            "tables": len(loaded.rows),
+            "rows": rows,
+            "large_objects": loaded.large_objects,
+            "staged": sorted(loaded.staged),
+            "copy_ms": loaded.copy_ms,
+            "rows_per_second": int(rows / max(loaded.copy_ms, 1) * 1000),
+            "predicted_ms": spent,
+        }
+        return {"verification": verification, "not_restored": left, "unfit": loaded.kept.to_json()}
+
+    def _ready(self, session: Session, look: Look, mapped: JsonObject) -> SchemaBuild:
+        """The side database as prepare left it; built anew where a switch was killed while it copied."""
+        facts = look.plan.facts
+        if look.incoming and look.incoming.mark and look.incoming.mark.ready:
+            programs = find_programs(self.context, look.server, facts["program_major"], facts["bin_dir"])
+            build = SchemaBuild(self.context, look.server, programs, facts)
+        else:
+            build = self._base(session, look, mapped)
+        build.mark(session, ready=False)
+        return build
+
+    def _complete(self, session: Session, freeze: Freeze, build: SchemaBuild, loaded: Loaded) -> None:
+        """All that is left to do before the names change; and what is to be known of it afterwards."""
+        build.complete(lambda: read_sequences(freeze.session))
+        build.dress(session)
+        kept = {"rows": loaded.rows, "kept": loaded.kept.to_json(), "schema": loaded.kept.schema}
+        self._write(LOADED_FILE, {**kept, "transaction": current_transaction(session)})
+
+    def _side(self, session: Session, look: Look) -> Side:
+        look.refresh(session)
+        if look.incoming is None:
+            raise Foreign(look.said("switched"))
+        return look.incoming
+
+    def _count_written(self, look: Look) -> JsonObject:
+        loaded = self._read(LOADED_FILE)
+        return written_later(self.context, look.server, look.names.rejected, loaded) if loaded else {}
+
+
+def _leave(freeze: Freeze, writing: Session) -> None:
+    """Nobody is in the live database any more but us: look for the last time, and leave both."""
+    if freeze.is_open:
+        freeze.require_same_tables()
+        advance(writing, read_sequences(freeze.session))
+        writing.close()
+        freeze.close()

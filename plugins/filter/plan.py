@@ -63,8 +63,11 @@ options:
     type: bool
     default: false
   database:
-    description: The database that O(source) is restored into. Not needed when there is only one.
+    description: The database that O(source) is restored into, or that has the O(tables). Not needed when there is only one.
     type: str
+  tables:
+    description: The tables, for the component V(tables); a list, or names with commas between.
+    type: raw
 author:
   - the lastgood.rollback authors (@lastgood)
 """
@@ -97,6 +100,7 @@ def plan(
     checksum: str | None = None,
     allow_unverified: bool = False,
     database: str | None = None,
+    tables: Any = None,
 ) -> dict[str, Any]:
     """See the documentation above.
 
@@ -106,7 +110,9 @@ def plan(
         stack = parse_catalogue(raw, groups)
         file = {"path": source, "checksum": checksum or None, "allow_unverified": allow_unverified} if source else None
         chosen = (parse_kinds(components), parse_names(only), decision_host or None)
-        return make_plan(stack, Wish(id, point or None, *chosen, source=file, database=database or None))
+        return make_plan(
+            stack, Wish(id, point or None, *chosen, source=file, database=database or None, tables=parse_names(tables))
+        )
     except (CatalogueError, PlanRefused) as error:
         raise AnsibleFilterError(str(error)) from error
 

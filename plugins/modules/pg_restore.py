@@ -207,7 +207,7 @@ previous_database:
   type: str
   sample: blog_lastgood_1b0c5c12_previous
 incoming_database:
-  description: The name of the side database before the switch. None when nothing changes.
+  description: The name of the side database before the switch. None when nothing changes, or with O(scope=tables).
   returned: always
   type: str
   sample: blog_lastgood_1b0c5c12_incoming

@@ -13,10 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import Database, Project, Stack
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._fields import nearest
 
-KINDS = ("database", "code", "files", "packages")
+#: What ``all`` stands for.
+ALL = ("database", "code", "files", "packages")
+#: Ways to go back in a database, in the words of ``pg_restore``'s scope; only one at a time.
+SCOPES = ("database", "tables")
+KINDS = (*SCOPES, *ALL[1:])
 LAST_GOOD = "last_good"
 
 
@@ -42,7 +47,8 @@ class Wish:
     :param decision_host: overrides the choice; None to choose.
     :param source: the file that one database is restored from, in place of a restore point: ``path``, ``checksum`` and
         ``allow_unverified``, as ``pg_restore`` takes them; None for none.
-    :param database: which one that is; None when there is only one.
+    :param database: which one that is, or has the tables; None when there is only one.
+    :param tables: of a database, to go back in these only.
     """
 
     id: str
@@ -52,6 +58,7 @@ class Wish:
     decision_host: str | None = None
     source: Mapping[str, Any] | None = None
     database: str | None = None
+    tables: tuple[str, ...] = ()
 
 
 def parse_kinds(raw: Any) -> tuple[str, ...]:
@@ -63,16 +70,21 @@ def parse_kinds(raw: Any) -> tuple[str, ...]:
     if not isinstance(words, (list, tuple)) or not words:
         raise PlanRefused([f"rollback_components must be all, or a list of {', '.join(KINDS)}; not {raw!r}."])
     if list(words) == ["all"]:
-        return KINDS
+        return ALL
     wrong = [str(word) for word in words if word not in KINDS]
     if wrong:
         hints = "; ".join(f"{word!r} is none of {', '.join(KINDS)}{nearest(str(word), KINDS)}" for word in wrong)
         raise PlanRefused([f"rollback_components: {hints}."])
+    scopes = [kind for kind in SCOPES if kind in words]
+    if len(scopes) > 1:
+        raise PlanRefused([f"rollback_components: choose one of {' and '.join(scopes)}: each goes back in a database."])
     return tuple(kind for kind in KINDS if kind in words)
 
 
 def parse_names(raw: Any) -> tuple[str, ...]:
-    """Names as a list, or as one string with commas between."""
+    """Names as a list, or as one string with commas between; also as ``-e name=[one, two]``, which is a string as well."""
+    if isinstance(raw, str) and raw.strip().startswith("["):
+        raw = yaml.safe_load(raw)
     words = raw.split(",") if isinstance(raw, str) else list(raw or ())
     return tuple(str(word).strip() for word in words if str(word).strip())
 
@@ -80,9 +92,10 @@ def parse_names(raw: Any) -> tuple[str, ...]:
 def make_plan(stack: Stack, wish: Wish) -> dict[str, Any]:
     """Compute who does what.
 
-    :returns: JSON: ``id``, ``stack``, ``point`` (None until `with_point`), ``source``, ``kinds``, ``decision_host``, ``hosts``,
-        ``waves`` (their number), ``schema_only`` (database → host, of those that stay but must fit the code) and ``of``
-        (host → ``databases``, ``projects``, ``waves`` of services, ``checked`` projects, ``keys`` of a restore point).
+    :returns: JSON: ``id``, ``stack``, ``point`` (None until `with_point`), ``source``, ``kinds``, ``scope`` and ``tables`` of
+        its databases, ``decision_host``, ``hosts``, ``waves`` (their number), ``schema_only`` (database → host, of those
+        that stay but must fit the code) and ``of`` (host → ``databases``, ``projects``, ``waves`` of services, ``checked``
+        projects, ``keys`` of a restore point).
     :raises PlanRefused: with all reasons.
     """
     unknown = [name for name in wish.only if name not in stack.projects]
@@ -91,11 +104,9 @@ def make_plan(stack: Stack, wish: Wish) -> dict[str, Any]:
             f"{name!r} is not a project of {stack.name}{nearest(name, stack.projects)}" for name in unknown
         )
         raise PlanRefused([f"rollback_only: {hints}."])
-    databases = list(stack.databases.values()) if "database" in wish.kinds else []
-    if wish.source is not None:
-        databases = [_restored_from_file(stack, wish)]
+    databases = _databases(stack, wish)
     chosen = [project for project in stack.projects.values() if not wish.only or project.name in wish.only]
-    rolled = chosen if set(wish.kinds) - {"database"} else []
+    rolled = chosen if set(wish.kinds) - set(SCOPES) else []
     if not databases and not any(_keys(project, wish.kinds) for project in rolled):
         raise PlanRefused([f"{stack.name} has no {' or '.join(wish.kinds)} to roll back."])
     stopped = _stopped(stack, rolled, everything=bool(databases))
@@ -106,7 +117,7 @@ def make_plan(stack: Stack, wish: Wish) -> dict[str, Any]:
     if decision_host not in parts:
         parts = {**parts, decision_host: _nothing(len(stack.waves))}
     schema_only = {}
-    if "code" in wish.kinds and not databases:
+    if "code" in wish.kinds and "database" not in wish.kinds:
         schema_only = {database.name: database.host for database in stack.databases.values()}
     return {
         "id": wish.id,
@@ -115,6 +126,8 @@ def make_plan(stack: Stack, wish: Wish) -> dict[str, Any]:
         "point": None,
         "source": dict(wish.source) if wish.source is not None else None,
         "kinds": list(wish.kinds),
+        "scope": next((kind for kind in SCOPES if kind in wish.kinds), None),
+        "tables": list(wish.tables),
         "only": list(wish.only),
         "decision_host": decision_host,
         "hosts": sorted(parts),
@@ -145,8 +158,19 @@ def passwords(databases: Mapping[str, Any], names: Sequence[str]) -> dict[str, d
     for name in names:
         password = (databases.get(name) or {}).get("login_password")
         if password:
-            found[f"database:{name}"] = {"login_password": str(password)}
+            found.update({f"{scope}:{name}": {"login_password": str(password)} for scope in SCOPES})
     return found
+
+
+def _databases(stack: Stack, wish: Wish) -> list[Database]:
+    """Those that the wish goes back in."""
+    if wish.source is not None:
+        return [_restored_from_file(stack, wish)]
+    if "tables" in wish.kinds:
+        if not wish.tables:
+            raise PlanRefused(["Which tables? Name them: -e rollback_tables=public.post,public.post_section"])
+        return [_the_database(stack, wish)]
+    return list(stack.databases.values()) if "database" in wish.kinds else []
 
 
 def _restored_from_file(stack: Stack, wish: Wish) -> Database:
@@ -159,6 +183,11 @@ def _restored_from_file(stack: Stack, wish: Wish) -> Database:
         raise PlanRefused(
             [f"A file holds a database, but {', '.join(wish.kinds)} are asked for: run database_rollback.yml."]
         )
+    return _the_database(stack, wish)
+
+
+def _the_database(stack: Stack, wish: Wish) -> Database:
+    """The one that is named, or the only one."""
     if wish.database is not None and wish.database not in stack.databases:
         hint = nearest(wish.database, stack.databases)
         raise PlanRefused([f"rollback_database: {wish.database!r} is not a database of {stack.name}{hint}."])

@@ -96,10 +96,10 @@ class DemoSite:
         """The HTTP statuses of all six health checks."""
         return {self.get(project) for project in self.facts["projects"]}
 
-    def psql(self, sql: str) -> str:
+    def psql(self, sql: str, database: str = "blog", user: str = "blog") -> str:
         """What psql prints, asked as the owner of the demo."""
         program = str(Path(self.facts["postgres_bin"]) / "psql")
-        words = ["-XAtqh", self.facts["socket_dir"], "-U", "blog", "-d", "blog", "-c", sql]
+        words = ["-XAtqh", self.facts["socket_dir"], "-U", user, "-d", database, "-c", sql]
         return self.as_owner([program, *words])
 
     def supervisorctl(self, *words: str) -> str:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan, PointEntry
@@ -180,6 +181,17 @@ class TablesSite(Site):
         """The one side database."""
         (found,) = self.others()
         return found
+
+
+@contextmanager
+def client(site: TablesSite) -> Iterator[Any]:
+    """Somebody's session with an open transaction."""
+    where = {"host": str(site.server.sockets), "port": site.server.port, "user": "keeper", "dbname": site.name}
+    connection = psycopg2.connect(application_name="somebody", **where)
+    try:
+        yield connection.cursor()
+    finally:
+        connection.close()
 
 
 def quiet(workspace: Path) -> Callable[..., Context]:

@@ -6,11 +6,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
-import psycopg2
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import State
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
@@ -20,7 +16,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
     UndoIncomplete,
 )
 from integration.postgres_server import wait_until
-from integration.tables_site import TablesSite, good_shop, shop
+from integration.tables_site import TablesSite, client, good_shop, shop
 
 __all__ = ["good_shop", "shop"]
 
@@ -31,17 +27,6 @@ def unchanged(site: TablesSite, before: tuple[dict[str, str], str]) -> bool:
 
 def look(site: TablesSite) -> tuple[dict[str, str], str]:
     return site.content(), site.objects()
-
-
-@contextmanager
-def client(site: TablesSite) -> Iterator[Any]:
-    """Somebody's session with an open transaction."""
-    where = {"host": str(site.server.sockets), "port": site.server.port, "user": "keeper", "dbname": site.name}
-    connection = psycopg2.connect(application_name="somebody", **where)
-    try:
-        yield connection.cursor()
-    finally:
-        connection.close()
 
 
 @pytest.mark.parametrize(

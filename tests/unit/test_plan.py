@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import Stack, parse_catalogue
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import (
-    KINDS,
+    ALL,
     LAST_GOOD,
     PlanRefused,
     Wish,
@@ -81,8 +81,9 @@ def services(planned: dict[str, Any]) -> dict[str, list[list[str]]]:
 @pytest.mark.parametrize(
     ("raw", "kinds"),
     [
-        ("all", KINDS),
-        (["all"], KINDS),
+        ("all", ALL),
+        (["all"], ALL),
+        ("tables, code", ("tables", "code")),
         ("database", ("database",)),
         ("database,code", ("database", "code")),
         (" code , database ", ("database", "code")),
@@ -104,6 +105,7 @@ def test_kinds_are_read_and_ordered(raw: Any, kinds: tuple[str, ...]) -> None:
         ("code,", "'' is none of"),
         (["code", 7], "7' is none of"),
         (["all", "code"], "'all' is none of"),
+        ("database,tables", "choose one of database and tables"),
         ("", "is none of"),
         ([], "must be all, or a list"),
         (None, "must be all, or a list"),
@@ -123,6 +125,7 @@ def test_a_wrong_kind_is_refused(raw: Any, said: str) -> None:
         ("core", ("core",)),
         ("core, planning", ("core", "planning")),
         (["core"], ("core",)),
+        ("[core, 'odd name']", ("core", "odd name")),
         ("", ()),
         (None, ()),
         ([], ()),
@@ -224,7 +227,9 @@ def test_a_plan_is_json_that_every_host_computes_alike_and_holds_no_secret(stack
 
 def test_passwords_are_named_as_the_components_are() -> None:
     databases = {"blog": {"login_password": "s3cret"}, "shop": {"login_password": ""}, "peer": {}}
-    assert passwords(databases, ["blog", "shop", "peer", "gone"]) == {"database:blog": {"login_password": "s3cret"}}
+    secret = {"login_password": "s3cret"}
+    found = passwords(databases, ["blog", "shop", "peer", "gone"])
+    assert found == {"database:blog": secret, "tables:blog": secret}
 
 
 # -- which restore point -------------------------------------------------------------------------------------------
@@ -361,3 +366,28 @@ def test_of_several_databases_a_file_needs_the_one() -> None:
         make_plan(several, Wish("1-blog", None, ("database",), source=FILE))
     planned = make_plan(several, Wish("1-blog", None, ("database",), source=FILE, database="shop"))
     assert planned["of"]["db1"]["databases"] == ["shop"]
+
+
+# -- some tables of a database -----------------------------------------------------------------------------------------
+
+
+def test_tables_need_their_databases_restore_point_and_stop_everything(stack: Stack) -> None:
+    planned = make_plan(stack, Wish("1-blog", LAST_GOOD, ("tables",), tables=("post", "public.tag")))
+    assert (planned["scope"], planned["tables"]) == ("tables", ["post", "public.tag"])
+    assert planned["of"]["db1"]["databases"] == ["blog"]
+    assert planned["of"]["db1"]["keys"] == ["database:blog"]
+    assert services(planned).keys() == {"web1", "web2", "web3"}
+    assert planned["schema_only"] == {}
+
+
+def test_code_that_comes_with_tables_has_to_fit_the_schema_that_stays(stack: Stack) -> None:
+    planned = make_plan(stack, Wish("1-blog", LAST_GOOD, ("tables", "code"), tables=("post",)))
+    assert planned["schema_only"] == {"blog": "db1"}
+
+
+def test_tables_are_named_and_so_is_their_database(stack: Stack) -> None:
+    with pytest.raises(PlanRefused, match=r"Which tables\?.*-e rollback_tables="):
+        make_plan(stack, Wish("1-blog", LAST_GOOD, ("tables",)))
+    two = {**CATALOGUE, "rollback_databases": {"blog": {"host": "db1"}, "shop": {"host": "db1"}}}
+    with pytest.raises(PlanRefused, match="blog, shop"):
+        make_plan(parse_catalogue(two, GROUPS), Wish("1-blog", LAST_GOOD, ("tables",), tables=("post",)))

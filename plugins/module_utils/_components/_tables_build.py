@@ -30,7 +30,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._tab
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused, VerificationFailed
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import PgPrograms
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
@@ -108,6 +108,7 @@ class TablesBuild(SideBuild):
         with self.server.connect(self.live) as live, self.server.connect(self.name) as side:
             then, now = self._then(side), read_units(live, self.oids)
             self._require_same_columns(then, [now[oid] for oid in self.oids if oid in now])
+            _make_durable(side, then)
             side.execute("ANALYZE", attempt=f"Gathering statistics of database {self.name}")
             counted = self._count(side, then)
             side.execute(CREATE_STEPS)
@@ -149,12 +150,22 @@ class TablesBuild(SideBuild):
         return found
 
     def mark_ready(self, session: Session) -> None:
-        """From here on it may be switched to."""
+        """From here on it may be switched to. A crash of the server must not take that back."""
+        session.execute("SET synchronous_commit = on")
         session.execute(comment_statement(self.name, self._mark(ready=True).text()))
 
     def _mark(self, ready: bool) -> Mark:
         facts = self.facts
         return Mark(self.context.transaction, TABLES, facts["name"], facts["old_oid"], ready, at=time.time())
+
+
+def _make_durable(side: Session, units: Sequence[Unit]) -> None:
+    """A crash of the server empties unlogged tables; what waits here to be switched to must survive it."""
+    leaves = {leaf["oid"]: leaf for unit in units for leaf in unit.leaves}
+    unlogged = "SELECT oid::bigint AS oid FROM pg_class WHERE oid = ANY(%s::oid[]) AND relpersistence = 'u'"
+    for row in side.rows(unlogged, [list(leaves)]):
+        name = sql.Identifier(leaves[row["oid"]]["schema"], leaves[row["oid"]]["name"])
+        side.execute(sql.SQL("ALTER TABLE {} SET LOGGED").format(name))
 
 
 def _is_of(line: str, wanted: Sequence[str]) -> bool:

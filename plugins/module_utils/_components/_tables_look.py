@@ -91,9 +91,11 @@ class TablesLook:
             self.steps = self._steps(session)
 
     def _steps(self, session: Session) -> JsonObject:
-        if self.side is None or not self.is_ready:
+        if self.side is None or not self.is_ours:
             return {}
         with self.server.connect(self.name) as side:
+            if side.value("SELECT to_regclass(%s)", [f"{STEPS}.step"]) is None:
+                return {}
             steps = {row["name"]: row for row in side.rows(READ_STEPS)}
         for step in steps.values():
             fate = session.value("SELECT pg_xact_status(%s::xid8)", [step["transaction"]])

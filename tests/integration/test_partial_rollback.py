@@ -1,0 +1,86 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbook partial_rollback: some tables of a running stack's database, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from integration.play import Ended
+from integration.rollback_stack import FAILING, RollbackStack
+
+#: Damage to the rows of one table, the newest rows of the others left as people wrote them.
+LOST = "UPDATE post_section SET body = md5(body) WHERE id % 3 = 0; DELETE FROM post_section WHERE id % 97 = 1"
+NEWER = "UPDATE post SET title = 'edited since' WHERE id = 7"
+#: By the catalogue: everything beside rows that a dropped table would have taken along.
+AROUND = (
+    "SELECT count(*) FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid WHERE t.relname ~ '^post'"
+    " UNION ALL SELECT 'post_section'::regclass::oid UNION ALL SELECT count(*) FROM pg_indexes WHERE tablename ~ '^post'"
+)
+
+
+@pytest.fixture
+def lost(healthy: RollbackStack) -> RollbackStack:
+    """The stack with one damaged table, and a newer row in another."""
+    healthy.site.psql(f"{NEWER}; {LOST}")
+    return healthy
+
+
+def back(stack: RollbackStack, *words: str, **values: Any) -> Ended:
+    """Run the playbook."""
+    return stack.play("partial_rollback", *words, **{"rollback_point": "last_good", **values})
+
+
+def test_partial_database_rollback(lost: RollbackStack) -> None:
+    then, around, pids = lost.site.look(), lost.site.psql(AROUND), lost.pids()
+    assert {name for name in lost.good if then[name] != lost.good[name]} == {"post", "post_section"}
+
+    looked = back(lost, "--check", "--diff", rollback_tables="post_section")
+    assert looked.status == 0, looked.said
+    assert "discards public.post_section" in looked.words
+    assert "public.post" in looked.words
+    assert (lost.site.look(), lost.pids()) == (then, pids)
+
+    ended = back(lost, rollback_tables="[public.post_section]")
+    assert ended.status == 0, ended.said
+    assert ended.outcome == "rolled_back"
+    assert lost.site.look() == {**then, "post_section": lost.good["post_section"]}
+    assert lost.site.psql(AROUND) == around
+    assert set(lost.health().values()) == {200}
+    assert "schema lastgood_previous" in ended.words
+    side = next(word.rstrip(",") for word in ended.words.split() if "_lastgood_" in word)
+    kept = lost.site.psql('SELECT count(*) FROM lastgood_previous."public.post_section"', side, "postgres")
+    assert int(kept) < int(lost.site.psql("SELECT count(*) FROM post_section"))
+
+    again = back(lost, rollback_tables="post_section")
+    assert (again.status, again.outcome) == (0, "nothing_to_do")
+
+
+def test_tables_are_as_they_were_when_the_checks_fail_afterwards(lost: RollbackStack) -> None:
+    then = lost.site.look()
+    ended = back(lost, rollback_tables="post_section", demo_acceptance=FAILING)
+    assert ended.status != 0
+    assert ended.outcome == "undone"
+    assert lost.site.look() == then
+    assert set(lost.health().values()) == {200}
+    assert lost.traces()["open"] == []
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, "Which tables? Name them"),
+        ({"rollback_tables": "post_sections"}, "There is no table post_sections"),
+        ({"rollback_tables": "post", "rollback_components": "tables,database"}, "choose one of database and tables"),
+    ],
+)
+def test_a_wrong_wish_is_refused_before_anything_is_touched(
+    healthy: RollbackStack, values: dict[str, str], said: str
+) -> None:
+    then, pids = healthy.site.look(), healthy.pids()
+    ended = back(healthy, **values)
+    assert (ended.status != 0, ended.outcome) == (True, "refused")
+    assert said in ended.words
+    assert (healthy.site.look(), healthy.pids()) == (then, pids)

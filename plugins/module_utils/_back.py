@@ -9,6 +9,7 @@ decided for all hosts by the controller; whether it can be is seen here, by look
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Earlier, Plan, State
@@ -16,19 +17,20 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import R
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
 
 
-def plans_back(transaction: Transaction, earlier: Transaction) -> list[Plan]:
+def plans_back(transaction: Transaction, earlier: Transaction, accept: Sequence[str]) -> list[Plan]:
     """What the new transaction has to do to take the earlier one back on this host, in the order of the switch.
 
+    :param accept: see `Earlier`.
     :raises Refused: when the earlier one has not ended by being kept, or one of its things can't go back.
     """
     ended = earlier.records.outcome
     if ended is None or earlier.records.tombstoned:
         how = f"ended as {ended['outcome']}" if ended else "has not ended: run recover.yml first"
         raise Refused(f"Only a finished rollback can be undone as a whole, and {earlier.records.id} {how}.")
-    return [_plan_back(transaction, earlier, plan) for plan in earlier.plans()]
+    return [_plan_back(transaction, earlier, plan, accept) for plan in earlier.plans()]
 
 
-def _plan_back(transaction: Transaction, earlier: Transaction, plan: Plan) -> Plan:
+def _plan_back(transaction: Transaction, earlier: Transaction, plan: Plan, accept: Sequence[str]) -> Plan:
     workspace = earlier.workspace(plan)
     if not workspace.is_dir():
         raise Refused(
@@ -43,4 +45,4 @@ def _plan_back(transaction: Transaction, earlier: Transaction, plan: Plan) -> Pl
             "point instead."
         )
     back = replace(plan, undoes=earlier.records.id)
-    return transaction.component(back).plan_back(Earlier(earlier.records.id, plan, workspace))
+    return transaction.component(back).plan_back(Earlier(earlier.records.id, plan, workspace, accept))

@@ -11,7 +11,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils import _timer
 from ansible_collections.lastgood.rollback.plugins.module_utils._records import KEEP, UNDO, HostState, Records
 
 ABSENT = "absent"
-_OUTCOMES = {HostState.UNDONE.value: "undone", HostState.FINISHED.value: "rolled_back"}
+_ENDS = (HostState.UNDONE.value, HostState.FINISHED.value)
 _FORWARD = {
     "begin": (ABSENT, HostState.OPEN.value),
     "prepare": (HostState.OPEN.value, HostState.PREPARED.value),
@@ -22,12 +22,27 @@ _FORWARD = {
 
 @dataclass(frozen=True)
 class View:
-    """The durable facts that a call may change. ``state`` is a word of the protocol, or ``absent``."""
+    """The durable facts that a call may change.
+
+    :param state: a word of the protocol, or ``absent``.
+    :param kept_as: the outcome, if it is kept.
+    """
 
     state: str
     decision: str | None = None
     outcome: str | None = None
     armed: bool = False
+    kept_as: str = "rolled_back"
+
+    def ended(self, state: str, decision: str | None) -> View:
+        """The view of its end."""
+        return replace(
+            self,
+            state=state,
+            decision=decision,
+            outcome="undone" if state == HostState.UNDONE.value else self.kept_as,
+            armed=False,
+        )
 
     def text(self) -> str:
         """For a diff."""
@@ -39,12 +54,13 @@ def look(records: Records) -> View:
     """What stands on the disk."""
     if not records.directory.is_dir():
         return View(ABSENT)
-    ended = records.outcome
+    ended, header = records.outcome, records.header()
     return View(
         state=records.state().value,
         decision=records.decision,
         outcome=str(ended["outcome"]) if ended else None,
         armed=_timer.deadline(records.directory) is not None,
+        kept_as=header.kept_as if header else "rolled_back",
     )
 
 
@@ -67,7 +83,7 @@ def foresee(view: View, call: str, decision: str | None) -> View:
     if call == "recover":
         kept = (view.decision or (KEEP if view.state == HostState.PROMISED.value else UNDO)) == KEEP
         end = HostState.FINISHED.value if kept else HostState.UNDONE.value
-        return View(end, KEEP if kept else UNDO, _OUTCOMES[end])
+        return view.ended(end, KEEP if kept else UNDO)
     return _foresee_end(view, call, view.decision or decision)
 
 
@@ -76,7 +92,7 @@ def _foresee_end(view: View, call: str, standing: str | None) -> View:
     promised = view.state == HostState.PROMISED.value
     if call == "finish":
         end = HostState.FINISHED.value if promised and standing == KEEP else view.state
-        return replace(view, state=end, outcome=_OUTCOMES[end], armed=False) if end in _OUTCOMES else view
+        return view.ended(end, view.decision) if end in _ENDS else view
     if call == "hold" and (promised or view.state == HostState.SWITCHED.value):
         return replace(view, state=HostState.PROMISED.value, armed=False)
     if standing == KEEP or (promised and standing != UNDO):

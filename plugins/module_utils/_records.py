@@ -73,6 +73,11 @@ class Header:
     confirm_timeout: int = 600
     plan: JsonObject = field(default_factory=dict)
 
+    @property
+    def kept_as(self) -> str:
+        """The outcome of this transaction when it is kept."""
+        return "undone_as_asked" if self.plan.get("undoes") else "rolled_back"
+
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Header:
         """Read a header back; what a newer version wrote besides is passed over."""

@@ -96,8 +96,12 @@ def _carried_out(
 
 
 def _lenient(records: Records | None) -> set[str]:
-    """After an undo, a service that was broken before is broken again: that is what was asked for."""
-    if records is None or not records.tombstoned:
+    """Back at an earlier state, a service that was broken in it is broken again: that is what was asked for."""
+    header = records.header() if records else None
+    undoes = header.plan.get("undoes") if header else None
+    if records is not None and undoes and not records.tombstoned:
+        records = Records(records.directory.parent / undoes)
+    elif records is None or not records.tombstoned:
         return set()
     return {_key(entry) for entry in records.services() if not entry["ready_before"]}
 

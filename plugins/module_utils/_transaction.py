@@ -186,10 +186,11 @@ class Transaction:
 
     # -- promise and decide --------------------------------------------------------------------------------------
 
-    def promise(self, checks: list[JsonObject]) -> None:
+    def promise(self, checks: list[JsonObject], *, binding: bool = True) -> None:
         """Inspect all components, sync, and promise never to undo alone.
 
         :param checks: what verify found, kept with the promise for the report.
+        :param binding: whether one that failed forbids the promise.
         :raises Refused: once this host has undone.
         :raises VerificationFailed: when a check failed or a component is not what it was switched to.
         """
@@ -202,7 +203,7 @@ class Transaction:
             if checks:
                 held = len(checks) - len(failed)
                 self._journal("checked", f"{held} of {len(checks)} checks held", checks=checks)
-            if failed:
+            if failed and binding:
                 raise VerificationFailed(f"Checks failed: {', '.join(failed)}.")
             for plan in self.plans():
                 state = self.component(plan).state(plan)
@@ -414,7 +415,7 @@ class Transaction:
             self._journal("intent", f"Finish {plan.key}", phase="finish", component=plan.key)
             with self._failure_journalled(f"Finish {plan.key}"):
                 self.component(plan).finish(plan)
-        return "rolled_back"
+        return self._require_known("finish").kept_as
 
     @property
     def is_over(self) -> bool:
@@ -435,6 +436,7 @@ class Transaction:
                 "after": plan.after,
                 "discards": plan.discards,
                 "kept": self.component(plan).kept(plan),
+                "can_go_back": _can_go_back(plan.kind),
             }
             for plan in self.plans()
         ]
@@ -522,6 +524,11 @@ class Transaction:
     def _touch(self) -> None:
         with suppress(OSError):  # a full disk; the deadline that was set before still stands
             _timer.touch(self.records.directory)
+
+
+def _can_go_back(kind: str) -> bool:
+    """Whether a finished rollback of this kind can be undone as a whole."""
+    return BACK.get(kind, COMPONENTS[kind]).plan_back is not Component.plan_back
 
 
 def make_component(

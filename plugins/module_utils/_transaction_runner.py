@@ -111,7 +111,7 @@ def _begin(transaction: Transaction, params: Params) -> JsonObject:
 def _plans_back(transaction: Transaction, params: Params) -> list[Plan]:
     """What the earlier transaction put aside here, as plans of this one."""
     earlier = Transaction(transaction.state_dir, params["undoes"], params["passwords"])
-    return plans_back(transaction, earlier)
+    return plans_back(transaction, earlier, params["accept"])
 
 
 def _planned(transaction: Transaction, plan: Plan) -> JsonObject:
@@ -130,7 +130,7 @@ def _switch(transaction: Transaction, params: Params) -> JsonObject:
 
 
 def _promise(transaction: Transaction, params: Params) -> JsonObject:
-    transaction.promise(params["checks"])
+    transaction.promise(params["checks"], binding=params["checks_decide"])
     return {}
 
 

@@ -79,6 +79,11 @@ options:
   undoes:
     description: For O(state=prepare), the id of the finished transaction that is taken back.
     type: str
+  accept:
+    description: For O(state=prepare), what the switch of a database may hurt, as in M(lastgood.rollback.pg_restore).
+    type: list
+    elements: str
+    default: []
   confirm_timeout:
     description: Seconds without a call after which the dead man's timer undoes.
     type: int
@@ -99,6 +104,10 @@ options:
     type: list
     elements: dict
     default: []
+  checks_decide:
+    description: Whether one of O(checks) that failed refuses the promise. All of them are told in any case.
+    type: bool
+    default: true
   kinds:
     description: For O(state=undo), only components of these kinds. Databases are undone first on all hosts.
     type: list
@@ -250,10 +259,12 @@ def main() -> None:
             "operator": {"type": "str"},
             "plan": {"type": "dict"},
             "undoes": {"type": "str"},
+            "accept": {"type": "list", "elements": "str", "default": []},
             "confirm_timeout": {"type": "int", "default": 600},
             "decision": {"type": "str", "choices": ["keep", "undo"]},
             "promised": {"type": "list", "elements": "str", "default": []},
             "checks": {"type": "list", "elements": "dict", "default": []},
+            "checks_decide": {"type": "bool", "default": True},
             "kinds": {"type": "list", "elements": "str", "default": []},
             "reason": {"type": "str"},
             "acknowledged": {"type": "list", "elements": "str", "default": []},

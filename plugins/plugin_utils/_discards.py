@@ -35,6 +35,18 @@ def _rows(_kind: str, tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             yield f"{table}: {_count(now)} rows, of other content than at the restore point"
 
 
+def _written(_kind: str, tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What people wrote after a rollback, when that one is undone."""
+    for table, row in tables.items():
+        now, then = row["now"], row["then"]
+        if then is None:
+            yield f"{table}: {_count(now)} rows, a table that is new since the rollback"
+        elif now != then:
+            yield f"{table}: {_count(now)} rows now, {_count(then)} right after the rollback ({now - then:+,})"
+        else:
+            yield f"{table}: {_count(now)} rows, of other content than right after the rollback"
+
+
 def _count(rows: int | None) -> str:
     return "an unknown number of" if rows is None else f"{rows:,}"
 
@@ -77,6 +89,7 @@ def _other(kind: str, value: Any) -> Iterator[str]:
 
 _WORDS: dict[str, Callable[[str, Any], Iterator[str]]] = {
     "rows": _rows,
+    "written": _written,
     "commits": _commits,
     "files": _files,
     "kept_tables": _keeps,

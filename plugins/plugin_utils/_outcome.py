@@ -22,13 +22,18 @@ TITLES = {
     "nothing_to_do": "Nothing to do: everything already is at the restore point",
     "planned": "Planned: nothing was changed",
     "rehearsed": "Rehearsed: it would work, and the live system was not touched",
+    "undone_as_asked": "Undone as asked: everything is as it was before the rollback, and its checks held",
     "recovered": "Recovered: the interrupted transaction has ended, the same on all hosts",
 }
+#: Everything is where it was asked to go.
+_KEPT = ("rolled_back", "undone_as_asked")
+#: Kinds that can't go back without what they keep; a file may have been absent.
+_NOTHING_WITHOUT = ("database", "packages")
 #: What Ansible puts before the words of a filter or a module.
 _WRAPPED = re.compile(
     r"^Task failed: .*The filter plugin '[\w.]+' failed: |^Task failed: (Module|Action) failed: ", re.DOTALL
 )
-_GOOD = ("rolled_back", "nothing_to_do", "planned", "rehearsed", "recovered")
+_GOOD = ("rolled_back", "undone_as_asked", "nothing_to_do", "planned", "rehearsed", "recovered")
 
 
 def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = False) -> dict[str, Any]:
@@ -40,7 +45,7 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = 
     """
     ended = _outcome(plan, hosts, check=check)
     recovering = any(told.get("__rollback_recovering") for told in hosts.values())
-    outcome = "recovered" if recovering and ended in ("rolled_back", "undone") else ended
+    outcome = "recovered" if recovering and ended in (*_KEPT, "undone") else ended
     failures = causes(hosts)
     if rehearse and ended == "undone" and not failures:
         outcome = "rehearsed"
@@ -50,14 +55,16 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = 
         rows.append(["Restore point", f"{plan['point']['name']} of {plan['point']['created']}"])
     if plan.get("source"):
         rows.append(["File", f"{plan['source']['path']} ({plan['source']['checksum'] or 'not verified'})"])
+    if plan.get("undoes"):
+        rows.append(["Undoes", str(plan["undoes"])])
     if outcome == "recovered":
-        rows.append(["State", "at the restore point" if ended == "rolled_back" else "as it was before the rollback"])
+        rows.append(["State", _state(ended, plan)])
     rows += [["Cause" if index == 0 else "", failure] for index, failure in enumerate(failures)]
     if outcome not in ("planned", "nothing_to_do", "refused"):
         rows += _component_rows(hosts)
         rows.append(["Downtime", "none" if downtime_ms is None else f"{downtime_ms / 1000:.1f} s"])
-        rows += _kept_rows(hosts)
-    rows += _next_rows(outcome, plan, hosts)
+        rows += _unbinding_rows(plan, hosts) + _kept_rows(hosts)
+    rows += _next_rows(outcome, plan, hosts) or (_undo_rows(plan, hosts) if ended in _KEPT else [])
     return {
         "outcome": outcome,
         "success": outcome in _GOOD,
@@ -68,8 +75,17 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = 
     }
 
 
+def _state(ended: str, plan: Mapping[str, Any]) -> str:
+    if ended == "undone":
+        return "as it was before the undo" if plan.get("undoes") else "as it was before the rollback"
+    return "as it was before the rollback that was undone" if plan.get("undoes") else "at the restore point"
+
+
 def _title(outcome: str, plan: Mapping[str, Any]) -> str:
     title = TITLES[outcome]
+    if plan.get("undoes"):
+        title = title.replace("the rollback failed", "the undo failed")
+        return title if plan["was_healthy"] else title.replace(", and its checks held", "")
     return title.replace("the restore point", "the named file") if plan.get("source") else title
 
 
@@ -81,7 +97,7 @@ def _outcome(plan: Mapping[str, Any], hosts: Told, *, check: bool) -> str:
         return "planned" if check and _work(hosts) else "nothing_to_do"
     decision = hosts[plan["decision_host"]].get("__rollback_decided", {}).get("decision")
     if decision == "keep":
-        return "rolled_back"
+        return "undone_as_asked" if plan.get("undoes") else "rolled_back"
     outcomes = {_finished(told) for told in hosts.values()}
     if outcomes == {"undone"}:
         return "undone"
@@ -129,6 +145,15 @@ def _component_rows(hosts: Told) -> list[list[str]]:
     ]
 
 
+def _unbinding_rows(plan: Mapping[str, Any], hosts: Told) -> list[list[str]]:
+    """The checks of a state that nobody had called healthy: they are told, and decide nothing."""
+    if not plan.get("undoes") or plan["was_healthy"]:
+        return []
+    checks = [check for _host, transaction in _transactions(hosts) for check in transaction["checks"]]
+    held = sum(bool(check.get("ok")) for check in checks)
+    return [["Checks", f"{held} of {len(checks)} hold, as it was not known to be healthy before that rollback either"]]
+
+
 def _kept_rows(hosts: Told) -> list[list[str]]:
     rows = []
     for host, transaction in _transactions(hosts):
@@ -153,9 +178,25 @@ def _next_rows(outcome: str, plan: Mapping[str, Any], hosts: Told) -> list[list[
         return [["Next", f"put right what is named above by hand, then: {recover}"]]
     if outcome == "in_doubt":
         return [["Next", f"bring {plan['decision_host']} back, then: {recover}"]]
-    if outcome == "rolled_back" and any("__rollback_finish_failure" in told for told in hosts.values()):
+    if outcome in _KEPT and any("__rollback_finish_failure" in told for told in hosts.values()):
         return [["Next", f"some tidying was left: {recover}"]]
     return []
+
+
+def _undo_rows(plan: Mapping[str, Any], hosts: Told) -> list[list[str]]:
+    """How to take a finished rollback back as a whole, and how long that can be asked for; or why it can't."""
+    components = [component for _host, transaction in _transactions(hosts) for component in transaction["components"]]
+    if not components:
+        return []
+    lost = [
+        each["component"]
+        for each in components
+        if not each["can_go_back"] or (each["kind"] in _NOTHING_WITHOUT and not each["kept"])
+    ]
+    if lost:
+        return [["Undo", f"not as a whole ({', '.join(lost)}): what is kept of it is named above"]]
+    command = f"ansible-playbook undo_rollback.yml -e rollback_id={plan['id']}"
+    return [["Undo", f"{command} (until another rollback of {plan['stack']} has ended)"]]
 
 
 def plan_rows(hosts: Told) -> list[list[str]]:

@@ -143,7 +143,7 @@ def with_point(plan: Mapping[str, Any], points: Mapping[str, Mapping[str, Any]])
     :param points: host → what it registered, with ``__rollback_points`` of ``restore_point_info`` where it was asked.
     :raises PlanRefused: when there is none to go back to; that is a failure, never a success without effect.
     """
-    if plan.get("source"):
+    if plan.get("source") or plan.get("undoes"):
         return dict(plan)
     needs = {host: part["keys"] for host, part in plan["of"].items() if part["keys"]}
     found = {

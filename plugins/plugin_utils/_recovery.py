@@ -9,6 +9,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._back import USAGE, undoable
+
 Found = Mapping[str, Mapping[str, Any]]
 
 
@@ -60,16 +62,21 @@ def history_rows(hosts: Found) -> list[list[str]]:
                 transaction["id"], {"outcomes": set(), "hosts": [], "first": [], "last": [], **transaction}
             )
             entry["outcomes"].add(transaction["outcome"] or f"open ({transaction['state']})")
-            for name in ("hosts", "created", "operator"):  # a host that has only a tombstone knows none of them
+            for name in ("hosts", "created", "operator", "plan"):  # a host that has only a tombstone knows none of them
                 entry[name] = entry[name] or transaction[name]
             for event in transaction["events"]:
                 if event["event"] in ("stopped", "started"):
                     entry["first" if event["event"] == "stopped" else "last"] += event["facts"]["services"].values()
+    undone = {entry["plan"]["undoes"]: name for name, entry in found.items() if entry["plan"].get("undoes")}
     rows = [["When", "Transaction", "Outcome", "Downtime", "By", "Hosts"]]
     for name in sorted(found, reverse=True):
         entry = found[name]
         began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry["created"])) if entry["created"] else ""
         downtime = f"{max(entry['last']) - min(entry['first']):.1f} s" if entry["first"] and entry["last"] else "none"
         outcomes = ", ".join(sorted(entry["outcomes"]))
+        if name in undone and found[undone[name]]["outcomes"] == {"undone_as_asked"}:
+            outcomes += f", undone by {undone[name]}"
         rows.append([began, name, outcomes, downtime, str(entry["operator"] or ""), ", ".join(entry["hosts"])])
+    for names in undoable(hosts).values():
+        rows += [["Undo", f"{USAGE}{name}"] for name in names]
     return rows if found else [["No transaction has begun on these hosts yet."]]

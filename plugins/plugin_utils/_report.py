@@ -18,7 +18,13 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_checklis
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_timeline import timeline
 
 SCHEMA = 1
-_TONES = {"rolled_back": "good", "recovered": "good", "rehearsed": "good", "undone": "warning"}
+_TONES = {
+    "rolled_back": "good",
+    "undone_as_asked": "good",
+    "recovered": "good",
+    "rehearsed": "good",
+    "undone": "warning",
+}
 
 #: By whether what was replaced can be had back.
 _PARTS_TITLES = {True: "What was discarded, and where it is kept", False: "What it was about, and what is kept"}
@@ -197,7 +203,7 @@ def _undo(material: Material, ended: float | None) -> dict[str, Any]:
     """How the rollback itself can be taken back; only what is true of this outcome."""
     outcome = material.ended["outcome"]
     taken_back = any(transaction["tombstoned"] for transaction in material.transactions.values())
-    if outcome in ("rolled_back", "recovered") and not taken_back:
+    if outcome in ("rolled_back", "undone_as_asked", "recovered") and not taken_back:
         command = f"ansible-playbook lastgood.rollback.undo_rollback -e rollback_id={material.plan['id']}"
         words = "The rollback can be undone as long as no later one of this stack has been finished."
         if not material.can_undo:

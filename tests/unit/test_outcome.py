@@ -12,6 +12,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import 
 
 PLAN: dict[str, Any] = {
     "id": "1-blog",
+    "stack": "blog",
     "decision_host": "db1",
     "point": {"name": "monday", "created": "2026-11-01T03:00:00Z", "digest": "d"},
 }
@@ -118,13 +119,69 @@ def test_downtime_is_from_the_first_stop_to_the_last_ready_on_any_host() -> None
 
 
 def test_where_the_old_is_kept_is_said() -> None:
-    components = [{"kept": {"database": "blog_previous_7f3a", "archives": ["/a.bundle", "/b.bundle"]}}]
+    kept_there = {"database": "blog_previous_7f3a", "archives": ["/a.bundle", "/b.bundle"]}
+    components = [{**COMPONENT, "kept": kept_there}]
     kept = rows({"db1": host("keep", history={"transactions": [{"events": [], "components": components}]})})
     assert [row for row in kept if row[0].startswith("Kept")] == [
         ["Kept on db1", "database: blog_previous_7f3a"],
         ["Kept on db1", "archives: /a.bundle"],
         ["Kept on db1", "archives: /b.bundle"],
     ]
+
+
+COMPONENT = {
+    "component": "database:blog",
+    "kind": "database",
+    "can_go_back": True,
+    "kept": {"database blog as it was": "blog_lastgood_7f3a_previous"},
+}
+COMMAND = "ansible-playbook undo_rollback.yml -e rollback_id=1-blog (until another rollback of blog has ended)"
+
+
+@pytest.mark.parametrize(
+    ("component", "said"),
+    [
+        (COMPONENT, COMMAND),
+        ({**COMPONENT, "kept": {}}, "not as a whole (database:blog): what is kept of it is named above"),
+        ({**COMPONENT, "can_go_back": False}, "not as a whole (database:blog): what is kept of it is named above"),
+        ({**COMPONENT, "kind": "files", "kept": {}}, COMMAND),
+    ],
+)
+@pytest.mark.parametrize("plan", [PLAN, {**PLAN, "undoes": "0-blog", "was_healthy": True}])
+def test_what_was_kept_says_how_to_undo_it_and_until_when(
+    plan: dict[str, Any], component: dict[str, Any], said: str
+) -> None:
+    history = {"transactions": [{"events": [], "components": [component]}]}
+    hosts = {"db1": host("keep", history=history)}
+    assert rows(hosts, plan)[-1] == ["Undo", said]
+    undone = host("undo", "undone", history=history)
+    assert "Undo" not in [row[0] for row in rows({"db1": undone}, plan)]
+
+
+def test_checks_that_did_not_decide_are_told() -> None:
+    history = {"transactions": [{"events": [], "components": [], "checks": [{"ok": True}, {"ok": False}]}]}
+    plan = {**PLAN, "undoes": "0-blog", "was_healthy": False}
+    told = tell(plan, {"db1": host("keep", history=history)}, check=False)
+    assert told["title"] == "Undone as asked: everything is as it was before the rollback"
+    said = "1 of 2 hold, as it was not known to be healthy before that rollback either"
+    assert ["Checks", said] in told["rows"]
+
+
+@pytest.mark.parametrize(
+    ("decider", "outcome", "words"),
+    [
+        (host("keep"), "undone_as_asked", "Undone as asked: everything is as it was before the rollback"),
+        (host("undo", "undone"), "undone", "UNDONE: the undo failed and everything is as it was before"),
+        (host("keep", **RECOVERING), "recovered", "Recovered"),
+    ],
+)
+def test_an_undo_of_a_finished_rollback_has_words_of_its_own(decider: Any, outcome: str, words: str) -> None:
+    told = tell({**PLAN, "undoes": "0-blog", "was_healthy": True}, {"db1": decider}, check=False)
+    assert (told["outcome"], told["success"]) == (outcome, outcome != "undone")
+    assert told["title"].startswith(words)
+    assert ["Undoes", "0-blog"] in told["rows"]
+    if outcome == "recovered":
+        assert ["State", "as it was before the rollback that was undone"] in told["rows"]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ def told(transaction_id: str = "1-blog", **facts: Any) -> dict[str, Any]:
         "events": [],
         "hosts": ["app1", "db1"],
         "operator": "night shift",
+        "tombstoned": False,
         "created": 1_795_444_200.0,
         **facts,
     }
@@ -91,7 +92,14 @@ def test_history_is_newest_first_with_the_downtime_over_all_hosts() -> None:
     assert [row[1:] for row in rows[1:]] == [
         ["2-blog", "open (promised)", "none", "night shift", "app1, db1"],
         ["1-blog", "rolled_back", "7.5 s", "night shift", "app1, db1"],
+        ["ansible-playbook undo_rollback.yml -e rollback_id=1-blog"],
     ]
+
+
+def test_history_shows_what_was_undone_by_what() -> None:
+    undo = told("2-blog", outcome="undone_as_asked", plan={**PLAN, "undoes": "1-blog"})
+    rows = history_rows(history(db1=[told(outcome="rolled_back"), undo]))
+    assert [row[2] for row in rows[1:3]] == ["undone_as_asked", "rolled_back, undone by 2-blog"]
 
 
 def test_history_shows_that_hosts_differ() -> None:

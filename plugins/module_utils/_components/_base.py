@@ -134,11 +134,13 @@ class Earlier:
     :param transaction: the id of that rollback.
     :param plan: its plan; `Component.state` said SWITCHED of it a moment ago.
     :param workspace: what it kept; it is there.
+    :param accept: what the operator accepts to be hurt, in the words of ``pg_restore``.
     """
 
     transaction: str
     plan: Plan
     workspace: Path
+    accept: Sequence[str] = ()
 
 
 class Component(ABC):

@@ -47,7 +47,9 @@ class Checkout:
         self.after = str(facts["after"])
         self.selected = _selection(self.git, facts)
         self.scratch = Scratch(Path(facts["scratch"]), self.owner)
-        self.recorder = Recorder(context.workspace, self.git, Path(facts["index"]), self.owner, self.selected)
+        index = Path(facts["index"])
+        self.earlier = Recorder(context.workspace / "earlier", self.git, index, self.owner)
+        self.recorder = Recorder(context.workspace, self.git, index, self.owner, self.selected, self.earlier)
         self.hold = Hold(self.git, Path(facts["git_dir"]), self.owner)
         self.side_refs = [facts[name] for name in ("emergency_ref", "staged_ref", "target_ref") if facts[name]]
 

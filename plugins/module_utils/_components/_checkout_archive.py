@@ -33,7 +33,7 @@ class Entry:
 
     :param path: relative to the top.
     :param why: what it is to a reset: ``replaced``, ``modified``, ``staged``, ``hidden``, ``untracked``, ``ignored``,
-        ``bytecode``, or ``parent`` for a directory on the way to one of these.
+        ``bytecode``, ``put back`` for what an earlier record brings, or ``parent`` for a directory on the way to these.
     :param stamp: changes whenever the content or anything else of the file does (from ``lstat``).
     :param target: where a link leads.
     """

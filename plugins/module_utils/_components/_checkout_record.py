@@ -146,15 +146,25 @@ class Recorder:
     :param git: the checkout, as its owner.
     :param index: the path of the checkout's index.
     :param selected: the paths that it is about.
+    :param earlier: holds a record that will be applied after the reset: what stands at its paths now is recorded too.
     """
 
-    def __init__(self, workspace: Path, git: Git, index: Path, owner: User | None, selected: Selection = ALL) -> None:
+    def __init__(
+        self,
+        workspace: Path,
+        git: Git,
+        index: Path,
+        owner: User | None,
+        selected: Selection = ALL,
+        earlier: Recorder | None = None,
+    ) -> None:
         self._workspace = workspace
         self._git = git
         self._index = index
         self._owner = owner
         self._selected = selected
         self._file = workspace / "record.json"
+        self._earlier = earlier
 
     def read(self) -> Record | None:
         """The newest record, or nothing."""
@@ -171,6 +181,14 @@ class Recorder:
     def archive_of(self, record: Record) -> Path:
         """Where the content of the record's entries is."""
         return self._workspace / record.archive
+
+    def take_along(self, origin: Path) -> None:
+        """Copy another workspace's record and what it names, the record last: with it all of it is here."""
+        raw = json.loads((origin / "record.json").read_bytes())
+        for name in (raw["archive"], raw["index"], "record.json"):
+            if name:
+                with (origin / name).open("rb") as stream:
+                    copy_durably(stream, self._workspace / name)
 
     def make(self, commit: str) -> Record:
         """Record all that a reset to this commit could take; earlier archives stay, as evidence."""
@@ -189,7 +207,11 @@ class Recorder:
     def scan(self, commit: str) -> list[Entry]:
         """Describe all that a reset to this commit could take, as it is now."""
         worktree = Worktree(self._git.path)
-        reasons = survey(self._git, worktree, commit, self._owner, self._selected).reasons
+        reasons = dict(survey(self._git, worktree, commit, self._owner, self._selected).reasons)
+        earlier = self._earlier.read() if self._earlier else None
+        for entry in earlier.entries if earlier else ():
+            if entry.why != "parent":
+                reasons.setdefault(entry.path, "put back")
         with acting_as(self._owner):
             return worktree.scan(reasons)
 

@@ -44,6 +44,7 @@ class Look:
         self.incoming: Database | None = None
         self.previous: Database | None = None
         self.rejected: Database | None = None
+        self.databases: dict[str, Database] = {}
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -53,11 +54,11 @@ class Look:
 
     def refresh(self, session: Session) -> None:
         """Look again."""
-        databases = all_databases(session)
-        self.live = databases.get(self.plan.name)
-        self.incoming = databases.get(self.names.incoming)
-        self.previous = databases.get(self.names.previous)
-        self.rejected = databases.get(self.names.rejected)
+        self.databases = all_databases(session)
+        self.live = self.databases.get(self.plan.name)
+        self.incoming = self.databases.get(self.names.incoming)
+        self.previous = self.databases.get(self.names.previous)
+        self.rejected = self.databases.get(self.names.rejected)
 
     def state(self) -> State:
         """What the last look found."""

@@ -240,12 +240,8 @@ class Planner:
         if inside is not None:
             try:
                 with self.server.connect(name) as session:
-                    for key, now in content.hash_within(session, self._seconds()):
-                        if not isinstance(now, dict):
-                            unread.append(key)
-                        elif now != then.get(key):
-                            rows[key] = difference(then.get(key), now)
-                        same = same and isinstance(now, dict) and now == then.get(key)
+                    rows, unread = rows_that_differ(session, then, self._seconds())
+                same = same and not rows and not unread
             except DatabaseError as error:
                 self.warnings.append(f"Tables of {name} could not be compared: {error.message}")
                 same = False
@@ -283,6 +279,22 @@ class Planner:
             "owner": properties["owner"],
             "content": self.source.label,
         }
+
+
+def rows_that_differ(session: Session, then: JsonObject, seconds: float) -> tuple[JsonObject, list[str]]:
+    """Count and hash the tables of a session's database, and compare.
+
+    :param then: what they held once, by key.
+    :return: the differences by table, and the tables that could not be compared in time, or be read.
+    """
+    rows: JsonObject = {}
+    unread: list[str] = []
+    for key, now in content.hash_within(session, seconds):
+        if not isinstance(now, dict):
+            unread.append(key)
+        elif now != then.get(key):
+            rows[key] = difference(then.get(key), now)
+    return rows, unread
 
 
 def difference(then: JsonObject | None, now: JsonObject) -> JsonObject:

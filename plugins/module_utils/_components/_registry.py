@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Component
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.code import Code
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.code_back import CodeBack
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database import Database
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database_back import DatabaseBack
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.files import Files
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages import Packages
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages_back import PackagesBack
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema import Schema
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables import Tables
 
@@ -22,4 +25,4 @@ COMPONENTS: dict[str, type[Component]] = {
 }
 
 #: Kinds whose finished rollbacks are taken back by other steps than they were made by.
-BACK: dict[str, type[Component]] = {}
+BACK: dict[str, type[Component]] = {component.kind: component for component in (DatabaseBack, CodeBack, PackagesBack)}

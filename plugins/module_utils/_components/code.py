@@ -116,9 +116,8 @@ class Code(Component):
                 deepen(checkout.git, plan.facts["history"], checkout.target)
         self._make_refs(plan, checkout)
         with self.context.change(f"Archive what a reset of {checkout.top} would overwrite"):
+            self._take_along(plan, checkout)
             record = self._record(plan, checkout)
-            if plan.facts["dirt_of_point"]:
-                dirt.take_along(plan.facts["dirt_of_point"], self.context.workspace)
         evidence: JsonObject = {
             "emergency_ref": plan.facts["emergency_ref"],
             "archive": str(self.context.workspace / record.archive),
@@ -151,8 +150,7 @@ class Code(Component):
             reset_checkout(checkout, checkout.target, checkout.after)
             keep_ignored(checkout, record)
             tidy(checkout, record)
-            if plan.facts["dirt_of_point"]:
-                dirt.apply(self.context.workspace, checkout.top, checkout.owner, checkout.selected)
+            self._bring(plan, checkout)
             for move in plan.facts["submodules"]:
                 move_submodule(checkout, move["path"], move["target"], None)
         mark.set(done=True)
@@ -243,6 +241,16 @@ class Code(Component):
         }
 
     # -- parts
+
+    def _take_along(self, plan: Plan, checkout: Checkout) -> None:
+        """Copy what belongs to the target and is in no commit, so that the switch depends on nobody's directory."""
+        if plan.facts["dirt_of_point"]:
+            dirt.take_along(plan.facts["dirt_of_point"], self.context.workspace)
+
+    def _bring(self, plan: Plan, checkout: Checkout) -> None:
+        """Put what was taken along into the worktree, where the target's commit is checked out by now."""
+        if plan.facts["dirt_of_point"]:
+            dirt.apply(self.context.workspace, checkout.top, checkout.owner, checkout.selected)
 
     def _require_before(self, checkout: Checkout) -> None:
         layout, head = checkout.git.layout(), checkout.git.head()

@@ -98,7 +98,7 @@ class Packages(Component):
 
     def prepare(self, plan: Plan) -> JsonObject:
         """Build the environment beside, compare its set, and try the imports in it."""
-        place, owner = Place.of(plan.facts), _owner(plan)
+        place, owner = Place.of(plan.facts), plan_owner(plan)
         run = self.context.run.as_user(owner)
         started = time.monotonic()
         with self.context.change(f"Build the environment {place.side} beside {place.path}", side=str(place.side)):
@@ -116,7 +116,7 @@ class Packages(Component):
         """Flip the link. One rename, or one exchange."""
         place, before = Place.of(plan.facts), Live(**plan.facts["before"])
         what = f"Let {place.path} lead to {place.target}"
-        with self.context.change(what, before=before.to_json()), place.rights(_owner(plan)):
+        with self.context.change(what, before=before.to_json()), place.rights(plan_owner(plan)):
             if before.kind == "directory":
                 environment_link.adopt(place)
             else:
@@ -131,10 +131,10 @@ class Packages(Component):
                 f"{place.path} is neither what it was ({_words(before)}) nor what it was switched to ({place.target}),"
                 f" but {_words(environment_link.look(place.path))}: it was changed since. Decide which one is wanted."
             )
-        owner = _owner(plan)
+        owner = plan_owner(plan)
         if state in (State.SWITCHED, State.PARTIAL):
             with self.context.change(f"Put {place.path} back to {_words(before)}"), place.rights(owner):
-                _restore(place, before)
+                put_back(place, before)
         with self.context.change(f"Remove what was built beside {place.path}"), place.rights(owner):
             remove(place.link)
             remove(place.previous)
@@ -150,14 +150,14 @@ class Packages(Component):
         if old:
             names = [str(entry) for entry in old]
             change = self.context.change(f"Remove older environments beside {place.path}", old=names)
-            with change, place.rights(_owner(plan)):
+            with change, place.rights(plan_owner(plan)):
                 for entry in old:
                     remove(entry)
 
     def state(self, plan: Plan) -> State:
         """Look at the live path and at the names beside it."""
         place, before = Place.of(plan.facts), Live(**plan.facts["before"])
-        with place.rights(_owner(plan)):
+        with place.rights(plan_owner(plan)):
             live = environment_link.look(place.path)
             if live.kind == "link" and live.target == place.target:
                 return State.SWITCHED
@@ -195,14 +195,14 @@ class Packages(Component):
         if not (place.side / _MARKER).is_file():
             return False
         try:
-            found = inspect_environment(self.context.run.as_user(_owner(plan)), place.side)
+            found = inspect_environment(self.context.run.as_user(plan_owner(plan)), place.side)
         except CommandFailed:
             return False
         return not _differing(found, plan.facts)
 
     def _build(self, plan: Plan) -> None:
         """Build it whole; what is not whole is removed at once, since a full disk needs the room for the journal."""
-        place, owner = Place.of(plan.facts), _owner(plan)
+        place, owner = Place.of(plan.facts), plan_owner(plan)
         with place.rights(owner):
             remove_build(place)
             make_base(place, owner)
@@ -236,7 +236,8 @@ class Packages(Component):
             remove(place.staging)
 
 
-def _owner(plan: Plan) -> User:
+def plan_owner(plan: Plan) -> User:
+    """Who the environment belongs to."""
     return user_by_uid(plan.facts["owner"])
 
 
@@ -255,7 +256,8 @@ def _differing(found: Environment, facts: Mapping[str, Any]) -> set[str]:
     return {name for there, wanted in pairs for name, _value in set(there.items()) ^ set(wanted.items())}
 
 
-def _restore(place: Place, before: Live) -> None:
+def put_back(place: Place, before: Live) -> None:
+    """Let what stood at the path before stand there again. Can be repeated after a kill."""
     if before.kind == "directory":
         environment_link.give_back(place, before)
     elif before.kind == "link":

@@ -1,0 +1,75 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter ``plan_back``: from what the hosts remember to a plan that takes a finished rollback back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.lastgood.rollback.plugins.plugin_utils import _back
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import PlanRefused
+
+DOCUMENTATION = r"""
+name: plan_back
+short_description: Compute who does what to undo a finished rollback
+version_added: 0.1.0
+description:
+  - Takes the plan that a finished rollback was made by, for a new transaction that takes it back as a whole.
+  - It fails when the rollback is not named, was not kept, or is not the last one of its stack that stands; it then says
+    which one could be undone.
+options:
+  _input:
+    description: Host to what it registered, with what M(lastgood.rollback.transaction_info) found there.
+    type: dict
+    required: true
+  id:
+    description: Id of the transaction to be.
+    type: str
+    required: true
+  undoes:
+    description: Id of the rollback to undo.
+    type: str
+    required: true
+  stack:
+    description: Name of the stack.
+    type: str
+    required: true
+author:
+  - the lastgood.rollback authors (@lastgood)
+"""
+
+EXAMPLES = r"""
+- name: Plan to undo
+  ansible.builtin.set_fact:
+    plan: >-
+      {{ hosts | lastgood.rollback.plan_back(
+           id='20261124T090000Z-blog-0b0b', undoes='20261123T143000Z-blog-7f3a', stack='blog') }}
+"""
+
+RETURN = r"""
+_value:
+  description: A plan as of P(lastgood.rollback.plan#filter), with C(undoes) and without a restore point.
+  type: dict
+"""
+
+
+def plan_back(hosts: Mapping[str, Mapping[str, Any]], *, id: str, undoes: str, stack: str) -> dict[str, Any]:
+    """See the documentation above.
+
+    :raises AnsibleFilterError: with the reason to refuse.
+    """
+    try:
+        return _back.plan_back(hosts, id=id, undoes=undoes, stack=stack)
+    except PlanRefused as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+class FilterModule:
+    """Ansible's way in."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Names to functions."""
+        return {"plan_back": plan_back}

@@ -1,0 +1,62 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) A rolled back checkout goes back to what it was: commit, index, and all that was never committed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Earlier, Plan
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout import Checkout
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_plan import plan_checkout
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.code import Code
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import ensure_private_directory
+from ansible_collections.lastgood.rollback.plugins.module_utils._identity import user_by_uid
+
+
+class CodeBack(Code):
+    """A reset to the commit of before, and then the record that was made right before the earlier reset."""
+
+    def plan_back(self, earlier: Earlier) -> Plan:
+        """The commit is there: a branch of ours held it. What was written since is archived, like before any reset."""
+        then = earlier.plan.facts
+        checkout = Checkout(replace(self.context, workspace=earlier.workspace), then)
+        if not checkout.selected.is_all:
+            raise Refused(f"{checkout.top} can't be undone as a whole: only some of its paths were rolled back.")
+        record = checkout.recorder.read()
+        if record is None or not checkout.recorder.archive_of(record).is_file():
+            raise Refused(f"{checkout.top}: the record of what was there before is gone from {earlier.workspace}.")
+        owner = user_by_uid(int(then["owner_uid"])).name if then["trust"] else None
+        plan = plan_checkout(self.context, {"path": then["path"], "owner": owner, "to": checkout.before.commit}, None)
+        held = checkout.hold.read() == earlier.transaction
+        return replace(
+            plan,
+            name=earlier.plan.name,
+            changed=True,
+            before={**plan.before, "modified": earlier.plan.after["modified"]},
+            after=earlier.plan.before,
+            facts={**plan.facts, "earlier": str(earlier.workspace), "held_by": earlier.transaction, "python": ""},
+            disk_bytes=plan.disk_bytes + sum(entry.bytes for entry in record.entries),
+            warnings=(f"{checkout.top}: its hold is released, so that deployments go on.",) if held else (),
+            undoes=earlier.transaction,
+        )
+
+    def finish(self, plan: Plan) -> None:
+        """Let deployments go on: what they had brought is live again."""
+        checkout = Checkout(self.context, plan.facts)
+        checkout.scratch.remove()
+        if checkout.hold.read() == plan.facts["held_by"]:
+            with self.context.change(f"Release the hold of {checkout.top}"):
+                checkout.hold.release()
+
+    def _take_along(self, plan: Plan, checkout: Checkout) -> None:
+        ensure_private_directory(self.context.workspace / "earlier")
+        checkout.earlier.take_along(Path(plan.facts["earlier"]))
+
+    def _bring(self, plan: Plan, checkout: Checkout) -> None:
+        record = checkout.earlier.read()
+        if record is not None:
+            checkout.earlier.apply(record)

@@ -1,0 +1,213 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) The database that a rollback put aside takes its name again; what is live now is put aside in its turn.
+
+Nothing is restored: the database is there, whole, under the name that the rollback gave it, and keeps that until the
+switch. If the undo is undone, it gets it back, with its mark.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Earlier, Plan, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_aside import written_since
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import Database as Row
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import end_strays
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_hazards import (
+    require_consent,
+    require_rights,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import Look, read_json
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import PREVIOUS, Mark
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import (
+    COMPARE_SECONDS,
+    rows_that_differ,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import TABLES_FILE
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_swap import Rename, swap
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database import (
+    EVIDENCE_FILE,
+    REJECTED_FILE,
+    Database,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+
+class DatabaseBack(Database):
+    """Two renames again. The facts name the database that is to come: ``aside``, with OID, name and mark."""
+
+    def plan_back(self, earlier: Earlier) -> Plan:
+        """Find what was put aside, and count what was written since."""
+        then, facts = earlier.plan, earlier.plan.facts
+        look = Look(replace(self.context, transaction=earlier.transaction, workspace=earlier.workspace), then)
+        with look.session() as session:
+            look.refresh(session)
+            aside, live = self._previous(look, then), look.live
+            if live is None:
+                raise Refused(f"Database {then.name} is missing: there is nothing to take back.")
+            require_rights(session, look.server, live.oid, then.name)
+            warnings = require_consent(session, look.server, then.name, earlier.accept)
+            require_consent(session, look.server, aside.name, earlier.accept)
+        written = self._written_after(look, then, read_json(earlier.workspace / TABLES_FILE) or {}, warnings)
+        return Plan(
+            kind=self.kind,
+            name=then.name,
+            things=(f"database:{facts['system']}:{live.oid}", f"database:{facts['system']}:{aside.oid}"),
+            changed=True,
+            before={**then.after, "content": "live"},
+            after={**then.before, "content": f"what {earlier.transaction} put aside"},
+            discards=written,
+            facts={
+                **{key: facts[key] for key in ("connection", "keep_previous", "name", "system")},
+                "old_oid": live.oid,
+                "comment": live.comment,
+                "aside": {"oid": aside.oid, "name": aside.name, "mark": aside.comment},
+            },
+            downtime=then.downtime,
+            warnings=tuple(warnings),
+            undoes=earlier.transaction,
+        )
+
+    def prepare(self, plan: Plan) -> JsonObject:
+        """Nothing is built; what was put aside is read from end to end, so that a damaged one is never switched to."""
+        look = _LookBack(self.context, plan)
+        with look.session() as session:
+            look.refresh(session)
+        if look.state() not in (State.UNTOUCHED, State.PREPARED):
+            raise Foreign(look.said("prepared"))
+        with look.server.connect(look.aside_name) as session:
+            tables = content.hash_tables(session)
+        write_atomic(self.context.workspace / TABLES_FILE, dump_json(tables))
+        verification = {"content": "as it was put aside", "tables": len(tables)}
+        verification["rows"] = sum(table["rows"] for table in tables.values())
+        evidence: JsonObject = {"verification": verification, "not_restored": [], "restore_ms": 0}
+        write_atomic(self.context.workspace / EVIDENCE_FILE, dump_json(evidence))
+        return evidence
+
+    def switch(self, plan: Plan) -> None:
+        """Put the live database aside, and the earlier one in its place, at once."""
+        look = _LookBack(self.context, plan)
+        with look.session() as session:
+            now = self._begin(session, look)
+        if look.state() is State.SWITCHED:
+            return
+        if look.state() is not State.PREPARED or look.live is None:
+            raise Foreign(look.said("switched"))
+        aside = plan.facts["aside"]
+        was = Mark.read(aside["mark"])
+        mark = Mark(self.context.transaction, PREVIOUS, plan.name, aside["oid"], False, plan.facts["comment"], now)
+        with self.context.change(
+            f"Switch database {plan.name} back to {aside['name']}", old=look.live.oid, new=aside["oid"]
+        ):
+            swap(
+                look.server,
+                Rename(look.live.oid, plan.name, look.names.previous, mark.text()),
+                Rename(aside["oid"], aside["name"], plan.name, was.comment if was else None),
+                look.names.incoming,
+            )
+
+    def undo(self, plan: Plan) -> None:
+        """Swap again: what was put aside gets its name and its mark back, and keeps what was written to it meanwhile."""
+        look, aside = _LookBack(self.context, plan), plan.facts["aside"]
+        with look.session() as session:
+            self._begin(session, look)
+            if look.state() is State.SWITCHED:
+                if look.previous is None:
+                    raise Foreign(f"Database {plan.name} can't be brought back: {look.names.previous} is gone.")
+                with self.context.change(f"Switch database {plan.name} from {aside['name']} again"):
+                    swap(
+                        look.server,
+                        Rename(aside["oid"], plan.name, aside["name"], aside["mark"]),
+                        Rename(look.previous.oid, look.names.previous, plan.name, plan.facts["comment"]),
+                        look.names.incoming,
+                    )
+                look.refresh(session)
+                write_atomic(
+                    self.context.workspace / REJECTED_FILE,
+                    dump_json(written_since(self.context, look.server, aside["name"])),
+                )
+        if look.state() not in (State.UNTOUCHED, State.PREPARED):
+            raise Foreign(look.said("undone"))
+        (self.context.workspace / EVIDENCE_FILE).unlink(missing_ok=True)
+
+    def state(self, plan: Plan) -> State:
+        """Compare names and OIDs with the plan; that it was read to its end is noted in the workspace."""
+        look = _LookBack(self.context, plan)
+        with look.session() as session:
+            look.refresh(session)
+        return look.state()
+
+    def kept(self, plan: Plan) -> JsonObject:
+        """The database that was live until this undo; after an undo of it, what was written meanwhile."""
+        look = _LookBack(self.context, plan)
+        with look.session() as session:
+            look.refresh(session)
+        found: JsonObject = {}
+        if look.previous is not None:
+            found[f"database {plan.name} as it was"] = look.names.previous
+        written = read_json(self.context.workspace / REJECTED_FILE)
+        if written is not None:
+            found[f"rows written to {look.aside_name}"] = written
+        return found
+
+    def _begin(self, session: Session, look: Look) -> float:
+        """End what an earlier, killed call left on the server, and look; the server's time."""
+        end_strays(session, look.server.application_name)
+        look.refresh(session)
+        return float(session.value("SELECT extract(epoch FROM now())::float8"))
+
+    def _previous(self, look: Look, then: Plan) -> Row:
+        """The database that the earlier rollback put aside.
+
+        :raises Refused: when there was none, or is none any more.
+        """
+        if look.previous is not None:
+            return look.previous
+        if then.facts["old_oid"] is None:
+            raise Refused(
+                f"Database {then.name} did not exist before {look.context.transaction}: nothing can come back."
+            )
+        raise Refused(
+            f"Database {look.names.previous}, which {look.context.transaction} put aside, is gone: a later rollback, "
+            "keep_previous or somebody dropped it. Roll back to a restore point instead."
+        )
+
+    def _written_after(self, look: Look, then: Plan, tables: JsonObject, warnings: list[str]) -> JsonObject:
+        """What people have written since the rollback, and would lose sight of."""
+        try:
+            with look.server.connect(then.name) as session:
+                rows, unread = rows_that_differ(session, tables, COMPARE_SECONDS)
+        except LastGoodError as error:
+            warnings.append(f"Tables of {then.name} could not be compared: {error.message}")
+            return {}
+        return {"written": dict(sorted(rows.items())), "not_compared": sorted(unread)}
+
+
+class _LookBack(Look):
+    """A look whose side database has a name, an OID and a mark already."""
+
+    @property
+    def aside_name(self) -> str:
+        """What the database that is to come was called by the rollback."""
+        return str(self.plan.facts["aside"]["name"])
+
+    def refresh(self, session: Session) -> None:
+        """Look again; what is to come stands under the name that the rollback gave it."""
+        super().refresh(session)
+        self.incoming = self.databases.get(self.aside_name)
+
+    def state(self) -> State:
+        """What the last look found, by OIDs alone."""
+        old, new = self.plan.facts["old_oid"], self.plan.facts["aside"]["oid"]
+        live = self.live.oid if self.live else None
+        if live == old and self.incoming is not None and self.incoming.oid == new:
+            tried = (self.context.workspace / EVIDENCE_FILE).exists()
+            return State.PREPARED if tried else State.UNTOUCHED
+        kept = self.previous is None or self.previous.oid == old
+        return State.SWITCHED if live == new and kept else State.FOREIGN

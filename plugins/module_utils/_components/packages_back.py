@@ -1,0 +1,128 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) The environment that was live before a rollback goes live again: it was kept whole, and nothing is built."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Earlier, Plan, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages import (
+    Packages,
+    plan_owner,
+    put_back,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+    CommandFailed,
+    Foreign,
+    Refused,
+    VerificationFailed,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.environment_link import Live, Place
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_env import inspect_environment
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+#: In the workspace: that the environment was looked at and works where it stands.
+TRIED_FILE = "tried"
+
+
+class PackagesBack(Packages):
+    """The same flip of the same names as the rollback's, the other way round.
+
+    The facts name the rollback's own place: ``before`` is what stood there before it, and ``to`` says whether that is to
+    come (``before``), or what the rollback had built (``side``), when its undo is itself undone.
+    """
+
+    def plan_back(self, earlier: Earlier) -> Plan:
+        """Look at both environments; refuse when the one that is to come is gone."""
+        facts = {**earlier.plan.facts, "to": "side" if earlier.plan.facts.get("to") == "before" else "before"}
+        plan = replace(
+            earlier.plan,
+            facts=facts,
+            before=earlier.plan.after,
+            after=earlier.plan.before,
+            disk_bytes=0,
+            warnings=(),
+            undoes=earlier.transaction,
+        )
+        aside = _aside(plan)
+        if aside is None:
+            raise Refused(f"{plan.name}: there was no environment before {earlier.transaction}: nothing can come back.")
+        if not aside.is_dir():
+            raise Refused(f"{plan.name}: the environment of before, {aside}, is gone: it can't be taken back.")
+        now = self._packages(plan, Path(facts["path"]))
+        lost = [f"{name}=={version}" for name, version in now.items() if plan.after["packages"].get(name) != version]
+        return replace(plan, discards={"packages": lost} if lost else {})
+
+    def prepare(self, plan: Plan) -> JsonObject:
+        """Nothing is built; what was put aside is tried where it stands."""
+        aside = _aside(plan)
+        found = self._packages(plan, aside) if aside else {}
+        if found != plan.after["packages"]:
+            differing = ", ".join(sorted({name for name, _version in found.items() ^ plan.after["packages"].items()}))
+            raise VerificationFailed(f"{aside} is no longer what was put aside; these packages differ: {differing}.")
+        write_atomic(self.context.workspace / TRIED_FILE, b"")
+        return {"environment": str(aside), "imports": [], "build_ms": 0}
+
+    def switch(self, plan: Plan) -> None:
+        """One rename, or one exchange."""
+        self._flip(plan, to=plan.facts["to"])
+
+    def undo(self, plan: Plan) -> None:
+        """The same the other way round; nothing was built, so nothing is removed."""
+        state = self.state(plan)
+        if state is State.FOREIGN:
+            raise Foreign(
+                f"{plan.name} leads neither to the environment of before nor to the other: look at it by hand."
+            )
+        if state in (State.SWITCHED, State.PARTIAL):
+            self._flip(plan, to="before" if plan.facts["to"] == "side" else "side")
+        (self.context.workspace / TRIED_FILE).unlink(missing_ok=True)
+
+    def state(self, plan: Plan) -> State:
+        """The rollback's own look, read the other way round."""
+        found = super().state(plan)
+        if found in (State.FOREIGN, State.PARTIAL):
+            return found
+        if (found is State.SWITCHED) is (plan.facts["to"] == "side"):
+            return State.SWITCHED
+        return State.PREPARED if (self.context.workspace / TRIED_FILE).exists() else State.UNTOUCHED
+
+    def kept(self, plan: Plan) -> JsonObject:
+        """The environment that is not live."""
+        if self.state(plan) is not State.SWITCHED:
+            return {}
+        place, before = Place.of(plan.facts), Live(**plan.facts["before"])
+        return {"environment": str(place.side if plan.facts["to"] == "before" else _before(place, before))}
+
+    def _flip(self, plan: Plan, to: str) -> None:
+        if to == "side":
+            super().switch(plan)
+            return
+        place, before = Place.of(plan.facts), Live(**plan.facts["before"])
+        with self.context.change(f"Put {place.path} back to what was before"), place.rights(plan_owner(plan)):
+            put_back(place, before)
+
+    def _packages(self, plan: Plan, path: Path) -> dict[str, Any]:
+        """The set of an environment; none for one that does not run, as when it was planned for."""
+        try:
+            return inspect_environment(self.context.run.as_user(plan_owner(plan)), path).packages
+        except CommandFailed:
+            return {}
+
+
+def _before(place: Place, before: Live) -> Path | None:
+    """Where what stood at the place before the rollback is kept."""
+    if before.kind == "link":
+        return place.path.parent / before.target
+    return place.previous if before.kind == "directory" else None
+
+
+def _aside(plan: Plan) -> Path | None:
+    """Where the environment that is to come stands now."""
+    place = Place.of(plan.facts)
+    return place.side if plan.facts["to"] == "side" else _before(place, Live(**plan.facts["before"]))

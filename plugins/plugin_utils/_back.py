@@ -1,0 +1,143 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) Which finished rollback of a stack may be taken back, and the plan for it. Pure: no I/O, no clock.
+
+Last in, first out. A rollback that was undone as asked is off the pile; an undo that is the newest of all may be undone
+itself, which puts the rollback back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import PlanRefused
+
+Found = Mapping[str, Mapping[str, Any]]
+USAGE = "ansible-playbook undo_rollback.yml -e rollback_id="
+
+
+def plan_back(hosts: Found, *, id: str, undoes: str, stack: str) -> dict[str, Any]:
+    """The earlier rollback's own plan, for a new transaction that takes it back.
+
+    :param hosts: host → ``__rollback_history`` of ``transaction_info``.
+    :param id: of the transaction to be.
+    :param undoes: id of the rollback to take back; it is named, never guessed.
+    :raises PlanRefused: with the reason, and what could be undone instead.
+    """
+    found = _transactions(hosts, stack)
+    if not undoes:
+        raise PlanRefused([f"Which rollback? Nothing was touched. Usage: {USAGE}<id>. {_offer(found)}"])
+    if undoes not in found:
+        raise PlanRefused(
+            [f"No transaction {undoes} of {stack} is known on {', '.join(sorted(hosts))}. {_offer(found)}"]
+        )
+    told = found[undoes]
+    still_open = sorted(host for host, each in told.items() if each["outcome"] is None)
+    if still_open:
+        raise PlanRefused(
+            [
+                f"{undoes} has not ended on {', '.join(still_open)}: ansible-playbook recover.yml -e rollback_id={undoes} first."
+            ]
+        )
+    if not _is_kept(told):
+        raise PlanRefused([f"{undoes} was not kept: everything already is as it was before it. {_offer(found)}"])
+    plan = next((each["plan"] for each in told.values() if each["plan"]), None)
+    if plan is None:
+        raise PlanRefused(
+            [f"{undoes} was made by a module that was called on its own: only playbooks can be undone so."]
+        )
+    pile = _pile(found)
+    if undoes not in _undoable(found):
+        raise PlanRefused([_why_not(undoes, pile, found)])
+    nothing: dict[str, Any] = {"keys": []}
+    parts = {host: {**part, **nothing} for host, part in plan["of"].items()}
+    return {
+        **plan,
+        "id": id,
+        "undoes": undoes,
+        "was_healthy": _was_healthy(told),
+        "point": None,
+        "source": None,
+        "schema_only": {},
+        "of": parts,
+    }
+
+
+def undoable(hosts: Found) -> dict[str, list[str]]:
+    """Stack → the ids that may be undone as a whole now; for the history."""
+    stacks = {
+        str(each["stack"])
+        for registered in hosts.values()
+        for each in registered.get("__rollback_history", {}).get("transactions", [])
+        if each["plan"]
+    }
+    return {stack: sorted(_undoable(_transactions(hosts, stack))) for stack in sorted(stacks)}
+
+
+def _transactions(hosts: Found, stack: str) -> dict[str, dict[str, Any]]:
+    """Id → host → what it told; of one stack, oldest first."""
+    found: dict[str, dict[str, Any]] = {}
+    for host, registered in hosts.items():
+        for each in registered.get("__rollback_history", {}).get("transactions", []):
+            found.setdefault(each["id"], {})[host] = each
+    mine = {name: told for name, told in found.items() if any(each["stack"] == stack for each in told.values())}
+    return dict(sorted(mine.items(), key=lambda item: (_created(item[1]), item[0])))
+
+
+def _created(told: Found) -> float:
+    return min((each["created"] for each in told.values() if each["created"]), default=0.0)
+
+
+def _is_kept(told: Found) -> bool:
+    return all(each["outcome"] is not None and not each["tombstoned"] for each in told.values())
+
+
+def _was_healthy(told: Found) -> bool:
+    """Whether every service was ready before that rollback; false as well where there was none to ask."""
+    services = [service for each in told.values() for service in each["services"]]
+    return bool(services) and all(service["ran_before"] and service["ready_before"] for service in services)
+
+
+def _undoes(told: Found) -> str | None:
+    return next((each["plan"]["undoes"] for each in told.values() if each["plan"].get("undoes")), None)
+
+
+def _pile(found: Mapping[str, Found]) -> list[str]:
+    """The rollbacks that stand, the last one last."""
+    pile: list[str] = []
+    for name, told in found.items():
+        undone = _undoes(told)
+        if not _is_kept(told):
+            continue
+        if undone is None or undone not in pile:  # an undo of an undo stands for the rollback that it puts back
+            pile.append(name)
+        else:
+            pile.remove(undone)
+    return pile
+
+
+def _undoable(found: Mapping[str, Found]) -> set[str]:
+    kept = [name for name, told in found.items() if _is_kept(told)]
+    return {*_pile(found)[-1:], *(name for name in kept[-1:] if _undoes(found[name]))}
+
+
+def _why_not(undoes: str, pile: list[str], found: Mapping[str, Found]) -> str:
+    if undoes not in pile:
+        by = next((name for name, told in found.items() if _undoes(told) == undoes and _is_kept(told)), "a later one")
+        return f"{undoes} was undone already, by {by}. {_offer(found)}"
+    above = pile[pile.index(undoes) + 1 :]
+    return f"Later rollbacks stand above {undoes}: {', '.join(reversed(above))}. Undo those first, the last one first."
+
+
+def _offer(found: Mapping[str, Found]) -> str:
+    """What could be undone, with the words to ask for it."""
+    names = sorted(_undoable(found))
+    if not names:
+        return "There is no finished rollback to undo."
+    told = next(iter(found[names[-1]].values()))
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(_created(found[names[-1]])))
+    what = "undo" if _undoes(found[names[-1]]) else "rollback"
+    return f"The last finished {what} is of {when}, by {told['operator']}: {USAGE}{names[-1]}"

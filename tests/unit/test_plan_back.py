@@ -1,0 +1,109 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which finished rollback may be undone: last in, first out, as a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._back import plan_back, undoable
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import PlanRefused
+
+PART = {"databases": ["blog"], "projects": [], "checked": [], "waves": [[]], "keys": ["database:blog"]}
+PLAN: dict[str, Any] = {
+    "stack": "blog",
+    "point": {"name": "monday"},
+    "source": None,
+    "decision_host": "db1",
+    "hosts": ["db1"],
+    "waves": 1,
+    "schema_only": {"blog": "db1"},
+    "of": {"db1": PART},
+}
+
+
+def transaction(name: str, *, undoes: str | None = None, **facts: Any) -> dict[str, Any]:
+    """One that was kept and has ended, as a host tells it."""
+    plan = {**PLAN, "id": name, **({"undoes": undoes} if undoes else {})}
+    number = float(ord(name[0]))
+    told = {"id": name, "services": [], "stack": "blog", "plan": plan, "operator": "night shift", "created": number}
+    return {**told, "outcome": "rolled_back", "tombstoned": False, **facts}
+
+
+def found(*transactions: dict[str, Any]) -> dict[str, Any]:
+    return {"db1": {"__rollback_history": {"transactions": list(transactions)}}}
+
+
+A, B = transaction("a"), transaction("b")
+B_UNDONE = transaction("y", undoes="b")
+
+
+@pytest.mark.parametrize(
+    ("transactions", "may"),
+    [
+        ([], []),
+        ([A], ["a"]),
+        ([A, B], ["b"]),
+        ([A, B, B_UNDONE], ["a", "y"]),
+        ([A, B, B_UNDONE, transaction("z", undoes="y")], ["z"]),
+        ([A, transaction("b", outcome="undone", tombstoned=True)], ["a"]),
+        ([A, transaction("b", outcome=None)], ["a"]),
+        ([A, transaction("b", stack="shop", plan={**PLAN, "stack": "shop"})], ["a"]),
+        ([A, B, B_UNDONE, transaction("z")], ["z"]),
+        ([B, A], ["b"]),
+    ],
+)
+def test_the_last_one_that_stands_may_be_undone(transactions: list[dict[str, Any]], may: list[str]) -> None:
+    assert undoable(found(*transactions)).get("blog", []) == may
+    for each in transactions:
+        if each["id"] in may:
+            assert plan_back(found(*transactions), id="n", undoes=each["id"], stack="blog")["undoes"] == each["id"]
+        else:
+            with pytest.raises(PlanRefused):
+                plan_back(found(*transactions), id="n", undoes=each["id"], stack="blog")
+
+
+def test_the_plan_is_the_rollbacks_own_without_what_it_went_back_to() -> None:
+    plan = plan_back(found(A), id="n", undoes="a", stack="blog")
+    assert (plan["id"], plan["undoes"], plan["point"], plan["schema_only"]) == ("n", "a", None, {})
+    assert plan["of"] == {"db1": {**PART, "keys": []}}
+
+
+READY, BROKEN = ({"ran_before": True, "ready_before": ready} for ready in (True, False))
+
+
+@pytest.mark.parametrize(("services", "healthy"), [([], False), ([READY], True), ([READY, BROKEN], False)])
+def test_what_was_broken_before_may_be_broken_again(services: list[dict[str, Any]], healthy: bool) -> None:
+    plan = plan_back(found(transaction("a", services=services)), id="n", undoes="a", stack="blog")
+    assert plan["was_healthy"] is healthy
+
+
+@pytest.mark.parametrize(
+    ("transactions", "undoes", "said"),
+    [
+        (
+            [A, B],
+            "",
+            "Which rollback? Nothing was touched. Usage: ansible-playbook undo_rollback.yml -e rollback_id=<id>.",
+        ),
+        ([A, B], "", "by night shift: ansible-playbook undo_rollback.yml -e rollback_id=b"),
+        ([], "", "There is no finished rollback to undo."),
+        ([A, B], "c", "No transaction c of blog is known on db1. The last finished rollback"),
+        ([A, B], "a", "Later rollbacks stand above a: b. Undo those first, the last one first."),
+        ([A, B, B_UNDONE], "b", "b was undone already, by y."),
+        (
+            [transaction("a", outcome=None)],
+            "a",
+            "a has not ended on db1: ansible-playbook recover.yml -e rollback_id=a",
+        ),
+        ([transaction("a", outcome="undone", tombstoned=True)], "a", "a was not kept"),
+        ([transaction("a", plan={})], "a", "a was made by a module that was called on its own"),
+        ([transaction("a", stack="shop")], "a", "No transaction a of blog is known"),
+    ],
+)
+def test_a_refusal_says_why_and_what_else(transactions: list[dict[str, Any]], undoes: str, said: str) -> None:
+    with pytest.raises(PlanRefused) as refused:
+        plan_back(found(*transactions), id="n", undoes=undoes, stack="blog")
+    assert said in str(refused.value)

@@ -99,6 +99,10 @@ integration: $(READY) ## Run the tests against real PostgreSQL, git, pip and sup
 	@tests/install_chromium.sh
 	@$(PYTEST) tests/integration
 
+.PHONY: operators
+operators: $(READY) ## Let two operators start a rollback at the same moment, twenty times
+	@LASTGOOD_OPERATORS=20 pytest tests/integration/test_two_operators.py
+
 .PHONY: docs
 docs: $(READY) ## Generate the documents that are made from code
 	@python tests/generate_docs.py

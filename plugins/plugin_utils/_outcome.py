@@ -59,6 +59,7 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = 
         rows.append(["Undoes", str(plan["undoes"])])
     if outcome == "recovered":
         rows.append(["State", _state(ended, plan)])
+    rows += _absent_rows(hosts) if recovering else []
     rows += [["Cause" if index == 0 else "", failure] for index, failure in enumerate(failures)]
     if outcome not in ("planned", "nothing_to_do", "refused"):
         rows += _component_rows(hosts)
@@ -145,6 +146,23 @@ def _component_rows(hosts: Told) -> list[list[str]]:
     ]
 
 
+def _absent_rows(hosts: Told) -> list[list[str]]:
+    """Which hosts a recovery did not reach, and which wait for the decision meanwhile."""
+    absent = _absent(hosts)
+    decided = any(told.get("__rollback_decided", {}).get("decision") for told in hosts.values())
+    if not absent:
+        return []
+    rows = [["Missing", f"{', '.join(absent)}: joins the outcome that is decided, whenever it is recovered as well"]]
+    waiting = [host for host, told in hosts.items() if told.get("__rollback_promise", {}).get("state") == "promised"]
+    if waiting and not decided:
+        rows.append(["Waiting", f"{', '.join(waiting)}: promised never to undo alone, so nothing was changed there"])
+    return rows
+
+
+def _absent(hosts: Told) -> list[str]:
+    return [host for host, told in hosts.items() if not told.get("__rollback_recovering")]
+
+
 def _unbinding_rows(plan: Mapping[str, Any], hosts: Told) -> list[list[str]]:
     """The checks of a state that nobody had called healthy: they are told, and decide nothing."""
     if not plan.get("undoes") or plan["was_healthy"]:
@@ -174,6 +192,9 @@ def _downtime_ms(hosts: Told) -> int | None:
 
 def _next_rows(outcome: str, plan: Mapping[str, Any], hosts: Told) -> list[list[str]]:
     recover = f"ansible-playbook recover.yml -e rollback_id={plan.get('id')}"
+    absent = _absent(hosts) if any(told.get("__rollback_recovering") for told in hosts.values()) else []
+    if outcome == "undo_incomplete" and absent and not causes(hosts):
+        return [["Next", f"bring {', '.join(absent)} back, then: {recover}"]]
     if outcome == "undo_incomplete":
         return [["Next", f"put right what is named above by hand, then: {recover}"]]
     if outcome == "in_doubt":

@@ -91,19 +91,32 @@ class Play:
 
     def kill(self) -> None:
         """``kill -9`` of the playbook and of everything that it has started, wherever that is in its work."""
-        self.process.kill()
-        self.process.wait()
-        while members := self.members():
-            for pid in members:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+        kill_all(self.process, self._calls)
 
     def members(self) -> list[int]:
         """The processes that come from it: they carry its mark. A timer does not, it belongs to its host."""
-        mark = f"\0LASTGOOD_TEST_CALLS={self._calls}\0"
-        return [pid for pid in _pids() if mark in f"\0{_environment_of(pid)}\0"]
+        return members(self._calls)
+
+
+def kill_all(process: subprocess.Popen[Any], mark: Path) -> None:
+    """``kill -9`` of a playbook and of everything that it has started: Ansible's workers leave its process group.
+
+    :param mark: what ``LASTGOOD_TEST_CALLS`` is in its environment.
+    """
+    process.kill()
+    process.wait()
+    while left := members(mark):
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+def members(mark: Path) -> list[int]:
+    """The processes with a mark in their environment."""
+    needle = f"\0LASTGOOD_TEST_CALLS={mark}\0"
+    return [pid for pid in _pids() if needle in f"\0{_environment_of(pid)}\0"]
 
 
 def environment(site: DemoSite, calls: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from integration.play import kill_all
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTS = ("web1", "web2")
@@ -23,6 +25,9 @@ CONTACTS = {
     "secondary": {"name": "Development on call", "email": "development@example.com"},
     "tertiary": {"name": "Project office", "email": "office@example.com"},
 }
+
+
+_numbers = itertools.count(1)
 
 
 class SmallStack:
@@ -69,10 +74,11 @@ class SmallStack:
 
     def start(self, playbook: str, *words: str, **values: Any) -> subprocess.Popen[str]:
         """Start a playbook; ``values`` are its extra variables."""
-        inventory = self.base / "inventory.yml"
+        number = next(_numbers)  # several may run at once
+        inventory = self.base / f"inventory-{number}.yml"
         groups = {f"apps{number}": {"hosts": {host: None}} for number, host in enumerate(HOSTS, 1)}
         inventory.write_text(yaml.safe_dump({"all": {"vars": self.variables, "children": groups}}))
-        extra = self.base / "extra.json"
+        extra = self.base / f"extra-{number}.json"
         extra.write_text(json.dumps(values))
         command = ["ansible-playbook", "-i", str(inventory), str(ROOT / "playbooks" / f"{playbook}.yml")]
         return subprocess.Popen(
@@ -81,8 +87,13 @@ class SmallStack:
             stderr=subprocess.PIPE,
             text=True,
             cwd=self.base,
-            env={**os.environ, "ANSIBLE_HOME": str(self.base / "ansible")},
+            env={**os.environ, "ANSIBLE_HOME": str(self.base / "ansible"), "LASTGOOD_TEST_CALLS": str(extra)},
         )
+
+    def kill(self, process: subprocess.Popen[str]) -> None:
+        """``kill -9`` of a playbook, with all that it has started."""
+        words: Any = process.args
+        kill_all(process, Path(words[words.index("-e") + 1].removeprefix("@")))
 
     def play(self, playbook: str, *words: str, **values: Any) -> subprocess.CompletedProcess[str]:
         """Run a playbook to its end."""

@@ -1,0 +1,83 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Recovery while a host is away: it decides where it can, says who is missing, and whoever comes back joins."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from integration.small_stack import WANTED, SmallStack
+
+
+@contextmanager
+def held(lock: Path) -> Iterator[None]:
+    """Keep a host's transaction to ourselves: its next call waits."""
+    with lock.open("a", encoding="ascii") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def until_journalled(small: SmallStack, host: str, event: str) -> Path:
+    """Wait for an event in the only open transaction of a host; its directory."""
+    while True:
+        for path in (small.base / "state" / host / "transactions").glob("2*/journal.jsonl"):
+            if not (path.parent / "outcome.json").exists() and f'"event": "{event}"' in path.read_text():
+                return path.parent
+        time.sleep(0.003)
+
+
+@pytest.fixture
+def interrupted(tmp_path: Path) -> SmallStack:
+    """Killed while promises were collected: web2 has promised, web1, which keeps the decision, has not."""
+    small = SmallStack(tmp_path)
+    small.damage()
+    play = small.start("multi_rollback", **WANTED)
+    directory = until_journalled(small, "web1", "armed")
+    until_journalled(small, "web1", "switched")
+    with held(directory / "lock"):
+        until_journalled(small, "web2", "promised")
+        small.kill(play)
+    play.communicate()
+    assert not (directory / "promise").exists()
+    return small
+
+
+def modes(small: SmallStack) -> list[str]:
+    """What stands in the two settings files."""
+    return [small.settings(number).read_text().strip() for number in (1, 2)]
+
+
+def test_without_the_decisions_host_it_is_in_doubt_and_who_comes_back_joins_what_was_decided(
+    interrupted: SmallStack,
+) -> None:
+    small = interrupted
+    doubtful = small.play("recover", "--limit", "web2")
+    said = " ".join(doubtful.stdout.split())
+    assert doubtful.returncode != 0
+    assert "IN DOUBT: the decision can't be read" in said
+    assert "Missing web1: joins the outcome that is decided" in said
+    assert "Waiting web2: promised never to undo alone, so nothing was changed there" in said
+    assert "bring web1 back, then: ansible-playbook recover.yml -e rollback_id=" in said
+    assert modes(small)[1] == "MODE=good"
+
+    decided = small.play("recover", "--limit", "web1")
+    said = " ".join(decided.stdout.split())
+    assert decided.returncode != 0
+    assert "Missing web2: joins the outcome that is decided" in said
+    assert "bring web2 back, then: ansible-playbook recover.yml -e rollback_id=" in said
+    assert modes(small) == ["MODE=broken", "MODE=good"], "web2 is away and keeps its promise"
+
+    joined = small.play("recover")
+    assert joined.returncode == 0, joined.stdout + joined.stderr
+    assert "as it was before the rollback" in " ".join(joined.stdout.split())
+    assert modes(small) == ["MODE=broken", "MODE=broken"]
+
+    again = small.play("recover")
+    assert again.returncode == 0
+    assert "Nothing to recover: no transaction is open on web1, web2" in " ".join(again.stdout.split())

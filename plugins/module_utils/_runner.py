@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import traceback
@@ -127,6 +128,8 @@ def told(plan: Plan, kept: JsonObject) -> JsonObject:
         "notes": list(plan.warnings),
         "predicted_downtime": plan.downtime,
         "disk_bytes": plan.disk_bytes,
+        # Of the thing as it is now; two plans with a rehearsal between them show whether it moved.
+        "fingerprint": hashlib.sha256(_text(plan.before).encode()).hexdigest(),
     }
 
 

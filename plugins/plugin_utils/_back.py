@@ -22,7 +22,7 @@ USAGE = "ansible-playbook undo_rollback.yml -e rollback_id="
 def plan_back(hosts: Found, *, id: str, undoes: str, stack: str) -> dict[str, Any]:
     """The earlier rollback's own plan, for a new transaction that takes it back.
 
-    :param hosts: host → ``__rollback_history`` of ``transaction_info``.
+    :param hosts: host → ``__rollback_remembered`` of ``transaction_info``.
     :param id: of the transaction to be.
     :param undoes: id of the rollback to take back; it is named, never guessed.
     :raises PlanRefused: with the reason, and what could be undone instead.
@@ -68,12 +68,7 @@ def plan_back(hosts: Found, *, id: str, undoes: str, stack: str) -> dict[str, An
 
 def undoable(hosts: Found) -> dict[str, list[str]]:
     """Stack → the ids that may be undone as a whole now; for the history."""
-    stacks = {
-        str(each["stack"])
-        for registered in hosts.values()
-        for each in registered.get("__rollback_history", {}).get("transactions", [])
-        if each["plan"]
-    }
+    stacks = {str(each["stack"]) for registered in hosts.values() for each in _told(registered) if each["plan"]}
     return {stack: sorted(_undoable(_transactions(hosts, stack))) for stack in sorted(stacks)}
 
 
@@ -81,10 +76,15 @@ def _transactions(hosts: Found, stack: str) -> dict[str, dict[str, Any]]:
     """Id → host → what it told; of one stack, oldest first."""
     found: dict[str, dict[str, Any]] = {}
     for host, registered in hosts.items():
-        for each in registered.get("__rollback_history", {}).get("transactions", []):
+        for each in _told(registered):
             found.setdefault(each["id"], {})[host] = each
     mine = {name: told for name, told in found.items() if any(each["stack"] == stack for each in told.values())}
     return dict(sorted(mine.items(), key=lambda item: (_created(item[1]), item[0])))
+
+
+def _told(registered: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    found = registered.get("__rollback_remembered") or registered.get("__rollback_history") or {}
+    return list(found.get("transactions", []))
 
 
 def _created(told: Found) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._discards import discard_lines
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_timeline import PHASES, timeline
 
 Told = Mapping[str, Mapping[str, Any]]
 
@@ -49,6 +50,7 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = 
     failures = causes(hosts)
     if rehearse and ended == "undone" and not failures:
         outcome = "rehearsed"
+    moved = _moved(hosts) if outcome == "rehearsed" else []
     downtime_ms = _downtime_ms(hosts)
     rows: list[list[str]] = [["Transaction", str(plan.get("id", "none was begun"))]]
     if plan.get("point"):
@@ -63,14 +65,19 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = 
     rows += [["Cause" if index == 0 else "", failure] for index, failure in enumerate(failures)]
     if outcome not in ("planned", "nothing_to_do", "refused"):
         rows += _component_rows(hosts)
+        if outcome == "rehearsed":
+            rows += _rehearsed_rows(hosts, moved)
         rows.append(["Downtime", "none" if downtime_ms is None else f"{downtime_ms / 1000:.1f} s"])
+        rows += _time_rows(hosts)
         rows += _unbinding_rows(plan, hosts) + _kept_rows(hosts)
     rows += _next_rows(outcome, plan, hosts) or (_undo_rows(plan, hosts) if ended in _KEPT else [])
     return {
         "outcome": outcome,
-        "success": outcome in _GOOD,
-        "title": _title(outcome, plan),
-        "tone": "good" if outcome in _GOOD else "bad",
+        "success": outcome in _GOOD and not moved,
+        "title": _title(outcome, plan)
+        if not moved
+        else "Rehearsed: it would work, BUT the live system moved meanwhile",
+        "tone": "good" if outcome in _GOOD and not moved else "bad",
         "rows": rows,
         "downtime_ms": downtime_ms,
     }
@@ -144,6 +151,41 @@ def _component_rows(hosts: Told) -> list[list[str]]:
         for result in told.get("__rollback_planned", [])
         if result["changed"]
     ]
+
+
+def _time_rows(hosts: Told) -> list[list[str]]:
+    """How long each phase took, from the first host that entered it to the last that left it."""
+    found = timeline({host: transaction["events"] for host, transaction in _transactions(hosts)})
+    spans = [span for host in found["hosts"] for span in host["phases"]] if found else []
+    shown = []
+    for phase in PHASES:
+        mine = [span for span in spans if span["phase"] == phase]
+        if mine:
+            took = max(span["end"] for span in mine) - min(span["start"] for span in mine)
+            shown.append(f"{phase} {took:.1f} s")
+    return [["Time", ", ".join(shown)]] if shown else []
+
+
+def _rehearsed_rows(hosts: Told, moved: list[str]) -> list[list[str]]:
+    """What the real thing would take, and whether the live system is where it was."""
+    planned = [result for told in hosts.values() for result in told.get("__rollback_planned", [])]
+    changed = [result for result in planned if result["changed"]]
+    lines = [line for result in changed for line in discard_lines(result["discards"])]
+    live = f"{len(planned) - len(moved)} of {len(planned)} components looked at again: as they were"
+    rows = [[f"Would take {label.lower()}", words] for label, words in _forecast_rows(changed)]
+    rows += [["Would discard" if number == 0 else "", line] for number, line in enumerate(lines or ["nothing"])]
+    return [*rows, ["Live system", live], *(["Moved", name] for name in moved)]
+
+
+def _moved(hosts: Told) -> list[str]:
+    """Components that a second plan did not find as the first one, or did not find at all."""
+    moved = []
+    for host, told in hosts.items():
+        seen = {result["component"]: result["fingerprint"] for result in told.get("__rollback_seen", [])}
+        for result in told.get("__rollback_planned", []):
+            if seen.get(result["component"]) != result["fingerprint"]:
+                moved.append(f"{host}: {result['component']}")
+    return moved
 
 
 def _absent_rows(hosts: Told) -> list[list[str]]:
@@ -232,12 +274,16 @@ def plan_rows(hosts: Told) -> list[list[str]]:
     unchanged = sum(not result["changed"] for _host, result in results)
     changed = [result for _host, result in results if result["changed"]]
     rows.append(["Unchanged", f"{unchanged} of {len(results)} components are as they should be"])
-    if changed:
-        switch_ms = sum(result["predicted_downtime"]["ms"] for result in changed)
-        rows.append(
-            ["Standstill", f"about {switch_ms / 1000:.1f} s of switching, besides stopping and starting services"]
-        )
-        rows.append(
-            ["Disk", f"about {sum(result['disk_bytes'] for result in changed) / 1e6:,.0f} MB more while prepared"]
-        )
-    return rows
+    return rows + _forecast_rows(changed)
+
+
+def _forecast_rows(changed: list[Mapping[str, Any]]) -> list[list[str]]:
+    """How long the services stand still, and how much room it takes."""
+    if not changed:
+        return []
+    switch_ms = sum(result["predicted_downtime"]["ms"] for result in changed)
+    disk_mb = sum(result["disk_bytes"] for result in changed) / 1e6
+    return [
+        ["Standstill", f"about {switch_ms / 1000:.1f} s of switching, besides stopping and starting services"],
+        ["Disk", f"about {disk_mb:,.0f} MB more while prepared"],
+    ]

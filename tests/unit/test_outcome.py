@@ -23,6 +23,7 @@ CHANGED: dict[str, Any] = {
     "notes": ["the next pull brings it back"],
     "predicted_downtime": {"ms": 1500, "grows_with": "nothing"},
     "disk_bytes": 2_000_000,
+    "fingerprint": "5a13",
 }
 SAME = {**CHANGED, "changed": False}
 
@@ -78,8 +79,36 @@ def test_every_outcome(outcome: str, success: bool, db1: dict[str, Any], web1: d
     ("failure", "outcome"), [({}, "rehearsed"), ({"failure": {"msg": "the target's tests failed"}}, "undone")]
 )
 def test_a_rehearsal_succeeds_only_without_a_failure(failure: dict[str, Any], outcome: str) -> None:
-    hosts = {"db1": host("undo", finish_last={"outcome": "undone"}), "web1": host(None, "undone", **failure)}
+    hosts = {
+        "db1": host("undo", finish_last={"outcome": "undone"}, seen=[CHANGED]),
+        "web1": host(None, "undone", seen=[CHANGED], **failure),
+    }
     assert tell(PLAN, hosts, check=False, rehearse=True)["outcome"] == outcome
+
+
+@pytest.mark.parametrize("seen", [[], [{**CHANGED, "fingerprint": "7f3a"}], [CHANGED]])
+def test_a_rehearsal_shows_what_it_would_take_and_that_nothing_moved(seen: list[dict[str, Any]]) -> None:
+    commit = {"id": "c26c380bb0", "subject": "Report the cache", "author": "Blog Team", "date": "2026-06-29T10:00:00Z"}
+    planned = [{**CHANGED, "discards": {"commits": [commit]}}]
+    events = [
+        {"at": 100.0, "event": "begun", "facts": {}},
+        {"at": 112.3, "event": "prepared", "facts": {"phase": "prepare"}},
+        {"at": 112.4, "event": "intent", "facts": {"phase": "undo"}},
+        {"at": 112.9, "event": "undone", "facts": {}},
+    ]
+    history = {"transactions": [{"events": events, "components": []}]}
+    db1 = host("undo", finish_last={"outcome": "undone"}, seen=seen, history=history)
+    told = tell(PLAN, {"db1": {**db1, "__rollback_planned": planned}}, check=False, rehearse=True)
+    moved = seen != [CHANGED]
+    assert (told["outcome"], told["success"]) == ("rehearsed", not moved)
+    assert ("the live system was not touched" in told["title"]) is not moved
+    rows = told["rows"]
+    assert ["Would take standstill", "about 1.5 s of switching, besides stopping and starting services"] in rows
+    assert ["Would take disk", "about 2 MB more while prepared"] in rows
+    assert ["Would discard", "commit c26c380bb Report the cache (Blog Team, 2026-06-29)"] in rows
+    assert ["Live system", f"{0 if moved else 1} of 1 components looked at again: as they were"] in rows
+    assert (["Moved", "db1: code:/srv/core"] in rows) is moved
+    assert ["Time", "prepare 12.3 s, undo 0.5 s"] in rows
 
 
 def rows(hosts: dict[str, Any], plan: dict[str, Any] | None = None) -> list[list[str]]:
@@ -105,7 +134,7 @@ def test_each_cause_stands_once_with_the_hosts_it_befell() -> None:
 
 def test_downtime_is_from_the_first_stop_to_the_last_ready_on_any_host() -> None:
     def history(event: str, **services: float) -> dict[str, Any]:
-        events = [{"event": event, "facts": {"services": services}}]
+        events = [{"at": max(services.values()), "event": event, "facts": {"services": services}}]
         return {"transactions": [{"events": events, "components": []}]}
 
     hosts = {

@@ -33,7 +33,7 @@ def transaction(name: str, *, undoes: str | None = None, **facts: Any) -> dict[s
 
 
 def found(*transactions: dict[str, Any]) -> dict[str, Any]:
-    return {"db1": {"__rollback_history": {"transactions": list(transactions)}}}
+    return {"db1": {"__rollback_remembered": {"transactions": list(transactions)}}}
 
 
 A, B = transaction("a"), transaction("b")

@@ -46,7 +46,7 @@ class Starting:
         self.ready_at = 0.0
         self.waited_ms = 0
         self.error = ""
-        self._began = time.monotonic()
+        self._began = self._ready_since = time.monotonic()
         self._before: Look = manager.look(service.name)
         self._restarts = self._before.restarts
         self._processes: set[str] = set()
@@ -73,7 +73,8 @@ class Starting:
             missing = self._missing(look)
             if not missing:
                 self._ready, self.pid, self.ready_at = look, look.pid, time.time()
-                self.waited_ms = round((time.monotonic() - self._began) * 1000)
+                self._ready_since = time.monotonic()
+                self.waited_ms = round((self._ready_since - self._began) * 1000)
                 awaited.has(self.service.name)
                 return
             awaited.awaits(self.service.name, missing)
@@ -94,7 +95,7 @@ class Starting:
             look = self._look()
             if look.process != ready.process or look.restarts != ready.restarts:
                 raise self._failed(f"was ready, and was restarted within {self.service.soak:g} s: {look.detail}")
-            soaked = time.time() - self.ready_at >= self.service.soak
+            soaked = time.monotonic() - self._ready_since >= self.service.soak
             if soaked and look.state == RUNNING:
                 return
             if time.monotonic() - self._began >= self.service.timeout + self.service.soak:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
@@ -248,6 +249,16 @@ def test_a_crash_during_the_soak_is_a_failure(supervised: Supervised) -> None:
     supervised.run(core="shortlived,autostart=false,startsecs=0,autorestart=true")
     with pytest.raises(LastGoodError, match=r"core.*(restarted|ended)"):
         _services.start(one(supervised, "core", soak=5), RUN)
+
+
+def test_a_clock_that_is_set_back_does_not_prolong_the_soak(
+    supervised: Supervised, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = time.time, itertools.count()
+    monkeypatch.setattr(time, "time", lambda: real() - 3600 * next(calls))
+    supervised.run(core="good,autostart=false,startsecs=0")
+    _services.start(one(supervised, "core", timeout=10), RUN)
+    assert supervised.info("core")[1] == "RUNNING"
 
 
 def test_a_program_that_ignores_sigterm_is_killed(supervised: Supervised) -> None:

@@ -107,6 +107,8 @@ def test_a_host_that_is_cut_off_takes_everything_back(broken: Stack) -> None:
     machines.cut(broken.podman, host)
     said, _none = process.communicate()
     assert process.returncode != 0, said
+    assert '"rollback_outcome": "undo_incomplete"' in said
+    assert "No first item" not in said
     machines.join(broken.podman, host)
     wait_until(lambda: host.name in tombstones(broken))
     status, said = broken.play("recover")

@@ -37,6 +37,15 @@ ADVICE = (
 #: Schema of the side database for the keys of live neighbours.
 KEYS = "lastgood_keys"
 SHOWN = 3
+#: From tables to those that refer to them, and from partitioned ones to their partitions.
+DESCENDANTS = """
+WITH RECURSIVE step (above, below, refers) AS (
+    SELECT o.confrelid, o.conrelid, o.conparentid = 0 FROM pg_constraint o WHERE o.contype = 'f'
+    UNION ALL SELECT i.inhparent, i.inhrelid, false FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE c.relispartition),
+found (oid) AS (SELECT unnest(%s::oid[]) UNION SELECT step.below FROM found JOIN step ON step.above = found.oid)
+SELECT DISTINCT step.below::bigint AS oid FROM found JOIN step ON step.above = found.oid WHERE step.refers
+"""
 
 
 def watched(keys: Iterable[JsonObject]) -> list[JsonObject]:
@@ -52,14 +61,10 @@ def listed(session: Session, keys: Iterable[JsonObject]) -> list[str]:
 def descendants(session: Session, units: Sequence[Unit]) -> list[Unit]:
     """The tables that refer to these, to those, and so on: what rows may have to be taken out of."""
     known = {oid for unit in units for oid in unit.oids}
-    found: dict[int, Unit] = {}
-    while True:
-        keys = keys_touching(session, sorted(known))
-        children = {key["child"] for key in keys if key["parent"] in known} - known
-        if not children:
-            return list(found.values())
-        found.update(read_units(session, sorted(children)))
-        known |= {oid for child in children for oid in (child, *found[child].oids)}
+    children = {row["oid"] for row in session.rows(DESCENDANTS, [sorted(known)])} - known
+    found = read_units(session, sorted(children))
+    inner = {oid for unit in found.values() for oid in unit.oids if oid != unit.oid}
+    return [unit for oid, unit in found.items() if oid not in inner]
 
 
 class Forecast:

@@ -17,6 +17,12 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 SHOWN = 8
+#: A foreign key and its four triggers; a table with what it stores elsewhere.
+LOCKS_OF_A_KEY, LOCKS_OF_A_TABLE = 5, 3
+ROOM_FOR_LOCKS = """
+SELECT current_setting('max_locks_per_transaction')::int
+    * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int)
+"""
 EVENT_TRIGGERS = "SELECT evtname AS name FROM pg_event_trigger WHERE evtenabled <> 'D' ORDER BY 1"
 
 
@@ -30,6 +36,7 @@ def warnings_for(
     """
     oids = [oid for unit in units for oid in unit.oids]
     yield from _closure(units, keys, below)
+    yield from _locks(live, units, keys)
     for view in live.rows(MATVIEWS, [oids]):
         what = "is refreshed afterwards" if view["owned"] else "is not ours and stays as it is: refresh it by hand"
         yield f"Materialized view {view['schema']}.{view['name']} {what}."
@@ -50,6 +57,17 @@ def warnings_for(
     ]
     if names:
         yield f"Large objects are not rolled back with tables; {_some(names)} may refer to some that are gone or newer."
+
+
+def _locks(live: Session, units: Sequence[Unit], keys: Sequence[JsonObject]) -> Iterator[str]:
+    """All are held at once. The server may have more room than it promises, so that this is no refusal."""
+    tables = sum(LOCKS_OF_A_TABLE + int(part["indexes"]) for unit in units for part in unit.parts)
+    needed, room = tables + LOCKS_OF_A_KEY * len(keys), int(live.value(ROOM_FOR_LOCKS))
+    if needed > room:
+        yield (
+            f"About {needed} locks are needed at once, and the server has room for about {room}: without a larger "
+            "max_locks_per_transaction the switch may fail (out of shared memory), and change nothing."
+        )
 
 
 def _closure(units: Sequence[Unit], keys: Sequence[JsonObject], below: Sequence[Unit]) -> Iterator[str]:

@@ -81,3 +81,27 @@ def test_without_the_decisions_host_it_is_in_doubt_and_who_comes_back_joins_what
     again = small.play("recover")
     assert again.returncode == 0
     assert "Nothing to recover: no transaction is open on web1, web2" in " ".join(again.stdout.split())
+
+
+def test_beside_a_controller_that_lives_on_both_end_alike(tmp_path: Path) -> None:
+    """Recovery decides while the controller waits for the last promise; that promise comes too late."""
+    small = SmallStack(tmp_path)
+    small.damage()
+    controller = small.start("multi_rollback", **WANTED)
+    until_journalled(small, "web1", "switched")
+    directory = until_journalled(small, "web2", "switched")
+    with held(directory / "lock"):
+        until_journalled(small, "web1", "promised")
+        recovery = small.start("recover")
+        until_journalled(small, "web1", "decided")
+        assert controller.poll() is None
+    said, recovered = " ".join(controller.communicate()[0].split()), " ".join(recovery.communicate()[0].split())
+    assert controller.returncode != 0, "it did not roll back"
+    assert "Rolled back: everything" not in said
+    assert modes(small) == ["MODE=broken", "MODE=broken"]
+    ended = small.play("recover") if recovery.returncode != 0 else recovery
+    assert ended.returncode == 0, recovered
+    still_open = [
+        path for path in (small.base / "state").glob("*/transactions/2*") if not (path / "outcome.json").exists()
+    ]
+    assert still_open == []

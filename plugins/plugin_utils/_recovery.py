@@ -54,7 +54,7 @@ def _plan_of_one(host: str, transaction: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def history_rows(hosts: Found) -> list[list[str]]:
-    """One row a transaction, newest first: when, id, outcome, downtime, who, hosts."""
+    """One row a transaction, newest first: when, outcome, downtime, who, id and hosts; then what can be done."""
     found: dict[str, dict[str, Any]] = {}
     for registered in hosts.values():
         for transaction in registered.get("__rollback_history", {}).get("transactions", []):
@@ -68,15 +68,22 @@ def history_rows(hosts: Found) -> list[list[str]]:
                 if event["event"] in ("stopped", "started"):
                     entry["first" if event["event"] == "stopped" else "last"] += event["facts"]["services"].values()
     undone = {entry["plan"]["undoes"]: name for name, entry in found.items() if entry["plan"].get("undoes")}
-    rows = [["When", "Transaction", "Outcome", "Downtime", "By", "Hosts"]]
+    rows = [["When", "Outcome", "Downtime", "By", "Transaction"]]
     for name in sorted(found, reverse=True):
         entry = found[name]
         began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry["created"])) if entry["created"] else ""
         downtime = f"{max(entry['last']) - min(entry['first']):.1f} s" if entry["first"] and entry["last"] else "none"
         outcomes = ", ".join(sorted(entry["outcomes"]))
+        where = f"{name}\n  on {', '.join(entry['hosts'])}" if entry["hosts"] else name
         if name in undone and found[undone[name]]["outcomes"] == {"undone_as_asked"}:
-            outcomes += f", undone by {undone[name]}"
-        rows.append([began, name, outcomes, downtime, str(entry["operator"] or ""), ", ".join(entry["hosts"])])
-    for names in undoable(hosts).values():
-        rows += [["Undo", f"{USAGE}{name}"] for name in names]
-    return rows if found else [["No transaction has begun on these hosts yet."]]
+            where += f"\n  undone by {undone[name]}"
+        rows.append([began, outcomes, downtime, str(entry["operator"] or ""), where])
+    if not found:
+        return [["No transaction has begun on these hosts yet."]]
+    ends = [
+        [f"To end {name}: ansible-playbook recover.yml -e rollback_id={name}"]
+        for name, entry in sorted(found.items())
+        if any(outcome.startswith("open") for outcome in entry["outcomes"])
+    ]
+    undos = [[f"To undo {name}: {USAGE}{name}"] for names in undoable(hosts).values() for name in names]
+    return rows + ends + undos

@@ -39,6 +39,8 @@ class SmallStack:
     def __init__(self, base: Path) -> None:
         self.base = base
         self.logs = base / "logs"
+        #: Hosts that hold no part of the stack.
+        self.archives: dict[str, Any] = {}
         self.variables: dict[str, Any] = {
             "ansible_connection": "local",
             "ansible_python_interpreter": sys.executable,
@@ -49,6 +51,7 @@ class SmallStack:
         }
         done = self.play("capture")
         assert done.returncode == 0, done.stdout + done.stderr
+        self.captured = done.stdout
 
     def _project(self, number: int) -> dict[str, Any]:
         checkout = self.base / f"app{number}"
@@ -76,7 +79,8 @@ class SmallStack:
         """Start a playbook; ``values`` are its extra variables."""
         number = next(_numbers)  # several may run at once
         inventory = self.base / f"inventory-{number}.yml"
-        groups = {f"apps{number}": {"hosts": {host: None}} for number, host in enumerate(HOSTS, 1)}
+        groups: dict[str, Any] = {f"apps{number}": {"hosts": {host: None}} for number, host in enumerate(HOSTS, 1)}
+        groups["archives"] = {"hosts": self.archives}
         inventory.write_text(yaml.safe_dump({"all": {"vars": self.variables, "children": groups}}))
         extra = self.base / f"extra-{number}.json"
         extra.write_text(json.dumps(values))

@@ -90,27 +90,33 @@ def test_history_is_newest_first_with_the_downtime_over_all_hosts() -> None:
     db1 = told(outcome="rolled_back", events=[{"event": "started", "facts": {"services": {"other": 104.0}}}])
     rows = history_rows(history(app1=[app1], db1=[db1, told("2-blog", outcome=None, state="promised")]))
     assert [row[1:] for row in rows[1:]] == [
-        ["2-blog", "open (promised)", "none", "night shift", "app1, db1"],
-        ["1-blog", "rolled_back", "7.5 s", "night shift", "app1, db1"],
-        ["ansible-playbook undo_rollback.yml -e rollback_id=1-blog"],
+        ["open (promised)", "none", "night shift", "2-blog\n  on app1, db1"],
+        ["rolled_back", "7.5 s", "night shift", "1-blog\n  on app1, db1"],
+        [],
+        [],
+    ]
+    assert rows[3:] == [
+        ["To end 2-blog: ansible-playbook recover.yml -e rollback_id=2-blog"],
+        ["To undo 1-blog: ansible-playbook undo_rollback.yml -e rollback_id=1-blog"],
     ]
 
 
 def test_history_shows_what_was_undone_by_what() -> None:
     undo = told("2-blog", outcome="undone_as_asked", plan={**PLAN, "undoes": "1-blog"})
     rows = history_rows(history(db1=[told(outcome="rolled_back"), undo]))
-    assert [row[2] for row in rows[1:3]] == ["undone_as_asked", "rolled_back, undone by 2-blog"]
+    assert [row[1] for row in rows[1:3]] == ["undone_as_asked", "rolled_back"]
+    assert rows[2][4].splitlines()[-1].strip() == "undone by 2-blog"
 
 
 def test_history_shows_that_hosts_differ() -> None:
     rows = history_rows(history(app1=[told(outcome="undone")], db1=[told(outcome=None)]))
-    assert rows[1][2] == "open (switched), undone"
+    assert rows[1][1] == "open (switched), undone"
 
 
 def test_history_takes_from_each_host_what_it_knows() -> None:
     rows = history_rows({**history(app1=[told(**TOMBSTONE)], db1=[told(outcome="undone")]), "gone": {}})
     assert rows[1][0] != ""
-    assert rows[1][4:] == ["night shift", "app1, db1"]
+    assert rows[1][3:] == ["night shift", "1-blog\n  on app1, db1"]
 
 
 def test_no_history_is_a_sentence() -> None:

@@ -1,0 +1,55 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter ``capture_outcome``: how a capture ended, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._capture_outcome import capture_outcome
+
+DOCUMENTATION = r"""
+name: capture_outcome
+short_description: Tell how a capture ended
+version_added: 0.1.0
+description:
+  - Puts together what the hosts of a stack reported while a restore point was made, for M(lastgood.rollback.show_table).
+positional: _input, name
+options:
+  _input:
+    description: Host to what it registered.
+    type: dict
+    required: true
+  name:
+    description: The restore point's name.
+    type: str
+    required: true
+author:
+  - the lastgood.rollback authors (@lastgood)
+"""
+
+EXAMPLES = r"""
+- name: Show what was captured
+  lastgood.rollback.show_table:
+    title: "{{ captured.title }}"
+    rows: "{{ captured.rows }}"
+    tone: "{{ captured.tone }}"
+  vars:
+    captured: "{{ hosts | lastgood.rollback.capture_outcome('monday') }}"
+"""
+
+RETURN = r"""
+_value:
+  description: C(title), C(tone), C(rows), and C(good), whether the restore point can be gone back to as the last good one.
+  type: dict
+"""
+
+
+class FilterModule:
+    """Ansible's way in."""
+
+    def filters(self) -> dict[str, Callable[[Mapping[str, Any], str], dict[str, Any]]]:
+        """Names to functions."""
+        return {"capture_outcome": capture_outcome}

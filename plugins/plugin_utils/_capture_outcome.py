@@ -1,0 +1,73 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) How a capture ended: one word for all hosts, and the rows of its table. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._progress import size
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import causes
+
+Told = Mapping[str, Mapping[str, Any]]
+
+
+def capture_outcome(hosts: Told, name: str) -> dict[str, Any]:
+    """Put together what the hosts reported.
+
+    :param hosts: host → ``__restore_point_captured``, ``__restore_point_health``, ``__restore_point_marked`` (each of
+        its module), ``__restore_point_failure``; what it never came to is missing.
+    :param name: the restore point's name.
+    """
+    failed = {
+        host: told["__restore_point_failure"] for host, told in hosts.items() if "__restore_point_failure" in told
+    }
+    failures = causes({host: {"__rollback_failure": failure} for host, failure in failed.items()})
+    if failed:
+        failures += [f"{host} can't be reached." for host in hosts if host not in failed]
+    marked = [told.get("__restore_point_marked", {}) for told in hosts.values()]
+    good = bool(marked) and not failed and all(each.get("good") for each in marked)
+    planned = not failed and not any(marked)
+    rows = [["Restore point", name]]
+    rows += [["Cause" if number == 0 else "", failure] for number, failure in enumerate(failures)]
+    rows += [row for host, told in hosts.items() for row in _host_rows(host, told)]
+    rows += list(_check_rows(hosts))
+    removed = sorted({old for each in marked for old in each.get("removed", [])})
+    if removed:
+        rows.append(["Removed", f"older ones: {', '.join(removed)}"])
+    if good:
+        rows.append(["To go back", f"ansible-playbook lastgood.rollback.multi_rollback -e rollback_point={name}"])
+    elif failed:
+        rows.append(["Next", "mend what is named above, then capture again; last_good is what it was before"])
+    title = "Captured: the restore point is good on all hosts"
+    if not good:
+        title = (
+            "Planned: nothing was captured" if planned else "NOT CAPTURED: there is no new restore point to go back to"
+        )
+    return {"good": good, "title": title, "tone": "good" if good or planned else "bad", "rows": rows}
+
+
+def _host_rows(host: str, told: Mapping[str, Any]) -> Iterator[list[str]]:
+    captured = told.get("__restore_point_captured", {})
+    components = captured.get("components") or []
+    for number, component in enumerate(components):
+        amount = captured.get("bytes")
+        yield [
+            host if number == 0 else "",
+            f"{component}{f' ({size(amount)} in all)' if number == 0 and amount else ''}",
+        ]
+
+
+def _check_rows(hosts: Told) -> Iterator[list[str]]:
+    checks = [
+        {**check, "host": host}
+        for host, told in hosts.items()
+        for check in told.get("__restore_point_health", {}).get("checks", [])
+    ]
+    if checks:
+        yield ["Checks", f"{sum(bool(check['ok']) for check in checks)} of {len(checks)} held"]
+    for check in checks:
+        if not check["ok"]:
+            yield ["", f"FAILED on {check['host']}: {check['name']}: {check['detail']}"]

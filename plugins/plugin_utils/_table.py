@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 WIDTH = 100
 #: The last column gets at least so many, however wide the others are.
 _NARROWEST = 36
+#: A command, up to the end of its line; its blanks are kept from being broken at by what no plain text holds.
+_COMMAND, _KEPT = re.compile(r"ansible-playbook .*"), "\0"
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
@@ -21,7 +24,7 @@ def render_table(title: str, rows: Sequence[Sequence[Any]], width: int = WIDTH) 
 
     Control characters and marks that change the direction of writing are shown as what they are, so that no name can
     forge a line. A cell of several lines goes on below itself; so does one of the last column that is too long, but no
-    word is ever cut: people copy paths and commands. A row of a single cell is a line of its own.
+    path and no command is ever cut: people copy them. A row of a single cell is a line of its own.
 
     :param width: columns of the terminal.
     """
@@ -51,7 +54,7 @@ def _lines(cell: str, room: int | None = None) -> list[str]:
     """The lines of a cell; without ``room``, as long as they are."""
     found: list[str] = []
     for line in cell.split("\n"):
-        text = _plain(line)
+        text = _COMMAND.sub(lambda command: command[0].replace(" ", _KEPT), _plain(line))
         indent = " " * (len(text) - len(text.lstrip()))
         while room is not None and len(text) > room:
             cut = text.rfind(" ", len(indent) + 1, room + 1)
@@ -61,7 +64,7 @@ def _lines(cell: str, room: int | None = None) -> list[str]:
             found.append(text[:cut])
             text = f"{indent}{text[cut:].lstrip()}"
         found.append(text)
-    return found
+    return [line.replace(_KEPT, " ") for line in found]
 
 
 def _plain(text: str) -> str:

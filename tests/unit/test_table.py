@@ -70,6 +70,14 @@ def test_a_path_or_a_command_is_never_cut_in_the_middle_of_a_word() -> None:
     assert [line.strip() for line in lines[1:]] == ["Next    first this, then:", path, "and that"]
 
 
+def test_a_command_stays_on_one_line() -> None:
+    command = f"ansible-playbook lastgood.rollback.recover -e rollback_id={'x' * 40}"
+    lines = render_table("T", [["Next", f"put right what is named above by hand, then: {command}"]], 80).splitlines()[
+        2:
+    ]
+    assert [line.strip() for line in lines] == ["Next  put right what is named above by hand, then:", command]
+
+
 def test_a_row_of_one_cell_is_a_line_of_its_own() -> None:
     lines = render_table("T", [["a", "b", "c"], ["a sentence that is wider than the first column"]]).splitlines()[2:]
     assert lines == ["a  b  c", "a sentence that is wider than the first column"]

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ansible import context
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import create_once
@@ -26,6 +27,11 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._delivery import
     Postman,
     call_webhook,
 )
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._later import (
+    asks_somebody,
+    sending_command,
+    sending_environment,
+)
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._messages import (
     KINDS,
     Audience,
@@ -35,6 +41,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._messages import
 )
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_render import render
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_text import clock
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._schedule import Schedule
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._spool import Message, Spool
 
 
@@ -59,10 +66,11 @@ class ActionModule(ActionBase):
                 "status_after": {"type": "int", "default": 3600},
                 "postmortem_after": {"type": "int", "default": 86400},
                 "cancel": {"type": "str"},
+                "schedule": {"type": "bool", "default": True},
             },
             required_together=[["report", "templates"]],
         )
-        result.update(changed=False, deliveries=[], cancelled=[], postmortem=None)
+        result.update(changed=False, deliveries=[], cancelled=[], postmortem=None, not_scheduled="")
         if self._task.check_mode:
             return result
         try:
@@ -117,7 +125,16 @@ def _work(given: Mapping[str, Any], spool: Spool) -> dict[str, Any]:
         "deliveries": sorted(told, key=lambda each: (KINDS.index(each["kind"]), each["to"])),
         "cancelled": [each.name for each in cancelled],
         "postmortem": str(papers.postmortem) if papers else None,
+        "not_scheduled": _schedule(spool) if given["schedule"] else "",
     }
+
+
+def _schedule(spool: Spool) -> str:
+    """Let what waits be sent by itself; returns why it will not be."""
+    due = [message.due for message in spool.waiting()]
+    if due and asks_somebody(context.CLIARGS):
+        return "a vault password was typed, and nobody will be there to type it"
+    return Schedule(spool.directory, sending_command(spool.directory, context.CLIARGS), sending_environment()).keep(due)
 
 
 def _papers(given: Mapping[str, Any]) -> Papers | None:

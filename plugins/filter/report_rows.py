@@ -53,6 +53,11 @@ def report_rows(hosts: Mapping[str, Mapping[str, Any]], id: str) -> list[list[st
     rows += [["Report", f"not complete: {failure}"] for failure in failures]
     if deliveries:
         rows.append(["Messages", _counted(deliveries)])
+    reasons = [told["__rollback_not_scheduled"] for told in hosts.values() if told.get("__rollback_not_scheduled")]
+    rows += [
+        ["", f"No timer sends what is due later, since {reason}: let notify_retry.yml run on a schedule"]
+        for reason in reasons
+    ]
     rows += [["Messages", f"none: {failure}"] for failure in unsent]
     return rows
 

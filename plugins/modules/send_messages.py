@@ -119,6 +119,14 @@ options:
   cancel:
     description: A transaction whose status and post-mortem are not to be sent any more.
     type: str
+  schedule:
+    description:
+      - Let a timer of systemd on the controller send what waits, as long as anything does. It runs the playbook
+        C(notify_retry) with the inventory, the vault's password files and the files of extra variables of this play; other
+        extra variables are not taken over, since they may be secret.
+      - An account other than root needs to linger for that (C(loginctl enable-linger)).
+    type: bool
+    default: true
 """
 
 EXAMPLES = r"""
@@ -143,6 +151,11 @@ cancelled:
   type: list
   elements: str
   sample: []
+not_scheduled:
+  description: Why no timer sends what waits; empty when one does, when nothing waits, and when none was asked for.
+  returned: always
+  type: str
+  sample: there is no systemd here
 postmortem:
   description: The prefilled post-mortem.
   returned: when O(report) is given

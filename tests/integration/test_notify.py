@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import smtplib
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._delivery import NotDelivered, Postman, compose
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._later import sending_command, sending_environment
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._spool import Message
 from integration.messengers import Certificate, Hook, Mailbox, free_port, mail_server, webhook_server
 from integration.small_stack import CONTACTS, HOSTS, SmallStack
@@ -76,7 +78,18 @@ def test_all_contacts_get_the_report_at_once_and_the_rest_later(small: SmallStac
     with mail_server(mailbox, port):
         assert "changed=0" in small.play("notify_retry", notify_mail=settings(port)).stdout
         pull_forward(small)
-        done = small.play("notify_retry", notify_mail=settings(port))
+        late = small.base / "late.json"
+        late.write_text(json.dumps({"notify_mail": settings(port)}))
+        options = {"inventory": [str(small.base / "inventory.yml")], "extra_vars": [f"@{late}"]}
+        # What the timer runs: nothing of this process's environment but what stands in its unit.
+        done = subprocess.run(
+            sending_command(small.logs / "spool", options),
+            cwd="/",
+            env={**sending_environment(), "ANSIBLE_HOME": str(small.base / "ansible")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 0, done.stdout
     assert small.spool() == []
     assert len(mailbox.mails) == 3 + 4 + 4

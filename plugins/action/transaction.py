@@ -1,63 +1,12 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a module as it is, and print what it is doing while it takes long.
-
-All modules that may take long are led here by meta/runtime.yml. See docs/decisions for why the module is neither changed
-nor called in another way for that.
-"""
+"""Run the module ``transaction``, and print what it is doing while it takes long."""
 
 from __future__ import annotations
 
-import copy
-import secrets
-import shlex
-from contextlib import nullcontext
-from typing import Any
-
-from ansible import constants
-from ansible.plugins.action.normal import ActionModule as NormalAction
-from ansible.utils.display import Display
-from ansible_collections.lastgood.rollback.plugins.module_utils._progress import VARIABLE
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._watch import watched
-
-#: Connections that start a program of their own for each command, so that two commands can be under way at once.
-_CONNECTIONS = ("local", "ssh")
-_DIRECTORY = "/tmp"  # noqa: S108 - the name can't be guessed, and the module refuses one that exists
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._reporting import ReportingAction
 
 
-class ActionModule(NormalAction):  # type: ignore[misc]
-    """Runs the module of the task, and prints what it is doing once that takes more than a few seconds."""
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The result is the module's own."""
-        watching: Any = nullcontext()
-        if self._can_be_watched():
-            path = f"{_DIRECTORY}/.lastgood-{secrets.token_hex(16)}"
-            self._task.environment = [*(self._task.environment or []), {VARIABLE: path}]
-            host, reader, display = (task_vars or {}).get("inventory_hostname", ""), self._reader(), Display()
-
-            def look() -> str:
-                # With something to send, no terminal is asked for, as with pipelining.
-                said = reader._low_level_execute_command(f"cat {shlex.quote(path)} 2>/dev/null", in_data=b"\n")
-                return str(said["stdout"])
-
-            def show(line: str) -> None:
-                display.display(f"running: [{host}] {line}", color=constants.COLOR_SKIP)
-
-            watching = watched(look, show)
-        with watching:
-            result: dict[str, Any] = super().run(tmp, task_vars)
-        return result
-
-    def _can_be_watched(self) -> bool:
-        hidden = self._task.no_log or self._task.async_val
-        return not hidden and self._connection.transport.rpartition(".")[2] in _CONNECTIONS
-
-    def _reader(self) -> ActionModule:
-        """This action with a connection of its own: two threads must not share what one remembers of a command."""
-        reader = copy.copy(self)
-        reader._connection = copy.copy(self._connection)
-        if reader._connection.become:
-            reader._connection.set_become_plugin(copy.copy(reader._connection.become))
-        return reader
+class ActionModule(ReportingAction):
+    """See the module's documentation."""

@@ -17,8 +17,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = ROOT / "plugins"
 UTILS = PLUGINS / "module_utils"
 PREFIX = "ansible_collections.lastgood.rollback.plugins."
-#: The action that shows what a module is doing.
-WATCHED = "lastgood.rollback.transaction"
 
 HEADER = (
     "# Copyright: (c) 2026, the lastgood.rollback authors",
@@ -220,15 +218,15 @@ def test_what_may_take_long_is_watched() -> None:
     modules = {
         path.stem for path in python_files(PLUGINS / "modules") if not acts_alone(PLUGINS / "action" / path.name)
     }
-    runtime = yaml.safe_load((PLUGINS.parent / "meta" / "runtime.yml").read_text(encoding="utf-8"))
-    led = {name for name, to in runtime["plugin_routing"]["action"].items() if to["redirect"] == WATCHED}
-    assert modules - led == {"release_hold", "transaction", "transaction_info"}
-    assert not acts_alone(PLUGINS / "action" / "transaction.py")
+    watched = {path.stem for path in python_files(PLUGINS / "action") if not acts_alone(path)}
+    assert modules - watched == {"release_hold", "transaction_info"}
+    assert [path.name for path in (PLUGINS / "action").iterdir() if path.is_symlink()] == []
+    assert "plugin_routing" not in (PLUGINS.parent / "meta" / "runtime.yml").read_text(encoding="utf-8")
 
 
 def acts_alone(action: Path) -> bool:
     """Whether an action plugin does all the work, so that the module of its name is only its documentation."""
-    return action.exists() and f"{PREFIX}plugin_utils._watch.watched" not in set(imports(action))
+    return action.exists() and f"{PREFIX}plugin_utils._reporting.ReportingAction" not in set(imports(action))
 
 
 def test_a_main_has_no_branches() -> None:

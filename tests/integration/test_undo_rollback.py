@@ -99,7 +99,7 @@ def test_a_finished_rollback_is_undone_as_a_whole_and_the_undo_as_well(rolled_ba
     assert (again.status != 0, again.outcome) == (True, "refused")
     assert f"{rolled_back.id} was undone already, by {undone.artefacts['rollback_id']}" in again.words
     history = stack.play("history")
-    assert f"rolled_back, undone by {undone.artefacts['rollback_id']}" in history.words
+    assert f"undone by {undone.artefacts['rollback_id']}" in history.words
     traces = stack.traces()
     assert traces["open"] == traces["timers"] == []
 

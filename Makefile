@@ -66,6 +66,13 @@ lab-down: $(READY) ## End the lab's hosts and remove them; their image stays for
 lab-test: lab ## Run the tests on the lab's hosts: over SSH, with power cuts and cut cables
 	@pytest tests/lab
 
+.PHONY: faults faults-quick
+faults-quick: $(READY) ## Try each fault once on lab hosts, which it starts and ends by itself (needs root)
+	@pytest tests/faults
+
+faults: $(READY) ## Run the fault matrix on lab hosts; takes hours, goes on where it was ended (FAULTS="--minutes 60")
+	@PYTHONPATH=collections:tests python -m faults.matrix $(FAULTS)
+
 .PHONY: test
 test: $(READY) ## Run lint, the sanity tests, and all other tests
 	@$(MAKE) --no-print-directory lint

@@ -18,7 +18,7 @@ from layout import CLONE, LabError
 SUITE = "bookworm"
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "ca-certificates", "curl", "iproute2", "procps"),
-    *("python3", "python3-venv", "python3-psycopg2", "git", "rsync", "postgresql-15", "libfaketime"),
+    *("python3", "python3-venv", "python3-psycopg2", "git", "rsync", "postgresql-15"),
 )
 _NOT_NEEDED = ("doc", "info", "man", "locale", "bug", "lintian")
 _SETUP = Path(__file__).resolve().parent / "setup_image.sh"

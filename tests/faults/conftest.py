@@ -1,0 +1,32 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab with its fault stack: captured when it was good, and held by nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from faults.matrix import Case, all_cases, recorded, spread
+from faults.stack import FaultStack
+from faults.steps import SCENARIOS
+from lab_stack import lab_is_up
+
+
+@pytest.fixture(scope="session")
+def fault_stack() -> Iterator[FaultStack]:
+    """The lab, with the means to hold its hosts."""
+    with lab_is_up() as plain:
+        stack = FaultStack(plain)
+        stack.install_hold()
+        stack.end_what_was_left()
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def chosen(fault_stack: FaultStack) -> dict[str, Case]:
+    """One case for each fault, by its name."""
+    first = SCENARIOS[0]
+    cases = list(all_cases({first: recorded(fault_stack, first)}))
+    return {case.fault.name: case for case in spread(cases)}

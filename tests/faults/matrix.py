@@ -1,0 +1,179 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All cases of the fault matrix, and the page of their results.
+
+python -m faults.matrix            every fault that can hurt a step, at every distinct step; goes on where it was ended
+python -m faults.matrix --minutes N   as many as there is time for
+python -m faults.matrix --again    forget earlier results first
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from faults.case import Result, play_case
+from faults.kinds import FAULTS, Fault
+from faults.stack import FaultStack
+from faults.steps import SCENARIOS, Scenario, Step, distinct, steps_of
+from lab_stack import ROOT, lab_is_up
+
+PAGE = ROOT / "docs" / "faults.md"
+#: Of all runs, one line each.
+RESULTS = ROOT / ".cache" / "faults.jsonl"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fault at a step of a scenario."""
+
+    scenario: Scenario
+    step: Step
+    fault: Fault
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What makes it another case than the others."""
+        return self.fault.name, self.step.label
+
+
+def recorded(stack: FaultStack, scenario: Scenario) -> list[Step]:
+    """The steps of a scenario, from the journals of a run that nothing happens to."""
+    if stack.all_good is None:
+        stack.capture()
+    if stack.is_good():
+        stack.damage()
+    known = stack.transactions()
+    status, said = stack.play(scenario.playbook, **stack.values(scenario.values))
+    if (status == 0) != scenario.succeeds:
+        raise AssertionError(f"{scenario.name} ended with {status}: {said}")
+    (transaction,) = stack.transactions() - known
+    return list(steps_of(stack.journals(transaction)))
+
+
+def all_cases(recordings: Mapping[Scenario, Sequence[Step]]) -> Iterator[Case]:
+    """Every pair of a distinct step and a fault that can hurt it; hosts that do alike take turns.
+
+    What several scenarios have in common is taken from the first.
+    """
+    known: set[str] = set()
+    for scenario, steps in recordings.items():
+        alike = {label: same for label, same in distinct(steps).items() if label not in known}
+        known |= alike.keys()
+        for number, same in enumerate(alike.values()):
+            for turn, fault in enumerate(FAULTS):
+                candidates = [step for step in same if fault.hits(step)]
+                if candidates:
+                    yield Case(scenario, candidates[(number + turn) % len(candidates)], fault)
+
+
+def spread(cases: Sequence[Case]) -> list[Case]:
+    """Each fault once, at steps that lie as far apart as can be: from the first fault early to the last one late."""
+    chosen = []
+    for number, fault in enumerate(FAULTS):
+        mine = [case for case in cases if case.fault is fault]
+        chosen.append(mine[(2 * number + 1) * len(mine) // (2 * len(FAULTS))])
+    return chosen
+
+
+def read_results() -> dict[tuple[str, str], Result]:
+    """The results of earlier runs, by case."""
+    if not RESULTS.exists():
+        return {}
+    rows = (json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines())
+    found = (Result(**{**row, "problems": tuple(row["problems"])}) for row in rows)
+    return {(result.fault, result.label): result for result in found}
+
+
+def page(results: Mapping[tuple[str, str], Result], cases: int) -> str:
+    """docs/faults.md."""
+    ended = list(results.values())
+    failed = [result for result in ended if result.problems]
+    minutes = sum(result.seconds for result in ended) / 60
+    lines = [
+        "# Faults",
+        "",
+        "Written by `make faults`: a real rollback on lab hosts ([lab](lab.md)) is held at one step of one host's journal,",
+        "a fault happens, what it broke is mended, one recovery is run. Then everything is read again without the",
+        "collection, and compared: rows, trees, packages, files and the answers of all services must be all new or all",
+        "old, on every host, and nothing may be left or lost. The steps come from the journals of runs without a fault.",
+        "",
+        f"{len(ended)} of {cases} cases were run, in {minutes:.0f} minutes: {len(ended) - len(failed)} held,"
+        f" {len(failed)} did not.",
+        "",
+        "| fault | cases | all old | all new | neither, or something left | seconds a case |",
+        "|---|---|---|---|---|---|",
+    ]
+    for fault in FAULTS:
+        mine = [result for result in ended if result.fault == fault.name]
+        good = [result for result in mine if not result.problems]
+        old, new = (sum(result.ended == word for result in good) for word in ("old", "new"))
+        mean = sum(result.seconds for result in mine) / max(len(mine), 1)
+        lines.append(f"| {fault.name} | {len(mine)} | {old} | {new} | {len(mine) - len(good)} | {mean:.0f} |")
+    lines += ["", "Per step: `o` all old, `n` all new, `!` failed, empty where it was not tried or can't hurt.", ""]
+    lines += ["| step | " + " | ".join(fault.name for fault in FAULTS) + " |", "|---" * (len(FAULTS) + 1) + "|"]
+    for label in dict.fromkeys(result.label for result in ended):
+        marks = (_mark(results.get((fault.name, label))) for fault in FAULTS)
+        lines.append(f"| `{label}` | " + " | ".join(marks) + " |")
+    for result in failed:
+        lines += ["", f"**{result.fault}**, `{result.label}` ({result.host}):", ""]
+        lines += [f"- {problem[:300]}" for problem in result.problems]
+    return "\n".join(lines) + "\n"
+
+
+def _mark(result: Result | None) -> str:
+    if result is None:
+        return ""
+    return "!" if result.problems else result.ended[0]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what was not yet run; 0 when every case that was run held."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=float("inf"))
+    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--only", default="", help="part of a case's fault or step")
+    given = parser.parse_args(arguments)
+    if given.again:
+        RESULTS.unlink(missing_ok=True)
+    deadline = time.monotonic() + 60 * given.minutes
+    with lab_is_up() as plain:
+        stack = FaultStack(plain)
+        stack.install_hold()
+        stack.end_what_was_left()
+        cases = list(all_cases({one: recorded(stack, one) for one in SCENARIOS}))
+        for case in _in_turn(cases, given.only):
+            if time.monotonic() > deadline:
+                break
+            note(play_case(stack, case.scenario, case.step, case.fault), len(cases))
+    return 1 if any(result.problems for result in read_results().values()) else 0
+
+
+def note(result: Result, cases: int) -> None:
+    """Add a result to those of earlier runs, and write the page anew."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    with RESULTS.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(result.to_json()) + "\n")
+    PAGE.write_text(page(read_results(), cases), encoding="utf-8")
+    word = "failed" if result.problems else result.ended
+    print(f"{word:<7}{result.seconds:>6.1f} s  {result.fault}  {result.label}", flush=True)
+
+
+def _in_turn(cases: Sequence[Case], only: str) -> list[Case]:
+    """Those that were not run yet, far apart in the rollback and of another fault each time: a short run sees of all."""
+    known = read_results()
+    left = [case for case in cases if case.key not in known and only in " ".join(case.key)]
+    random.Random(len(FAULTS)).shuffle(left)
+    by_fault = [[case for case in left if case.fault is fault] for fault in FAULTS]
+    return [case for turn in zip_longest(*by_fault) for case in turn if case is not None]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Holds a process at a chosen line of a journal, so that a test can let something happen at exactly that step.
+
+This is put on the lab's hosts, where every process of the system's Python imports it at its start; it does nothing as
+long as nobody asked for something. A line that announces a change is held once it is durable, before the change; any other
+line is held before it is written, when what it tells of has happened.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+#: Asked for with ``at``; ``held`` once a process waits there; ``go`` lets it go on, or die.
+PLACE = "run/lab-hold"
+#: By how many seconds the wall clock has jumped.
+CLOCK = "run/lab-clock"
+_ID = re.compile(r"\d{8}T\d{6}Z-\w+?-[0-9a-f]{4}")
+_HEX = re.compile(r"(?<![0-9a-zA-Z])(?=[0-9a-f]*[0-9])[0-9a-f]{4,}(?![0-9a-zA-Z])")
+_NUMBER = re.compile(r"(?<![\w.-])\d+(\.\d+)?")
+_NAP_S = 0.005
+
+
+def name_of(entry: Mapping[str, Any]) -> str:
+    """A line's name: the same in every run, without ids, digests and counts."""
+    what = _NUMBER.sub("0", _HEX.sub("<digest>", _ID.sub("<id>", str(entry["what"]))))
+    return f"{entry['event']}: {what}"
+
+
+class _Hold:
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        wish = json.loads((place / "at").read_text(encoding="utf-8"))
+        self.name, self.occurrence = wish["name"], wish["occurrence"]
+        self.write, self.sync = os.write, os.fsync
+        self.announced = -1
+
+    def on_write(self, handle: int, data: bytes) -> int:
+        held = self._is_it(handle, data)
+        if held and self.name.startswith("intent:"):
+            self.announced = handle
+        elif held:
+            self.hold()
+        return self.write(handle, data)
+
+    def on_sync(self, handle: Any) -> None:
+        self.sync(handle)
+        if handle == self.announced:
+            self.announced = -1
+            self.hold()
+
+    def _is_it(self, handle: int, data: bytes) -> bool:
+        try:
+            path = os.readlink(f"/proc/self/fd/{handle}")
+            if not path.endswith("/journal.jsonl") or name_of(json.loads(data)) != self.name:
+                return False
+            before = [json.loads(line) for line in Path(path).read_bytes().splitlines() if line.endswith(b"}")]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return sum(name_of(entry) == self.name for entry in before) == self.occurrence - 1
+
+    def hold(self) -> None:
+        """Wait here, as the only one."""
+        try:
+            (self.place / "at").rename(self.place / "held")
+        except FileNotFoundError:
+            return
+        go = self.place / "go"
+        while not go.exists():
+            time.sleep(_NAP_S)
+        if go.read_text(encoding="utf-8") == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def watch(root: Path) -> None:
+    """From now on, look at what this process writes down; nothing when no step was asked for."""
+    if (root / CLOCK).exists():
+        _jump(int((root / CLOCK).read_text(encoding="ascii")))
+    place = root / PLACE
+    if (place / "at").exists():
+        hold = _Hold(place)
+        os.write, os.fsync = hold.on_write, hold.on_sync
+
+
+def _jump(seconds: int) -> None:
+    """Another wall clock for this process. All hosts share the machine's, which is not ours to set; others go on as they did."""
+    now, now_ns, local, utc, text = time.time, time.time_ns, time.localtime, time.gmtime, time.strftime
+    time.time = lambda: now() + seconds
+    time.time_ns = lambda: now_ns() + seconds * 1_000_000_000
+    time.localtime = lambda at=None: local(now() + seconds if at is None else at)
+    time.gmtime = lambda at=None: utc(now() + seconds if at is None else at)
+    time.strftime = lambda form, at=None: text(form, time.localtime() if at is None else at)

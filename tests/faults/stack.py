@@ -1,0 +1,258 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab's stack for the fault matrix: two projects and their database, broken in every kind of component."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from faults.on_hosts.lab_hold import PLACE
+from faults.steps import Step
+from lab_stack import INVENTORY, STATE_DIR, Stack
+
+# Of the lab itself: the stack has made them importable.
+import deployment  # isort: skip
+import looking  # isort: skip
+import reach  # isort: skip
+from layout import CLONE, DATABASE_HOST, OWNER  # isort: skip
+
+PART = ("blog_core", "blog_writing")
+#: A check of every project fails on a host that has this file.
+UNHEALTHY = "/run/lab-unhealthy"
+_ON_HOSTS = Path(__file__).resolve().parent / "on_hosts"
+_PYTHON_PATH = "/usr/lib/python3/dist-packages"
+_AT_START = "import pathlib, lab_hold; lab_hold.watch(pathlib.Path('/'))"
+_COMMIT = "git -c user.name=Blog -c user.email=blog@example.invalid commit --quiet --all -m 'Report the cache'"
+_HARM = {
+    "blog_core": 'sed -i \'s/^\\( *\\)"package": check_package,/&\\n\\1"cache": app.extensions["cache"].ping,/\' app.py'
+    f" && {_COMMIT} && echo '# another machine' >> .env",
+    "blog_writing": "echo '# on the way' >> app.py && echo 'ask' > notes.md"
+    " && env HOME=/tmp .venv/bin/python -m pip install --quiet --no-cache-dir --no-index"
+    " --find-links /opt/lab/wheels mistune==0.8.4 && sed -i 's/^DATABASE_NAME=.*/DATABASE_NAME=blog_staging/' .env",
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How everything is, read without the collection.
+
+    :param state: what has to be all new or all old, with the services' answers.
+    :param around: names of things beside.
+    """
+
+    state: dict[str, str]
+    around: frozenset[str]
+
+
+class FaultStack(Stack):
+    """The lab's stack, and the means to hold it at a step."""
+
+    def __init__(self, stack: Stack) -> None:
+        super().__init__(stack.lab, stack.podman)
+        self._roots: dict[str, Path] = {}
+        self.all_good: Look | None = None
+
+    # -- hosts from outside --------------------------------------------------------------------------------------
+
+    def root(self, host: str) -> Path:
+        """A running host's root directory."""
+        known = self._roots.get(host)
+        if known is None or not known.exists():
+            pid = self.podman.inspect("container", host)["State"]["Pid"]
+            known = self._roots[host] = Path(f"/proc/{pid}/root")
+        return known
+
+    def install_hold(self) -> None:
+        """Let every process of the hosts' Python look whether a step is to be held."""
+        for host in self.lab.hosts:
+            packages = self.root(host.name) / _PYTHON_PATH.lstrip("/")
+            (packages / "lab_hold.py").write_bytes((_ON_HOSTS / "lab_hold.py").read_bytes())
+            (packages / "lab_hold.pth").write_text(f"{_AT_START}\n", encoding="utf-8")
+
+    def end_what_was_left(self) -> None:
+        """Let go whatever an interrupted run held, and recover what it left open."""
+        self.let_all_go()
+        status, said = self.play("recover", **impatient(self))
+        assert status == 0, said
+
+    def ask_to_hold(self, step: Step) -> None:
+        """From now on the first process that comes to this step waits there."""
+        self.let_all_go()
+        place = self.root(step.host) / PLACE
+        place.mkdir()
+        wish = json.dumps({"name": step.name, "occurrence": step.occurrence})
+        (place / "at.new").write_text(wish, encoding="utf-8")
+        (place / "at.new").rename(place / "at")
+
+    def holds(self, step: Step) -> bool:
+        """Whether a process waits at the step."""
+        return (self.root(step.host) / PLACE / "held").exists()
+
+    def let_go(self, step: Step, how: str) -> None:
+        """Let the process that is held go on; nothing where the power went."""
+        place = self.root(step.host) / PLACE
+        if place.is_dir():
+            (place / "go.new").write_text(how, encoding="utf-8")
+            (place / "go.new").rename(place / "go")
+
+    def let_all_go(self) -> None:
+        """Nobody is held any more, and nothing asked for."""
+        for host in self.lab.hosts:
+            place = self.root(host.name) / PLACE
+            for name in ("at", "held", "go"):
+                (place / name).unlink(missing_ok=True)
+            if place.is_dir():
+                place.rmdir()
+
+    def journals(self, transaction: str) -> dict[str, list[dict[str, Any]]]:
+        """What each host wrote down of a transaction."""
+        found = {}
+        for host in self.lab.hosts:
+            file = self.root(host.name) / STATE_DIR.lstrip("/") / "transactions" / transaction / "journal.jsonl"
+            if file.exists():
+                found[host.name] = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        return found
+
+    def transactions(self) -> set[str]:
+        """The ids of all transactions on any host."""
+        return {
+            path.name
+            for host in self.lab.hosts
+            for path in (self.root(host.name) / STATE_DIR.lstrip("/") / "transactions").glob("2*")
+        }
+
+    # -- breaking and looking ------------------------------------------------------------------------------------
+
+    def damage(self) -> None:
+        """Break one thing of every kind, in a stack that is as it was captured."""
+        deployment.psql(self.lab, (CLONE / "demo" / "sql" / "disaster.sql").read_text(encoding="utf-8"))
+        for key, harm in _HARM.items():
+            project = self.lab.project(key)
+            for host in self.lab.hosts_of(key):
+                words = f"cd {project.path} && {harm}"
+                # A unit of type notify is started once it answers.
+                self.on(host.name, f"sudo -u {OWNER} sh -c {shlex.quote(words)} && systemctl restart {project.name}")
+
+    def look_all(self) -> Look:
+        """How everything is now."""
+        script = (_ON_HOSTS / "look_at_host.py").read_bytes()
+
+        def one(name: str) -> tuple[str, dict[str, Any]]:
+            words = f"python3 -I - {deployment.DATABASE if name == DATABASE_HOST else ''}"
+            return name, json.loads(self.on_stdin(name, words, script))
+
+        with ThreadPoolExecutor() as workers:
+            found = dict(workers.map(one, [host.name for host in self.lab.hosts]))
+        state = {f"{host} {name}": value for host, told in found.items() for name, value in told["state"].items()}
+        state.update({f"{name} answers": answer for name, answer in self.answers().items()})
+        return Look(state, frozenset(f"{host} {name}" for host, told in found.items() for name in told["around"]))
+
+    def answers(self) -> dict[str, str]:
+        """The status of each project's health check, and what it finds wrong."""
+        found = {}
+        for host, project in looking.deployed(self.lab):
+            status, failing = looking.health(host, project)
+            found[f"{host.name} {project.name}"] = f"{status} {' '.join(failing)}".strip()
+        return found
+
+    def settled(self, *wanted: Mapping[str, str], seconds: float = 60) -> Look:
+        """How everything is once all services answer as in one of these states, or the time is over."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            known = {f"{name} answers": answer for name, answer in self.answers().items()}
+            if any(known.items() <= state.items() for state in wanted):
+                break
+            time.sleep(0.3)
+        return self.look_all()
+
+    def expected(self, before: Look) -> dict[str, str]:
+        """All new: what belongs to the part and to the database as it was captured, everything else as before."""
+        assert self.all_good is not None
+        names = [self.lab.project(key).name for key in PART]
+        back = {
+            name: value
+            for name, value in self.all_good.state.items()
+            if name.startswith(DATABASE_HOST) or name.split()[1] in names or name.endswith(" answers")
+        }
+        return {**before.state, **back}
+
+    def capture(self) -> None:
+        """Make the restore point that all cases go back to."""
+        looking.wait_until_healthy(self.lab)
+        status, said = self.play("capture", restore_point_name=f"faults-{time.time_ns()}")
+        assert status == 0, said
+        self.all_good = self.look_all()
+
+    def is_good(self) -> bool:
+        """Whether everything that would be put back is as it was captured."""
+        look = self.look_all()
+        return look.state == self.expected(look)
+
+    def lost(self, before: Look) -> list[str]:
+        """What was there before and is not kept anywhere: rows, commits, settings."""
+        lost = []
+        for key in PART:
+            project = self.lab.project(key)
+            for host in self.lab.hosts_of(key):
+                head = before.state[f"{host.name} {project.name} head"]
+                words = f"git -c safe.directory=* -C {project.path} for-each-ref --contains {head}"
+                if not self.on(host.name, words):
+                    lost.append(f"{host.name} {project.name}: commit {head}")
+        mark = f"{DATABASE_HOST} database {deployment.DATABASE} "
+        rows = {
+            name.removeprefix(mark): value for name, value in before.state.items() if name.startswith(mark + "public.")
+        }
+        if not any(rows == self._rows(name) for name in self._databases()):
+            lost.append("the database that was replaced")
+        return lost
+
+    def _databases(self) -> list[str]:
+        sql = "SELECT datname FROM pg_database WHERE datname ~ 'previous|rejected'"
+        return deployment.psql(self.lab, sql, user="postgres").splitlines()
+
+    def _rows(self, database: str) -> dict[str, str]:
+        script = (_ON_HOSTS / "look_at_host.py").read_bytes()
+        told = json.loads(self.on_stdin(DATABASE_HOST, f"python3 -I - {shlex.quote(database)}", script))
+        mark = f"database {database} "
+        return {
+            name.removeprefix(mark): value for name, value in told["state"].items() if name.startswith(mark + "public.")
+        }
+
+    def on_stdin(self, host: str, command: str, stdin: bytes) -> str:
+        """What a command prints that root runs on a host, with something to read."""
+        return reach.ssh(self.lab, self.lab.host(host), command, stdin=stdin)
+
+    # -- playing -------------------------------------------------------------------------------------------------
+
+    def values(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """A scenario's extra variables: with the part, and a check that a fault can make fail."""
+        chosen = {"rollback_confirm_timeout": 600, **values}
+        failing = chosen.pop("rollback_projects", "")
+        text = (INVENTORY / "group_vars" / "all" / "projects.yml").read_text(encoding="utf-8")
+        known = yaml.safe_load(text)["rollback_projects"]
+        projects = {key: {**known[key], "test_environment": {}} for key in PART}
+        for project in projects.values():
+            http = [project["checks"]["http"][0]]
+            if failing == "unhealthy":
+                http.append({"url": "http://127.0.0.1:9/nobody-listens", "status": 200})
+            # Few and quick ones: what they find is the same in every case but those of the faults that are about them.
+            project["checks"] = {"compile": ["app.py"], "commands": [["test", "!", "-e", UNHEALTHY]], "http": http}
+        return {**chosen, "rollback_projects": projects, **impatient(self)}
+
+
+def impatient(stack: Stack) -> dict[str, Any]:
+    """A host that was cut off is noticed within two seconds instead of fifteen."""
+    options = f"-F none -o UserKnownHostsFile={stack.lab.known_hosts} -o StrictHostKeyChecking=yes"
+    return {
+        "ansible_ssh_common_args": f"{options} -o ServerAliveInterval=1 -o ServerAliveCountMax=2",
+        "ansible_ssh_timeout": 3,
+    }

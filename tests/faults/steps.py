@@ -1,0 +1,83 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps of a rollback, as the journals of a real one tell them, and the runs that they are taken from."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from faults.on_hosts.lab_hold import name_of
+
+_CHECKOUT = re.compile(r"/srv/[\w-]+|\bblog-(core|writing)\b")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of one host's journal.
+
+    :param name: see `name_of`; a host may have several of the same name, told apart by ``occurrence`` (from 1).
+    :param component: the kind that it belongs to; empty for what the engine or a service does.
+    """
+
+    host: str
+    name: str
+    occurrence: int
+    component: str
+
+    @property
+    def label(self) -> str:
+        """What several projects and hosts do alike."""
+        role = "database" if self.host == "lab-db" else "application"
+        return f"{role} host, {_CHECKOUT.sub('…', self.name)}"
+
+
+@dataclass(frozen=True, eq=False)
+class Scenario:
+    """A playbook whose journals give the steps.
+
+    :param values: extra variables; see `FaultStack.values`.
+    :param succeeds: how it ends when nothing happens to it.
+    """
+
+    name: str
+    playbook: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    succeeds: bool = True
+
+
+ALL = {"rollback_point": "last_good", "rollback_components": "all"}
+
+#: Whoever adds a kind of component adds a line here: its steps are then in the matrix.
+SCENARIOS = (
+    Scenario("rollback", "multi_rollback", ALL),
+    Scenario("undo", "multi_rollback", {**ALL, "rollback_projects": "unhealthy"}, succeeds=False),
+)
+
+
+def steps_of(journals: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[Step]:
+    """The steps that hosts wrote down, in each host's own order."""
+    for host, entries in journals.items():
+        seen: Counter[str] = Counter()
+        component = ""
+        for entry in entries:
+            facts = entry.get("facts", {})
+            component = str(facts.get("component", component)).partition(":")[0]
+            name = name_of(entry)
+            seen[name] += 1
+            yield Step(host, name, seen[name], component)
+            # The lines of a component stand between the engine's announcement and its end, both with its name.
+            if "component" in facts and entry["event"] != "intent":
+                component = ""
+
+
+def distinct(steps: Sequence[Step]) -> dict[str, list[Step]]:
+    """The steps that are alike, by label."""
+    found: dict[str, list[Step]] = {}
+    for step in steps:
+        found.setdefault(step.label, []).append(step)
+    return found

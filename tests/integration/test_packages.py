@@ -150,6 +150,29 @@ def test_a_link_is_switched_and_undone(site: Site) -> None:
     assert version_of(site.path, "six") == "1.17.0"
 
 
+@pytest.mark.parametrize("adopted", [True, False])
+def test_the_switch_is_one_rename(site: Site, monkeypatch: pytest.MonkeyPatch, adopted: bool) -> None:
+    """A link is replaced by one; a plain directory that is adopted and the new link change places in one call."""
+    make_environment(site.path, "six==1.16.0")
+    point = site.capture()
+    if not adopted:
+        site.path.rename(site.path.with_name("v1"))
+        site.path.symlink_to("v1")
+    change(site.path, "install", "--no-deps", "six==1.17.0")
+    plan = site.plan(point)
+    site.component.prepare(plan)
+    exchanges: list[bool] = []
+    renames: list[str] = []
+    exchange, replace = environment_link.exchange, Path.replace
+    monkeypatch.setattr(environment_link, "exchange", lambda one, other: exchanges.append(True) or exchange(one, other))
+    monkeypatch.setattr(Path, "replace", lambda path, to: renames.append(str(to)) or replace(path, to))
+    monkeypatch.setattr(Path, "rename", lambda path, to: pytest.fail(f"{path} is renamed to {to}"))
+    site.component.switch(plan)
+    monkeypatch.undo()
+    assert (len(exchanges), renames) == ((1, []) if adopted else (0, [str(site.path)]))
+    assert version_of(site.path, "six") == "1.16.0"
+
+
 def test_a_checkout_around_it_stays_clean(broken: tuple[Site, PointEntry]) -> None:
     site, point = broken
     git = ["git", "-C", str(site.path.parent), "-c", "safe.directory=*"]

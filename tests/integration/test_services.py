@@ -32,8 +32,8 @@ if habit == "crash":
     sys.exit("the configuration is wrong")
 if habit == "deaf":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-if habit == "slow":
-    time.sleep(1.5)
+if habit.startswith("slow"):
+    time.sleep(float(habit.partition(":")[2] or 1.5))
 if habit == "hung":
     time.sleep(600)
 
@@ -220,6 +220,32 @@ def test_a_service_is_ready_when_it_answers_not_when_it_was_started(supervised: 
     [started] = _services.start(one(supervised, "core"), RUN)
     assert started.waited_ms > 1000
     assert supervised.answer("core") == f"status ok pid {started.pid}"
+
+
+def test_a_service_that_is_ready_only_after_20_s_is_waited_for_and_not_a_moment_longer_than_allowed(
+    supervised: Supervised,
+) -> None:
+    supervised.run(core="slow:20,autostart=false,startsecs=0", late="slow:20,autostart=false,startsecs=0")
+    with pytest.raises(LastGoodError, match=r"late .*is not ready after 1 s: http://.* does not answer"):
+        _services.start(one(supervised, "late", timeout=1), RUN)
+    [started] = _services.start(one(supervised, "core", timeout=120), RUN)
+    assert started.waited_ms > 20_000
+    assert supervised.answer("core") == f"status ok pid {started.pid}"
+
+
+@pytest.mark.parametrize("state", ["stop", "start"])
+def test_user_units_without_a_running_manager_are_refused_before_anything_is_stopped(
+    supervised: Supervised, state: str
+) -> None:
+    """An account without a session has no bus; the message says how it gets one."""
+    supervised.run(core="good")
+    supervised.wait_for("core", "RUNNING")
+    pid = supervised.info("core")[0]
+    unit = {"name": "blog", "scope": "user", "user": "nobody"}
+    services = _services.parse([supervised.spec("core"), unit])
+    with pytest.raises(Refused, match=r"nobody has no running systemd manager .*loginctl enable-linger nobody"):
+        getattr(_services, state)(services, RUN)
+    assert supervised.info("core") == (pid, "RUNNING")
 
 
 def test_starting_is_not_running(supervised: Supervised) -> None:

@@ -25,7 +25,7 @@ REPAIRS = {
 }
 #: What answers a project of which only this fails.
 ANSWERS = {
-    "imports": "project_rollback.yml -e rollback_components=packages",
+    "imports": "dependency_rollback.yml",
     "tests": "code_rollback.yml",
     "endpoint": "project_rollback.yml",
 }

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from integration.demo_site import ROOT, DemoSite, demo_site
+from integration.environments import write_wheel
 from integration.play import Ended, Play
 
 HOSTS = ("demo_core", "demo_db", "demo_stages")
@@ -78,7 +78,7 @@ class RollbackStack:
             self.site.git(CORE, *who, "commit", "--quiet", "--all", "-m", "Report the cache")
 
     def _damage_packages(self) -> None:
-        wheel = _old_wheel(self.site.base)
+        wheel = write_wheel(self.site.base, "mistune", "0.8.4", "__version__ = '0.8.4'\n")
         python = str(self.path(STAGE) / ".venv" / "bin" / "python")
         quiet = ["--quiet", "--no-index", "--no-deps", "--no-cache-dir", "--disable-pip-version-check"]
         self.site.as_owner([python, "-m", "pip", "install", *quiet, str(wheel)])
@@ -218,18 +218,6 @@ def journalled(event: str, **facts: str) -> Callable[[Path], bool]:
 
 def _has(entry: Mapping[str, Any], facts: Mapping[str, str]) -> bool:
     return facts.items() <= entry.get("facts", {}).items()
-
-
-def _old_wheel(directory: Path) -> Path:
-    """A package of the right name in a version that nobody wants."""
-    wheel = directory / "mistune-0.8.4-py3-none-any.whl"
-    info = "mistune-0.8.4.dist-info"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr("mistune/__init__.py", '__version__ = "0.8.4"\n')
-        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: mistune\nVersion: 0.8.4\n")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr(f"{info}/RECORD", "")
-    return wheel
 
 
 @pytest.fixture(scope="session")

@@ -34,10 +34,12 @@ class SmallStack:
     """Captured when it was good, and then broken in its settings.
 
     :param base: an empty directory for all of it.
+    :ivar prefix: words in front of each ``ansible-playbook``.
     """
 
     def __init__(self, base: Path) -> None:
         self.base = base
+        self.prefix: list[str] = []
         self.logs = base / "logs"
         #: Hosts that hold no part of the stack.
         self.archives: dict[str, Any] = {}
@@ -85,7 +87,7 @@ class SmallStack:
         inventory.write_text(yaml.safe_dump({"all": {"vars": self.variables, "children": groups}}))
         extra = self.base / f"extra-{number}.json"
         extra.write_text(json.dumps(values))
-        command = ["ansible-playbook", "-i", str(inventory), str(ROOT / "playbooks" / f"{playbook}.yml")]
+        command = [*self.prefix, "ansible-playbook", "-i", str(inventory), str(ROOT / "playbooks" / f"{playbook}.yml")]
         return subprocess.Popen(
             [*command, "-e", f"@{extra}", *words],
             stdout=subprocess.PIPE,

@@ -132,6 +132,23 @@ def test_one_project_leaves_the_others_alone(healthy: RollbackStack) -> None:
         note.unlink()
 
 
+def test_blog_core_rollback(healthy: RollbackStack) -> None:
+    """Everything that needs core stops before it and starts after it, as supervisor itself wrote down."""
+    healthy.damage("code")
+    log = healthy.site.directory / "log" / "supervisord.log"
+    begins, pids = log.stat().st_size, healthy.pids()
+    ended = healthy.play("project_rollback", rollback_point=POINT, rollback_only=CORE)
+    assert ended.status == 0, ended.said
+    assert healthy.site.look() == healthy.good
+    assert {name for name, pid in healthy.pids().items() if pid != pids[name]} == set(pids)
+    lines = log.read_bytes()[begins:].decode().splitlines()
+    stopped = [line.split("stopped: ")[1].split()[0] for line in lines if "stopped: " in line]
+    spawned = [line.split("spawned: '")[1].split("'")[0] for line in lines if "spawned: " in line]
+    assert (stopped[-1], spawned[0]) == ("blog-core", "blog-core")
+    assert set(stopped) == set(spawned) == set(pids)
+    assert set(healthy.health().values()) == {200}
+
+
 def hooks(stack: RollbackStack) -> tuple[Path, dict[str, list[dict[str, Any]]]]:
     """Hooks that write down when they run, and where."""
     told = stack.site.base / "hooks"

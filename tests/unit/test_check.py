@@ -68,7 +68,7 @@ def test_a_healthy_stack_needs_nothing() -> None:
         (
             ("planning: import flask",),
             (),
-            POINT.format("project_rollback.yml", " -e rollback_components=packages -e rollback_only=planning"),
+            POINT.format("dependency_rollback.yml", " -e rollback_only=planning"),
         ),
         (("images: python -m pytest",), (), POINT.format("code_rollback.yml", " -e rollback_only=images")),
         (

@@ -17,8 +17,8 @@ description:
     first is put back.
   - Every file is staged beside its place and put there by a rename. What it replaces is kept. Nothing is ever followed
     through a symbolic link, but for directories on the way whose links are root's or of whoever owns what they lead to.
-  - A file that git tracks goes back to a commit with M(lastgood.rollback.git_reset) and C(mode: paths), which keeps what it
-    overwrites and knows the index.
+  - A file that git tracks goes back to a commit with M(lastgood.rollback.git_reset) and
+    O(lastgood.rollback.git_reset#module:mode=paths), which keeps what it overwrites and knows the index.
   - A file that did not exist when the restore point was made goes away, and is kept aside.
   - Contents are never shown, neither in the result nor in the diff, because configuration files hold passwords. The names
     of changed settings are.

@@ -117,6 +117,8 @@ UPDATE secret SET owner = 'nobody';
 DELETE FROM visit;
 UPDATE "odd ""schema"."Tä$ble; --" SET nothing = 'something';
 DELETE FROM lonely WHERE n = 99;
+REFRESH MATERIALIZED VIEW b_counts;
+REFRESH MATERIALIZED VIEW a_above;
 """
 EVERYTHING = [
     "public.customer", "orders", "order_line", "event", "note", "secret", "visit", "part", "empty",

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import smtplib
 import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +166,27 @@ def test_contacts_that_are_wrong_are_told_and_fail_nothing(small: SmallStack) ->
     assert small.spool() == []
 
 
+@contextmanager
+def command_lines() -> Iterator[set[bytes]]:
+    """What everybody on the machine can read of all processes, looked at again and again while the block runs."""
+    seen: set[bytes] = set()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.02):
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):
+                    seen.add(path.read_bytes())
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        watcher.join()
+
+
 def test_no_secret_is_seen_anywhere(small: SmallStack, hook: Hook, tmp_path: Path) -> None:
     secrets = {name: f"planted-{name}-7Q2xV9" for name in ("database", "mail", "url", "header", "setting")}
     mailbox, port = Mailbox(password=secrets["mail"]), free_port()
@@ -171,7 +194,7 @@ def test_no_secret_is_seen_anywhere(small: SmallStack, hook: Hook, tmp_path: Pat
     projects["app1"]["test_environment"] = {"API_TOKEN": secrets["setting"]}
     certificate = Certificate.make(tmp_path / "server.pem")
     safe = {"security": "starttls", "ca_cert": str(certificate.chain), "username": "rollback"}
-    with mail_server(mailbox, port, certificate):
+    with mail_server(mailbox, port, certificate), command_lines() as seen_by_all:
         done = small.roll_back(
             "-vvv",
             rollback_projects=projects,
@@ -192,10 +215,12 @@ def test_no_secret_is_seen_anywhere(small: SmallStack, hook: Hook, tmp_path: Pat
     places = {
         "output": (done.stdout + done.stderr).encode(),
         "webhook": json.dumps(body).encode(),
+        "process list": b"\n".join(seen_by_all),
         **{f"mail {number}": raw for number, raw in enumerate(mailbox.raw)},
         **{str(name): data for name, data in everything_below(small.logs, small.base / "state").items()},
     }
     assert len(places) > 20
+    assert any(b"multi_rollback.yml" in line for line in seen_by_all)
     seen = [(where, name) for where, data in places.items() for name, text in secrets.items() if text.encode() in data]
     assert seen == []
     for name in (small.logs / "spool").glob("*.json"):

@@ -9,7 +9,7 @@ import queue
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
@@ -76,32 +76,37 @@ def load(
     works.put(lambda reading, writing: _copy_large_objects(reading, writing, loaded))
     count, told = works.qsize(), [time.monotonic()]
 
-    def run() -> None:
-        with server.connect(databases[0]) as reading, server.connect(databases[1]) as writing:
-            reading.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            reading.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
-            writing.execute("SET synchronous_commit = off")  # the switch's own commit waits for all of it
-            while True:
-                try:
-                    work = works.get_nowait()
-                except queue.Empty:
-                    return
-                work(reading, writing)
-                say(f"copied {count - works.qsize()} of {count} tables, {sum(loaded.rows.values()):,} rows")
-                if time.monotonic() - told[0] > TELL_S:
-                    told[0] = time.monotonic()
-                    context.note(f"Copied {count - works.qsize()} of {count} tables, {sum(loaded.rows.values())} rows")
+    def run(reading: Session, writing: Session) -> None:
+        reading.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        reading.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
+        writing.execute("SET synchronous_commit = off")  # the switch's own commit waits for all of it
+        while True:
+            try:
+                work = works.get_nowait()
+            except queue.Empty:
+                return
+            work(reading, writing)
+            say(f"copied {count - works.qsize()} of {count} tables, {sum(loaded.rows.values()):,} rows")
+            if time.monotonic() - told[0] > TELL_S:
+                told[0] = time.monotonic()
+                context.note(f"Copied {count - works.qsize()} of {count} tables, {sum(loaded.rows.values())} rows")
 
-    with ThreadPoolExecutor(jobs) as pool:
-        runs = [pool.submit(run) for _job in range(min(jobs, count))]
-        try:
-            for each in runs:
-                each.result()
-        except BaseException:
-            with suppress(queue.Empty):  # the others end after the table that they are at
-                while True:
-                    works.get_nowait()
-            raise
+    with ExitStack() as opened:
+        # Here and not in the threads: to connect, the whole process becomes another account for a moment.
+        sessions = [
+            [opened.enter_context(server.connect(database)) for database in databases]
+            for _job in range(min(jobs, count))
+        ]
+        with ThreadPoolExecutor(len(sessions)) as pool:
+            runs = [pool.submit(run, reading, writing) for reading, writing in sessions]
+            try:
+                for each in runs:
+                    each.result()
+            except BaseException:
+                with suppress(queue.Empty):  # the others end after the table that they are at
+                    while True:
+                        works.get_nowait()
+                raise
     return loaded
 
 

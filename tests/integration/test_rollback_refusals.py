@@ -21,7 +21,10 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "misspelled components": (
         {"rollback_components": "databse,code"},
-        ["rollback_components: 'databse' is none of database, code, files, packages", "did you mean 'database'?"],
+        [
+            "rollback_components: 'databse' is none of database, tables, schema, code, files, packages",
+            "did you mean 'database'?",
+        ],
     ),
     "an unknown project": ({"rollback_only": "blog_wirting"}, ["'blog_wirting' is not a project of blog"]),
     "several mistakes at once": (

@@ -110,7 +110,7 @@ def test_a_header_says_who_wrote_the_archive(tmp_path: Path, minor: int, form: s
     ("content", "said"),
     [
         (b"", "not a custom, directory or tar archive"),
-        (b"SELECT 1;", "Plain SQL is not accepted"),
+        (b"SELECT 1;", "nor plain SQL of it"),
         (b"PGDMP", "cut off"),
         (header()[:30], "cut off"),
         (b"PGDMP\1\2\0\4\0\1", "unknown version 1.2"),

@@ -17,6 +17,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._types import Js
 
 #: Schemas that hold what an earlier rollback could not fit.
 KEPT = "lastgood_kept_"
+#: Where migration tools note which schema there is: these rows belong to the schema, and go back with it.
+VERSION_TABLES = ("alembic_version",)
 
 
 class _Renames:
@@ -88,7 +90,7 @@ def make_map(old: JsonObject, live: JsonObject, renames: Mapping[str, Any]) -> J
     moves, returning = [], []
     for name, table in said.old.items():
         there = said.tables.get(name, name if name in said.live and name not in taken else None)
-        if there is None:
+        if there is None or table["name"] in VERSION_TABLES:
             returning.append(table)
         else:
             moves.append(_move(table, said.live[there], said))

@@ -15,6 +15,7 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import Database
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import (
+    DEFAULT_JOBS,
     Planner,
     find_programs,
     plan_with,
@@ -117,7 +118,9 @@ class SchemaPlanner(Planner):
         with self.server.connect(name) as session:
             live = self.found["live"]
             mapped = make_map(old, live, self.wish.get("renames") or {})
-            self.found["ms"] = predict_ms(session, mapped)
+            self.found["ms"] = predict_ms(
+                self.server, name, session, mapped, int(self.wish.get("jobs") or DEFAULT_JOBS)
+            )
             if session.value("SELECT count(*) FROM pg_largeobject_metadata"):
                 self.warnings.append(f"Large objects of {name} can't be locked: let nobody write them meanwhile.")
         self.found["digest"] = layout_digest(live)

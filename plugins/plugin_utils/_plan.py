@@ -20,7 +20,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._fields import n
 #: What ``all`` stands for.
 ALL = ("database", "code", "files", "packages")
 #: Ways to go back in a database, in the words of ``pg_restore``'s scope; only one at a time.
-SCOPES = ("database", "tables")
+SCOPES = ("database", "tables", "schema")
 KINDS = (*SCOPES, *ALL[1:])
 LAST_GOOD = "last_good"
 
@@ -117,7 +117,7 @@ def make_plan(stack: Stack, wish: Wish) -> dict[str, Any]:
     if decision_host not in parts:
         parts = {**parts, decision_host: _nothing(len(stack.waves))}
     schema_only = {}
-    if "code" in wish.kinds and "database" not in wish.kinds:
+    if "code" in wish.kinds and not {"database", "schema"} & set(wish.kinds):
         schema_only = {database.name: database.host for database in stack.databases.values()}
     return {
         "id": wish.id,
@@ -170,7 +170,7 @@ def _databases(stack: Stack, wish: Wish) -> list[Database]:
         if not wish.tables:
             raise PlanRefused(["Which tables? Name them: -e rollback_tables=public.post,public.post_section"])
         return [_the_database(stack, wish)]
-    return list(stack.databases.values()) if "database" in wish.kinds else []
+    return list(stack.databases.values()) if {"database", "schema"} & set(wish.kinds) else []
 
 
 def _restored_from_file(stack: Stack, wish: Wish) -> Database:

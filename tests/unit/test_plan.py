@@ -229,7 +229,7 @@ def test_passwords_are_named_as_the_components_are() -> None:
     databases = {"blog": {"login_password": "s3cret"}, "shop": {"login_password": ""}, "peer": {}}
     secret = {"login_password": "s3cret"}
     found = passwords(databases, ["blog", "shop", "peer", "gone"])
-    assert found == {"database:blog": secret, "tables:blog": secret}
+    assert found == {"database:blog": secret, "tables:blog": secret, "schema:blog": secret}
 
 
 # -- which restore point -------------------------------------------------------------------------------------------

@@ -90,6 +90,8 @@ class Relay(threading.Thread):
         self.target = target
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
+        self.pairs: list[socket.socket] = []
+        self.pumps: list[threading.Thread] = []
 
     def run(self) -> None:
         while True:
@@ -99,8 +101,20 @@ class Relay(threading.Thread):
                 return
             outer = socket.socket(socket.AF_UNIX)
             outer.connect(str(self.target))
-            threading.Thread(target=self.pump, args=(inner, outer, False), daemon=True).start()
-            threading.Thread(target=self.pump, args=(outer, inner, True), daemon=True).start()
+            self.pairs += [inner, outer]
+            for ends in ((inner, outer, False), (outer, inner, True)):
+                self.pumps.append(threading.Thread(target=self.pump, args=ends, daemon=True))
+                self.pumps[-1].start()
+
+    def close(self) -> None:
+        """End it, with all of its connections."""
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.join()
+        for pump in self.pumps:
+            pump.join()
+        for one in self.pairs:
+            one.close()
 
     @staticmethod
     def pump(source: socket.socket, sink: socket.socket, answers: bool) -> None:
@@ -121,7 +135,7 @@ def test_a_connection_through_a_pooler_is_refused(site: Site) -> None:
         with pytest.raises(Refused, match=f"127.0.0.1:{relay.port} is a connection pooler"):
             site.plan(point, **wish)
     finally:
-        relay.listener.close()
+        relay.close()
 
 
 def test_sessions_of_a_pooler_are_told(damaged: tuple[Site, PointEntry]) -> None:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User
@@ -114,10 +114,10 @@ class CommandRunner:
         :raises CommandFailed: when it can't be started, or all was read and it ended with another status than zero.
         """
         process = self._start(list(argv), attempt, stdin=stdin, stdout=subprocess.PIPE)
-        assert process.stdout is not None
+        output = cast("IO[bytes]", process.stdout)  # it is a pipe
         try:
-            yield process.stdout
-            if not process.stdout.read(1):
+            yield output
+            if not output.read(1):
                 _rest, err = process.communicate()
                 if process.returncode != 0:
                     raise CommandFailed(attempt, list(argv), process.returncode, "", _text(err))

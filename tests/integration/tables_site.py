@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -199,8 +199,10 @@ def client(site: TablesSite) -> Iterator[Any]:
 def quiet(workspace: Path) -> Callable[..., Context]:
     """Contexts whose journal nobody looks at."""
 
+    def change(*_words: str, **_facts: object) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def make(transaction: str = FIRST, **secrets: str) -> Context:
-        change = lambda *_words, **_facts: nullcontext()  # noqa: E731
         return Context(transaction, workspace, CommandRunner(), change, lambda _line: None, secrets)
 
     return make

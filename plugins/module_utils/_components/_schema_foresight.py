@@ -32,7 +32,7 @@ HEAD_BYTES = 28
 
 def predict_ms(server: Server, database: str, session: Session, mapped: JsonObject, jobs: int) -> int:
     """Milliseconds from the first lock to the switch. Changes nothing."""
-    moves = sorted(mapped["moves"], key=lambda move: -int(move["live"]["bytes"]))
+    moves = mapped["moves"]
     sizes = {move["from"]: _bytes(session, move["live"]) for move in moves}
     total, deadline = sum(sizes.values()), time.monotonic() + MEASURE_S
     spent: dict[str, float] = {}

@@ -244,8 +244,10 @@ def copied_shop(
     before = set(site.databases())
     server.psql("postgres", f"CREATE DATABASE {name} TEMPLATE good_shop OWNER keeper")
     site.options = {"login_user": "keeper"}
-    yield site
-    site.drop([name for name in site.databases() if name not in before])
+    try:
+        yield site
+    finally:
+        site.drop([name for name in site.databases() if name not in before])
 
 
 @pytest.fixture

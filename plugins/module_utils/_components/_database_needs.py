@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_archive import safe_in_place
@@ -115,7 +115,7 @@ def _read(source: Source, programs: PgPrograms) -> dict[str, set[str]] | None:
     return needs
 
 
-def _definitions(source: Source, programs: PgPrograms) -> Iterator[str] | None:
+def _definitions(source: Source, programs: PgPrograms) -> Iterable[str] | None:
     """An archive's definitions; not of one that could be exchanged between its check and now: a program would open it."""
     if source.archive.form == "plain":
         return definitions(source.path, programs.run)

@@ -71,7 +71,7 @@ class SideBuild:
         begun = time.monotonic()
         change = self.context.change(f"Restore {source['label']} into database {self.name}")
         watched = growth(self.server, self.name, self.facts["expected"])
-        with self._archive() as archive, change, watched as meanwhile:
+        with change, self._archive() as archive, watched as meanwhile:
             if source["form"] == "plain":
                 run = self.context.run.as_user(self.server.os_user())
                 restore_script(self.server, self.name, archive, run, source["label"], meanwhile)

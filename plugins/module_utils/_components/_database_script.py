@@ -81,20 +81,22 @@ def read_heading(path: Path, run: CommandRunner) -> tuple[str, str]:
     return versions[b"from database"], versions[b"by pg_dump"]
 
 
-def definitions(path: Path, run: CommandRunner) -> Iterator[str]:
+def definitions(path: Path, run: CommandRunner) -> list[str]:
     """The lines of all statements, without rows; the whole script is read, and refused if any of it is not as it should be.
 
     :raises Refused: see `SqlScript.statements`; also for a script that has no end.
     """
+    lines: list[str] = []
     try:
         with open_script(path, run) as stream:
             script = SqlScript(stream, f"Script {path}")
             for statement in script.statements():
-                yield from statement.text.decode(errors="replace").splitlines()
+                lines += statement.text.decode(errors="replace").splitlines()
             if not script.complete:
                 raise Refused(f"Script {path} does not end as pg_dump ends one: it was cut off.")
     except CommandFailed as error:
         raise Refused(f"{path} can't be unpacked: {error.message}") from error
+    return lines
 
 
 def restore_script(

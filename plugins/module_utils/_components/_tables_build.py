@@ -64,7 +64,7 @@ class TablesBuild(SideBuild):
         begun = time.monotonic()
         change = self.context.change(f"Restore tables of {source['label']} into database {self.name}")
         watched = growth(self.server, self.name, None)
-        with self._archive() as archive, change, watched as meanwhile:
+        with change, self._archive() as archive, watched as meanwhile:
             jobs, label = self.facts["jobs"], source["label"]
             self.programs.restore(self.name, archive, jobs, label, only=[*PLAIN, "--section=pre-data"])
             wanted = [f"{row['schema']} {row['name']} " for row in self._relations()]

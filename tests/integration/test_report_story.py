@@ -11,6 +11,8 @@ from pathlib import Path
 
 from integration.small_stack import HOSTS, WANTED, SmallStack
 
+ROTATED = "rollback.log.1"
+
 
 def journal(stack: SmallStack, host: str) -> list[dict[str, object]]:
     """The whole lines of the only transaction's journal."""
@@ -18,6 +20,12 @@ def journal(stack: SmallStack, host: str) -> list[dict[str, object]]:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith("\n")]
     return []
+
+
+def own_log(stack: SmallStack, host: str) -> list[str]:
+    """The lines of a host's own log, those that were rotated away included."""
+    base = stack.base / "state" / host
+    return [line for name in (ROTATED, "rollback.log") for line in (base / name).read_text("utf-8").splitlines()]
 
 
 def has(stack: SmallStack, host: str, event: str) -> bool:
@@ -36,6 +44,9 @@ def test_a_kill_and_the_recovery_are_one_story(tmp_path: Path) -> None:
     assert not stack.logs.exists()
 
     first_half = {host: len(journal(stack, host)) for host in HOSTS}
+    for host in HOSTS:
+        log = stack.base / "state" / host / "rollback.log"
+        log.rename(log.with_name(ROTATED))
     done = stack.play("recover")
     assert done.returncode == 0, done.stdout
     assert [stack.settings(number).read_text() for number in (1, 2)] == ["MODE=broken\n", "MODE=broken\n"]
@@ -58,7 +69,7 @@ def test_a_kill_and_the_recovery_are_one_story(tmp_path: Path) -> None:
     own = [
         line.replace(" - ROLLBACK - ", f" - ROLLBACK - {host}: ").replace(f"{host}: FAILED: ", f"FAILED: {host}: ")
         for host in HOSTS
-        for line in (stack.base / "state" / host / "rollback.log").read_text(encoding="utf-8").splitlines()
+        for line in own_log(stack, host)
     ]
     assert set(log) <= set(own)
     assert len(log) == sum(entry["event"] != "intent" for host in HOSTS for entry in journal(stack, host))

@@ -422,6 +422,15 @@ def test_the_log_is_only_appended_to_and_holds_each_line_once(tmp_path: Path) ->
     assert log.read_text() == "somebody's own note\ntorn\na\nb\nb\nc\n"
 
 
+def test_the_story_is_whole_in_a_log_that_was_rotated_meanwhile(tmp_path: Path) -> None:
+    log = tmp_path / "rollback.log"
+    append_log(log, ["prepared", "stopped"])
+    log.rename(tmp_path / "rollback.log.1")
+    append_log(log, ["prepared", "stopped", "undone"])
+    assert log.read_text() == "prepared\nstopped\nundone\n"
+    assert (tmp_path / "rollback.log.1").read_text() == "prepared\nstopped\n"
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

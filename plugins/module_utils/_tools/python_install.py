@@ -128,7 +128,7 @@ class Build:
 
     def _say(self) -> None:
         """How many packages are there by now."""
-        wanted = sum(1 for line in (self.staging / "requirements.txt").open(encoding="utf-8") if "==" in line)
+        wanted = (self.staging / "requirements.txt").read_text(encoding="utf-8").count("==")
         there = sum(1 for _each in self.target.glob("lib*/python*/site-packages/*.dist-info"))
         say(f"Installing into {self.target}: {there} of {wanted} packages")
 

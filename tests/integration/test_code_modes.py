@@ -271,6 +271,23 @@ def test_an_untracked_file_where_a_path_comes_back_is_not_lost(code, checkout) -
     assert checkout.snapshot() == before
 
 
+def test_a_file_comes_back_where_a_directory_is_now_and_the_other_way_round(code, checkout) -> None:
+    checkout.git("rm", "-q", "-r", "pkg", "app.py")
+    checkout.write("pkg", "a file\n")
+    checkout.write("app.py/part.py", "PART = 1\n")
+    checkout.commit("other kinds")
+    checkout.write("app.py/part.py", "PART = 'edited'\n")
+    before = checkout.snapshot()
+    with pytest.raises(Refused, match=r"'pkg' is tracked now and stands where 'pkg/tool.py' would come back"):
+        paths_of(code, checkout, "pkg/tool.py")
+    plan = paths_of(code, checkout, "pkg", "app.py")
+    switched(code, plan)
+    assert (checkout.path / "app.py").read_text() == "import shared\n"
+    assert (checkout.path / "pkg/tool.py").read_text() == "TOOL = 1\n"
+    code.undo(plan)
+    assert checkout.snapshot() == before
+
+
 def test_paths_of_a_restore_point_come_back_as_they_ran(code, checkout, tmp_path) -> None:
     checkout.write("app.py", "edited when it was good\n")
     checkout.write("later.py", "edited too\n")

@@ -21,6 +21,7 @@ from typing import IO
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import CHUNK_BYTES
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import parents_of
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 FILE, LINK, DIRECTORY, ABSENT = "file", "link", "directory", "absent"
@@ -73,7 +74,7 @@ class Worktree:
 
     def obstacle(self, path: str) -> str | None:
         """The nearest parent that is there and not a directory: it would have to go for this path to be written."""
-        for parent in _parents(path):
+        for parent in parents_of(path):
             found = self.look(parent)
             if found is not None and not stat.S_ISDIR(found.st_mode):
                 return parent
@@ -83,7 +84,7 @@ class Worktree:
         """Describe these paths, their parents, and all that lies below those that are directories; sorted by path."""
         entries: dict[str, Entry] = {}
         for path, why in reasons.items():
-            for parent in _parents(path):
+            for parent in parents_of(path):
                 if parent not in reasons:
                     entries.setdefault(parent, self._entry(parent, "parent"))
             entries[path] = self._entry(path, why)
@@ -262,9 +263,3 @@ def _lstat(path: Path | str) -> os.stat_result | None:
         return os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def _parents(path: str) -> list[str]:
-    """``a/b/c`` → ``a``, ``a/b``."""
-    parts = path.split("/")[:-1]
-    return ["/".join(parts[: end + 1]) for end in range(len(parts))]

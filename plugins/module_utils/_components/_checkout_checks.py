@@ -19,7 +19,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import Selection
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as, me
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git, Head, Layout
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git, Head, Layout, parents_of
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 #: What git leaves in its directory while something is going on → how people call it.
@@ -163,6 +163,19 @@ def require_paths(git: Git, commit: str, paths: Iterable[str]) -> None:
     for path in paths:
         if path != "." and not any(one == path or one.startswith(f"{path}/") for one in known):
             raise Refused(f"{git.path}: {path!r} is neither in {commit} nor tracked now: git can't bring it back.")
+
+
+def require_room(git: Git, tree: Iterable[tuple[str, str, int, str]], selected: Selection) -> None:
+    """No tracked path that is not selected stands where a directory of one that is selected has to be."""
+    if selected.is_all:
+        return
+    others = {path for path in (line.split("\t", 1)[1] for line in git.listed()) if not selected.covers(path)}
+    for _mode, _blob, _size, path in tree:
+        in_the_way = others.intersection(parents_of(path)) if selected.covers(path) else None
+        if in_the_way:
+            raise Refused(
+                f"{git.path}: {in_the_way.pop()!r} is tracked now and stands where {path!r} would come back: name it, too."
+            )
 
 
 def require_objects(git: Git, commit: str) -> None:

@@ -127,6 +127,7 @@ def _survey(git: Git, layout: Layout, owner: User, goal: Goal, *, verified: bool
     target = goal.target
     checks.require_objects(git, target)
     tree = git.tree_paths(target)
+    checks.require_room(git, tree, goal.selection)
     checks.require_filters(git, tree, os.environ.get("PATH"))
     worktree = Worktree(layout.top)
     surveyed = survey(git, worktree, target, owner, goal.selection)

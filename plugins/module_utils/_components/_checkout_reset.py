@@ -40,9 +40,9 @@ def reset_checkout(checkout: Checkout, commit: str, head: str) -> None:
         if checkout.selected.is_all:
             checkout.git.reset_hard(commit)
             return
-        differing = {one.path for one in checkout.git.index_against(commit) if checkout.selected.covers(one.path)}
-        in_index = (one.path for one in modified(checkout.git, checkout.selected) if one.staged != "D")
-        checkout.git.restore_paths(commit, sorted(differing.union(in_index)))
+        against = [one for one in checkout.git.index_against(commit) if checkout.selected.covers(one.path)]
+        dirty = (one.path for one in modified(checkout.git, checkout.selected) if one.staged != "D")
+        checkout.git.restore_paths(commit, against, dirty)
         if checkout.git.head().commit != head:
             checkout.git.move_head(head)
 

@@ -43,6 +43,6 @@ def _bring_paths(checkout: Checkout, scratch: Path, tree: Path) -> list[str]:
     """Bring the selected paths into the scratch tree; those of them that are Python sources."""
     git = checkout.git.with_env({"GIT_INDEX_FILE": str(scratch / "index"), "GIT_WORK_TREE": str(tree)})
     against = [one for one in git.index_against(checkout.target) if checkout.selected.covers(one.path)]
-    git.restore_paths(checkout.target, [one.path for one in against])
+    git.restore_paths(checkout.target, against)
     there = (row[3] for row in checkout.git.tree_paths(checkout.target) if checkout.selected.covers(row[3]))
     return [path for path in there if path.endswith(".py")]

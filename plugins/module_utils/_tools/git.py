@@ -335,8 +335,16 @@ class Git:
         """Make branch, index and worktree equal to a commit."""
         self.text("reset", "--hard", "--quiet", commit, "--", attempt=f"Resetting {self.path} to {commit}")
 
-    def restore_paths(self, commit: str, paths: Iterable[str]) -> None:
-        """Make these paths equal to a commit's, in index and worktree; each is in the index or in the commit."""
+    def restore_paths(self, commit: str, against: Sequence[TreeChange], others: Iterable[str] = ()) -> None:
+        """Make paths equal to a commit's, in index and worktree.
+
+        :param against: where the index differs from the commit.
+        :param others: more paths that the index has.
+        """
+        # What lies below a path that is a file in the commit goes with its directory, and git knows it no more by then.
+        files = {one.path for one in against if int(one.commit_mode)}
+        names = {one.path for one in against}.union(others)
+        paths = sorted(name for name in names if files.isdisjoint(parents_of(name)))
         given = b"".join(os.fsencode(path) + b"\0" for path in paths)
         words = (
             "--staged",
@@ -366,6 +374,12 @@ class Git:
         """Remove a ref; nothing happens when it is not there."""
         if self.ref(name) is not None:
             self.text("update-ref", "-d", name, attempt=f"Removing {name} from {self.path}")
+
+
+def parents_of(path: str) -> list[str]:
+    """``a/b/c`` → ``a``, ``a/b``."""
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[: end + 1]) for end in range(len(parts))]
 
 
 def settings_environment(settings: Iterable[tuple[str, str]]) -> dict[str, str]:

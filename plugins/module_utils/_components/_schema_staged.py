@@ -50,7 +50,7 @@ def remember_values(session: Session, move: JsonObject) -> None:
     words = [sql.SQL("{} AS {}").format(sql.Identifier(pair["old"]["name"]), _k(at)) for at, pair in enumerate(key)]
     words += [sql.SQL("{} AS {}").format(sql.Identifier(column["name"]), _b(at)) for at, column in enumerate(back)]
     then, attempt = then_table(table), f"Setting values of table {table_name(table)} aside"
-    statement = sql.SQL("CREATE UNLOGGED TABLE {} AS SELECT {} FROM {}")
+    statement = sql.SQL("CREATE TABLE {} AS SELECT {} FROM {}")
     session.execute(statement.format(then, sql.SQL(", ").join(words), relation(table)), attempt=attempt)
     columns = sql.SQL(", ").join([_k(at) for at in range(len(key))])
     session.execute(sql.SQL("CREATE INDEX ON {} ({})").format(then, columns), attempt=attempt)

@@ -100,3 +100,16 @@ _WORDS: dict[str, Callable[[str, Any], Iterator[str]]] = {
     "returning_grants": _returns,
     "unknown_columns": _unknown,
 }
+
+
+def kept_places(kept: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a component keeps and where, one pair for each place; of counts, all in one place.
+
+    :param kept: label → one place, several, or numbers by name.
+    """
+    for label, places in kept.items():
+        if isinstance(places, Mapping):
+            yield label, ", ".join(f"{name}: {number}" for name, number in places.items()) or "nothing"
+            continue
+        for place in places if isinstance(places, (list, tuple)) else [places]:
+            yield label, str(place)

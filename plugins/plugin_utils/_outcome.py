@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._discards import discard_lines
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._discards import discard_lines, kept_places
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_timeline import PHASES, timeline
 
 Told = Mapping[str, Mapping[str, Any]]
@@ -218,9 +218,7 @@ def _kept_rows(hosts: Told) -> list[list[str]]:
     rows = []
     for host, transaction in _transactions(hosts):
         for component in transaction["components"]:
-            for label, places in component["kept"].items():
-                listed = places if isinstance(places, (list, tuple)) else [places]
-                rows += [[f"Kept on {host}", f"{label}: {place}"] for place in listed]
+            rows += [[f"Kept on {host}", f"{label}: {place}"] for label, place in kept_places(component["kept"])]
     return rows
 
 

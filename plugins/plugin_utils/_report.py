@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._discards import all_discard_lines
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._discards import all_discard_lines, kept_places
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import causes
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import SCOPES
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_checklist import Story, ticked
@@ -186,18 +186,8 @@ def _components(transactions: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[
                 "state": component["state"],
                 "switch_ms": took.get(component["component"]),
                 "discards": all_discard_lines(component["discards"]),
-                "kept": list(_kept(component["kept"])),
+                "kept": [{"label": label, "place": place} for label, place in kept_places(component["kept"])],
             }
-
-
-def _kept(kept: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    for label, places in kept.items():
-        if isinstance(places, Mapping):
-            words = ", ".join(f"{name}: {place}" for name, place in places.items())
-            yield {"label": label, "place": words or "nothing"}
-            continue
-        for place in places if isinstance(places, (list, tuple)) else [places]:
-            yield {"label": label, "place": str(place)}
 
 
 def _undo(material: Material, ended: float | None) -> dict[str, Any]:

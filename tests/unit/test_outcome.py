@@ -148,13 +148,16 @@ def test_downtime_is_from_the_first_stop_to_the_last_ready_on_any_host() -> None
 
 
 def test_where_the_old_is_kept_is_said() -> None:
-    kept_there = {"database": "blog_previous_7f3a", "archives": ["/a.bundle", "/b.bundle"]}
+    counts = {"rows written since": {"public.post": 3, "public.tag": 1}, "rows written elsewhere": {}}
+    kept_there = {"database": "blog_previous_7f3a", "archives": ["/a.bundle", "/b.bundle"], **counts}
     components = [{**COMPONENT, "kept": kept_there}]
     kept = rows({"db1": host("keep", history={"transactions": [{"events": [], "components": components}]})})
     assert [row for row in kept if row[0].startswith("Kept")] == [
         ["Kept on db1", "database: blog_previous_7f3a"],
         ["Kept on db1", "archives: /a.bundle"],
         ["Kept on db1", "archives: /b.bundle"],
+        ["Kept on db1", "rows written since: public.post: 3, public.tag: 1"],
+        ["Kept on db1", "rows written elsewhere: nothing"],
     ]
 
 

@@ -137,9 +137,11 @@ class SideBuild:
 
     def mark(self, session: Session, *, ready: bool) -> None:
         """Say whose it is, and whether it is built to the end."""
+        session.execute(comment_statement(self.name, self._mark(ready).text()))
+
+    def _mark(self, ready: bool) -> Mark:
         facts = self.facts
-        mark = Mark(self.context.transaction, INCOMING, facts["name"], facts["old_oid"], ready, facts["comment"])
-        session.execute(comment_statement(self.name, mark.text()))
+        return Mark(self.context.transaction, INCOMING, facts["name"], facts["old_oid"], ready, facts["comment"])
 
     @contextmanager
     def _archive(self) -> Iterator[Path]:

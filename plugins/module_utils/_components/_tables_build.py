@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_archive import give_to
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import comment_statement
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_growth import growth
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import TABLES, Mark
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import SideBuild
@@ -152,7 +151,7 @@ class TablesBuild(SideBuild):
     def mark_ready(self, session: Session) -> None:
         """From here on it may be switched to. A crash of the server must not take that back."""
         session.execute("SET synchronous_commit = on")
-        session.execute(comment_statement(self.name, self._mark(ready=True).text()))
+        self.mark(session, ready=True)
 
     def _mark(self, ready: bool) -> Mark:
         facts = self.facts

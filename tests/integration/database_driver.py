@@ -4,7 +4,8 @@
 """A process that runs one phase of a component of a database and kills itself, or is killed, on the way.
 
 Called with one JSON argument: ``phase``, ``plan`` (its kind names the component), ``transaction``, ``workspace``, and
-``die``: at which line that the journal would get (counted from 0) it ends itself with SIGKILL.
+``die``: at which line that the journal would get (counted from 0) it ends itself with SIGKILL; with ``victim`` that process
+in place of itself.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._reg
 class Countdown:
     """Ends the process at the line it was told."""
 
-    def __init__(self, die: int) -> None:
+    def __init__(self, die: int, victim: int) -> None:
         self.left = die
+        self.victim = victim
 
     def line(self) -> None:
         """One line of the journal is about to be written."""
         if self.left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(self.victim, signal.SIGKILL)
         self.left -= 1
 
     @contextmanager
@@ -46,7 +48,7 @@ class Countdown:
 def main() -> None:
     """Run the phase; tell the parent that it begins."""
     order = json.loads(sys.argv[1])
-    countdown = Countdown(order["die"])
+    countdown = Countdown(order["die"], order.get("victim") or os.getpid())
     context = Context(
         transaction=order["transaction"],
         workspace=Path(order["workspace"]),

@@ -116,7 +116,7 @@ def test_a_superusers_session_stops_an_owner_without_harm(site: Site) -> None:
     assert (site.oid(), site.content(), site.databases()) == (oid, before, ["blog"])
 
 
-def order(site: Site, plan: Plan, phase: str, die: int) -> subprocess.Popen[str]:
+def order(site: Site, plan: Plan, phase: str, die: int, victim: int = 0) -> subprocess.Popen[str]:
     """Start a phase in a process of its own."""
     context = site.make_context(FIRST)
     what: dict[str, Any] = {
@@ -125,6 +125,7 @@ def order(site: Site, plan: Plan, phase: str, die: int) -> subprocess.Popen[str]
         "transaction": FIRST,
         "workspace": str(context.workspace),
         "die": die,
+        "victim": victim,
     }
     return subprocess.Popen([sys.executable, str(DRIVER), json.dumps(what)], stdout=subprocess.PIPE, text=True)
 

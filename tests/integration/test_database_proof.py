@@ -1,0 +1,200 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Proofs at length: damaged bits, clients that never stop writing, and servers and programs that die at every step."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import ChecksumMismatch
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import open_entry
+from integration.database_site import Site
+from integration.postgres_server import PostgresServer, running_server, wait_until
+from integration.test_database_crash import PREPARE_LINES, SWITCH_LINES, Hammer, order
+from integration.test_pg_restore import call
+
+FLIPS, CLIENTS = 200, 16
+
+
+def test_two_hundred_flipped_bits_are_two_hundred_refusals(site: Site) -> None:
+    """The module opens a restore point in this way; that it refuses as a whole is seen once by the module itself."""
+    site.create()
+    site.query(
+        "CREATE TABLE noise AS SELECT g, (SELECT string_agg(md5(g * 100 + n || ''), '') FROM generate_series(1, 20) n)"
+        " FROM generate_series(1, 14000) g"
+    )
+    options = dict(site.server.options)
+    made = call(site, "restore_point", name="p1", stack="blog", databases=[{"name": "blog", **options}])
+    assert made.get("changed"), made
+    site.damage()
+    before = (site.oid(), site.content(), site.databases())
+    state_dir = site.directory / "lastgood"
+    archive = next((state_dir / "restore_points/p1").rglob("toc.dat")).parent
+    files = sorted(path for path in archive.iterdir())
+    sizes = [path.stat().st_size for path in files]
+    assert sum(sizes) > 5_000_000
+    chance = random.Random(20260101)
+    refused = 0
+    for number in range(FLIPS):
+        # Each file has its turn, the large ones more often.
+        path = files[number] if number < len(files) else chance.choices(files, sizes)[0]
+        content = bytearray(path.read_bytes())
+        place, bit = chance.randrange(len(content)), 1 << chance.randrange(8)
+        content[place] ^= bit
+        path.write_bytes(content)
+        with pytest.raises(ChecksumMismatch, match="is damaged"):
+            open_entry(state_dir, "p1", "database", "blog")
+        refused += 1
+        if number == FLIPS - 1:
+            said = call(site, "pg_restore", name="blog", restore_point="p1", **options)
+            assert (said.get("failed"), said.get("outcome")) == (True, "refused"), said
+        content[place] ^= bit
+        path.write_bytes(content)
+    assert refused == FLIPS
+    assert (site.oid(), site.content(), site.databases()) == before
+    assert open_entry(state_dir, "p1", "database", "blog").point == "p1"
+
+
+@pytest.fixture
+def own_server(make_context: Callable[..., Any], tmp_path: Path) -> Iterator[Site]:
+    """A database on a server that may be killed: acknowledged commits are kept in memory for long."""
+    with running_server(
+        {"synchronous_commit": "off", "wal_writer_delay": "10s", "wal_writer_flush_after": "0"}
+    ) as server:
+        site = Site(server, make_context, tmp_path)
+        site.make_roles()
+        site.create()
+        yield site
+
+
+def postmaster(server: PostgresServer) -> int:
+    """Its process number."""
+    return int((server.data / "postmaster.pid").read_text().split("\n", 1)[0])
+
+
+def start_again(server: PostgresServer) -> None:
+    """After a kill -9: its children take a moment to notice."""
+    wait_until(lambda: server.run("pg_ctl", "-D", str(server.data), "-w", "start", "-l", str(server.base / "log"),
+                                  check=False).returncode == 0, 60)  # fmt: skip
+
+
+@pytest.mark.parametrize("crash", [False, True], ids=["no crash", "server killed right after the switch"])
+def test_sixteen_clients_write_through_the_whole_rollback(own_server: Site, crash: bool) -> None:
+    site = own_server
+    site.query("CREATE TABLE knock (n int PRIMARY KEY); GRANT ALL ON knock TO hammer")
+    point = site.capture()
+    site.damage()
+    old = int(site.oid())
+    hammers = [Hammer(site, number) for number in range(CLIENTS)]
+    for hammer in hammers:
+        hammer.start()
+    try:
+        wait_until(lambda: all(hammer.acknowledged for hammer in hammers), 60)
+        plan = site.roll_back(point)
+        new = site.component().result(plan, {})
+        durable = [0] * CLIENTS
+        if crash:
+            os.kill(postmaster(site.server), signal.SIGKILL)
+            # What was written to the new database before this may be lost: that is what synchronous_commit = off means.
+            durable = [len(hammer.acknowledged) for hammer in hammers]
+            start_again(site.server)
+        wait_until(lambda: all(hammer.acknowledged[-1][0] != old for hammer in hammers), 60)
+        counts = [len(hammer.acknowledged) for hammer in hammers]
+        wait_until(lambda: all(len(hammer.acknowledged) > count for hammer, count in zip(hammers, counts)), 60)
+    finally:
+        for hammer in hammers:
+            hammer.enough.set()
+        for hammer in hammers:
+            hammer.join()
+    assert site.component().state(plan) is State.SWITCHED
+    live = int(site.oid())
+    rows = {
+        old: set(map(int, site.query("SELECT n FROM knock", new["previous_database"]).split())),
+        live: set(map(int, site.query("SELECT n FROM knock").split())),
+    }
+    assert not rows[old] & rows[live]
+    for hammer, first in zip(hammers, durable):
+        for place, (oid, number) in enumerate(hammer.acknowledged):
+            assert number in rows[oid] or (oid == live and place <= first), f"row {number} of database {oid} is lost"
+
+
+def without_unlogged(content: dict[str, str]) -> dict[str, str]:
+    """A crash empties unlogged tables, as it must."""
+    return {**content, "public.visit": ""}
+
+
+def test_the_server_killed_at_each_line_of_the_journal(own_server: Site) -> None:
+    site = own_server
+    good = without_unlogged(site.content())
+    point = site.capture()
+    site.damage()
+    # Else the first crash would lose the damage itself: it was committed asynchronously.
+    site.query("CHECKPOINT")
+    damaged, oid = without_unlogged(site.content()), site.oid()
+    plan = site.plan(point)
+    component = site.component()
+    for phase, lines in (("prepare", PREPARE_LINES), ("switch", SWITCH_LINES), ("undo", SWITCH_LINES)):
+        for die in range(lines):
+            if phase != "prepare":
+                component.prepare(plan)
+            if phase == "undo":
+                component.switch(plan)
+            with order(site, plan, phase, die, postmaster(site.server)) as process:
+                ended = process.wait(120)
+            start_again(site.server)
+            state = component.state(plan)
+            assert ended in (0, 1), "it said so, or was through already"
+            live = without_unlogged(site.content())
+            assert live == (good if state is State.SWITCHED else damaged), (phase, die)
+            assert state is not State.FOREIGN
+            component.undo(plan)
+            assert (site.oid(), without_unlogged(site.content())) == (oid, damaged), (phase, die)
+            site.drop([name for name in site.databases() if name != "blog"])
+    component.prepare(plan)
+    component.switch(plan)
+    assert without_unlogged(site.content()) == good
+
+
+def restoring(parent: int) -> int:
+    """The process number of the pg_restore that a process has started to fill a database, 0 if there is none now."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields, words = path.read_text(), path.with_name("cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"--exit-on-error" in words and int(fields.rsplit(")", 1)[1].split()[1]) == parent:
+            return int(path.parent.name)
+    return 0
+
+
+def test_a_killed_pg_restore_fails_the_prepare_and_nothing_else(site: Site) -> None:
+    site.create()
+    site.query(
+        "CREATE TABLE filler AS SELECT g, repeat('x', 200) FROM generate_series(1, 100000) g; CREATE INDEX ON filler (g)"
+    )
+    good = site.content()
+    point = site.capture()
+    site.damage()
+    before = (site.oid(), site.content())
+    plan: Plan = site.plan(point)
+    component = site.component()
+    with order(site, plan, "prepare", -1) as process:
+        found: list[int] = []
+        wait_until(lambda: any(found) or found.append(restoring(process.pid)), 60)
+        os.kill(max(found), signal.SIGKILL)
+        assert process.wait(60) == 1
+    assert component.state(plan) is State.PREPARED
+    assert (site.oid(), site.content()) == before
+    component.undo(plan)
+    assert (site.oid(), site.content(), site.databases()) == (*before, ["blog"])
+    component.prepare(plan)
+    component.switch(plan)
+    assert site.content() == good

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg2
 import pytest
@@ -22,6 +22,16 @@ from integration.database_site import FIRST, Site
 from integration.postgres_server import running_server, wait_until
 
 DRIVER = Path(__file__).with_name("database_driver.py")
+WRITE = """INSERT INTO public.knock VALUES (%s) RETURNING
+    (SELECT oid::bigint FROM pg_database WHERE datname = current_database()), n, pg_postmaster_start_time()::text"""
+
+
+class Row(NamedTuple):
+    """A row whose commit a client was told of: in which database, and by a server that was started when."""
+
+    oid: int
+    number: int
+    server: str
 
 
 class Hammer(threading.Thread):
@@ -31,7 +41,7 @@ class Hammer(threading.Thread):
         super().__init__()
         self.number = number
         self.where = {"host": str(site.server.sockets), "port": site.server.port, "user": "hammer", "dbname": "blog"}
-        self.acknowledged: list[tuple[int, int]] = []
+        self.acknowledged: list[Row] = []
         self.gaps: list[float] = []
         self.enough = threading.Event()
 
@@ -42,15 +52,10 @@ class Hammer(threading.Thread):
                 connection = psycopg2.connect(**self.where)
                 connection.autocommit = True
                 with connection.cursor() as cursor:
-                    cursor.execute("SELECT oid FROM pg_database WHERE datname = current_database()")
                     while not self.enough.is_set():
                         count += 1
-                        cursor.execute(
-                            "INSERT INTO public.knock VALUES (%s)"
-                            " RETURNING (SELECT oid FROM pg_database WHERE datname = current_database())",
-                            [count],
-                        )
-                        self.acknowledged.append((cursor.fetchone()[0], count))
+                        cursor.execute(WRITE, [count])
+                        self.acknowledged.append(Row(*cursor.fetchone()))
                         self.gaps.append(time.monotonic() - last)
                         last = time.monotonic()
                 connection.close()
@@ -74,7 +79,7 @@ def test_every_acknowledged_row_is_in_the_old_or_in_the_new_database(site: Site)
         component.switch(plan)
         new = int(site.oid())
         # Each has to get through to the new one.
-        wait_until(lambda: all(hammer.acknowledged[-1][0] == new for hammer in hammers))
+        wait_until(lambda: all(hammer.acknowledged[-1].oid == new for hammer in hammers))
     finally:
         for hammer in hammers:
             hammer.enough.set()
@@ -87,8 +92,8 @@ def test_every_acknowledged_row_is_in_the_old_or_in_the_new_database(site: Site)
     assert old != new
     assert not rows[old] & rows[new]
     for hammer in hammers:
-        for oid, number in hammer.acknowledged:
-            assert number in rows[oid]
+        for row in hammer.acknowledged:
+            assert row.number in rows[row.oid]
 
 
 def test_a_superusers_session_stops_an_owner_without_harm(site: Site) -> None:

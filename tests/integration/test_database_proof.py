@@ -9,22 +9,26 @@ import os
 import random
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import ChecksumMismatch
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import ChecksumMismatch, LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import open_entry
 from integration.database_site import Site
 from integration.postgres_server import PostgresServer, running_server, wait_until
 from integration.test_database_crash import PREPARE_LINES, SWITCH_LINES, Hammer, order
 from integration.test_pg_restore import call
 
-FLIPS, CLIENTS = 200, 16
+#: ``make proof`` asks for 200.
+FLIPS = int(os.environ.get("LASTGOOD_FLIPS", "40"))
+CLIENTS = 16
 
 
-def test_two_hundred_flipped_bits_are_two_hundred_refusals(site: Site) -> None:
+def test_each_flipped_bit_is_a_refusal_and_the_live_database_stays_untouched(site: Site) -> None:
     """The module opens a restore point in this way; that it refuses as a whole is seen once by the module itself."""
     site.create()
     site.query(
@@ -97,33 +101,41 @@ def test_sixteen_clients_write_through_the_whole_rollback(own_server: Site, cras
     for hammer in hammers:
         hammer.start()
     try:
-        wait_until(lambda: all(hammer.acknowledged for hammer in hammers), 60)
+        wait_until(lambda: all(hammer.acknowledged for hammer in hammers), 120)
+        killed = hammers[0].acknowledged[0].server if crash else ""
         plan = site.roll_back(point)
-        new = site.component().result(plan, {})
-        durable = [0] * CLIENTS
         if crash:
             os.kill(postmaster(site.server), signal.SIGKILL)
-            # What was written to the new database before this may be lost: that is what synchronous_commit = off means.
-            durable = [len(hammer.acknowledged) for hammer in hammers]
             start_again(site.server)
-        wait_until(lambda: all(hammer.acknowledged[-1][0] != old for hammer in hammers), 60)
-        counts = [len(hammer.acknowledged) for hammer in hammers]
-        wait_until(lambda: all(len(hammer.acknowledged) > count for hammer, count in zip(hammers, counts)), 60)
+        wait_until(lambda: all(is_through(hammer, old, killed) for hammer in hammers), 120)
     finally:
         for hammer in hammers:
             hammer.enough.set()
         for hammer in hammers:
             hammer.join()
     assert site.component().state(plan) is State.SWITCHED
-    live = int(site.oid())
+    kept, live = site.component().result(plan, {})["previous_database"], int(site.oid())
     rows = {
-        old: set(map(int, site.query("SELECT n FROM knock", new["previous_database"]).split())),
+        old: set(map(int, site.query("SELECT n FROM knock", kept).split())),
         live: set(map(int, site.query("SELECT n FROM knock").split())),
     }
     assert not rows[old] & rows[live]
-    for hammer, first in zip(hammers, durable):
-        for place, (oid, number) in enumerate(hammer.acknowledged):
-            assert number in rows[oid] or (oid == live and place <= first), f"row {number} of database {oid} is lost"
+    for hammer in hammers:
+        held = [row.number in rows[row.oid] for row in hammer.acknowledged]
+        lost = [row for row, is_there in zip(hammer.acknowledged, held) if not is_there]
+        # The killed server wrote to the new database without waiting for the disk: its last rows there may be lost. That is
+        # what synchronous_commit = off means, and its orphaned processes go on acknowledging for a moment.
+        assert {(row.oid, row.server) for row in lost} <= {(live, killed)}
+        doubtful = [
+            is_there for row, is_there in zip(hammer.acknowledged, held) if (row.oid, row.server) == (live, killed)
+        ]
+        assert doubtful == sorted(doubtful, reverse=True), "only the last ones of a client may be lost"
+
+
+def is_through(hammer: Hammer, old: int, killed: str) -> bool:
+    """Whether a client writes to the new database, on a server that lives."""
+    last = hammer.acknowledged[-1]
+    return last.oid != old and last.server != killed
 
 
 def without_unlogged(content: dict[str, str]) -> dict[str, str]:
@@ -161,6 +173,40 @@ def test_the_server_killed_at_each_line_of_the_journal(own_server: Site) -> None
     component.prepare(plan)
     component.switch(plan)
     assert without_unlogged(site.content()) == good
+
+
+def crash(server: PostgresServer, *, whole: bool) -> None:
+    """kill -9 of the server, or of one client's process, after which it starts anew by itself, under the same start time."""
+    if whole:
+        os.kill(postmaster(server), signal.SIGKILL)
+        start_again(server)
+        return
+    where = {"host": str(server.sockets), "port": server.port, "user": "hammer", "dbname": "blog"}
+    with closing(psycopg2.connect(**where)) as client:
+        os.kill(client.info.backend_pid, signal.SIGKILL)
+    wait_until(lambda: server.psql("postgres", "SELECT 1", check=False) == "1", 60)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["server", "one client's process"])
+def test_a_crash_that_empties_unlogged_tables_after_prepare_is_not_switched_to(own_server: Site, whole: bool) -> None:
+    site = own_server
+    good = site.content()
+    point = site.capture()
+    site.damage()
+    site.query("CHECKPOINT")
+    oid, plan, component = site.oid(), site.plan(point), site.component()
+    component.prepare(plan)
+    crash(site.server, whole=whole)
+    damaged = site.content()
+    with pytest.raises(
+        LastGoodError, match=r"has crashed since, and so has emptied public\.visit\. Nothing was switched"
+    ):
+        component.switch(plan)
+    assert (site.oid(), site.content(), component.state(plan)) == (oid, damaged, State.PREPARED)
+    # It is built anew, and not taken for finished.
+    component.prepare(plan)
+    component.switch(plan)
+    assert site.content() == good
 
 
 def restoring(parent: int) -> int:

@@ -15,7 +15,10 @@ from typing import Any
 import psycopg2
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import open_server
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_swap import Last, Rename, swap
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
+from integration.database_site import FIRST
 from integration.postgres_server import running_server, wait_until
 from integration.schema_site import SchemaSite
 from integration.test_database_crash import order, run_and_die
@@ -172,15 +175,19 @@ def rows_and_schema(site: SchemaSite) -> dict[str, str]:
     return {**found, "schema": site.definitions()}
 
 
-@pytest.fixture
-def stage(schema_site: SchemaSite) -> tuple[SchemaSite, Plan, dict[str, str], dict[str, str]]:
+def staged(site: SchemaSite) -> tuple[SchemaSite, Plan, dict[str, str], dict[str, str]]:
     """A migrated database, a plan, and what it held before the migration and after it."""
-    site = schema_site
     site.create()
     good = rows_and_schema(site)
     point = site.capture()
     site.migrate(MIGRATION)
     return site, site.plan(point), good, rows_and_schema(site)
+
+
+@pytest.fixture
+def stage(schema_site: SchemaSite) -> tuple[SchemaSite, Plan, dict[str, str], dict[str, str]]:
+    """See `staged`."""
+    return staged(schema_site)
 
 
 #: Two lines a step: create, definitions, rows, copy, constraints, grants, drop; then the first three again.
@@ -248,11 +255,8 @@ def test_a_crash_of_the_server_while_it_copies_and_right_after_the_switch(make_c
     with running_server(settings) as server:
         site = SchemaSite(server, make_context, tmp_path)
         site.make_roles()
-        site.create()
-        good = rows_and_schema(site)
-        point = site.capture()
-        site.migrate(MIGRATION)
-        plan, component = site.plan(point), site.component()
+        _site, plan, good, _migrated = staged(site)
+        component = site.component()
         component.prepare(plan)
         with order(site, plan, "switch", -1):
             time.sleep(0.4)
@@ -265,3 +269,35 @@ def test_a_crash_of_the_server_while_it_copies_and_right_after_the_switch(make_c
         assert component.state(plan) is State.SWITCHED
         # A crash empties unlogged tables, as it must.
         assert {**rows_and_schema(site), "public.cache": ""} == {**good, "public.cache": ""}
+
+
+def test_a_crash_of_the_server_after_prepare_loses_nothing_that_the_restore_point_alone_has(
+    make_context: Any, tmp_path: Any
+) -> None:
+    """Rows of a dropped unlogged table wait in an unlogged one, which a crash empties; values of a dropped column do not."""
+    with running_server() as server:
+        site = SchemaSite(server, make_context, tmp_path)
+        site.make_roles()
+        _site, plan, good, _migrated = staged(site)
+        component = site.component()
+        component.prepare(plan)
+        server.stop("immediate")
+        server.start()
+        component.switch(plan)
+        assert rows_and_schema(site) == good
+
+
+def test_a_switch_is_taken_back_when_the_session_that_keeps_writes_out_has_ended(schema_site: SchemaSite) -> None:
+    site = schema_site
+    site.create()
+    site.server.psql("postgres", "CREATE DATABASE beside")
+    oids, server = (int(site.oid()), int(site.oid("beside"))), open_server(site.make_context(FIRST), site.wish)
+    with server.connect("blog") as session:
+        last = Last(session.connection.info.backend_pid, lambda: pytest.fail("nobody may call this"))
+        site.query(f"SELECT pg_terminate_backend({last.pid}, 20000)", "postgres")
+        aside, coming = Rename(oids[0], "blog", "aside", None), Rename(oids[1], "beside", "blog", None)
+        with pytest.raises(
+            LastGoodError, match=r"taken back: the session that kept writes to blog standing still has ended"
+        ):
+            swap(server, aside, coming, "spare", last)
+    assert (int(site.oid()), int(site.oid("beside"))) == oids

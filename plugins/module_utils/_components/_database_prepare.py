@@ -136,7 +136,8 @@ class SideBuild:
         return left
 
     def mark(self, session: Session, *, ready: bool) -> None:
-        """Say whose it is, and whether it is built to the end."""
+        """Say whose it is, and whether it is built to the end. A crash of the server must not take that back."""
+        session.execute("SET synchronous_commit = on")
         session.execute(comment_statement(self.name, self._mark(ready).text()))
 
     def _mark(self, ready: bool) -> Mark:

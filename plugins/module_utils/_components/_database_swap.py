@@ -49,19 +49,28 @@ class Rename:
     comment: str | None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Last:
     """A session of ours on the database that goes aside, which is the last to leave it.
 
     :param pid: its server process.
     :param leave: called once nobody else is there and nobody can come: does what is to be done then, and closes the session.
+    :param left: whether it was called. Where it was not, the session has ended too early.
     """
 
     pid: int
     leave: Callable[[], None]
+    left: bool = False
 
 
-def swap(server: Server, aside: Rename | None, coming: Rename | None, spare: str, last: Last | None = None) -> None:
+def swap(
+    server: Server,
+    aside: Rename | None,
+    coming: Rename | None,
+    spare: str,
+    last: Last | None = None,
+    check: Callable[[], None] | None = None,
+) -> None:
     """Put one database aside and another in its place, at once, ending the sessions in the way. All or nothing.
 
     :param aside: the live database, where there is one.
@@ -69,10 +78,14 @@ def swap(server: Server, aside: Rename | None, coming: Rename | None, spare: str
     :param spare: a free name, used within the transaction only.
     :param last: a session that stays until all others have left; then the database that is to come is locked after that,
         because it may still be written to.
+    :param check: looks for what a crash of the server may have done. It is called within the sessions of the switch: a later
+        crash ends them, and nothing is switched.
     :raises Foreign: when a name does not belong to the expected database any more.
     :raises LastGoodError: when sessions can't be ended, or the server refuses.
     """
     with server.connect() as second, server.connect_waiting() as first:
+        if check is not None:
+            check()
         first.deadline = time.monotonic() + DEADLINE_S
         first.execute("BEGIN")
         # With synchronous_commit off an acknowledged rename can be lost in a crash.
@@ -112,6 +125,11 @@ def _rename(first: WaitingSession, second: Session, oid: int, old: str, new: str
         ) from error
     finally:
         first.meanwhile = lambda: None
+    if last is not None and not last.left:
+        raise LastGoodError(
+            f"{attempt} was taken back: the session that kept writes to {old} standing still has ended, by an administrator "
+            "or a crash of the server. Rows may have been written meanwhile; try again."
+        )
     found = first.value("SELECT oid::bigint FROM pg_database WHERE datname = %s", [new])
     if found != oid:
         raise Foreign(
@@ -132,6 +150,7 @@ def _end_sessions(second: Session, oid: int, stubborn: dict[int, str], last: Las
     if last is not None and [row["pid"] for row in found if row["client"]] == [last.pid]:
         if second.value(LOCKED, [oid, renaming]):
             last.leave()
+            last.left = True
         return
     for pid in (row["pid"] for row in found if last is None or row["pid"] != last.pid):
         try:

@@ -47,7 +47,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import SideBuild
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_swap import Last, Rename, swap
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_unlogged import (
+    lost_unlogged,
+    note_unlogged,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
@@ -89,7 +93,7 @@ class Database(Component):
             if look.state() not in (State.UNTOUCHED, State.PREPARED):
                 raise Foreign(look.said("prepared"))
             done = self._read(EVIDENCE_FILE)
-            if look.incoming and look.incoming.mark and look.incoming.mark.ready and done:
+            if done and self._stands(look):
                 return done
             self._drop_incoming(session, look)
             programs = find_programs(
@@ -100,6 +104,7 @@ class Database(Component):
             spent = build.fill()
             verification = build.prove()
             left = build.dress(session)
+            note_unlogged(self.context, look.server, look.names.incoming)
             build.mark(session, ready=True)
         evidence = {"verification": verification, "not_restored": left, "restore_ms": spent}
         self._write(EVIDENCE_FILE, evidence)
@@ -129,7 +134,20 @@ class Database(Component):
         with self.context.change(
             f"Switch database {plan.name} to {names.incoming}", old=facts["old_oid"], new=incoming.oid
         ):
-            swap(look.server, aside, coming, names.rejected, last)
+            swap(look.server, aside, coming, names.rejected, last, lambda: self._require_whole(look))
+
+    def _require_whole(self, look: Look) -> None:
+        lost = lost_unlogged(self.context, look.server, look.names.incoming)
+        if lost:
+            raise LastGoodError(
+                f"Database {look.names.incoming} is not what was prepared any more: the server has crashed since, and so has "
+                f"emptied {', '.join(lost[:5])}{' …' if len(lost) > 5 else ''}. Nothing was switched; prepare it again."
+            )
+
+    def _stands(self, look: Look) -> bool:
+        """Whether the side database is built to its end, and no crash of the server has taken something from it since."""
+        mark = look.incoming.mark if look.incoming else None
+        return bool(mark and mark.ready) and not lost_unlogged(self.context, look.server, look.names.incoming)
 
     def undo(self, plan: Plan) -> None:
         """Swap back, keep what was rejected and count what was written to it; or drop what was prepared."""

@@ -18,6 +18,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import INCOMING_FILE, Look
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import find_programs
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_swap import Last
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_unlogged import note_unlogged
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_build import SchemaBuild
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_freeze import Freeze
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import (
@@ -77,13 +78,15 @@ class Schema(Database):
             if look.state() not in (State.UNTOUCHED, State.PREPARED):
                 raise Foreign(look.said("prepared"))
             done = self._read(EVIDENCE_FILE)
-            if look.incoming and look.incoming.mark and look.incoming.mark.ready and done:
+            if done and self._stands(look):
                 return done
             with look.server.connect(plan.name) as reading:
                 mapped = self._map(plan, reading)
                 build = self._base(session, look, mapped)
                 evidence = self._try(session, reading, build, mapped)
-            self._base(session, look, mapped).mark(session, ready=True)
+            build = self._base(session, look, mapped)
+            note_unlogged(self.context, look.server, build.name)
+            build.mark(session, ready=True)
         self._write(EVIDENCE_FILE, evidence)
         return evidence
 
@@ -172,9 +175,9 @@ class Schema(Database):
         return {"verification": verification, "not_restored": left, "unfit": loaded.kept.to_json()}
 
     def _ready(self, session: Session, look: Look, mapped: JsonObject) -> SchemaBuild:
-        """The side database as prepare left it; built anew where a switch was killed while it copied."""
+        """The side database as prepare left it; built anew where a switch was killed while it copied, or the server crashed."""
         facts = look.plan.facts
-        if look.incoming and look.incoming.mark and look.incoming.mark.ready:
+        if self._stands(look):
             programs = find_programs(self.context, look.server, facts["program_major"], facts["bin_dir"])
             build = SchemaBuild(self.context, look.server, programs, facts)
         else:
@@ -186,6 +189,7 @@ class Schema(Database):
         """All that is left to do before the names change; and what is to be known of it afterwards."""
         build.complete(lambda: read_sequences(freeze.session))
         build.dress(session)
+        note_unlogged(self.context, build.server, build.name)
         kept = {"rows": loaded.rows, "kept": loaded.kept.to_json(), "schema": loaded.kept.schema}
         self._write(LOADED_FILE, {**kept, "transaction": current_transaction(session)})
 

@@ -114,10 +114,10 @@ def as_account(account: str) -> dict[str, Any]:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
-def create_server(base: Path, settings: dict[str, str] | None = None) -> PostgresServer:
+def create_server(base: Path, settings: dict[str, str] | None = None, programs: Path | None = None) -> PostgresServer:
     """Make a cluster below ``base`` (a short path: socket names have a limit), not started yet."""
     account = server_account()
-    server = PostgresServer(newest_programs(), base, free_port(), account)
+    server = PostgresServer(programs or newest_programs(), base, free_port(), account)
     server.sockets.mkdir()
     if os.geteuid() == 0:
         for path in (base, server.sockets):
@@ -155,11 +155,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running_server(settings: dict[str, str] | None = None) -> Iterator[PostgresServer]:
+def running_server(settings: dict[str, str] | None = None, programs: Path | None = None) -> Iterator[PostgresServer]:
     """A cluster for the time of a ``with`` block."""
     base = Path(tempfile.mkdtemp(prefix="lgpg"))
     try:
-        server = create_server(base, settings)
+        server = create_server(base, settings, programs)
         server.start()
         try:
             yield server

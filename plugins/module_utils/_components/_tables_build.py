@@ -148,11 +148,6 @@ class TablesBuild(SideBuild):
                 )
         return found
 
-    def mark_ready(self, session: Session) -> None:
-        """From here on it may be switched to. A crash of the server must not take that back."""
-        session.execute("SET synchronous_commit = on")
-        self.mark(session, ready=True)
-
     def _mark(self, ready: bool) -> Mark:
         facts = self.facts
         return Mark(self.context.transaction, TABLES, facts["name"], facts["old_oid"], ready, at=time.time())

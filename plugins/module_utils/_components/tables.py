@@ -96,7 +96,7 @@ class Tables(Component):
             verification = build.prove_tables()
             evidence = {"verification": verification, "not_restored": [], "restore_ms": spent}
             write_atomic(self.context.workspace / EVIDENCE_FILE, dump_json(evidence))
-            build.mark_ready(session)
+            build.mark(session, ready=True)
         return evidence
 
     def switch(self, plan: Plan) -> None:

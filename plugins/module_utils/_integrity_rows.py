@@ -14,6 +14,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._for
     FOREIGN_KEYS,
     without_parent,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._own_code import CALLS
 from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_look import ERROR, Look, Scope
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
@@ -22,21 +23,19 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._types import Js
 # anything into it: lo_export as well as functions of their own. Only what computes from its arguments alone is run:
 # built-in functions that are immutable, and built-in operators. The node tree names all of them; what is not built in
 # (numbers from 16384 on), and domains with constraints of their own, also stand in pg_depend.
-CHECK_CONSTRAINTS = """
+CHECK_CONSTRAINTS = f"""
 SELECT o.conname AS name, o.conrelid::bigint AS table, n.nspname AS schema, c.relname AS table_name,
        pg_get_expr(o.conbin, o.conrelid) AS expression,
        EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_constraint'::regclass AND d.objid = o.oid
                AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass)
                AND NOT EXISTS (SELECT FROM pg_type t WHERE d.refclassid = 'pg_type'::regclass AND t.oid = d.refobjid
                                AND t.typtype = 'e'))
-       OR EXISTS (SELECT FROM regexp_matches(o.conbin::text, ':(funcid|opfuncid) (\\d+)', 'g') used (word)
-                  LEFT JOIN pg_proc p ON p.oid = used.word[2]::oid AND p.oid < 16384
-                  WHERE p.oid IS NULL OR p.provolatile = 'v' OR (used.word[1] = 'funcid' AND p.provolatile <> 'i'))
+       OR {CALLS.format(tree="o.conbin")}
        AS calls
 FROM pg_constraint o JOIN pg_class c ON c.oid = o.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE o.contype = 'c' AND c.relkind = 'r'
 ORDER BY c.relpages, n.nspname, c.relname, o.conname
-"""
+"""  # noqa: S608 - our own words only
 
 
 def orphans(look: Look, scope: Scope) -> None:

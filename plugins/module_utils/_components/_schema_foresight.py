@@ -11,6 +11,7 @@ import json
 import os
 import time
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._own_code import runs_own_code
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_rows import names, relation
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session, sql
@@ -73,6 +74,8 @@ def _measure(server: Server, database: str, live: Session, move: JsonObject, siz
     )
     scratch_name = sql.Identifier("pg_temp", "lastgood_sample")
     try:
+        if runs_own_code(live, table["schema"], table["name"]):
+            return None
         width = float(live.value(whole) or 0) + HEAD_BYTES
         with server.connect(database) as scratch:
             scratch.execute("BEGIN")

@@ -110,6 +110,11 @@ integration: $(READY) ## Run the tests against real PostgreSQL, git, pip and sup
 operators: $(READY) ## Let two operators start a rollback at the same moment, twenty times
 	@LASTGOOD_OPERATORS=20 pytest tests/integration/test_two_operators.py
 
+.PHONY: proof
+proof: $(READY) ## Prove the database's rollback at length: 200 flipped bits, kill -9 at each step, 16 clients that write
+	@LASTGOOD_FLIPS=200 LASTGOOD_ALL_KILLS=1 pytest tests/integration/test_database_proof.py \
+	    tests/integration/test_database_crash.py tests/integration/test_schema_crash.py tests/integration/test_tables_crash.py
+
 .PHONY: docs
 docs: $(READY) ## Generate the documents that are made from code
 	@python tests/generate_docs.py

@@ -95,7 +95,7 @@ def play_case(stack: FaultStack, scenario: Scenario, step: Step, fault: Fault) -
 def _broken(stack: FaultStack) -> Look:
     """The stack with damage of every kind; it is done only where the last case has ended whole."""
     look = stack.look_all()
-    if look.state != stack.expected(look):
+    if not stack.is_whole(look):
         return look
     stack.damage()
     return stack.look_all()

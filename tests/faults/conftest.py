@@ -17,7 +17,7 @@ from lab_stack import lab_is_up
 @pytest.fixture(scope="session")
 def fault_stack() -> Iterator[FaultStack]:
     """The lab, with the means to hold its hosts."""
-    with lab_is_up() as plain:
+    with lab_is_up(hosts=1, posts=200) as plain:
         stack = FaultStack(plain)
         stack.install_hold()
         stack.end_what_was_left()

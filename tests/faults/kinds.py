@@ -51,6 +51,7 @@ class Fault:
     :param hits: the steps that it can hurt.
     :param dies: the held process ends by SIGKILL instead of going on.
     :param silences: the controller can't tell how it ended any more.
+    :param prevents: no rollback can succeed that it hits.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Fault:
     hits: Callable[[Step], bool] = lambda _step: True
     dies: bool = False
     silences: bool = False
+    prevents: bool = False
 
 
 def _signal(number: signal.Signals, *, group: bool) -> Callable[[Moment], None]:
@@ -148,10 +150,6 @@ def _on_database_host(step: Step) -> bool:
     return step.host == DATABASE_HOST
 
 
-def _before_start(step: Step) -> bool:
-    return step.host != DATABASE_HOST and not step.name.startswith(("decided", "finished", "promised"))
-
-
 FAULTS = (
     Fault("kill -9 of the controller", _signal(signal.SIGKILL, group=True), silences=True),
     Fault("SIGINT to the controller", _signal(signal.SIGINT, group=True), silences=True),
@@ -161,12 +159,13 @@ FAULTS = (
     Fault("host powered off and on", _power, _come_up),
     Fault("PostgreSQL killed", _kill_postgres, _start_postgres, _on_database_host),
     Fault("disk full", _fill, _make_room, lambda step: step.component != ""),
-    Fault("service does not start", _break_units, _mend_units, _before_start),
+    Fault("service does not start", _break_units, _mend_units, lambda step: step.before_start, prevents=True),
     Fault(
         "health check fails",
         lambda moment: moment.on(moment.step.host, f"touch {UNHEALTHY}"),
         lambda moment: moment.on(moment.step.host, f"rm -f {UNHEALTHY}"),
-        _before_start,
+        lambda step: step.before_start,
+        prevents=True,
     ),
     Fault("clock jumps", _jump, _jump_back),
 )

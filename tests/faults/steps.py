@@ -22,12 +22,14 @@ class Step:
 
     :param name: see `name_of`; a host may have several of the same name, told apart by ``occurrence`` (from 1).
     :param component: the kind that it belongs to; empty for what the engine or a service does.
+    :param before_start: services of the host are started, and checked, later on.
     """
 
     host: str
     name: str
     occurrence: int
     component: str
+    before_start: bool
 
     @property
     def label(self) -> str:
@@ -64,12 +66,13 @@ def steps_of(journals: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[St
     for host, entries in journals.items():
         seen: Counter[str] = Counter()
         component = ""
-        for entry in entries:
+        last_start = max((at for at, entry in enumerate(entries) if entry["event"] == "started"), default=-1)
+        for at, entry in enumerate(entries):
             facts = entry.get("facts", {})
             component = str(facts.get("component", component)).partition(":")[0]
             name = name_of(entry)
             seen[name] += 1
-            yield Step(host, name, seen[name], component)
+            yield Step(host, name, seen[name], component, at < last_start)
             # The lines of a component stand between the engine's announcement and its end, both with its name.
             if "component" in facts and entry["event"] != "intent":
                 component = ""

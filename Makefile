@@ -96,6 +96,10 @@ lint: $(READY) ## Check format, style, types, documentation and changelog
 unit: $(READY) ## Run the tests that need no server: units, the protocol's model, the repository's shape
 	@pytest $(UNIT)
 
+.PHONY: histories
+histories: $(READY) ## Roll 500 random histories back and undo it, byte for byte (the suite tries a part of them)
+	@CODE_HISTORIES=500 pytest tests/integration/test_code_histories.py
+
 .PHONY: sanity
 sanity: $(READY) ## Run ansible-test sanity on every supported Python (SANITY_PYTHONS="3.11 3.12" narrows it)
 	@python tests/sanity.py

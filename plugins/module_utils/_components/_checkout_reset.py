@@ -30,13 +30,16 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._identity import
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git, Head
 
 
-def reset_checkout(checkout: Checkout, commit: str, head: str) -> None:
+def reset_checkout(checkout: Checkout, commit: str, head: str, current: Record | None = None) -> None:
     """``reset --hard``, also over changed files that git was told not to look at: on those alone it would give up.
 
     Where only some paths are selected, those become the commit's, and the branch moves without the others.
+
+    :param current: a record of the index as it is, which tells cheaply whether there are such files.
     """
     with _umask_of(checkout.top):
-        _show_hidden(checkout, commit)
+        if current is None or any(entry.why in ("hidden", "staged") for entry in current.entries):
+            _show_hidden(checkout, commit)
         if checkout.selected.is_all:
             checkout.git.reset_hard(commit)
             return

@@ -137,7 +137,8 @@ class Code(Component):
         if record is None:
             raise LastGoodError(f"{checkout.top} is not prepared: nothing was reset. Start again with a new plan.")
         mark = Mark(self.context)
-        if mark.read() is None:
+        again = mark.read() is not None
+        if not again:
             self._require_before(checkout)
             if not checkout.recorder.is_current(record):
                 with self.context.change(f"Archive what changed in {checkout.top} since it was prepared"):
@@ -147,7 +148,7 @@ class Code(Component):
             mark.remove_own_locks(checkout)
             checkout.recorder.keep("interrupted", checkout.target)
         with self.context.change(f"Reset {checkout.top} to {checkout.target}", before=checkout.before.commit):
-            reset_checkout(checkout, checkout.target, checkout.after)
+            reset_checkout(checkout, checkout.target, checkout.after, None if again else record)
             keep_ignored(checkout, record)
             tidy(checkout, record)
             self._bring(plan, checkout)

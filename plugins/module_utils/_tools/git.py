@@ -155,17 +155,19 @@ class Git:
 
         :raises Refused: when this is no checkout, a bare repository, or not the top of a checkout.
         """
-        attempt = f"Reading the checkout {self.path}"
+        words = ("--is-shallow-repository", "--absolute-git-dir", "--git-common-dir", "--show-toplevel")
         try:
-            words = ("--is-bare-repository", "--is-shallow-repository", "--absolute-git-dir", "--git-common-dir")
-            bare, shallow, git_dir, common = self.text("rev-parse", *words, attempt=attempt).split("\n")
+            found = self.text("rev-parse", *words, attempt=f"Reading the checkout {self.path}")
+            shallow, git_dir, common, top_line = found.split("\n")
         except CommandFailed as error:
+            if "work tree" in error.stderr:
+                raise Refused(
+                    f"{self.path} is a bare repository, or a git directory: there is no worktree to roll back."
+                ) from error
             raise Refused(f"{self.path} is not a git checkout that can be read: {error.stderr.strip()}") from error
         except ValueError as error:
             raise Refused(f"{self.path}: a path with a line end in it can't be handled.") from error
-        if bare == "true":
-            raise Refused(f"{self.path} is a bare repository: there is no worktree to roll back.")
-        top = Path(self.text("rev-parse", "--show-toplevel", attempt=attempt))
+        top = Path(top_line)
         if top != self.path.resolve():
             raise Refused(f"{self.path} is not the top of a checkout: that is {top}. Name the top directory.")
         return Layout(top, Path(git_dir), (self.path / common).resolve(), shallow == "true")
@@ -175,15 +177,11 @@ class Git:
 
         :raises Refused: when there is no commit yet.
         """
-        commit = self.resolve("HEAD")
-        if commit is None:
-            raise Refused(f"{self.path} has no commit yet: there is nothing to roll back.")
-        symbolic = self._runner.run(
-            ["git", "-C", str(self.path), "symbolic-ref", "--quiet", "HEAD"],
-            f"Reading the branch of {self.path}",
-            check=False,
-        )
-        return Head(commit, symbolic.stdout.strip() if symbolic.rc == 0 else None)
+        words = ("rev-parse", "--revs-only", "HEAD^{commit}", "--symbolic-full-name", "HEAD")
+        found = self.text(*words, attempt=f"Reading what is checked out in {self.path}").split("\n")
+        if len(found) != 2:
+            raise Refused(f"{self.path} has no commit yet (or a branch named HEAD): there is nothing to roll back.")
+        return Head(found[0], found[1] if found[1] != "HEAD" else None)
 
     def resolve(self, ref: str, kind: str = "commit") -> str | None:
         """The id that a name stands for now, or nothing."""

@@ -247,6 +247,28 @@ def test_a_damaged_file_comes_back_from_what_is_checked_out(code, checkout) -> N
     assert checkout.snapshot() == before
 
 
+def test_the_byte_code_of_a_file_that_was_edited_comes_back_with_it(code, checkout) -> None:
+    checkout.write("app.py", "edited\n")
+    checkout.write("__pycache__/app.cpython-311.pyc", "of what was edited")
+    checkout.write("pkg/__pycache__/tool.cpython-311.pyc", "of what stays")
+    before = checkout.snapshot()
+    plan = paths_of(code, checkout, "app.py", to="HEAD")
+    switched(code, plan)
+    assert not (checkout.path / "__pycache__").exists()
+    assert (checkout.path / "pkg/__pycache__/tool.cpython-311.pyc").exists()
+    code.undo(plan)
+    assert checkout.snapshot() == before
+
+
+def test_a_link_that_is_named_like_a_source_is_not_compiled(code, checkout) -> None:
+    (checkout.path / "linked.py").symlink_to("nowhere")
+    checkout.commit("a link")
+    (checkout.path / "linked.py").unlink()
+    plan = paths_of(code, checkout, "linked.py", to="HEAD")
+    switched(code, plan)
+    assert (checkout.path / "linked.py").readlink() == Path("nowhere")
+
+
 def test_a_path_that_the_target_lacks_is_removed_and_comes_back(code, checkout) -> None:
     before = checkout.snapshot()
     plan = paths_of(code, checkout, str(checkout.path / "broken.py"))

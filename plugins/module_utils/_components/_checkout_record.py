@@ -63,17 +63,17 @@ def survey(git: Git, worktree: Worktree, commit: str, owner: User | None, select
     against = (one for one in git.index_against(commit) if selected.covers(one.path))
     differences = [one for one in against if SUBMODULE not in (one.commit_mode, one.index_mode)]
     dirty = modified(git, selected)
-    hidden = filter(selected.covers, git.hidden())
+    others = dict.fromkeys(filter(selected.covers, git.hidden()), "hidden")
     reasons = {one.path: "replaced" for one in differences}
     written = [one.path for one in differences if one.commit_mode != NOTHING] + [one.path for one in dirty]
     with acting_as(owner):
-        bytecode = stale_bytecode(worktree, reasons)
         in_the_way = _in_the_way(worktree, differences, written) - {one.path for one in dirty}
     ignored = git.ignored(sorted(in_the_way))
-    reasons.update(dict.fromkeys(bytecode, "bytecode"))
-    reasons.update(dict.fromkeys(hidden, "hidden"))
-    reasons.update({one.path: "modified" if one.staged == "." else "staged" for one in dirty})
-    reasons.update({path: "ignored" if path in ignored else "untracked" for path in in_the_way})
+    others.update({one.path: "modified" if one.staged == "." else "staged" for one in dirty})
+    others.update({path: "ignored" if path in ignored else "untracked" for path in in_the_way})
+    with acting_as(owner):
+        bytecode = stale_bytecode(worktree, {*reasons, *others})
+    reasons = {**reasons, **dict.fromkeys(bytecode, "bytecode"), **others}
     return Survey(reasons, tuple(sorted({one.path for one in differences}.union(written))), dirty)
 
 
@@ -137,6 +137,11 @@ class Record:
     index_mtime_ns: int
     orig_head: str | None
     rest: str
+
+    @property
+    def sources(self) -> list[str]:
+        """The paths whose compiled files a reset takes away: all but directories that only lead to others."""
+        return [entry.path for entry in self.entries if entry.why != "parent"]
 
 
 class Recorder:
@@ -253,7 +258,7 @@ class Recorder:
         top = self._git.path
         with acting_as(self._owner):
             known = {entry.path for entry in record.entries}
-            remove_bytecode(top, set(stale_bytecode(Worktree(top), known)) - known)
+            remove_bytecode(top, set(stale_bytecode(Worktree(top), record.sources)) - known)
         restore(top, record.entries, self.archive_of(record), self._owner)
         if record.orig_head is not None:
             self._git.text("update-ref", "ORIG_HEAD", record.orig_head, attempt=f"Restoring ORIG_HEAD of {top}")

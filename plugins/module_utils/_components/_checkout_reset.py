@@ -85,7 +85,7 @@ def move_submodule(checkout: Checkout, path: str, commit: str, branch: str | Non
 def tidy(checkout: Checkout, record: Record) -> None:
     """Take compiled files of other versions away, and keep the permissions that people gave to a file."""
     with acting_as(checkout.owner):
-        stale = stale_bytecode(Worktree(checkout.top), [entry.path for entry in record.entries])
+        stale = stale_bytecode(Worktree(checkout.top), record.sources)
         remove_bytecode(checkout.top, stale)
         worktree = Worktree(checkout.top)
         for entry in record.entries:

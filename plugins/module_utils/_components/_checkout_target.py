@@ -40,9 +40,10 @@ def verify(checkout: Checkout, variables: Mapping[str, Any]) -> list[str]:
 
 
 def _bring_paths(checkout: Checkout, scratch: Path, tree: Path) -> list[str]:
-    """Bring the selected paths into the scratch tree; those of them that are Python sources."""
+    """Bring the selected paths into the scratch tree; those of them that are Python sources, and no links."""
     git = checkout.git.with_env({"GIT_INDEX_FILE": str(scratch / "index"), "GIT_WORK_TREE": str(tree)})
     against = [one for one in git.index_against(checkout.target) if checkout.selected.covers(one.path)]
     git.restore_paths(checkout.target, against)
-    there = (row[3] for row in checkout.git.tree_paths(checkout.target) if checkout.selected.covers(row[3]))
-    return [path for path in there if path.endswith(".py")]
+    rows = checkout.git.tree_paths(checkout.target)
+    files = (path for mode, _blob, _bytes, path in rows if mode != "120000" and checkout.selected.covers(path))
+    return [path for path in files if path.endswith(".py")]

@@ -66,6 +66,10 @@ lab-down: $(READY) ## End the lab's hosts and remove them; their image stays for
 lab-test: lab ## Run the tests on the lab's hosts: over SSH, with power cuts and cut cables
 	@pytest tests/lab
 
+.PHONY: molecule
+molecule: $(READY) ## Run molecule's scenarios on the lab's hosts (needs root; SCENARIO=stage for one)
+	@molecule test $(if $(SCENARIO),--scenario-name $(SCENARIO),--all --report)
+
 .PHONY: faults faults-quick
 faults-quick: $(READY) ## Try each fault once on lab hosts, which it starts and ends by itself (needs root)
 	@pytest tests/faults

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 
 from deployment import psql
-from layout import CLONE, OWNER, Lab
+from layout import CLONE, OWNER, Lab, LabError
 from looking import deployed
 from reach import ssh
 
@@ -27,12 +27,23 @@ _HARM = {
 }
 
 
-def strike(lab: Lab) -> None:
-    """Break the stack, and restart its services so that it shows."""
-    psql(lab, (CLONE / "demo" / "sql" / "disaster.sql").read_text(encoding="utf-8"))
+#: Everything that can be broken on its own: the database, and the projects that have a kind of damage.
+PARTS = ("database", *_HARM)
+
+
+def strike(lab: Lab, *parts: str) -> None:
+    """Break the stack, or these parts of it, and restart its services so that it shows.
+
+    :raises LabError: when there is no such part.
+    """
+    wanted = set(parts or PARTS)
+    if unknown := wanted.difference(PARTS):
+        raise LabError(f"{', '.join(sorted(unknown))} can't be broken; what can: {', '.join(PARTS)}.")
+    if "database" in wanted:
+        psql(lab, (CLONE / "demo" / "sql" / "disaster.sql").read_text(encoding="utf-8"))
     for host, project in deployed(lab):
-        if harm := _HARM.get(project.key):
-            words = f"cd {project.path} && {harm}"
+        if project.key in wanted:
+            words = f"cd {project.path} && {_HARM[project.key]}"
             ssh(lab, host, f"sudo -u {OWNER} sh -c {shlex.quote(words)}")
     for host in lab.applications:
         units = " ".join(lab.project(key).name for key in host.projects)

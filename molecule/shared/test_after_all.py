@@ -1,0 +1,34 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What holds after each scenario: the stack is as it was captured, everybody is served, and nothing is left beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lab_stack import STATE_DIR, Stack, looking
+from testinfra.host import Host
+
+
+def test_all_is_at_the_restore_point(remembered: dict[str, Any], now: looking.Snapshot) -> None:
+    assert looking.differences(remembered["good"], now) == []
+
+
+def test_every_service_runs_and_is_healthy(stack: Stack, on: Callable[[str], Host]) -> None:
+    for host, project in looking.deployed(stack.lab):
+        service = on(host.name).service(project.name)
+        assert service.is_running and service.is_enabled
+        asked = on(host.name).run("curl --silent --fail http://127.0.0.1:%s/api/health", str(project.port))
+        assert '"status":"ok"' in asked.stdout, f"{host.name} {project.name}: {asked}"
+
+
+def test_no_lock_side_database_worktree_or_timer_is_left(stack: Stack) -> None:
+    stack.nothing_is_left()
+
+
+def test_what_a_host_keeps_is_for_root_only(stack: Stack, on: Callable[[str], Host]) -> None:
+    for host in stack.lab.hosts:
+        directory = on(host.name).file(STATE_DIR)
+        assert (directory.user, directory.mode) == ("root", 0o700)

@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import CatalogueError, parse_catalogue
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._code_wish import code_wish
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import (
     PlanRefused,
     Wish,
@@ -68,6 +69,19 @@ options:
   tables:
     description: The tables, for the component V(tables); a list, or names with commas between.
     type: raw
+  commits:
+    description: Commits of one project's checkout to revert, in place of a restore point.
+    type: raw
+  mainline:
+    description: The parent of merges among O(commits) that stays.
+    type: int
+    default: 1
+  files:
+    description: Single files of one project's checkout to bring back.
+    type: raw
+  to:
+    description: A commit of one project's checkout, in place of a restore point.
+    type: str
 author:
   - the lastgood.rollback authors (@lastgood)
 """
@@ -101,6 +115,10 @@ def plan(
     allow_unverified: bool = False,
     database: str | None = None,
     tables: Any = None,
+    commits: Any = None,
+    mainline: int = 1,
+    files: Any = None,
+    to: str | None = None,
 ) -> dict[str, Any]:
     """See the documentation above.
 
@@ -110,9 +128,17 @@ def plan(
         stack = parse_catalogue(raw, groups)
         file = {"path": source, "checksum": checksum or None, "allow_unverified": allow_unverified} if source else None
         chosen = (parse_kinds(components), parse_names(only), decision_host or None)
-        return make_plan(
-            stack, Wish(id, point or None, *chosen, source=file, database=database or None, tables=parse_names(tables))
+        code = code_wish(parse_names(commits), mainline, parse_names(files), to or None)
+        wish = Wish(
+            id,
+            point or None,
+            *chosen,
+            source=file,
+            database=database or None,
+            tables=parse_names(tables),
+            code=code,
         )
+        return make_plan(stack, wish)
     except (CatalogueError, PlanRefused) as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -61,6 +61,7 @@ def plan_back(hosts: Found, *, id: str, undoes: str, stack: str) -> dict[str, An
         "was_healthy": _was_healthy(told),
         "point": None,
         "source": None,
+        "code": None,
         "schema_only": {},
         "of": parts,
     }

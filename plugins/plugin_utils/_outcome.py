@@ -59,6 +59,8 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = 
         rows.append(["File", f"{plan['source']['path']} ({plan['source']['checksum'] or 'not verified'})"])
     if plan.get("undoes"):
         rows.append(["Undoes", str(plan["undoes"])])
+    if plan.get("code"):
+        rows.append(["Code", " of ".join(filter(None, [plan["code"]["words"], plan["code"]["to"]]))])
     if outcome == "recovered":
         rows.append(["State", _state(ended, plan)])
     rows += _absent_rows(hosts) if recovering else []
@@ -94,6 +96,8 @@ def _title(outcome: str, plan: Mapping[str, Any]) -> str:
     if plan.get("undoes"):
         title = title.replace("the rollback failed", "the undo failed")
         return title if plan["was_healthy"] else title.replace(", and its checks held", "")
+    if plan.get("code") and not plan.get("point"):
+        return title.replace("the restore point", "the wanted commit")
     return title.replace("the restore point", "the named file") if plan.get("source") else title
 
 

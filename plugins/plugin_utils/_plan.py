@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import Database, Project, Stack
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._code_wish import code_refusals
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._fields import nearest
 
 #: What ``all`` stands for.
@@ -49,6 +50,7 @@ class Wish:
         ``allow_unverified``, as ``pg_restore`` takes them; None for none.
     :param database: which one that is, or has the tables; None when there is only one.
     :param tables: of a database, to go back in these only.
+    :param code: how code goes back other than as a whole to the restore point: see `code_wish`.
     """
 
     id: str
@@ -59,6 +61,12 @@ class Wish:
     source: Mapping[str, Any] | None = None
     database: str | None = None
     tables: tuple[str, ...] = ()
+    code: Mapping[str, Any] | None = None
+
+    @property
+    def does_without_point(self) -> bool:
+        """Whether something else than a restore point is gone back to."""
+        return self.source is not None or (self.code is not None and self.point is None)
 
 
 def parse_kinds(raw: Any) -> tuple[str, ...]:
@@ -92,10 +100,10 @@ def parse_names(raw: Any) -> tuple[str, ...]:
 def make_plan(stack: Stack, wish: Wish) -> dict[str, Any]:
     """Compute who does what.
 
-    :returns: JSON: ``id``, ``stack``, ``point`` (None until `with_point`), ``source``, ``kinds``, ``scope`` and ``tables`` of
-        its databases, ``decision_host``, ``hosts``, ``waves`` (their number), ``schema_only`` (database → host, of those
-        that stay but must fit the code) and ``of`` (host → ``databases``, ``projects``, ``waves`` of services, ``checked``
-        projects, ``keys`` of a restore point).
+    :returns: JSON: ``id``, ``stack``, ``point`` (None until `with_point`), ``source``, ``code``, ``kinds``, ``scope`` and
+        ``tables`` of its databases, ``decision_host``, ``hosts``, ``waves`` (their number), ``schema_only`` (database → host,
+        of those that stay but must fit the code) and ``of`` (host → ``databases``, ``projects``, ``waves`` of services,
+        ``checked`` projects, ``keys`` of a restore point).
     :raises PlanRefused: with all reasons.
     """
     unknown = [name for name in wish.only if name not in stack.projects]
@@ -104,6 +112,12 @@ def make_plan(stack: Stack, wish: Wish) -> dict[str, Any]:
             f"{name!r} is not a project of {stack.name}{nearest(name, stack.projects)}" for name in unknown
         )
         raise PlanRefused([f"rollback_only: {hints}."])
+    if wish.code is not None:
+        refusals = code_refusals(
+            wish.code, point=wish.point, kinds=wish.kinds, only=wish.only, projects=list(stack.projects)
+        )
+        if refusals:
+            raise PlanRefused(refusals)
     databases = _databases(stack, wish)
     chosen = [project for project in stack.projects.values() if not wish.only or project.name in wish.only]
     rolled = chosen if set(wish.kinds) - set(SCOPES) else []
@@ -111,13 +125,13 @@ def make_plan(stack: Stack, wish: Wish) -> dict[str, Any]:
         raise PlanRefused([f"{stack.name} has no {' or '.join(wish.kinds)} to roll back."])
     stopped = _stopped(stack, rolled, everything=bool(databases))
     parts = _parts(stack, databases, rolled, stopped, wish.kinds)
-    if wish.source is not None:
+    if wish.does_without_point:
         parts = {host: {**part, "keys": []} for host, part in parts.items()}
     decision_host = wish.decision_host or stack.hosts[0]
     if decision_host not in parts:
         parts = {**parts, decision_host: _nothing(len(stack.waves))}
     schema_only = {}
-    if "code" in wish.kinds and not {"database", "schema"} & set(wish.kinds):
+    if "code" in wish.kinds and not {"database", "schema"} & set(wish.kinds) and wish.code is None:
         schema_only = {database.name: database.host for database in stack.databases.values()}
     return {
         "id": wish.id,
@@ -125,6 +139,7 @@ def make_plan(stack: Stack, wish: Wish) -> dict[str, Any]:
         "wanted_point": wish.point,
         "point": None,
         "source": dict(wish.source) if wish.source is not None else None,
+        "code": dict(wish.code) if wish.code is not None else None,
         "kinds": list(wish.kinds),
         "scope": next((kind for kind in SCOPES if kind in wish.kinds), None),
         "tables": list(wish.tables),
@@ -143,7 +158,8 @@ def with_point(plan: Mapping[str, Any], points: Mapping[str, Mapping[str, Any]])
     :param points: host → what it registered, with ``__rollback_points`` of ``restore_point_info`` where it was asked.
     :raises PlanRefused: when there is none to go back to; that is a failure, never a success without effect.
     """
-    if plan.get("source") or plan.get("undoes"):
+    pointless = plan.get("code") and plan["wanted_point"] is None
+    if plan.get("source") or plan.get("undoes") or pointless:
         return dict(plan)
     needs = {host: part["keys"] for host, part in plan["of"].items() if part["keys"]}
     found = {

@@ -86,3 +86,64 @@ def test_a_hold_of_a_project_that_does_not_exist_is_refused(code) -> None:
     done = code.stack.play("release_hold", rollback_only="app3")
     assert done.returncode != 0
     assert "'app3' is not a project of blog" in words(done.stdout + done.stderr)
+
+
+def test_named_commits_of_one_project_are_reverted_and_the_later_ones_stay(code) -> None:
+    bad = code.apps[0].id("HEAD~1")
+    done = code.stack.play("code_rollback", rollback_commits=bad, rollback_only="app1")
+    assert done.returncode == 0, done.stdout
+    app, other = code.apps
+    assert app.git("log", "-1", "--format=%s").strip() == 'Revert "bad"'
+    assert app.id("HEAD~1") == code.broken[0] and other.id("HEAD") == code.broken[1]
+    assert (app.path / "app.py").read_text() == "print('well')\n"
+    assert (app.path / "later.py").exists()
+    assert code.holds() == [True, False]
+    shown = words(done.stdout)
+    assert "Rolled back: everything is at the wanted commit, and its checks held" in shown
+    assert f"Code what was without {bad}" in shown
+    assert f"discards commit {bad[:9]} bad" in shown
+    again = code.stack.play("code_rollback", rollback_commits=bad, rollback_only="app1")
+    assert again.returncode == 0 and "Nothing to do" in again.stdout, again.stdout
+
+
+def test_a_file_comes_back_from_git_and_everything_else_stays(code) -> None:
+    app = code.apps[0]
+    app.write("later.py", "edited on this host\n")
+    (app.path / "app.py").unlink()
+    before = app.snapshot()
+    wish = {"rollback_only": "app1", "rollback_files": "app.py", "rollback_to": "HEAD~1"}
+    looked = code.stack.play("file_rollback", "--check", "--diff", **wish)
+    assert looked.returncode == 0, looked.stdout
+    assert app.snapshot() == before
+    assert "discards modified: app.py" in words(looked.stdout)
+    done = code.stack.play("file_rollback", **wish)
+    assert done.returncode == 0, done.stdout
+    after = app.snapshot()
+    assert after["head"] == before["head"] and after["refs"] == before["refs"]
+    assert {name for name in after["tree"] if after["tree"][name] != before["tree"].get(name)} == {"app.py"}
+    assert app.git("hash-object", "app.py") == app.git("rev-parse", "HEAD~1:app.py")
+    assert code.holds() == [False, False]
+
+
+def test_a_file_comes_back_from_a_restore_point(code) -> None:
+    done = code.stack.play("file_rollback", rollback_only="app2", rollback_files=["app.py"], rollback_point="last_good")
+    assert done.returncode == 0, done.stdout
+    assert (code.apps[1].path / "app.py").read_text() == "print('well')\n"
+    assert code.heads() == code.broken
+
+
+@pytest.mark.parametrize(
+    ("playbook", "wish", "reason"),
+    [
+        ("code_rollback", {}, "Back to what? Nothing was touched."),
+        ("file_rollback", {"rollback_to": "HEAD"}, "Which files? Nothing was touched."),
+        ("file_rollback", {"rollback_files": "app.py", "rollback_to": "HEAD"}, "of one project's checkout: name it"),
+        ("code_rollback", {"rollback_commits": "nosuch", "rollback_only": "app1"}, "has no commit 'nosuch'"),
+    ],
+)
+def test_a_wish_that_makes_no_sense_is_refused_and_nothing_is_touched(code, playbook, wish, reason) -> None:
+    before = [app.snapshot() for app in code.apps]
+    done = code.stack.play(playbook, **wish)
+    assert done.returncode != 0
+    assert reason in words(done.stdout + done.stderr), done.stdout
+    assert [app.snapshot() for app in code.apps] == before

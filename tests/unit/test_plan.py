@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import Stack, parse_catalogue
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._code_wish import code_wish
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import (
     ALL,
     LAST_GOOD,
@@ -391,3 +392,52 @@ def test_tables_are_named_and_so_is_their_database(stack: Stack) -> None:
     two = {**CATALOGUE, "rollback_databases": {"blog": {"host": "db1"}, "shop": {"host": "db1"}}}
     with pytest.raises(PlanRefused, match="blog, shop"):
         make_plan(parse_catalogue(two, GROUPS), Wish("1-blog", LAST_GOOD, ("tables",), tables=("post",)))
+
+
+# -- code that goes back to something else than a restore point ----------------------------------------------------
+
+
+def code_plan(stack: Stack, *, commits: Any = (), files: Any = (), to: Any = None, **wish: Any) -> dict[str, Any]:
+    wish = {"kinds": ("code",), "only": ("core",), "point": None, **wish}
+    return make_plan(stack, Wish("1-blog", code=code_wish(commits, 1, files, to), **wish))
+
+
+@pytest.mark.parametrize(
+    ("asked", "mode", "words"),
+    [
+        ({"commits": ["9b1c", "a..b"]}, "revert", "what was without 9b1c, a..b"),
+        ({"files": ["app.py"], "to": "HEAD"}, "paths", "app.py"),
+        ({"files": ["app.py"], "point": LAST_GOOD}, "paths", "app.py"),
+        ({"to": "v1"}, "reset", ""),
+    ],
+)
+def test_code_can_go_back_without_a_restore_point(stack: Stack, asked: dict[str, Any], mode: str, words: str) -> None:
+    planned = code_plan(stack, **asked)
+    assert (planned["code"]["mode"], planned["code"]["words"]) == (mode, words)
+    pointless = asked.get("point") is None
+    assert planned["of"]["web1"]["keys"] == ([] if pointless else ["code:/srv/core"])
+    assert planned["schema_only"] == {}
+    assert [project["code"] for project in planned["of"]["web1"]["projects"]] == ["/srv/core"]
+    if pointless:
+        assert with_point(planned, {}) == planned
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({"commits": ["a"], "only": ()}, "are of one project's checkout: name it"),
+        ({"commits": ["a"], "only": ("core", "plain")}, "are of one project's checkout: name it"),
+        ({"files": ["a"], "to": "b", "kinds": ("code", "files")}, "rollback_files and rollback_to belong to code"),
+        ({"commits": ["a"], "to": "b"}, "neither rollback_files, rollback_to nor rollback_point"),
+        ({"commits": ["a"], "point": "then"}, "neither rollback_files, rollback_to nor rollback_point"),
+        ({"to": "v1", "point": "then"}, "Both a commit"),
+    ],
+)
+def test_what_does_not_go_together_for_code_is_refused(stack: Stack, asked: dict[str, Any], reason: str) -> None:
+    with pytest.raises(PlanRefused, match=reason):
+        code_plan(stack, **asked)
+
+
+def test_nothing_asked_of_code_is_a_plain_plan(stack: Stack) -> None:
+    assert code_wish((), 1, (), None) is None
+    assert plan(stack, "code")["code"] is None

@@ -103,6 +103,13 @@ def test_task_files_stay_small() -> None:
     assert {str(path.relative_to(ROOT)): lines for path, lines in files.items() if lines > 60} == {}
 
 
+def test_no_task_file_hides_one_of_the_same_name_in_a_directory_below() -> None:
+    """``include_tasks: code.yml`` in ``prepare/`` would find the file above it, and go round in circles."""
+    for role in roles():
+        names = [path.name for path in role.glob("tasks/**/*.yml")]
+        assert len(names) == len(set(names)), role
+
+
 def test_defaults_and_argument_specs_name_the_same_inputs() -> None:
     """An input without a sane default stands commented out in the defaults; the catalogue is the role rollback's."""
     differences = []

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import psycopg2
@@ -17,11 +18,13 @@ import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import open_server
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_swap import Last, Rename, swap
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema import Schema
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
 from integration.database_site import FIRST
 from integration.postgres_server import running_server, wait_until
 from integration.schema_site import SchemaSite
 from integration.test_database_crash import order, run_and_die
+from integration.test_tables_crash import Mortal
 
 MIGRATION = "ALTER TABLE post ADD stars int; ALTER TABLE section DROP COLUMN extra; DROP TABLE cache"
 #: Enough rows for a copy that clients notice.
@@ -232,6 +235,21 @@ def test_switch_killed_at_each_line_is_all_old_or_all_new_and_can_be_undone(stag
     component.undo(plan)
     assert component.state(plan) is State.UNTOUCHED
     assert (site.oid(), rows_and_schema(site)) == (oid, migrated)
+
+
+@pytest.mark.parametrize("phase", ["prepare", "switch"])
+def test_a_killed_pg_restore_takes_everything_back_and_can_be_repeated(stage: Any, phase: str) -> None:
+    site, plan, good, migrated = stage
+    oid, component = site.oid(), site.component()
+    if phase == "switch":
+        component.prepare(plan)
+    with pytest.raises(LastGoodError, match="Restoring restore point point"):
+        getattr(Schema(replace(component.context, run=Mortal())), phase)(plan)
+    assert (component.state(plan), site.oid(), rows_and_schema(site)) == (State.PREPARED, oid, migrated)
+    site.query("INSERT INTO base VALUES (70, 'nobody holds a lock'); DELETE FROM base WHERE id = 70")
+    component.prepare(plan)
+    component.switch(plan)
+    assert rows_and_schema(site) == good
 
 
 def test_undo_after_a_switch_that_was_killed_while_it_copied(stage: Any) -> None:

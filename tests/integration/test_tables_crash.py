@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,25 +120,24 @@ def test_a_switch_killed_while_it_waits_for_a_lock_leaves_nobody_waiting(stage: 
     assert rows(site) == good
 
 
+class Mortal(CommandRunner):
+    """Ends pg_restore with SIGKILL as soon as it fills tables, or adds keys and indexes to them."""
+
+    def run(self, argv: Any, attempt: str, **words: Any) -> Any:
+        mortal = {"--section=data", "--section=post-data"} & set(argv)
+        return super().run(["timeout", "-s", "KILL", "0.01", *argv] if mortal else argv, attempt, **words)
+
+    def as_user(self, user: Any) -> CommandRunner:
+        return Mortal(user, self.env)
+
+    def with_env(self, env: Any) -> CommandRunner:
+        return Mortal(self.user, {**self.env, **env})
+
+
 def test_a_restore_that_is_killed_is_begun_again(stage: Stage) -> None:
     site, plan, good, damaged = stage
     component = site.component()
-
-    class Killed(CommandRunner):
-        """Ends pg_restore with SIGKILL as soon as it fills tables."""
-
-        def run(self, argv: Any, attempt: str, **words: Any) -> Any:
-            mortal = ["timeout", "-s", "KILL", "0.01", *argv] if "--section=data" in argv else argv
-            return super().run(mortal, attempt, **words)
-
-        def as_user(self, user: Any) -> CommandRunner:
-            return Killed(user, self.env)
-
-        def with_env(self, env: Any) -> CommandRunner:
-            return Killed(self.user, {**self.env, **env})
-
-    context = component.context
-    torn = Tables(Context(FIRST, context.workspace, Killed(), context.change, context.note, context.secrets))
+    torn = Tables(replace(component.context, run=Mortal()))
     with pytest.raises(LastGoodError, match="Restoring restore point point"):
         torn.prepare(plan)
     assert rows(site) == damaged

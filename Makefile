@@ -123,6 +123,10 @@ proof: $(READY) ## Prove the database's rollback at length: 200 flipped bits, ki
 	@LASTGOOD_FLIPS=200 LASTGOOD_ALL_KILLS=1 pytest tests/integration/test_database_proof.py \
 	    tests/integration/test_database_crash.py tests/integration/test_schema_crash.py tests/integration/test_tables_crash.py
 
+.PHONY: benchmark-database
+benchmark-database: $(READY) ## Measure a database's rollback: what clients see, and its cost against a bare pg_restore
+	@pytest -s tests/benchmarks/test_database_benchmark.py
+
 .PHONY: docs
 docs: $(READY) ## Generate the documents that are made from code
 	@python tests/generate_docs.py

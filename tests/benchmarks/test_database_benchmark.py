@@ -57,7 +57,7 @@ class Knocker(threading.Thread):
 
 def longest_gap(server: PostgresServer, during: Callable[[], Any]) -> tuple[int, int]:
     """Milliseconds that one of several clients had to wait for its answer: at the worst while this ran, and before it."""
-    knockers = [Knocker(server) for _ in range(CLIENTS)]
+    knockers = [Knocker(server) for _client in range(CLIENTS)]
     for knocker in knockers:
         knocker.start()
     try:

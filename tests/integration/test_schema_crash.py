@@ -18,6 +18,7 @@ import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import open_server
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_swap import Last, Rename, swap
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_build import SchemaBuild
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema import Schema
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
 from integration.database_site import FIRST
@@ -142,28 +143,26 @@ def test_a_transaction_that_does_not_end_is_ended_and_one_that_ends_is_waited_fo
     quick.close()
 
 
-def test_a_table_that_is_made_while_it_copies_takes_everything_back(schema_site: SchemaSite) -> None:
+def test_a_table_that_is_made_while_it_copies_takes_everything_back(
+    schema_site: SchemaSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No lock keeps a new table out; its rows would be lost."""
     site = schema_site
     site.create()
-    site.migrate(KNOCK)
     point = site.capture()
     site.migrate(MIGRATION)
-    site.migrate(FILL)
     plan, component = site.plan(point), site.component()
     component.prepare(plan)
-    oid = site.oid()
-    locked = "SELECT count(*) FROM pg_locks WHERE mode = 'ShareLock' AND relation = 'knock'::regclass AND granted"
+    oid, copy = site.oid(), SchemaBuild.fill_from
 
-    def meddle() -> None:
-        wait_until(lambda: site.query(locked) != "0")
+    def meddle(build: SchemaBuild, *args: Any) -> Any:
+        """Somebody makes a table when writes stand still already, and before a row has moved."""
         site.query("CREATE TABLE late AS SELECT 1 AS a")
+        return copy(build, *args)
 
-    meddling = threading.Thread(target=meddle)
-    meddling.start()
+    monkeypatch.setattr(SchemaBuild, "fill_from", meddle)
     with pytest.raises(LastGoodError, match=r"came or went while its rows were copied \(public\.late\)"):
         component.switch(plan)
-    meddling.join()
     assert component.state(plan) is State.PREPARED
     component.undo(plan)
     assert (site.databases(), site.oid(), site.query("TABLE late")) == (["blog"], oid, "1")

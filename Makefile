@@ -127,6 +127,10 @@ proof: $(READY) ## Prove the database's rollback at length: 200 flipped bits, ki
 benchmark-database: $(READY) ## Measure a database's rollback: what clients see, and its cost against a bare pg_restore
 	@pytest -s tests/benchmarks/test_database_benchmark.py
 
+.PHONY: benchmark-reset
+benchmark-reset: $(READY) ## Measure the switch of a checkout of 50,000 files against a plain git reset
+	@pytest -s tests/benchmarks/test_reset_benchmark.py
+
 .PHONY: docs
 docs: $(READY) ## Generate the documents that are made from code
 	@python tests/generate_docs.py

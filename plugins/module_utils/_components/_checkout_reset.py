@@ -29,15 +29,22 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import L
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import acting_as
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git, Head
 
+#: Why an entry of a record stands there that says of no file that it differs from HEAD.
+AS_HEAD = ("replaced", "bytecode", "parent")
+
 
 def reset_checkout(checkout: Checkout, commit: str, head: str, current: Record | None = None) -> None:
     """``reset --hard``, also over changed files that git was told not to look at: on those alone it would give up.
 
     Where only some paths are selected, those become the commit's, and the branch moves without the others.
 
-    :param current: a record of the index as it is, which tells cheaply whether there are such files.
+    :param current: a record of worktree and index as they are. Where nothing in it differs from HEAD, git need not look at
+        every file once more: that costs as much as the reset itself.
     """
     with _umask_of(checkout.top):
+        as_head = current is not None and all(entry.why in AS_HEAD for entry in current.entries)
+        if as_head and checkout.selected.is_all and checkout.git.reset_keep(commit):
+            return
         if current is None or any(entry.why in ("hidden", "staged") for entry in current.entries):
             _show_hidden(checkout, commit)
         if checkout.selected.is_all:

@@ -333,6 +333,14 @@ class Git:
         """Make branch, index and worktree equal to a commit."""
         self.text("reset", "--hard", "--quiet", commit, "--", attempt=f"Resetting {self.path} to {commit}")
 
+    def reset_keep(self, commit: str) -> bool:
+        """Make branch, index and worktree equal to a commit, looking only at files that the commit changes.
+
+        :returns: false when one of those is not as HEAD has it: then nothing was changed.
+        """
+        words = ("reset", "--keep", "--quiet", commit, "--")
+        return self.succeeds(*words, attempt=f"Resetting {self.path} to {commit}, changed files kept")
+
     def restore_paths(self, commit: str, against: Sequence[TreeChange], others: Iterable[str] = ()) -> None:
         """Make paths equal to a commit's, in index and worktree.
 

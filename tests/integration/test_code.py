@@ -527,10 +527,11 @@ def kill_in_mid_reset(code: Code, plan: Plan, gate: Path, *, git_too: bool) -> N
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     if git_too:
-        needle = f"LASTGOOD_WORKING_ON={code.context.transaction}".encode()
+        # The checkout belongs to the mark: other tests run beside this one, under the same transaction's name.
+        mark = f"LASTGOOD_WORKING_ON={code.context.transaction}:{plan.facts['path']}".encode()
         for directory in Path("/proc").glob("[0-9]*"):
             try:
-                if needle in (directory / "environ").read_bytes():
+                if mark in (directory / "environ").read_bytes().split(b"\0"):
                     os.kill(int(directory.name), signal.SIGKILL)
             except OSError:
                 continue

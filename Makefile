@@ -124,8 +124,8 @@ proof: $(READY) ## Prove the database's rollback at length: 200 flipped bits, ki
 	    tests/integration/test_database_crash.py tests/integration/test_schema_crash.py tests/integration/test_tables_crash.py
 
 .PHONY: benchmark-database
-benchmark-database: $(READY) ## Measure a database's rollback: what clients see, and its cost against a bare pg_restore
-	@pytest -s tests/benchmarks/test_database_benchmark.py
+benchmark-database: $(READY) ## Measure a database's rollback: what clients see, its cost against a bare pg_restore, what plans predict
+	@pytest -s tests/benchmarks/test_database_benchmark.py tests/benchmarks/test_prediction_benchmark.py
 
 .PHONY: benchmark-reset
 benchmark-reset: $(READY) ## Measure the switch of a checkout of 50,000 files against a plain git reset

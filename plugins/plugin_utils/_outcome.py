@@ -285,7 +285,13 @@ def _forecast_rows(changed: list[Mapping[str, Any]]) -> list[list[str]]:
         return []
     switch_ms = sum(result["predicted_downtime"]["ms"] for result in changed)
     disk_mb = sum(result["disk_bytes"] for result in changed) / 1e6
+    paces = [
+        f"{result['component']} about {result['predicted_downtime']['rows_per_second']:,} rows a second"
+        for result in changed
+        if "rows_per_second" in result["predicted_downtime"]
+    ]
     return [
         ["Standstill", f"about {switch_ms / 1000:.1f} s of switching, besides stopping and starting services"],
+        *(["", f"  {pace}"] for pace in paces),
         ["Disk", f"about {disk_mb:,.0f} MB more while prepared"],
     ]

@@ -123,6 +123,7 @@ def test_schema_rollback_brings_the_schema_back_and_keeps_the_data(schema_site: 
     assert "+CREATE VIEW public.good_posts AS\n" in diff
     assert "restrict" not in diff
     assert plan.downtime["grows_with"].startswith("the whole database")
+    assert plan.downtime["ms"] > 0 and plan.downtime["rows_per_second"] > 0
     assert (site.oid(), site.content(), site.databases()) == (oid, migrated, ["blog"])
 
     component = site.component()

@@ -235,3 +235,12 @@ def test_a_plan_counts_what_it_would_take() -> None:
     assert ["Standstill", "about 3.0 s of switching, besides stopping and starting services"] in shown
     assert ["Disk", "about 4 MB more while prepared"] in shown
     assert shown[:2] == [["web1", "code:/srv/core"], ["", "  note: the next pull brings it back"]]
+    assert not any("rows a second" in row[1] for row in shown)
+
+
+def test_a_plan_tells_how_many_rows_a_second_go_where_rows_are_what_takes_time() -> None:
+    downtime = {"ms": 61_000, "grows_with": "rows", "rows_per_second": 123_456}
+    moving = {**CHANGED, "component": "tables:blog", "predicted_downtime": downtime}
+    shown = plan_rows({"db1": {"__rollback_planned": [moving, CHANGED]}})
+    at = shown.index(["Standstill", "about 62.5 s of switching, besides stopping and starting services"])
+    assert shown[at + 1] == ["", "  tables:blog about 123,456 rows a second"]

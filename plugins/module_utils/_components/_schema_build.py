@@ -68,7 +68,9 @@ class SchemaBuild(SideBuild):
                     query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table["schema"], table["name"]))
                     loaded.rows[table_name(table)] = int(session.value(query))
                 keep_orphans(session, mapped, kept, loaded.rows)
-        loaded.copy_ms = int((time.monotonic() - begun) * 1000)
+        spent = time.monotonic() - begun
+        loaded.copy_ms = int(spent * 1000)
+        self.context.note(f"Copied the rows of database {live}: {sum(loaded.rows.values()) / spent:,.0f} rows a second")
         return loaded
 
     def complete(self, sequences: Callable[[], Mapping[str, int | None]]) -> JsonObject:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) How long writes will stand still, told from a sample of the live rows: they are copied into temporary tables with
+"""(private) How long writes will stand still, told from samples of the live rows: they are copied into temporary tables with
 the same indexes, which are gone at once. Prepare measures it with all of them.
 """
 
@@ -11,80 +11,114 @@ import json
 import os
 import time
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._own_code import runs_own_code
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_rows import names, relation
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import keys_touching
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._sample import (
+    MOST_TABLES,
+    Pace,
+    look_at,
+    mean,
+    measure,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_rows import relation
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_orphans import watched
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_warn import EVENT_TRIGGERS
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_copy import copy_in, stream_rows
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 #: Locks, definitions and their comparison, the switch; and what each table takes by itself.
-FIXED_S, TABLE_S = 1.5, 0.015
-SAMPLE_ROWS, MEASURE_S = 20_000, 5.0
-#: Smaller tables are taken to be like the measured ones.
-WORTH = 0.02
-#: Where nothing could be measured: seconds for a megabyte with its indexes.
-PER_MEGABYTE_S = 0.02
+FIXED_S, TABLE_S = 0.6, 0.01
+MEASURE_S = 10.0
 #: A table whose rows may not fit is laid out as text first.
 STAGED = 2.5
-#: A row's own head and its place in the page.
-HEAD_BYTES = 28
+#: A row's own head and its place in the page; a row where nobody can look.
+HEAD_BYTES, USUAL_BYTES = 28, 150
+# As the planner reckons: rows for each page when it was analyzed, times the pages that there are now.
+SIZE = """
+SELECT coalesce(sum(greatest(c.reltuples, 0) / greatest(c.relpages, 1) * s.bytes / current_setting('block_size')::int), 0)::float8
+    AS rows, coalesce(sum(s.bytes), 0)::float8 AS bytes
+FROM jsonb_array_elements(%s::jsonb) leaf
+JOIN pg_class c ON c.oid = format('%%I.%%I', leaf ->> 0, leaf ->> 1)::regclass, pg_relation_size(c.oid) s (bytes)
+"""
 
 
-def predict_ms(server: Server, database: str, session: Session, mapped: JsonObject, jobs: int) -> int:
-    """Milliseconds from the first lock to the switch. Changes nothing."""
-    moves = mapped["moves"]
-    sizes = {move["from"]: _bytes(session, move["live"]) for move in moves}
-    total, deadline = sum(sizes.values()), time.monotonic() + MEASURE_S
-    spent: dict[str, float] = {}
-    for move in sorted(moves, key=lambda move: -sizes[move["from"]]):
-        if sizes[move["from"]] > WORTH * total and time.monotonic() < deadline:
-            measured = _measure(server, database, session, move, sizes[move["from"]])
-            if measured is not None:
-                spent[move["from"]] = measured
-    known = sum(sizes[name] for name in spent)
-    rate = sum(spent.values()) / known if known else PER_MEGABYTE_S / 1e6
-    each = [spent.get(move["from"], sizes[move["from"]] * rate) * (STAGED if move["staged"] else 1.0) for move in moves]
+def predict(server: Server, database: str, session: Session, mapped: JsonObject, jobs: int) -> JsonObject:
+    """Milliseconds from the first lock to the switch, and rows per second. Changes nothing."""
+    moves, deadline = mapped["moves"], time.monotonic() + MEASURE_S
+    rows = {move["from"]: _rows(session, move["live"]) for move in moves}
+    known = _paces(server, database, session, moves, rows, deadline)
+    others = mean([(pace, rows[name]) for name, pace in known.items()])
     # A copy keeps two processors busy, one that reads and one that writes.
-    side_by_side = min(jobs, max(1, (os.cpu_count() or 2) // 2)) if server.is_local else min(jobs, 2)
-    longest = max(each, default=0.0)
-    return int((FIXED_S + TABLE_S * len(moves) + max(sum(each) / side_by_side, longest)) * 1000)
+    processors = (os.cpu_count() or 2) if server.is_local else 4
+    copies, builds = _Work(min(jobs, max(1, processors // 2))), _Work(min(jobs, processors))
+    spent = FIXED_S + TABLE_S * len(moves)
+    for move in moves:
+        count, pace = rows[move["from"]], known.get(move["from"], others)
+        copies.add(count * pace.bare * (STAGED if move["staged"] else 1.0))
+        builds.add(count * pace.rebuilt)
+        spent += pace.statistics(count)
+    for key in watched(keys_touching(session, [move["live"]["oid"] for move in moves])):
+        builds.add(look_at(session, key, deadline))
+    spent += copies.seconds + builds.seconds
+    return {"ms": round(spent * 1000), "rows_per_second": round(sum(rows.values()) / spent)}
 
 
-def _bytes(session: Session, table: JsonObject) -> int:
-    """How large a table is now; what was known of it where somebody has locked it."""
-    query = (
-        "SELECT coalesce(sum(pg_relation_size(format('%%I.%%I', p.schema, p.name)::regclass)), 0)::bigint FROM (SELECT"
-    )
-    query += " leaf ->> 0 AS schema, leaf ->> 1 AS name FROM jsonb_array_elements(%s::jsonb) leaf) p"
+class _Work:
+    """Pieces of work that are done side by side, none of them by more than one."""
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._total = self._longest = 0.0
+
+    def add(self, seconds: float) -> None:
+        """One more piece."""
+        self._total += seconds
+        self._longest = max(self._longest, seconds)
+
+    @property
+    def seconds(self) -> float:
+        """How long all of it takes."""
+        return max(self._total / self._at_once, self._longest)
+
+
+def _paces(
+    server: Server,
+    database: str,
+    session: Session,
+    moves: list[JsonObject],
+    rows: dict[str, float],
+    deadline: float,
+) -> dict[str, Pace]:
+    """The paces of the largest tables. A temporary table would set event triggers off: then of none."""
+    found: dict[str, Pace] = {}
+    if session.rows(EVENT_TRIGGERS):
+        return found
+    with server.connect(database) as scratch:
+        for move in sorted(moves, key=lambda move: -rows[move["from"]])[:MOST_TABLES]:
+            table = move["live"]
+            if rows[move["from"]] and time.monotonic() < deadline:
+                columns = [column["name"] for column in table["columns"] if not column["generated"]]
+                name, width = (table["schema"], table["name"]), _width(session, table)
+                pace = measure(session, scratch, name, relation(table), columns, width)
+                if pace is not None:
+                    found[move["from"]] = pace
+    return found
+
+
+def _width(session: Session, table: JsonObject) -> float:
+    """Bytes of a row, about."""
+    query = sql.SQL("SELECT avg(pg_column_size(t.*))::float8 FROM (SELECT * FROM {} LIMIT 1000) t")
+    try:
+        return float(session.value(query.format(relation(table))) or 0) + HEAD_BYTES
+    except LastGoodError:
+        return USUAL_BYTES
+
+
+def _rows(session: Session, table: JsonObject) -> float:
+    """How many rows a table has, about; from its size alone where nobody has analyzed it, or somebody has locked it."""
     try:
         session.execute("SET lock_timeout = 1000")
-        return int(session.value(query, [json.dumps(table["leaves"] or [])]))
+        (found,) = session.rows(SIZE, [json.dumps(table["leaves"] or [])])
     except LastGoodError:
-        return int(table["bytes"])
-
-
-def _measure(server: Server, database: str, live: Session, move: JsonObject, size: int) -> float | None:
-    """Seconds for all rows of one table, from some of them; None when it can't be told."""
-    table = move["live"]
-    columns = [column["name"] for column in table["columns"] if not column["generated"]]
-    some = sql.SQL("SELECT {} FROM {} LIMIT {}").format(names(columns), relation(table), sql.Literal(SAMPLE_ROWS))
-    whole = sql.SQL("SELECT avg(pg_column_size(t.*))::float8 FROM (SELECT * FROM {} LIMIT 1000) t").format(
-        relation(table)
-    )
-    scratch_name = sql.Identifier("pg_temp", "lastgood_sample")
-    try:
-        if runs_own_code(live, table["schema"], table["name"]):
-            return None
-        width = float(live.value(whole) or 0) + HEAD_BYTES
-        with server.connect(database) as scratch:
-            scratch.execute("BEGIN")
-            like = sql.SQL("CREATE TEMP TABLE {} (LIKE {} INCLUDING ALL)")
-            scratch.execute(like.format(scratch_name, sql.Identifier(table["schema"], table["name"])))
-            begun = time.monotonic()
-            out = sql.SQL("COPY ({}) TO STDOUT").format(some)
-            rows = stream_rows(live, out, scratch, copy_in(scratch_name, columns), f"Sampling {move['from']}")
-            spent = time.monotonic() - begun
-    except LastGoodError:
-        return None
-    return spent / rows * size / width if rows else None
+        found = {"rows": 0, "bytes": table["bytes"]}
+    return float(found["rows"] or found["bytes"] / _width(session, table))

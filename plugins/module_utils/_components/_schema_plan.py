@@ -29,7 +29,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._sch
     returning_grants,
     unified,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_foresight import predict_ms
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_foresight import predict
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import (
     LAYOUT_FILE,
     layout_digest,
@@ -88,7 +88,7 @@ class SchemaPlanner(Planner):
             before={**plan.before, "content": "live"},
             after={**plan.after, "content": "live"},
             facts={**plan.facts, **wished, "diff": self.found["diff"]},
-            downtime={"ms": self.found["ms"], "grows_with": GROWS_WITH},
+            downtime={**self.found["downtime"], "grows_with": GROWS_WITH},
             warnings=tuple(self.warnings),
         )
 
@@ -118,7 +118,7 @@ class SchemaPlanner(Planner):
         with self.server.connect(name) as session:
             live = self.found["live"]
             mapped = make_map(old, live, self.wish.get("renames") or {})
-            self.found["ms"] = predict_ms(
+            self.found["downtime"] = predict(
                 self.server, name, session, mapped, int(self.wish.get("jobs") or DEFAULT_JOBS)
             )
             if session.value("SELECT count(*) FROM pg_largeobject_metadata"):

@@ -9,6 +9,7 @@ stands there for good before the live transaction may commit.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components import _tables_orphans as orphans
@@ -82,6 +83,7 @@ class Exchange:
         self.goes = REJECTED_ROWS if step == UNDO else PREVIOUS_ROWS
         #: Rows to come stand in the tables of their own names when they come from the restore point.
         self.comes = PREVIOUS_ROWS if step == UNDO else None
+        self.filled = 0
 
     def run(self) -> None:
         """From BEGIN to COMMIT. Whatever happens before the commit, a kill -9 or a crash included, changes nothing.
@@ -91,6 +93,7 @@ class Exchange:
         :raises LastGoodError: when a lock can't be had, or the rows don't fit.
         """
         with self.look.server.connect(self.plan.name) as live, self.look.server.connect(self.look.name) as side:
+            begun = time.monotonic()
             live.execute("BEGIN")
             # With synchronous_commit off an acknowledged commit can be lost in a crash.
             live.execute("SET LOCAL synchronous_commit = on")
@@ -112,6 +115,10 @@ class Exchange:
             hold.put_on_rest()
             self._advance_sequences(live, units)
             live.execute("COMMIT", attempt=f"Committing the rows of database {self.plan.name}")
+        spent = time.monotonic() - begun
+        self.context.note(
+            f"Exchanged the rows of database {self.plan.name} in {spent:.1f} s: {self.filled / spent:,.0f} rows a second"
+        )
 
     def follow_up(self) -> None:
         """What can't be done within the transaction: materialized views, by depth, and statistics. May be repeated."""
@@ -187,6 +194,7 @@ class Exchange:
         rows = stream_rows(
             side, copy_out(source, unit.stored), live, copy_in(unit.relation, unit.stored), f"Filling table {unit.key}"
         )
+        self.filled += rows
         self.context.note(f"Put {rows} rows into {unit.key} of database {self.plan.name}")
 
     def _settle_orphans(self, live: Session, side: Session, hold: Hold, bystanders: Sequence[Unit]) -> None:

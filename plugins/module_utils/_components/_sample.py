@@ -1,0 +1,135 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) How fast this server writes rows like those of a table: some of them are copied into temporary tables, which are
+taken back at once. And how long a foreign key's look at its rows takes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import without_parent
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._own_code import runs_own_code
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_copy import column_list, copy_in, stream_rows
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+SAMPLE_ROWS, SAMPLE_BYTES = 50_000, 16 * 1024**2
+#: So many tables are measured, the largest ones; the others are taken to be like them.
+MOST_TABLES = 20
+#: A temporary table writes no WAL, and a small one lies in the cache: what rows, their entries in indexes, and indexes that
+#: are built later take beside it in a real one. The benchmark of predictions measures it.
+ROW_MORE, ENTRY_MORE, BUILD_MORE = 1.2, 1.7, 1.5
+#: How many rows ANALYZE looks at.
+STATISTICS_ROWS = 30_000
+#: Without statistics on expressions: ANALYZE would compute them with our rights.
+BARE, INDEXED = "INCLUDING GENERATED", "INCLUDING ALL EXCLUDING STATISTICS"
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds for one row of a table.
+
+    :param bare: put into a table without indexes.
+    :param indexed: put into one with all of its indexes.
+    :param rebuilt: put into all of its indexes at once, later.
+    :param analyzed: looked at by ANALYZE, up to `STATISTICS_ROWS` of them.
+    """
+
+    bare: float
+    indexed: float
+    rebuilt: float
+    analyzed: float
+
+    def statistics(self, rows: float) -> float:
+        """Seconds for the statistics of a table with so many rows."""
+        return self.analyzed * min(rows, STATISTICS_ROWS)
+
+
+#: Where nothing can be measured: rows of a hundred bytes or two with an index or two.
+USUAL = Pace(2e-6, 6e-6, 2e-6, 4e-6)
+
+
+def measure(
+    live: Session, scratch: Session, name: tuple[str, str], source: Any, columns: Sequence[str], width: float
+) -> Pace | None:
+    """The pace of one table; None when it can't be told, or must not be tried.
+
+    :param scratch: another session in the same database.
+    :param name: of the table, with its schema first.
+    :param source: what its rows are read from.
+    :param width: bytes of a row, about.
+    """
+    limit = int(min(SAMPLE_ROWS, max(SAMPLE_BYTES / max(width, 1), 100)))
+    some = sql.SQL("COPY (SELECT {} FROM {} LIMIT {}) TO STDOUT").format(
+        column_list(columns), source, sql.Literal(limit)
+    )
+    spent, rows = {}, 0
+    try:
+        if runs_own_code(live, *name):
+            return None
+        for words in (BARE, INDEXED):
+            scratch.execute("BEGIN")
+            table = sql.Identifier("pg_temp", "lastgood_sample")
+            like = sql.SQL("CREATE TEMP TABLE {} (LIKE {} {})").format(table, sql.Identifier(*name), sql.SQL(words))
+            scratch.execute(like)
+            begun = time.monotonic()
+            rows = stream_rows(live, some, scratch, copy_in(table, columns), f"Sampling {'.'.join(name)}")
+            spent[words] = time.monotonic() - begun
+            if words == INDEXED:
+                spent["ANALYZE"] = _timed(scratch, sql.SQL("ANALYZE {}").format(table))
+                spent["REINDEX"] = _timed(scratch, sql.SQL("REINDEX TABLE {}").format(table))
+            scratch.execute("ROLLBACK")
+    except LastGoodError:
+        _take_back(scratch)
+        return None
+    if not rows:
+        return None
+    row, entries = spent[BARE] / rows * ROW_MORE, max(spent[INDEXED] - spent[BARE], 0.0) / rows * ENTRY_MORE
+    built, looked = spent["REINDEX"] / rows * BUILD_MORE, spent["ANALYZE"] / min(rows, STATISTICS_ROWS)
+    return Pace(row, row + entries, built, looked)
+
+
+def mean(paces: Sequence[tuple[Pace, float]]) -> Pace:
+    """The pace of tables that were not measured.
+
+    :param paces: those of others, with their rows.
+    """
+    total = sum(rows for _pace, rows in paces)
+    if not total:
+        return USUAL
+    parts = ("bare", "indexed", "rebuilt", "analyzed")
+    return Pace(*(sum(getattr(pace, part) * rows for pace, rows in paces) / total for part in parts))
+
+
+def look_at(live: Session, key: JsonObject, deadline: float) -> float:
+    """Seconds for looking at every row that a foreign key binds."""
+    begun = time.monotonic()
+    left = int((deadline - begun) * 1000)
+    if left <= 0:
+        return 0.0
+    live.execute("SET statement_timeout = %s", [left])
+    try:
+        live.value(sql.SQL("SELECT count(*) {}").format(without_parent(key)))
+    except DatabaseError:
+        return time.monotonic() - begun
+    finally:
+        live.execute("SET statement_timeout = 0")
+    return time.monotonic() - begun
+
+
+def _timed(session: Session, statement: Any) -> float:
+    begun = time.monotonic()
+    session.execute(statement)
+    return time.monotonic() - begun
+
+
+def _take_back(scratch: Session) -> None:
+    with suppress(LastGoodError):
+        scratch.execute("ROLLBACK")

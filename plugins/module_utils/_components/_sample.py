@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import without_parent
@@ -34,14 +34,16 @@ BARE, INDEXED = "INCLUDING GENERATED", "INCLUDING ALL EXCLUDING STATISTICS"
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds for one row of a table.
+    """Seconds for a table, and for one row of it.
 
+    :param made: a table like it, with its indexes, made and taken back.
     :param bare: put into a table without indexes.
     :param indexed: put into one with all of its indexes.
     :param rebuilt: put into all of its indexes at once, later.
     :param analyzed: looked at by ANALYZE, up to `STATISTICS_ROWS` of them.
     """
 
+    made: float
     bare: float
     indexed: float
     rebuilt: float
@@ -53,7 +55,7 @@ class Pace:
 
 
 #: Where nothing can be measured: rows of a hundred bytes or two with an index or two.
-USUAL = Pace(2e-6, 6e-6, 2e-6, 4e-6)
+USUAL = Pace(0.005, 2e-6, 6e-6, 2e-6, 4e-6)
 
 
 def measure(
@@ -78,14 +80,14 @@ def measure(
             scratch.execute("BEGIN")
             table = sql.Identifier("pg_temp", "lastgood_sample")
             like = sql.SQL("CREATE TEMP TABLE {} (LIKE {} {})").format(table, sql.Identifier(*name), sql.SQL(words))
-            scratch.execute(like)
+            spent["CREATE"] = _timed(scratch, like)
             begun = time.monotonic()
             rows = stream_rows(live, some, scratch, copy_in(table, columns), f"Sampling {'.'.join(name)}")
             spent[words] = time.monotonic() - begun
             if words == INDEXED:
                 spent["ANALYZE"] = _timed(scratch, sql.SQL("ANALYZE {}").format(table))
                 spent["REINDEX"] = _timed(scratch, sql.SQL("REINDEX TABLE {}").format(table))
-            scratch.execute("ROLLBACK")
+            spent["CREATE"] += _timed(scratch, "ROLLBACK")
     except LastGoodError:
         _take_back(scratch)
         return None
@@ -93,7 +95,7 @@ def measure(
         return None
     row, entries = spent[BARE] / rows * ROW_MORE, max(spent[INDEXED] - spent[BARE], 0.0) / rows * ENTRY_MORE
     built, looked = spent["REINDEX"] / rows * BUILD_MORE, spent["ANALYZE"] / min(rows, STATISTICS_ROWS)
-    return Pace(row, row + entries, built, looked)
+    return Pace(spent["CREATE"], row, row + entries, built, looked)
 
 
 def mean(paces: Sequence[tuple[Pace, float]]) -> Pace:
@@ -104,8 +106,8 @@ def mean(paces: Sequence[tuple[Pace, float]]) -> Pace:
     total = sum(rows for _pace, rows in paces)
     if not total:
         return USUAL
-    parts = ("bare", "indexed", "rebuilt", "analyzed")
-    return Pace(*(sum(getattr(pace, part) * rows for pace, rows in paces) / total for part in parts))
+    names = [field.name for field in fields(Pace)]
+    return Pace(*(sum(getattr(pace, name) * rows for pace, rows in paces) / total for name in names))
 
 
 def look_at(live: Session, key: JsonObject, deadline: float) -> float:

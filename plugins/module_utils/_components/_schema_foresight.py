@@ -26,8 +26,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import L
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
-#: Locks, definitions and their comparison, the switch; and what each table takes by itself.
-FIXED_S, TABLE_S = 0.6, 0.01
+#: Locks, definitions and their comparison, the switch.
+FIXED_S = 0.6
 MEASURE_S = 10.0
 #: A table whose rows may not fit is laid out as text first.
 STAGED = 2.5
@@ -51,7 +51,7 @@ def predict(server: Server, database: str, session: Session, mapped: JsonObject,
     # A copy keeps two processors busy, one that reads and one that writes.
     processors = (os.cpu_count() or 2) if server.is_local else 4
     copies, builds = _Work(min(jobs, max(1, processors // 2))), _Work(min(jobs, processors))
-    spent = FIXED_S + TABLE_S * len(moves)
+    spent = FIXED_S
     for move in moves:
         count, pace = rows[move["from"]], known.get(move["from"], others)
         copies.add(count * pace.bare * (STAGED if move["staged"] else 1.0))

@@ -25,8 +25,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._tab
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
-#: Locks, definitions and commits of one table; a key taken off and put back.
-TABLE_S, KEY_S, FIXED_S = 0.015, 0.004, 0.1
+#: A key taken off and put back; the rest of it.
+KEY_S, FIXED_S = 0.004, 0.1
+#: Locks, definitions and commits of one table, compared with making a temporary one.
+TABLE_MORE = 2.5
 GROWS = "rows, indexes and foreign keys of the tables, and the materialized views over them"
 
 
@@ -60,11 +62,12 @@ def predict(
     deadline = time.monotonic() + seconds
     known = _paces(server, database, live, units, counts, deadline)
     others = mean([(pace, counts.of(unit)[0]) for unit in units if (pace := known.get(unit.oid))])
-    spent = FIXED_S + TABLE_S * sum(len(unit.parts) for unit in units) + KEY_S * len(keys)
+    spent = FIXED_S + KEY_S * len(keys)
     rows = 0
     for unit in units:
         goes, comes = counts.of(unit)
         pace = known.get(unit.oid, others)
+        spent += TABLE_MORE * pace.made * len(unit.parts)
         spent += goes * pace.bare + comes * pace.indexed + pace.statistics(comes)
         rows += comes
     spent += sum(look_at(live, key, deadline) for key in watched(keys))

@@ -229,6 +229,25 @@ def test_a_dropped_not_null_column_comes_back_by_key_and_what_it_cannot_fill_is_
     assert set(site.kept()) == {"public_keyless_rows", "public_section_rows"}
 
 
+def test_a_partition_s_own_foreign_key_is_looked_at_like_any_other(schema_site: SchemaSite) -> None:
+    site = schema_site
+    site.create()
+    site.migrate(
+        "CREATE TABLE visitor AS SELECT id FROM visit_new; ALTER TABLE visitor ADD PRIMARY KEY (id);"
+        "ALTER TABLE visit_new ADD CONSTRAINT known FOREIGN KEY (id) REFERENCES visitor"
+    )
+    schema, rows = site.definitions(), site.query("SELECT count(*) FROM visit")
+    point = site.capture()
+    site.migrate("ALTER TABLE visit_new DROP CONSTRAINT known; INSERT INTO visit VALUES (9000, '2026-02-02')")
+    plan, component = site.plan(point), site.component()
+    unfit = component.prepare(plan)["unfit"]
+    assert unfit["public.visit"]["rows"] == {"orphans": 1}
+    component.switch(plan)
+    assert site.definitions() == schema
+    assert site.query("SELECT count(*) FROM visit") == rows
+    assert "known: no such row in public.visitor,9000," in site.kept()["public_visit_orphans"].replace('"', "")
+
+
 def test_versions_of_extensions_are_not_in_dumps_and_are_reported(schema_site: SchemaSite) -> None:
     site = schema_site
     site.query("CREATE DATABASE blog", "postgres")

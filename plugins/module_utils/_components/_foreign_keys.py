@@ -16,6 +16,7 @@ _KEYS = """
 SELECT o.conname AS name, o.conrelid::bigint AS child, o.confrelid::bigint AS parent, o.confmatchtype::text AS match,
        cn.nspname AS child_schema, c.relname AS child_name, c.relkind::text AS child_kind,
        pn.nspname AS parent_schema, p.relname AS parent_name, p.relkind::text AS parent_kind,
+       {child_root} AS child_root, {parent_root} AS parent_root,
        coalesce((to_jsonb(o) ->> 'conperiod')::bool, false) AS period,
        o.convalidated AS valid, coalesce((to_jsonb(o) ->> 'conenforced')::bool, true) AS enforced,
        pg_get_constraintdef(o.oid) AS definition, obj_description(o.oid, 'pg_constraint') AS comment,
@@ -43,8 +44,12 @@ _TOUCHING = """ AND o.oid IN (
         WHERE k.contype = 'f' AND (k.conrelid = ANY(%s::oid[]) OR k.confrelid = ANY(%s::oid[]))
         UNION SELECT p.oid, p.conparentid FROM tree JOIN pg_constraint p ON p.oid = tree.conparentid)
     SELECT tree.oid FROM tree)"""
-FOREIGN_KEYS = _KEYS.format(where="")
-KEYS_TOUCHING = _KEYS.format(where=_TOUCHING)
+#: Schema and name of the partitioned table that a partition belongs to in the end; of any other table its own.
+_ROOT = """(SELECT jsonb_build_array(rn.nspname, r.relname) FROM pg_class r JOIN pg_namespace rn ON rn.oid = r.relnamespace
+        WHERE r.oid = coalesce(pg_partition_root({0}.oid)::oid, {0}.oid))"""
+_ROOTS = {"child_root": _ROOT.format("c"), "parent_root": _ROOT.format("p")}
+FOREIGN_KEYS = _KEYS.format(where="", **_ROOTS)
+KEYS_TOUCHING = _KEYS.format(where=_TOUCHING, **_ROOTS)
 
 
 def keys_touching(session: Session, tables: Sequence[int]) -> list[JsonObject]:

@@ -26,24 +26,26 @@ def keep_orphans(session: Session, mapped: JsonObject, kept: Kept, rows: dict[st
     while looking:
         shrunk = set()
         for key in looking:
-            child = _end(key, "child")
+            child = _root(key, "child")
             count = _put_aside(session, key, tables[child], kept)
             if count:
                 rows[f"{child[0]}.{child[1]}"] = rows.get(f"{child[0]}.{child[1]}", 0) - count
                 shrunk.add(child)
-        looking = [key for key in mapped["keys"] if _end(key, "parent") in shrunk]
+        looking = [key for key in mapped["keys"] if _root(key, "parent") in shrunk]
 
 
 def _tables(mapped: JsonObject) -> list[JsonObject]:
     return [*(move["old"] for move in mapped["moves"]), *mapped["returning"]]
 
 
-def _end(key: JsonObject, side: str) -> tuple[str, str]:
-    return key[f"{side}_schema"], key[f"{side}_name"]
+def _root(key: JsonObject, side: str) -> tuple[str, str]:
+    """The table that the layout knows: a partition may have keys of its own."""
+    schema, name = key[f"{side}_root"]
+    return schema, name
 
 
 def _parent_lost(key: JsonObject, tables: Mapping[tuple[str, str], JsonObject], kept: Kept) -> bool:
-    parent = tables.get(_end(key, "parent"))
+    parent = tables.get(_root(key, "parent"))
     return parent is None or kept.lost_rows(parent)
 
 

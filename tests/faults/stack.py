@@ -35,7 +35,7 @@ _COMMIT = "git -c user.name=Blog -c user.email=blog@example.invalid commit --qui
 _HARM = {
     "blog_core": 'sed -i \'s/^\\( *\\)"package": check_package,/&\\n\\1"cache": app.extensions["cache"].ping,/\' app.py'
     f" && {_COMMIT} && echo '# another machine' >> .env",
-    "blog_writing": "echo '# on the way' >> app.py && echo 'ask' > notes.md"
+    "blog_writing": "echo '# on the way' >> app.py"
     " && env HOME=/tmp .venv/bin/python -m pip install --quiet --no-cache-dir --no-index"
     " --find-links /opt/lab/wheels mistune==0.8.4 && sed -i 's/^DATABASE_NAME=.*/DATABASE_NAME=blog_staging/' .env",
 }
@@ -186,7 +186,10 @@ class FaultStack(Stack):
         return {**before.state, **back}
 
     def capture(self) -> None:
-        """Make the restore point that all cases go back to."""
+        """Make the restore point that all cases go back to; somebody's own notes stay beside the code, whatever happens."""
+        for key in PART:
+            for host in self.lab.hosts_of(key):
+                self.on(host.name, f"sudo -u {OWNER} sh -c 'echo ask > {self.lab.project(key).path}/notes.md'")
         looking.wait_until_healthy(self.lab)
         status, said = self.play("capture", restore_point_name=f"faults-{time.time_ns()}")
         assert status == 0, said

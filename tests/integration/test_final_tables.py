@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from integration.messengers import free_port
-from integration.small_stack import SmallStack
+from integration.small_stack import ROOT, WANTED, SmallStack
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,23 @@ def test_neither_the_table_nor_a_lost_host_fails_a_rollback_and_its_outcome_is_l
     assert done.returncode == 0, done.stdout
     assert "far can't be reached: the report is on the controller only" in " ".join(done.stdout.split())
     assert "Rolled back: everything is at the restore point" in done.stdout
+    left = outcome(done.stdout)
+    assert (left["rollback_outcome"], left["rollback_id"]) == ("rolled_back", small.report()["id"])
+    assert small.settings(1).read_text() == "MODE=good\n"
+
+
+def test_a_second_rollback_in_the_same_run_is_refused_before_anything_is_touched(
+    small: SmallStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANSIBLE_SHOW_CUSTOM_STATS", "1")
+    small.damage()
+    twice = small.base / "twice.yml"
+    twice.write_text(f"- import_playbook: {ROOT / 'playbooks' / 'multi_rollback.yml'}\n" * 2)
+    done = small.play(str(twice.with_suffix("")), **WANTED)
+    assert done.returncode == 2, done.stdout + done.stderr
+    words = " ".join(done.stdout.split())
+    assert "A rollback was played in this run of ansible-playbook already (Rolled back: everything is at" in words
+    assert "start ansible-playbook again for it" in words
     left = outcome(done.stdout)
     assert (left["rollback_outcome"], left["rollback_id"]) == ("rolled_back", small.report()["id"])
     assert small.settings(1).read_text() == "MODE=good\n"

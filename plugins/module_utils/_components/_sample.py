@@ -8,15 +8,16 @@ taken back at once. And how long a foreign key's look at its rows takes.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import without_parent
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._own_code import runs_own_code
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_warn import EVENT_TRIGGERS
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server, Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_copy import column_list, copy_in, stream_rows
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
@@ -58,24 +59,55 @@ class Pace:
 USUAL = Pace(0.005, 2e-6, 6e-6, 2e-6, 4e-6)
 
 
-def measure(
-    live: Session, scratch: Session, name: tuple[str, str], source: Any, columns: Sequence[str], width: float
-) -> Pace | None:
+@dataclass(frozen=True)
+class Candidate:
+    """A table that may be measured.
+
+    :param key: what it is called in the result.
+    :param name: of the table, with its schema first.
+    :param source: what its rows are read from.
+    :param rows: how many it has, about.
+    :param width: tells the bytes of a row, about.
+    """
+
+    key: Any
+    name: tuple[str, str]
+    source: Any
+    columns: Sequence[str]
+    rows: float
+    width: Callable[[], float]
+
+
+def paces(
+    server: Server, database: str, live: Session, largest_first: Iterable[Candidate], deadline: float
+) -> dict[Any, Pace]:
+    """The paces of the largest tables. A temporary table would set event triggers off: then of none."""
+    found: dict[Any, Pace] = {}
+    if live.rows(EVENT_TRIGGERS):
+        return found
+    with server.connect(database) as scratch:
+        for table in list(largest_first)[:MOST_TABLES]:
+            if table.rows and time.monotonic() < deadline:
+                pace = _measure(live, scratch, table)
+                if pace is not None:
+                    found[table.key] = pace
+    return found
+
+
+def _measure(live: Session, scratch: Session, candidate: Candidate) -> Pace | None:
     """The pace of one table; None when it can't be told, or must not be tried.
 
     :param scratch: another session in the same database.
-    :param name: of the table, with its schema first.
-    :param source: what its rows are read from.
-    :param width: bytes of a row, about.
     """
-    limit = int(min(SAMPLE_ROWS, max(SAMPLE_BYTES / max(width, 1), 100)))
-    some = sql.SQL("COPY (SELECT {} FROM {} LIMIT {}) TO STDOUT").format(
-        column_list(columns), source, sql.Literal(limit)
-    )
+    name, columns = candidate.name, candidate.columns
     spent, rows = {}, 0
     try:
         if runs_own_code(live, *name):
             return None
+        limit = int(min(SAMPLE_ROWS, max(SAMPLE_BYTES / max(candidate.width(), 1), 100)))
+        some = sql.SQL("COPY (SELECT {} FROM {} LIMIT {}) TO STDOUT").format(
+            column_list(columns), candidate.source, sql.Literal(limit)
+        )
         for words in (BARE, INDEXED):
             scratch.execute("BEGIN")
             table = sql.Identifier("pg_temp", "lastgood_sample")
@@ -98,16 +130,16 @@ def measure(
     return Pace(spent["CREATE"], row, row + entries, built, looked)
 
 
-def mean(paces: Sequence[tuple[Pace, float]]) -> Pace:
+def mean(known: Sequence[tuple[Pace, float]]) -> Pace:
     """The pace of tables that were not measured.
 
-    :param paces: those of others, with their rows.
+    :param known: those of others, with their rows.
     """
-    total = sum(rows for _pace, rows in paces)
+    total = sum(rows for _pace, rows in known)
     if not total:
         return USUAL
     names = [field.name for field in fields(Pace)]
-    return Pace(*(sum(getattr(pace, name) * rows for pace, rows in paces) / total for name in names))
+    return Pace(*(sum(getattr(pace, name) * rows for pace, rows in known) / total for name in names))
 
 
 def look_at(live: Session, key: JsonObject, deadline: float) -> float:

@@ -13,15 +13,13 @@ import time
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import keys_touching
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._sample import (
-    MOST_TABLES,
-    Pace,
+    Candidate,
     look_at,
     mean,
-    measure,
+    paces,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_rows import relation
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_orphans import watched
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_warn import EVENT_TRIGGERS
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
@@ -46,7 +44,9 @@ def predict(server: Server, database: str, session: Session, mapped: JsonObject,
     """Milliseconds from the first lock to the switch, and rows per second. Changes nothing."""
     moves, deadline = mapped["moves"], time.monotonic() + MEASURE_S
     rows = {move["from"]: _rows(session, move["live"]) for move in moves}
-    known = _paces(server, database, session, moves, rows, deadline)
+    largest_first = sorted(moves, key=lambda move: -rows[move["from"]])
+    candidates = [_candidate(session, move, rows[move["from"]]) for move in largest_first]
+    known = paces(server, database, session, candidates, deadline)
     others = mean([(pace, rows[name]) for name, pace in known.items()])
     # A copy keeps two processors busy, one that reads and one that writes.
     processors = (os.cpu_count() or 2) if server.is_local else 4
@@ -81,28 +81,12 @@ class _Work:
         return max(self._total / self._at_once, self._longest)
 
 
-def _paces(
-    server: Server,
-    database: str,
-    session: Session,
-    moves: list[JsonObject],
-    rows: dict[str, float],
-    deadline: float,
-) -> dict[str, Pace]:
-    """The paces of the largest tables. A temporary table would set event triggers off: then of none."""
-    found: dict[str, Pace] = {}
-    if session.rows(EVENT_TRIGGERS):
-        return found
-    with server.connect(database) as scratch:
-        for move in sorted(moves, key=lambda move: -rows[move["from"]])[:MOST_TABLES]:
-            table = move["live"]
-            if rows[move["from"]] and time.monotonic() < deadline:
-                columns = [column["name"] for column in table["columns"] if not column["generated"]]
-                name, width = (table["schema"], table["name"]), _width(session, table)
-                pace = measure(session, scratch, name, relation(table), columns, width)
-                if pace is not None:
-                    found[move["from"]] = pace
-    return found
+def _candidate(session: Session, move: JsonObject, rows: float) -> Candidate:
+    """A table as it may be measured."""
+    table = move["live"]
+    columns = [column["name"] for column in table["columns"] if not column["generated"]]
+    name = (table["schema"], table["name"])
+    return Candidate(move["from"], name, relation(table), columns, rows, lambda: _width(session, table))
 
 
 def _width(session: Session, table: JsonObject) -> float:

@@ -13,15 +13,13 @@ from dataclasses import dataclass
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_content import table_key
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._sample import (
-    MOST_TABLES,
-    Pace,
+    Candidate,
     look_at,
     mean,
-    measure,
+    paces,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import Unit
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_orphans import watched
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_warn import EVENT_TRIGGERS
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
@@ -60,7 +58,7 @@ def predict(
     :param seconds: how long may be measured.
     """
     deadline = time.monotonic() + seconds
-    known = _paces(server, database, live, units, counts, deadline)
+    known = paces(server, database, live, _largest_first(units, counts), deadline)
     others = mean([(pace, counts.of(unit)[0]) for unit in units if (pace := known.get(unit.oid))])
     spent = FIXED_S + KEY_S * len(keys)
     rows = 0
@@ -74,21 +72,14 @@ def predict(
     return {"ms": round(spent * 1000), "grows_with": GROWS, "rows_per_second": round(rows / spent)}
 
 
-def _paces(
-    server: Server, database: str, live: Session, units: Sequence[Unit], counts: Counts, deadline: float
-) -> dict[int, Pace]:
-    """The paces of the largest tables, by OID. A temporary table would set event triggers off: then of none."""
+def _largest_first(units: Sequence[Unit], counts: Counts) -> list[Candidate]:
+    """The tables by the bytes of their rows."""
     sizes = {unit.oid: sum(int(leaf["bytes"]) for leaf in unit.leaves) for unit in units}
-    largest = sorted(units, key=lambda unit: -sizes[unit.oid])[:MOST_TABLES]
-    found: dict[int, Pace] = {}
-    if live.rows(EVENT_TRIGGERS):
-        return found
-    with server.connect(database) as scratch:
-        for unit in largest:
-            goes, _comes = counts.of(unit)
-            if goes and time.monotonic() < deadline:
-                width = sizes[unit.oid] / goes
-                pace = measure(live, scratch, (unit.schema, unit.name), unit.source, unit.stored, width)
-                if pace is not None:
-                    found[unit.oid] = pace
-    return found
+
+    def candidate(unit: Unit) -> Candidate:
+        goes, _comes = counts.of(unit)
+        return Candidate(
+            unit.oid, (unit.schema, unit.name), unit.source, unit.stored, goes, lambda: sizes[unit.oid] / goes
+        )
+
+    return [candidate(unit) for unit in sorted(units, key=lambda unit: -sizes[unit.oid])]

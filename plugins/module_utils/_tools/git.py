@@ -336,7 +336,7 @@ class Git:
     def reset_keep(self, commit: str) -> bool:
         """Make branch, index and worktree equal to a commit, looking only at files that the commit changes.
 
-        :returns: false when one of those is not as HEAD has it: then nothing was changed.
+        :returns: false when git did not do it, as when one of those is not as HEAD has it.
         """
         words = ("reset", "--keep", "--quiet", commit, "--")
         return self.succeeds(*words, attempt=f"Resetting {self.path} to {commit}, changed files kept")

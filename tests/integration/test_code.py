@@ -537,9 +537,11 @@ def kill_in_mid_reset(code: Code, plan: Plan, gate: Path, *, git_too: bool) -> N
                 continue
 
 
+@pytest.mark.parametrize("changed", [True, False], ids=["changed files", "none"])
 @pytest.mark.parametrize("way", ["undo", "switch"])
-def test_kill_9_in_mid_reset_ends_in_a_whole_state(code, checkout, slow, way) -> None:
-    checkout.write("app.py", "dirty\n")
+def test_kill_9_in_mid_reset_ends_in_a_whole_state(code, checkout, slow, way, changed) -> None:
+    if changed:
+        checkout.write("app.py", "dirty\n")
     before = checkout.snapshot()
     plan = plan_of(code, checkout, to="v9")
     code.prepare(plan)

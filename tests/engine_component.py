@@ -10,7 +10,7 @@ half-switched state. Registered under the kind ``pair`` in place of a real compo
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -151,4 +151,4 @@ def plan_pair(path: Path, to: str = "new", kind: type[Pair] = Pair) -> Plan:
 
 
 _NO_CONTEXT: Context = None  # type: ignore[assignment]  # a plan changes nothing, so it needs no context
-KINDS: dict[str, type[Component]] = {"pair": Pair, "late": Late}
+KINDS: dict[str, Callable[[], type[Component]]] = {"pair": lambda: Pair, "late": lambda: Late}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._capture import Wish, capture_context
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS, component_class
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._manifest import CapturedComponent
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
@@ -36,12 +36,12 @@ def release(component: CapturedComponent, needed: list[JsonObject]) -> None:
 
     :param needed: facts of the same component in the restore points that stay.
     """
-    known = COMPONENTS.get(component.kind)
-    if known is None:
+    if component.kind not in COMPONENTS:
         return
+    context = capture_context("removed", Path(os.devnull), [], {})
     # What it was kept for may be gone, with everything in it: then there is nothing to let go of.
     with contextlib.suppress(LastGoodError, OSError):
-        known(capture_context("removed", Path(os.devnull), [], {})).release(component.facts, needed)
+        component_class(component.kind)(context).release(component.facts, needed)
 
 
 def live_schemas(databases: Sequence[Mapping[str, Any]]) -> JsonObject:
@@ -65,7 +65,7 @@ def _files(params: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _wish(kind: str, options: Mapping[str, Any]) -> Wish:
     return Wish(
-        component=COMPONENTS[kind],
+        component=component_class(kind),
         options={name: value for name, value in options.items() if name not in SECRETS},
         passwords={name: options[name] for name in SECRETS if options.get(name)},
     )

@@ -20,7 +20,7 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils import _timer
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Component, Context, Plan, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import BACK, COMPONENTS
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import component_class
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
     Damaged,
     Foreign,
@@ -451,7 +451,7 @@ class Transaction:
     def plans(self) -> list[Plan]:
         """What is to be switched here, in that order."""
         plans = self.records.plans().values()
-        return sorted(plans, key=lambda plan: COMPONENTS[plan.kind].order)
+        return sorted(plans, key=lambda plan: component_class(plan.kind).order)
 
     def _refuse_foreign(self, plans: Sequence[Plan]) -> None:
         foreign = [plan.key for plan in plans if self._state(plan) is State.FOREIGN]
@@ -528,7 +528,7 @@ class Transaction:
 
 def _can_go_back(kind: str) -> bool:
     """Whether a finished rollback of this kind can be undone as a whole."""
-    return BACK.get(kind, COMPONENTS[kind]).plan_back is not Component.plan_back
+    return component_class(kind, back=True).plan_back is not Component.plan_back
 
 
 def make_component(
@@ -547,4 +547,4 @@ def make_component(
         note=journal.note,
         secrets=passwords,
     )
-    return (BACK.get(kind, COMPONENTS[kind]) if back else COMPONENTS[kind])(context)
+    return component_class(kind, back=back)(context)

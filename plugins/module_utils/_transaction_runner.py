@@ -26,6 +26,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._undo import sta
 
 Params = Mapping[str, Any]
 
+#: States that are about the transaction alone: looking at its components would only cost time, much of it downtime.
+_TOUCH_NOTHING = ("begin", "arm", "decide")
+
 
 def run_transaction(*, argument_spec: Mapping[str, Any], **constraints: Any) -> NoReturn:
     """The main of ``transaction``."""
@@ -62,7 +65,7 @@ def _transaction_result(params: Params, *, check: bool) -> JsonObject:
     else:
         facts.update(work(transaction, params))
         after = look(transaction.records)
-    components, problem = _looked_at(transaction)
+    components, problem = ([], None) if params["state"] in _TOUCH_NOTHING else _looked_at(transaction)
     return {
         "changed": before != after or bool(facts["switched"] or facts["undone"]),
         "diff": {"before": before.text(), "after": after.text()},

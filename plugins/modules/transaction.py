@@ -187,7 +187,9 @@ decision:
   type: str
   sample: keep
 components:
-  description: Every component of this host with its state as found by looking at it.
+  description:
+    - Every component of this host with its state as found by looking at it.
+    - Empty for the states V(begin), V(arm) and V(decide) of O(state), which touch no component.
   returned: always
   type: list
   elements: dict

@@ -21,7 +21,7 @@ from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import component_class
 
 
 class Countdown:
@@ -58,7 +58,7 @@ def main() -> None:
     )
     plan = Plan.from_json(order["plan"])
     print("begun", flush=True)
-    getattr(COMPONENTS[plan.kind](context), order["phase"])(plan)
+    getattr(component_class(plan.kind)(context), order["phase"])(plan)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ REGISTRY = f"{PREFIX}/_components/_registry.py"
 TEST_REGISTRY = """
 from ansible_collections.lastgood.rollback.plugins.module_utils._components import engine_component
 COMPONENTS = dict(engine_component.KINDS)
-BACK = {}
+def component_class(kind, back=False):
+    return COMPONENTS[kind]()
 """
 PATIENCE_S = 60.0
 NEVER = 10_000
@@ -340,14 +341,16 @@ def test_the_payload_holds_every_module_and_stands_alone(tmp_path: Path) -> None
     code = f"""
 import sys; sys.path[:0] = [{str(packed)!r}, *{[entry for entry in sys.path if entry.endswith("-packages")]!r}]
 from {PREFIX.replace("/", ".")} import _undo
-from {PREFIX.replace("/", ".")}._components._registry import COMPONENTS
-print(_undo.__file__.startswith({str(packed)!r}), *sorted(COMPONENTS))
+from {PREFIX.replace("/", ".")}._components._registry import BACK, COMPONENTS, component_class
+print(_undo.__file__.startswith({str(packed)!r}), *(component_class(kind).kind for kind in COMPONENTS))
+print(*(component_class(kind, back=True).__name__ for kind in BACK))
 """
     done = subprocess.run(
         [sys.executable, "-I", "-c", code], check=False, env={}, cwd="/", capture_output=True, text=True
     )
     assert done.stdout.split()[0] == "True", done.stderr
-    assert {"code", "database", "files", "packages"} <= set(done.stdout.split())
+    assert {"code", "database", "files", "packages", "schema", "tables"} <= set(done.stdout.split())
+    assert {"CodeBack", "DatabaseBack", "PackagesBack"} <= set(done.stdout.split())
 
 
 def test_a_relative_state_directory_is_found_from_elsewhere(

@@ -3,26 +3,92 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """(private) Which component stands behind each kind.
 
-The imports are static: only what is imported here travels to a target.
+A component is imported when it is first asked for: a module's code is compiled anew at every call, and most calls need
+no component or one. The imports are written out, because only what is imported somewhere travels to a target.
 """
 
 from __future__ import annotations
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Component
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.code import Code
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.code_back import CodeBack
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.database import Database
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.database_back import DatabaseBack
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.files import Files
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages import Packages
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages_back import PackagesBack
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema import Schema
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables import Tables
+from collections.abc import Callable
 
-#: A new kind is one file, one line here, one module.
-COMPONENTS: dict[str, type[Component]] = {
-    component.kind: component for component in (Database, Tables, Schema, Code, Files, Packages)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Component
+
+
+def _database() -> type[Component]:
+    from ansible_collections.lastgood.rollback.plugins.module_utils._components.database import Database
+
+    return Database
+
+
+def _tables() -> type[Component]:
+    from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables import Tables
+
+    return Tables
+
+
+def _schema() -> type[Component]:
+    from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema import Schema
+
+    return Schema
+
+
+def _code() -> type[Component]:
+    from ansible_collections.lastgood.rollback.plugins.module_utils._components.code import Code
+
+    return Code
+
+
+def _files() -> type[Component]:
+    from ansible_collections.lastgood.rollback.plugins.module_utils._components.files import Files
+
+    return Files
+
+
+def _packages() -> type[Component]:
+    from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages import Packages
+
+    return Packages
+
+
+def _database_back() -> type[Component]:
+    from ansible_collections.lastgood.rollback.plugins.module_utils._components.database_back import DatabaseBack
+
+    return DatabaseBack
+
+
+def _code_back() -> type[Component]:
+    from ansible_collections.lastgood.rollback.plugins.module_utils._components.code_back import CodeBack
+
+    return CodeBack
+
+
+def _packages_back() -> type[Component]:
+    from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages_back import PackagesBack
+
+    return PackagesBack
+
+
+#: A new kind is one file, one function and one line here, one module.
+COMPONENTS: dict[str, Callable[[], type[Component]]] = {
+    "database": _database,
+    "tables": _tables,
+    "schema": _schema,
+    "code": _code,
+    "files": _files,
+    "packages": _packages,
 }
 
 #: Kinds whose finished rollbacks are taken back by other steps than they were made by.
-BACK: dict[str, type[Component]] = {component.kind: component for component in (DatabaseBack, CodeBack, PackagesBack)}
+BACK: dict[str, Callable[[], type[Component]]] = {
+    "database": _database_back,
+    "code": _code_back,
+    "packages": _packages_back,
+}
+
+
+def component_class(kind: str, *, back: bool = False) -> type[Component]:
+    """The component of a kind.
+
+    :param back: the one that takes a finished rollback back.
+    """
+    return BACK[kind]() if back and kind in BACK else COMPONENTS[kind]()

@@ -12,8 +12,8 @@ COLLECTION := ansible_collections/lastgood/rollback
 UNIT := tests/unit tests/model
 DEMO := $(VENV)/bin/python demo/demo.py
 LAB := $(VENV)/bin/python lab/lab.py
-# One process a core; tests that share a stack stay together (tests/conftest.py).
-PYTEST := pytest --numprocesses=$(shell nproc) --dist=loadgroup
+# One process a core, that takes file after file in the order given here: the long ones first, the short ones last.
+PYTEST := pytest --numprocesses=$(shell nproc) --dist=loadfile --no-loadscope-reorder --durations=20
 # Tools are found in the environment first, and nothing of them is configured outside of this clone.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
@@ -83,7 +83,7 @@ test: $(READY) ## Run lint, the sanity tests, and all other tests
 	@$(MAKE) --no-print-directory sanity
 	@tests/install_postgresql.sh
 	@tests/install_chromium.sh
-	@$(PYTEST) $(UNIT) tests/integration
+	@$(PYTEST) tests/integration $(UNIT)
 
 .PHONY: lint
 lint: $(READY) ## Check format, style, types, documentation and changelog

@@ -36,18 +36,6 @@ os.environ["ANSIBLE_REMOTE_TMP"] = str(ROOT / ".cache" / "ansible" / "remote")  
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(ROOT / ".cache" / "hypothesis")
 
 
-#: Built once for all tests that ask for them, so these tests have to stay in one process.
-_SHARED_STACKS = ("captured_stack", "lab")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run in several processes, keep those of one file together, and those of one large stack."""
-    for item in items:
-        shared = [name for name in _SHARED_STACKS if name in getattr(item, "fixturenames", ())]
-        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.nodeid.split("::")[0]))
-
-
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The root directory of the checkout."""

@@ -222,7 +222,7 @@ def _has(entry: Mapping[str, Any], facts: Mapping[str, str]) -> bool:
 
 @pytest.fixture(scope="session")
 def captured_stack() -> Iterator[RollbackStack]:
-    """One stack for all tests that ask for it: built and captured once."""
+    """One stack for all tests of a process that ask for it: built and captured once."""
     with demo_site() as site:
         for words in (["up", "--posts", "2000"], ["capture"]):
             status, said = site.run(*words)

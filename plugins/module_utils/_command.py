@@ -13,6 +13,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,6 +107,27 @@ class CommandRunner:
             raise CommandFailed(attempt, arguments, done.rc, done.stdout, done.stderr)
         return done
 
+    def detach(self, argv: Sequence[str], attempt: str, *, cwd: Path | str, timeout: float) -> None:
+        """Run a program that leaves another one in the background, and wait for the end of the first alone.
+
+        What both print goes into a file that nobody waits for: a pipe would stay open as long as the second one lives.
+
+        :param timeout: seconds; whatever has not left the program's group is ended after that.
+        :raises CommandFailed: on a status other than zero, a timeout, or a program that can't be started.
+        """
+        arguments = [os.fspath(word) for word in argv]
+        with tempfile.TemporaryFile() as said:
+            process = self._start(arguments, attempt, cwd=cwd, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+            try:
+                status = process.wait(timeout)
+            except subprocess.TimeoutExpired as error:
+                _end_group(process)
+                message = f"no end after {timeout:.0f} s; it was stopped. It has to go into the background by itself"
+                raise CommandFailed(attempt, arguments, -signal.SIGKILL, stderr=message) from error
+            if status != 0:
+                said.seek(0)
+                raise CommandFailed(attempt, arguments, status, stderr=_text(said.read()))
+
     @contextlib.contextmanager
     def stream(self, argv: Sequence[str], attempt: str, stdin: IO[bytes]) -> Iterator[IO[bytes]]:
         """Run a filter, and read its output while it works; it is ended when the block is left before the output's end.
@@ -129,9 +151,8 @@ class CommandRunner:
             return subprocess.Popen(
                 arguments,
                 env=self._environment(),
-                stderr=subprocess.PIPE,
                 start_new_session=True,
-                **more,
+                **{"stderr": subprocess.PIPE, **more},
                 **self._identity(),
             )
         except OSError as error:

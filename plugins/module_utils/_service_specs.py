@@ -14,6 +14,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._command import 
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import user_by_name
 from ansible_collections.lastgood.rollback.plugins.module_utils._readiness import Ready, parse_ready
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pid_file import PidFile
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import Manager
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.supervisor import Supervisor
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.systemctl import Systemctl
@@ -21,8 +22,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._types import Js
 
 #: Seconds. The stop deadline is systemd's own default.
 TIMEOUT, STOP_TIMEOUT, SOAK = 60.0, 90.0, 1.0
+#: What only processes without a manager have.
+_PROCESS = ("pid_file", "command", "chdir", "log")
 _KNOWN = frozenset(
-    ["name", "manager", "scope", "user", "config", "requires", "ready", "timeout", "stop_timeout", "soak"]
+    ["name", "manager", "scope", "user", "config", "requires", "ready", "timeout", "stop_timeout", "soak", *_PROCESS]
 )
 _CONFIGS = ("/etc/supervisor/supervisord.conf", "/etc/supervisord.conf")
 
@@ -31,10 +34,14 @@ _CONFIGS = ("/etc/supervisor/supervisord.conf", "/etc/supervisord.conf")
 class Service:
     """One service, as the operator describes it. Times are in seconds.
 
-    :param manager: ``systemd`` or ``supervisor``.
+    :param manager: ``systemd``, ``supervisor``, or ``process`` for one that has none.
     :param scope: ``system`` or ``user`` (systemd only).
-    :param user: the account whose systemd runs a unit of scope ``user``; ours when empty.
+    :param user: the account whose systemd runs a unit of scope ``user``, or that the process has; ours when empty.
     :param config: supervisor's configuration file.
+    :param pid_file: where the process writes its number (this and the next three: ``process`` only).
+    :param command: starts the process; it ends with 0 once that is in the background.
+    :param chdir: working directory of the command; the root directory when empty.
+    :param log: the process' log file; empty when it has none.
     :param requires: names of services that start before and stop after this one. Those that are not in the same list are
         ordered by somebody else.
     :param timeout: from the order to start until it is ready.
@@ -47,6 +54,10 @@ class Service:
     scope: str = "system"
     user: str = ""
     config: str = ""
+    pid_file: str = ""
+    command: tuple[str, ...] = ()
+    chdir: str = ""
+    log: str = ""
     requires: tuple[str, ...] = ()
     ready: Ready = field(default_factory=Ready)
     timeout: float = TIMEOUT
@@ -64,7 +75,8 @@ class Service:
         ready["command"] = list(self.ready.command)
         if self.ready.url:
             ready["http"] = {"url": self.ready.url, "status": self.ready.status, "contains": self.ready.contains}
-        return {**asdict(self), "requires": list(self.requires), "ready": ready}
+        lists = {"requires": list(self.requires), "command": list(self.command)}
+        return {**asdict(self), **lists, "ready": ready}
 
     def manager_of(self, run: CommandRunner) -> Manager:
         """A connection to its manager.
@@ -73,9 +85,21 @@ class Service:
         """
         if self.manager == "supervisor":
             return Supervisor(Path(self.config))
+        if self.manager == "process":
+            return self._process(run)
         if self.scope == "user":
             return Systemctl.of_user(run, user_by_name(self.user) if self.user else None)
         return Systemctl(run)
+
+    def _process(self, run: CommandRunner) -> PidFile:
+        return PidFile(
+            file=Path(self.pid_file),
+            command=self.command,
+            directory=Path(self.chdir) if self.chdir else None,
+            log_file=Path(self.log) if self.log else None,
+            timeout=self.timeout,
+            run=run.as_user(user_by_name(self.user)) if self.user else run,
+        )
 
 
 def parse(raw: Sequence[Mapping[str, Any]]) -> list[Service]:
@@ -120,28 +144,46 @@ def _service(raw: Mapping[str, Any]) -> Service:
     ready = parse_ready(given.get("ready"), where)
     service = Service(
         name=name,
-        manager=_chosen(given, "manager", ("systemd", "supervisor"), where),
+        manager=_chosen(given, "manager", ("systemd", "supervisor", "process"), where),
         scope=_chosen(given, "scope", ("system", "user"), where),
         user=str(given.get("user") or ""),
         config=str(given.get("config") or ""),
+        pid_file=str(given.get("pid_file") or ""),
+        command=tuple(str(word) for word in given.get("command") or ()),
+        chdir=str(given.get("chdir") or ""),
+        log=str(given.get("log") or ""),
         requires=tuple(str(one) for one in given.get("requires") or ()),
         ready=ready,
         timeout=_seconds(given, "timeout", TIMEOUT, where),
         stop_timeout=_seconds(given, "stop_timeout", STOP_TIMEOUT, where),
         soak=_seconds(given, "soak", SOAK, where),
     )
-    if service.manager != "supervisor":
-        return service
-    if ready.notify:
-        raise Refused(
-            f"{where}: supervisor has no notification of readiness; set ready.http, ready.tcp or ready.command."
-        )
-    if service.config:
+    if service.manager != "systemd" and ready.notify:
+        who = "supervisor" if service.manager == "supervisor" else "a process without a manager"
+        raise Refused(f"{where}: {who} has no notification of readiness; set ready.http, ready.tcp or ready.command.")
+    _require_process_options(service, where)
+    if service.manager != "supervisor" or service.config:
         return service
     found = next((path for path in _CONFIGS if Path(path).exists()), None)
     if found is None:
         raise Refused(f"{where}: there is no supervisor configuration at {' or '.join(_CONFIGS)}: set 'config'.")
     return Service(**{**service.__dict__, "config": found})
+
+
+def _require_process_options(service: Service, where: str) -> None:
+    given = [key for key in _PROCESS if getattr(service, key)]
+    if service.manager != "process" and given:
+        raise Refused(f"{where}: {', '.join(given)} is for manager: process only.")
+    if service.manager != "process":
+        return
+    missing = [key for key in ("pid_file", "command") if key not in given]
+    if missing:
+        raise Refused(f"{where}: a process without a manager needs {' and '.join(missing)}.")
+    relative = [
+        key for key in ("pid_file", "chdir", "log") if key in given and not Path(getattr(service, key)).is_absolute()
+    ]
+    if relative:
+        raise Refused(f"{where}: {', '.join(relative)} has to be an absolute path.")
 
 
 def _chosen(given: Mapping[str, Any], key: str, choices: Sequence[str], where: str) -> str:

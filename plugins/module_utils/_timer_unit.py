@@ -49,6 +49,8 @@ TimeoutStartSec=infinity
 # After it was killed; not after it has given up.
 Restart=on-abnormal
 RestartSec=2
+# Services without a manager that it has started outlive it.
+KillMode=process
 StandardOutput=append:{directory}/timer.log
 StandardError=append:{directory}/timer.log
 

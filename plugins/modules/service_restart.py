@@ -35,9 +35,10 @@ options:
         type: str
         required: true
       manager:
-        description: What manages it.
+        description:
+          - What manages it. V(process) is one that nothing manages and that is known by its O(services[].pid_file) alone.
         type: str
-        choices: [systemd, supervisor]
+        choices: [systemd, supervisor, process]
         default: systemd
       scope:
         description: Whether the unit is the system's or a user's. Only for V(systemd).
@@ -45,12 +46,34 @@ options:
         choices: [system, user]
         default: system
       user:
-        description: The account whose systemd runs a unit of scope V(user). By default the one that the task runs as.
+        description:
+          - The account whose systemd runs a unit of scope V(user), or which a V(process) has and its O(services[].command)
+            runs as. By default the one that the task runs as.
         type: str
       config:
         description:
           - Configuration file of supervisor, where the way to it is read. By default C(/etc/supervisor/supervisord.conf)
             or C(/etc/supervisord.conf).
+        type: path
+      pid_file:
+        description:
+          - Absolute path of the file in which the process writes its number. Only for V(process), which needs it.
+          - A process counts only if it started before the file was written, and has the account O(services[].user). A file
+            that names another user's process which started later is stale. Where only one of both is wrong, it is
+            refused before anything is stopped.
+        type: path
+      command:
+        description:
+          - Program and arguments that start the process, put it into the background and end with 0. Only for V(process),
+            which needs it. It sees a clean environment; what more it needs can be given with C(env NAME=value).
+        type: list
+        elements: str
+        default: []
+      chdir:
+        description: Working directory of O(services[].command). Only for V(process). By default the root directory.
+        type: path
+      log:
+        description: Log file of the process, whose last lines are told when it fails. Only for V(process).
         type: path
       requires:
         description:
@@ -128,6 +151,18 @@ EXAMPLES = r"""
             contains: '"status":"ok"'
         soak: 5
 
+- name: Restart a process that nothing manages
+  lastgood.rollback.service_restart:
+    services:
+      - name: blog-structuring
+        manager: process
+        user: blog
+        pid_file: /srv/blog-structuring/run/gunicorn.pid
+        command: [.venv/bin/gunicorn, --daemon, --pid, run/gunicorn.pid, "app:app"]
+        chdir: /srv/blog-structuring
+        ready:
+          tcp: 127.0.0.1:8000
+
 - name: Stop a program under supervisor, as part of a larger rollback
   lastgood.rollback.service_restart:
     services:
@@ -191,10 +226,14 @@ READY = {
 }
 SERVICE = {
     "name": {"type": "str", "required": True},
-    "manager": {"type": "str", "choices": ["systemd", "supervisor"], "default": "systemd"},
+    "manager": {"type": "str", "choices": ["systemd", "supervisor", "process"], "default": "systemd"},
     "scope": {"type": "str", "choices": ["system", "user"], "default": "system"},
     "user": {"type": "str"},
     "config": {"type": "path"},
+    "pid_file": {"type": "path"},
+    "command": {"type": "list", "elements": "str", "default": []},
+    "chdir": {"type": "path"},
+    "log": {"type": "path"},
     "requires": {"type": "list", "elements": "str", "default": []},
     "ready": {"type": "dict", "options": READY},
     "timeout": {"type": "float", "default": 60},

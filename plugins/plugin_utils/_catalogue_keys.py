@@ -61,10 +61,14 @@ PROJECT_KEYS: dict[str, Kind] = {
 #: A service, as ``service_restart`` has it.
 SERVICE_KEYS: dict[str, Kind] = {
     "name": TEXT,
-    "manager": one_of("systemd", "supervisor"),
+    "manager": one_of("systemd", "supervisor", "process"),
     "scope": one_of("system", "user"),
     "config": ABSOLUTE,
     "user": TEXT,
+    "pid_file": ABSOLUTE,
+    "command": TEXTS,
+    "chdir": ABSOLUTE,
+    "log": ABSOLUTE,
     "requires": TEXTS,
     "ready": MAPPING,
     "timeout": SECONDS,

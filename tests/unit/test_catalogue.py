@@ -238,7 +238,7 @@ MISTAKES = {
     ),
     "unknown manager": (
         changed("rollback_projects", "core", "services", to=[{"name": "core", "manager": "upstart"}]),
-        "rollback_projects.core.services[0].manager: must be systemd or supervisor, not 'upstart'",
+        "rollback_projects.core.services[0].manager: must be systemd, supervisor or process, not 'upstart'",
     ),
     "unknown way to be ready": (
         changed("rollback_projects", "core", "services", to=[{"name": "core", "ready": {"htpp": "http://x/"}}]),

@@ -56,7 +56,7 @@ def test_a_circle_is_refused_and_named(requires: dict[str, list[str]], named: st
     [
         ({}, "needs a name"),
         ({"name": "a", "wait": 3}, "unknown: wait"),
-        ({"name": "a", "manager": "runit"}, "manager is one of systemd, supervisor, not 'runit'"),
+        ({"name": "a", "manager": "runit"}, "manager is one of systemd, supervisor, process, not 'runit'"),
         ({"name": "a", "scope": "session"}, "scope is one of"),
         ({"name": "a", "timeout": -1}, "timeout is a number of seconds"),
         ({"name": "a", "soak": "long"}, "soak is a number of seconds"),
@@ -68,6 +68,16 @@ def test_a_circle_is_refused_and_named(requires: dict[str, list[str]], named: st
         ({"name": "a", "ready": {"tcp": "localhost"}}, "host:port"),
         ({"name": "a", "ready": {"command": "true && true"}}, "list of arguments"),
         ({"name": "a", "manager": "supervisor", "config": "/x", "ready": {"notify": True}}, "no notification"),
+        ({"name": "a", "manager": "process"}, "needs pid_file and command"),
+        (
+            {"name": "a", "manager": "process", "command": ["b"], "pid_file": "run/pid"},
+            "pid_file has to be an absolute",
+        ),
+        ({"name": "a", "pid_file": "/run/pid", "log": "/x"}, "pid_file, log is for manager: process only"),
+        (
+            {"name": "a", "manager": "process", "command": ["b"], "pid_file": "/p", "ready": {"notify": True}},
+            "no notification",
+        ),
     ],
 )
 def test_mistakes_are_refused(raw: dict[str, Any], message: str) -> None:
@@ -87,6 +97,15 @@ def test_the_same_service_twice_is_refused() -> None:
         {"name": "a", "scope": "user", "user": "blog", "requires": ["b"], "ready": {"notify": True}, "soak": 0},
         {"name": "a", "ready": {"http": {"url": "http://h:1/x", "status": 204, "contains": "ok"}, "tcp": "h:1"}},
         {"name": "a", "manager": "supervisor", "config": "/etc/s.conf", "ready": {"command": ["true", "x y"]}},
+        {
+            "name": "a",
+            "manager": "process",
+            "pid_file": "/p",
+            "command": ["b", "c"],
+            "chdir": "/d",
+            "log": "/l",
+            "user": "u",
+        },
         # As Ansible hands over what was left out.
         {
             "name": "a",

@@ -67,6 +67,11 @@ def process_start(pid: int) -> str:
     return _stat_field(pid, 21)
 
 
+def is_zombie(pid: int) -> bool:
+    """Whether a process has ended, and nobody has asked how."""
+    return _stat_field(pid, 2) in ("Z", "X")
+
+
 def parent_of(pid: int) -> int:
     """The parent's number, 0 when the process is gone."""
     return int(_stat_field(pid, 3) or 0)

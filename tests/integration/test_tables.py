@@ -177,6 +177,31 @@ def test_undo_restores_the_rows_as_they_were_and_keeps_what_was_written_meanwhil
     assert shop.query('SELECT name FROM lastgood_rejected."public.customer" WHERE id > 50', shop.side()) == "meanwhile"
 
 
+def test_rows_that_break_a_check_which_nobody_validated_come_back_and_go_again(shop: TablesSite) -> None:
+    """NOT VALID lets old rows be, and no new ones in; a table that inherits may have validated its copy."""
+    shop.server.psql(
+        "shop",
+        "ALTER TABLE lonely ADD CONSTRAINT large CHECK (n > 4) NOT VALID",
+        "CREATE TABLE short_note () INHERITS (note)",
+        "ALTER TABLE long_note ADD CONSTRAINT late CHECK (id > 2)",
+        "ALTER TABLE note ADD CONSTRAINT late CHECK (id > 2) NOT VALID",
+        "COMMENT ON CONSTRAINT late ON note IS 'Not yet'",
+        "ALTER TABLE short_note VALIDATE CONSTRAINT late",
+        "DELETE FROM lonely WHERE n IN (1, 5)",
+        "DELETE FROM ONLY note WHERE id = 1",
+        user="keeper",
+    )
+    before, objects = shop.content(), shop.objects()
+    plan = shop.go_back(["lonely", "note"])
+    assert (shop.rows("lonely"), shop.query("SELECT id FROM ONLY note")) == ("(1)\n(2)\n(3)\n(4)\n(5)", "1\n2")
+    assert shop.objects() == objects
+    local = "SELECT conrelid::regclass, conislocal, coninhcount FROM pg_constraint WHERE conname = 'late' ORDER BY 1"
+    assert shop.query(local) == "note|t|0\nlong_note|t|1\nshort_note|f|1"
+    assert "violates check constraint" in shop.server.psql("shop", "INSERT INTO lonely VALUES (3)", check=False)
+    shop.component().undo(plan)
+    assert (shop.content(), shop.objects()) == (before, objects)
+
+
 def test_undo_without_new_rows_leaves_nothing_behind(shop: TablesSite) -> None:
     shop.damage()
     component, plan = shop.component(), shop.go_back(EVERYTHING)

@@ -27,6 +27,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._tab
     Unit,
     read_units,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_checks import checked_together
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_hold import (
     FOREIGN_KEY_VIOLATION,
     Hold,
@@ -144,7 +145,8 @@ class Exchange:
         planned = {table["oid"]: table for table in facts["tables"]}
         watched = [*planned, *(table["oid"] for table in facts["bystanders"])]
         before = read_units(live, watched)
-        neighbours = neighbours_of(keys_touching(live, [oid for unit in before.values() for oid in unit.oids]))
+        oids = [oid for unit in before.values() for oid in unit.oids]
+        neighbours = [*neighbours_of(keys_touching(live, oids)), *checked_together(live, oids)]
         live.execute(f"SET LOCAL lock_timeout = '{int(facts['lock_timeout'])}s'")
         try:
             lock(live, before.values(), neighbours)

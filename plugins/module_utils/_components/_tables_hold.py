@@ -1,7 +1,8 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) What stands in the way of exchanging rows, taken away and put back as it was: keys, triggers, row security.
+"""(private) What stands in the way of exchanging rows, taken away and put back as it was: keys, checks,
+triggers, row security.
 
 All of it within the transaction that exchanges the rows, and under its locks: nobody sees the tables without.
 """
@@ -17,6 +18,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._tab
     Unit,
     read_units,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_checks import Checks
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
@@ -50,7 +52,8 @@ def neighbours_of(keys: Iterable[JsonObject]) -> list[JsonObject]:
 
 
 class Hold:
-    """Takes keys, triggers and forced row security away, and puts all of it back. Needs `lock` before.
+    """Takes keys, checks that are not valid, triggers and forced row security away, and puts all of it back. Needs `lock`
+    before.
 
     :param units: the tables whose rows are exchanged, and those that rows may be taken out of.
     """
@@ -60,6 +63,7 @@ class Hold:
         self.units = units
         oids = [oid for unit in units for oid in unit.oids]
         self.keys = keys_touching(session, oids)
+        self.checks = Checks(session, oids)
         self.triggers = [row for row in session.rows(TRIGGERS, [oids]) if row["state"] in TRIGGER_STATES]
         around = read_units(session, sorted({*oids, *(row["oid"] for row in neighbours_of(self.keys))}))
         #: Of the neighbours, too: a key could not look at the rows of its owner.
@@ -70,6 +74,7 @@ class Hold:
         self._force_row_security("NO FORCE")
         for key in self.keys:
             self._alter(_child(key), sql.SQL("DROP CONSTRAINT {}").format(sql.Identifier(key["name"])))
+        self.checks.take_off()
         for row in self.triggers:
             self._alter(_only(row), sql.SQL("DISABLE TRIGGER {}").format(sql.Identifier(row["name"])))
 
@@ -87,7 +92,8 @@ class Hold:
                 self.session.execute(words.format(name, _child(key), sql.Literal(key["comment"])))
 
     def put_on_rest(self) -> None:
-        """Triggers, each in its own state, and row security."""
+        """Checks, triggers, each in its own state, and row security."""
+        self.checks.put_on()
         for row in self.triggers:
             state = sql.SQL(TRIGGER_STATES[row["state"]])
             self._alter(_only(row), sql.SQL("{} TRIGGER {}").format(state, sql.Identifier(row["name"])))

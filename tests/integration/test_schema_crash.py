@@ -9,7 +9,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -24,8 +25,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import L
 from integration.database_site import FIRST
 from integration.postgres_server import running_server, wait_until
 from integration.schema_site import SchemaSite
+from integration.tables_site import quiet
 from integration.test_database_crash import order, run_and_die
-from integration.test_tables_crash import Mortal
+from integration.test_tables_crash import Mortal, crash, dying
 
 MIGRATION = "ALTER TABLE post ADD stars int; ALTER TABLE section DROP COLUMN extra; DROP TABLE cache"
 #: Enough rows for a copy that clients notice.
@@ -168,18 +170,20 @@ def test_a_table_that_is_made_while_it_copies_takes_everything_back(
     assert (site.databases(), site.oid(), site.query("TABLE late")) == (["blog"], oid, "1")
 
 
-Stage = tuple[SchemaSite, Plan, Callable[[], dict[str, str]], dict[str, str]]
+Seen = dict[str, str]
 
 
-def rows_and_schema(site: SchemaSite) -> dict[str, str]:
+def rows_and_schema(site: SchemaSite) -> Seen:
     """All of a database, what is kept beside the data apart."""
     found = {key: value for key, value in site.content().items() if not key.startswith("lastgood_kept_")}
     return {**found, "schema": site.definitions()}
 
 
-def staged(site: SchemaSite) -> tuple[SchemaSite, Plan, dict[str, str], dict[str, str]]:
+def staged(site: SchemaSite, *first: str) -> tuple[SchemaSite, Plan, Seen, Seen]:
     """A migrated database, a plan, and what it held before the migration and after it."""
     site.create()
+    for statement in first:
+        site.migrate(statement)
     good = rows_and_schema(site)
     point = site.capture()
     site.migrate(MIGRATION)
@@ -187,15 +191,20 @@ def staged(site: SchemaSite) -> tuple[SchemaSite, Plan, dict[str, str], dict[str
 
 
 @pytest.fixture
-def stage(schema_site: SchemaSite) -> tuple[SchemaSite, Plan, dict[str, str], dict[str, str]]:
+def stage(schema_site: SchemaSite) -> tuple[SchemaSite, Plan, Seen, Seen]:
     """See `staged`."""
     return staged(schema_site)
 
 
 #: Two lines a step: create, definitions, rows, copy, constraints, grants, drop; then the first three again.
-PREPARE_LINES, SWITCH_LINES = 20, 8
+PREPARE_LINES, SWITCH_LINES, UNDO_LINES = 20, 8, 2
 #: All of them with LASTGOOD_ALL_KILLS=1; some of them else.
 SOME = os.environ.get("LASTGOOD_ALL_KILLS") != "1"
+SERVER_KILLS = [
+    (phase, line)
+    for phase, lines in (("prepare", PREPARE_LINES), ("switch", SWITCH_LINES), ("undo", UNDO_LINES))
+    for line in range(lines)
+]
 
 
 @pytest.mark.parametrize("die", (3, 8, 13, 19) if SOME else range(PREPARE_LINES))
@@ -299,6 +308,45 @@ def test_a_crash_of_the_server_after_prepare_loses_nothing_that_the_restore_poin
         server.start()
         component.switch(plan)
         assert rows_and_schema(site) == good
+
+
+@pytest.fixture(scope="module")
+def crashing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SchemaSite, Plan, Seen, Seen]]:
+    """See `staged`; on a server of its own that may be killed, on which commits are not synchronous."""
+    base = tmp_path_factory.mktemp("crashing")
+    settings = {"fsync": "on", "synchronous_commit": "off", "wal_writer_delay": "10s", "wal_writer_flush_after": "0"}
+    with running_server(settings) as server:
+        site = SchemaSite(server, quiet(base), base)
+        site.make_roles()
+        # A crash empties an unlogged table, as it must.
+        found = staged(site, "ALTER TABLE cache SET LOGGED")
+        # Else the first crash would lose the migration itself.
+        site.query("CHECKPOINT")
+        yield found
+
+
+@pytest.mark.parametrize(("phase", "line"), [("switch", 3), ("switch", 7)] if SOME else SERVER_KILLS)
+def test_the_server_killed_at_each_line_is_all_old_or_all_new_and_is_recovered(
+    crashing: tuple[SchemaSite, Plan, Seen, Seen], phase: str, line: int
+) -> None:
+    site, plan, good, migrated = crashing
+    oid, component = site.oid(), site.component()
+    if phase != "prepare":
+        component.prepare(plan)
+    if phase == "undo":
+        component.switch(plan)
+    killed: list[int] = []
+    mortal = Schema(dying(component.context.workspace, line, lambda: (crash(site.server), killed.append(line))))
+    with suppress(LastGoodError):
+        getattr(mortal, phase)(plan)
+    assert killed == [line]
+    state, live = component.state(plan), rows_and_schema(site)
+    assert state in (State.UNTOUCHED, State.PREPARED, State.SWITCHED)
+    assert live == (good if state is State.SWITCHED else migrated)
+    assert state is not State.SWITCHED or (phase, line) in [("switch", SWITCH_LINES - 1), ("undo", 0)]
+    component.undo(plan)
+    assert (component.state(plan), site.oid(), rows_and_schema(site)) == (State.UNTOUCHED, oid, migrated)
+    site.drop([name for name in site.databases() if name != "blog"])
 
 
 def test_a_switch_is_taken_back_when_the_session_that_keeps_writes_out_has_ended(schema_site: SchemaSite) -> None:

@@ -89,6 +89,10 @@ class Pair(Component):
                     old.unlink(missing_ok=True)
                 new.unlink(missing_ok=True)
 
+    def count_written(self, plan: Plan) -> None:
+        self._may_fail(plan, "count")
+        _file(plan, "counted").touch()
+
     def finish(self, plan: Plan) -> None:
         self._may_fail(plan, "finish")
         for name in NAMES:

@@ -404,6 +404,11 @@ class Transaction:
         left = [plan.key for plan in self.plans() if self._state(plan) is not State.UNTOUCHED]
         if left:
             raise UndoIncomplete(f"Not yet undone: {', '.join(left)}. Run recover again.")
+        for plan in self.plans():
+            try:
+                self.component(plan).count_written(plan)
+            except (LastGoodError, OSError) as error:  # everything is back; this is only good to know
+                self._journal("note", f"What was written to what {plan.key} rejected is not counted: {error}")
         return "undone"
 
     def _finish_kept(self, standing: str | None) -> str:

@@ -190,6 +190,7 @@ def test_switch_and_undo_killed_at_each_line(stage: Stage, die: int) -> None:
     assert component.state(plan) is (State.UNTOUCHED if die else State.SWITCHED)
     component.undo(plan)
     assert (site.oid(), site.content()) == (oid, damaged)
+    component.count_written(plan)
     kept = component.kept(plan)
     assert f"rows written to {kept['database blog, rejected']}" in kept
 

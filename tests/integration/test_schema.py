@@ -158,6 +158,7 @@ def test_schema_rollback_brings_the_schema_back_and_keeps_the_data(schema_site: 
     assert (site.oid(), site.content()) == (oid, migrated)
     rejected = component.kept(plan)["database blog, rejected"]
     assert site.query("SELECT v FROM base WHERE id = 77", rejected) == "later"
+    component.count_written(plan)
     assert component.kept(plan)[f"rows written to {rejected}"] == {
         "public.base": {"then": 1, "now": 2, "written": 1},
         "public.tag": {"then": 95, "now": 94, "written": 0},

@@ -90,6 +90,20 @@ def test_an_undo_brings_the_old_back_and_keeps_what_it_took_back(host: Host) -> 
     assert host.transaction().finish(None, []) == "undone"
 
 
+def test_what_was_written_meanwhile_is_counted_when_nobody_waits_any_more(host: Host) -> None:
+    host.until("switch").undo(None, "a check failed")
+    assert not (host.path / "counted").exists()
+    host.transaction().finish(None, [])
+    assert (host.path / "counted").exists()
+
+
+def test_an_undone_transaction_ends_although_what_was_written_can_not_be_counted(host: Host) -> None:
+    host.until("switch").undo(None, "a check failed")
+    (host.path / "fail-count").touch()
+    assert host.transaction().finish(None, []) == "undone"
+    assert "is not counted" in host.transaction().records.journal.path.read_text()
+
+
 def test_components_are_switched_in_order_and_undone_in_reverse(host: Host, tmp_path: Path) -> None:
     late = make_pair(tmp_path / "late")
     host.begin()

@@ -220,6 +220,9 @@ class Component(ABC):
         :raises Foreign: when reality is neither what was before nor what was switched to.
         """
 
+    def count_written(self, plan: Plan) -> None:  # noqa: B027 - most have nothing to count
+        """After an undo, when the services run again: count what was written to what was rejected, for `kept`."""
+
     @abstractmethod
     def finish(self, plan: Plan) -> None:
         """After the decision to keep: drop what is no longer needed, keep what undoing later would need."""

@@ -150,7 +150,7 @@ class Database(Component):
         return bool(mark and mark.ready) and not lost_unlogged(self.context, look.server, look.names.incoming)
 
     def undo(self, plan: Plan) -> None:
-        """Swap back, keep what was rejected and count what was written to it; or drop what was prepared."""
+        """Swap back and keep what was rejected; or drop what was prepared."""
         look = Look(self.context, plan)
         with look.session() as session:
             end_strays(session, look.server.application_name)
@@ -161,7 +161,14 @@ class Database(Component):
             if look.state() not in (State.UNTOUCHED, State.PREPARED):
                 raise Foreign(look.said("undone"))
             self._drop_incoming(session, look)
-        self._written(look)
+
+    def count_written(self, plan: Plan) -> None:
+        """Count what was written to the rejected database, once: that reads all of it, so nobody may be waiting."""
+        look = Look(self.context, plan)
+        with look.session() as session:
+            look.refresh(session)
+        if look.rejected is not None and self._read(REJECTED_FILE) is None:
+            self._write(REJECTED_FILE, self._count_written(look))
 
     def finish(self, plan: Plan) -> None:
         """Drop databases that were put aside earlier, except for the newest ones."""
@@ -177,7 +184,7 @@ class Database(Component):
         return look.state()
 
     def kept(self, plan: Plan) -> JsonObject:
-        """The databases that stand aside now, and what was written to a rejected one."""
+        """The databases that stand aside now, and what was written to a rejected one, once it is counted."""
         look = Look(self.context, plan)
         with look.session() as session:
             look.refresh(session)
@@ -186,7 +193,9 @@ class Database(Component):
             found[f"database {plan.name} as it was"] = look.names.previous
         if look.rejected is not None:
             found[f"database {plan.name}, rejected"] = look.names.rejected
-            found[f"rows written to {look.names.rejected}"] = self._written(look)
+            written = self._read(REJECTED_FILE)
+            if written is not None:
+                found[f"rows written to {look.names.rejected}"] = written
         return found
 
     def result(self, plan: Plan, evidence: Mapping[str, Any]) -> JsonObject:
@@ -213,16 +222,6 @@ class Database(Component):
             coming = Rename(look.previous.oid, names.previous, plan.name, plan.facts["comment"])
         with self.context.change(f"Switch database {plan.name} back from {names.previous}", rejected=names.rejected):
             swap(look.server, aside, coming, names.incoming)
-
-    def _written(self, look: Look) -> JsonObject:
-        """What was written to the rejected database, counted once; empty when there is none."""
-        if look.rejected is None:
-            return {}
-        written = self._read(REJECTED_FILE)
-        if written is None:
-            written = self._count_written(look)
-            self._write(REJECTED_FILE, written)
-        return written
 
     def _count_written(self, look: Look) -> JsonObject:
         return written_since(self.context, look.server, look.names.rejected)

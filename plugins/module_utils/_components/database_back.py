@@ -128,13 +128,15 @@ class DatabaseBack(Database):
                         look.names.incoming,
                     )
                 look.refresh(session)
-                write_atomic(
-                    self.context.workspace / REJECTED_FILE,
-                    dump_json(written_since(self.context, look.server, aside["name"])),
-                )
         if look.state() not in (State.UNTOUCHED, State.PREPARED):
             raise Foreign(look.said("undone"))
         (self.context.workspace / EVIDENCE_FILE).unlink(missing_ok=True)
+
+    def count_written(self, plan: Plan) -> None:
+        """Count what was written to the database that had come back, once."""
+        place, look = self.context.workspace / REJECTED_FILE, _LookBack(self.context, plan)
+        if (self.context.workspace / TABLES_FILE).exists() and not place.exists():
+            write_atomic(place, dump_json(written_since(self.context, look.server, look.aside_name)))
 
     def state(self, plan: Plan) -> State:
         """Compare names and OIDs with the plan; that it was read to its end is noted in the workspace."""
@@ -152,7 +154,7 @@ class DatabaseBack(Database):
         if look.previous is not None:
             found[f"database {plan.name} as it was"] = look.names.previous
         written = read_json(self.context.workspace / REJECTED_FILE)
-        if written is not None:
+        if written:
             found[f"rows written to {look.aside_name}"] = written
         return found
 

@@ -173,6 +173,7 @@ def test_undo_restores_the_rows_as_they_were_and_keeps_what_was_written_meanwhil
     after = shop.content()
     assert {name for name in before if after[name] != before[name]} <= stale | untouched
     assert shop.objects() == objects
+    component.count_written(plan)
     assert component.kept(plan)["rows written to shop"] == {"public.customer": {"then": 50, "now": 51}}
     assert shop.query('SELECT name FROM lastgood_rejected."public.customer" WHERE id > 50', shop.side()) == "meanwhile"
 
@@ -207,8 +208,10 @@ def test_undo_without_new_rows_leaves_nothing_behind(shop: TablesSite) -> None:
     component, plan = shop.component(), shop.go_back(EVERYTHING)
     component.undo(plan)
     assert component.state(plan) is State.UNTOUCHED
-    assert shop.others() == []
-    assert component.kept(plan) == {}
+    assert component.kept(plan) == {"rows of shop written meanwhile": f"{shop.side()}, schema lastgood_rejected"}
+    component.count_written(plan)
+    assert component.state(plan) is State.UNTOUCHED
+    assert (shop.others(), component.kept(plan)) == ([], {})
 
 
 def test_finish_keeps_the_rows_as_they_were_and_prunes_older_ones(shop: TablesSite) -> None:

@@ -42,8 +42,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._files import du
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
-#: In the workspace: what prepare found out.
-EVIDENCE_FILE = "evidence.json"
+#: In the workspace: what prepare found out, and what was written to tables that were taken back.
+EVIDENCE_FILE, REJECTED_FILE = "evidence.json", "rejected.json"
 COUNT_KEPT = (
     "SELECT c.relname AS name FROM pg_class c WHERE c.relnamespace = %s::regnamespace AND c.relkind = 'r' ORDER BY 1"
 )
@@ -122,7 +122,7 @@ class Tables(Component):
             exchange.settle()
 
     def undo(self, plan: Plan) -> None:
-        """Exchange back and keep what was written meanwhile; or drop what was prepared."""
+        """Exchange back and keep what was taken back; or drop what was prepared."""
         look = TablesLook(self.context, plan)
         with look.session() as session:
             end_strays(session, look.server.application_name)
@@ -140,8 +140,17 @@ class Tables(Component):
                     exchange.run()
             with self.context.change(f"Refresh what is computed from {_names(plan)}"):
                 exchange.follow_up()
-            if self._written(plan, look):
                 exchange.settle()
+
+    def count_written(self, plan: Plan) -> None:
+        """Compare what was taken back with what was restored, once; where nobody had written to it, let go of it."""
+        look = TablesLook(self.context, plan)
+        with look.session() as session:
+            if not look.committed(UNDO) or read_json(self.context.workspace / REJECTED_FILE) is not None:
+                return
+            written = self._written(plan, look)
+            if written:
+                write_atomic(self.context.workspace / REJECTED_FILE, dump_json(written))
             else:
                 self._drop_side(session, look)
 
@@ -169,9 +178,9 @@ class Tables(Component):
         look = TablesLook(self.context, plan)
         with look.session():
             if look.committed(UNDO):
-                written = self._written(plan, look)
+                written = read_json(self.context.workspace / REJECTED_FILE)
                 rejected = {f"rows of {plan.name} written meanwhile": f"{look.name}, schema {REJECTED_ROWS}"}
-                return {**rejected, f"rows written to {plan.name}": written} if written else {}
+                return {**rejected, f"rows written to {plan.name}": written} if written else rejected
             if not look.committed(SWITCH):
                 return {}
             found: JsonObject = {f"tables of {plan.name} as they were": f"{look.name}, schema {PREVIOUS_ROWS}"}
@@ -193,7 +202,7 @@ class Tables(Component):
         }
 
     def _written(self, plan: Plan, look: TablesLook) -> JsonObject:
-        """Tables that were written to between the switch and its undo, with the number of rows; others are let go of."""
+        """Tables that were written to between the switch and its undo, with the number of rows."""
         found: JsonObject = {}
         with look.server.connect(look.name) as side:
             for table in plan.facts["tables"]:

@@ -210,6 +210,17 @@ def test_who_uses_the_tables_is_named_when_they_can_not_be_locked(shop: TablesSi
     assert unchanged(shop, before)
 
 
+def test_planning_does_not_wait_behind_somebodys_lock_and_names_who_has_it(shop: TablesSite) -> None:
+    shop.query("UPDATE orders SET note = 'lost'")
+    before = look(shop)
+    with client(shop) as cursor:
+        cursor.execute("LOCK TABLE orders")
+        with pytest.raises(Refused, match=r"lock timeout.*locked by \d+ \(keeper, somebody\): let that end first"):
+            shop.wanted(["orders"])
+    assert unchanged(shop, before)
+    assert shop.others() == []
+
+
 def test_event_triggers_fire_and_one_that_refuses_leaves_everything_as_it_was(shop: TablesSite) -> None:
     shop.query("UPDATE orders SET note = 'lost'")
     shop.query(

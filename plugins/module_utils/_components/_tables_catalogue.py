@@ -17,6 +17,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 #: Tables, partitioned ones and partitions; foreign tables only to be refused by name.
+#: SQLSTATE.
+LOCK_NOT_AVAILABLE = "55P03"
+
 RELATIONS = f"""
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
        pg_has_role(c.relowner, 'USAGE') AS owned

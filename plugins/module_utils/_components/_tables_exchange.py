@@ -23,6 +23,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._seq
     sequence_state,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import (
+    LOCK_NOT_AVAILABLE,
     MATVIEWS,
     Unit,
     read_units,
@@ -53,7 +54,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_copy i
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
-LOCK_NOT_AVAILABLE = "55P03"
 #: Functions that constraints and indexes call find what they do in people's sessions, after what is built in.
 OWN_SEARCH_PATH = (
     "SELECT set_config('search_path', concat_ws(', ', 'pg_catalog', nullif(reset_val, '')), true)"

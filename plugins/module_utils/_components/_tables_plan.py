@@ -28,6 +28,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_source import Source, open_source
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import keys_touching
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import (
+    LOCK_NOT_AVAILABLE,
     RELATIONS,
     Unit,
     read_units,
@@ -41,10 +42,16 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._tab
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_predict import Counts, predict
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_warn import warnings_for
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server, Session
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 LOCK_SECONDS = 10
+#: Who keeps even readers out of a table.
+LOCKERS = """
+SELECT DISTINCT a.pid, a.usename, a.application_name FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.granted AND l.mode = 'AccessExclusiveLock' AND l.relation IS NOT NULL AND l.pid <> pg_backend_pid()
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = %s) ORDER BY 1
+"""
 MAY_CREATE = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
 
 
@@ -63,11 +70,25 @@ def make_plan(context: Context, wish: Mapping[str, Any], point: PointEntry | Non
             if name not in all_databases(session):
                 raise Refused(f"Database {name} is missing on {server.where}: roll back the whole database.")
             with server.connect(name) as live:
-                return _Planner(context, server, session, live, wish, source).plan(name)
+                live.execute(f"SET lock_timeout = {content.LOCK_WAIT_MS}")  # planning waits for nobody
+                try:
+                    return _Planner(context, server, session, live, wish, source).plan(name)
+                except DatabaseError as error:
+                    if error.code == LOCK_NOT_AVAILABLE:
+                        raise _locked(session, name, error) from error
+                    raise
     except Refused:
         raise
     except LastGoodError as error:
         raise Refused(f"Tables of database {name} can't be planned for: {error.message}") from error
+
+
+def _locked(session: Session, name: str, error: DatabaseError) -> Refused:
+    who = [f"{row['pid']} ({row['usename']}, {row['application_name']})" for row in session.rows(LOCKERS, [name])]
+    return Refused(
+        f"Tables of database {name} can't be planned for: {error.message}. Tables are locked by {', '.join(who) or 'others'}: "
+        "let that end first."
+    )
 
 
 class _Planner:

@@ -17,6 +17,10 @@ from contextlib import contextmanager, suppress
 
 #: The environment variable that names the file.
 VARIABLE = "LASTGOOD_PROGRESS"
+#: How the file's name begins, in a directory that others may use as well.
+PREFIX = ".lastgood-"
+#: Nobody watches a file any more that nothing was written to for so long.
+_FORGOTTEN_S = 86_400
 #: Written in one piece of this size, so that nobody reads half a line.
 _BYTES = 512
 
@@ -34,6 +38,7 @@ def shown() -> Iterator[None]:
     if not path:
         yield
         return
+    _sweep(path)
     with suppress(OSError):
         _Board.handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -44,6 +49,19 @@ def shown() -> Iterator[None]:
             os.close(handle)
             with suppress(OSError):
                 os.unlink(path)
+
+
+def _sweep(path: str) -> None:
+    """Remove what modules that were killed have left beside ours."""
+    directory, name = os.path.split(path)
+    with suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.startswith(PREFIX) and entry.name != name and _is_left(entry.stat(follow_symlinks=False)):
+                os.unlink(entry.path)
+
+
+def _is_left(status: os.stat_result) -> bool:
+    return status.st_uid == os.geteuid() and time.time() - status.st_mtime > _FORGOTTEN_S
 
 
 def say(what: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from ansible import constants
 from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible.utils.display import Display
-from ansible_collections.lastgood.rollback.plugins.module_utils._progress import VARIABLE
+from ansible_collections.lastgood.rollback.plugins.module_utils._progress import PREFIX, VARIABLE
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._watch import watched
 
 #: Connections that start a program of their own for each command, so that two commands can be under way at once.
@@ -34,7 +34,7 @@ class ReportingAction(NormalAction):  # type: ignore[misc]
         """The result is the module's own."""
         watching: Any = nullcontext()
         if self._can_be_watched():
-            path = f"{_DIRECTORY}/.lastgood-{secrets.token_hex(16)}"
+            path = f"{_DIRECTORY}/{PREFIX}{secrets.token_hex(16)}"
             self._task.environment = [*(self._task.environment or []), {VARIABLE: path}]
             host, reader, display = (task_vars or {}).get("inventory_hostname", ""), self._reader(), Display()
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import threading
 from collections.abc import Iterator
@@ -49,6 +50,16 @@ def test_without_a_watcher_nothing_is_written(tmp_path: Path, monkeypatch: pytes
     with _progress.shown():
         _progress.say("to nobody")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_module_has_left_is_removed_a_day_later(line: Path, tmp_path: Path) -> None:
+    left, fresh, other = (tmp_path / name for name in (f"{_progress.PREFIX}left", f"{_progress.PREFIX}fresh", "other"))
+    for path in (left, fresh, other):
+        path.write_text("at work")
+    for path in (left, other):
+        os.utime(path, (1, 1))
+    with _progress.shown():
+        assert sorted(tmp_path.iterdir()) == sorted([line, fresh, other])
 
 
 def test_somebody_elses_file_is_left_alone(line: Path, tmp_path: Path) -> None:

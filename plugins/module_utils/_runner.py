@@ -16,10 +16,11 @@ from typing import Any, NoReturn
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._inspection import make_component
 from ansible_collections.lastgood.rollback.plugins.module_utils._progress import shown
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import open_entry
 from ansible_collections.lastgood.rollback.plugins.module_utils._single import run_alone
-from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction, make_component, new_id
+from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction, new_id
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 #: Options of every component module; documented in the fragment ``transaction``.

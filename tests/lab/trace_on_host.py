@@ -18,11 +18,9 @@ sys.path.insert(0, str(TOP))
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context  # noqa: E402
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.files import Files  # noqa: E402
+from ansible_collections.lastgood.rollback.plugins.module_utils._inspection import make_component  # noqa: E402
 from ansible_collections.lastgood.rollback.plugins.module_utils._records import Header  # noqa: E402
-from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import (  # noqa: E402
-    Transaction,
-    make_component,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction  # noqa: E402
 from engine_calls import call, look  # noqa: E402
 
 

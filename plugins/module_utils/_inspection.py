@@ -1,0 +1,180 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) One transaction on one host as it is: its components as they are found, and what every step asks first.
+
+The steps themselves stand in ``_transaction``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils import _timer
+from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Component, Context, Plan, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import component_class
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+    Damaged,
+    Foreign,
+    Refused,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._lock import flock
+from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say
+from ansible_collections.lastgood.rollback.plugins.module_utils._records import (
+    Header,
+    Records,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class Inspection:
+    """What is known of a transaction on this host, looked at anew each time.
+
+    :param state_dir: holds ``transactions`` and ``restore_points``.
+    :param transaction_id: of a transaction that may or may not have begun here.
+    :param passwords: by component key, for calls after the promise, when none are kept any more.
+    :raises Refused: for an id that is not one.
+    """
+
+    def __init__(
+        self, state_dir: Path, transaction_id: str, passwords: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        if not _ID.fullmatch(transaction_id):
+            raise Refused(f"{transaction_id!r} is not a transaction's id: use letters, digits, '.', '_' and '-'.")
+        self.state_dir = state_dir.absolute()  # the timer's process works elsewhere
+        self.records = Records(self.state_dir / "transactions" / transaction_id)
+        self._passwords = dict(passwords or {})
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    def components(self) -> list[JsonObject]:
+        """Every component with its state in reality, and where what it replaced is kept."""
+        return [
+            {
+                "component": plan.key,
+                "kind": plan.kind,
+                "name": plan.name,
+                "state": self._state(plan).value,
+                "before": plan.before,
+                "after": plan.after,
+                "discards": plan.discards,
+                "kept": self.component(plan).kept(plan),
+                "can_go_back": _can_go_back(plan.kind),
+            }
+            for plan in self.plans()
+        ]
+
+    def kept(self, plan: Plan) -> JsonObject:
+        """Where what this component replaced is kept; empty before it was prepared."""
+        return self.component(plan).kept(plan) if plan.key in self.records.plans() else {}
+
+    def _state(self, plan: Plan) -> State:
+        return self.component(plan).state(plan)
+
+    def plans(self) -> list[Plan]:
+        """What is to be switched here, in that order."""
+        plans = self.records.plans().values()
+        return sorted(plans, key=lambda plan: component_class(plan.kind).order)
+
+    def _refuse_foreign(self, plans: Sequence[Plan]) -> None:
+        foreign = [plan.key for plan in plans if self._state(plan) is State.FOREIGN]
+        if foreign:
+            raise Foreign(
+                f"Changed by somebody else since this transaction planned it: {', '.join(foreign)}. Nothing more was "
+                "touched; look at it by hand, put it back to what it was before or after the switch, then run recover."
+            )
+
+    def component(self, plan: Plan) -> Component:
+        """The component that carries a plan out, with what it needs around it."""
+        known = {**self.records.secrets().get(plan.key, {}), **self._passwords.get(plan.key, {})}
+        return make_component(plan.kind, self.records, self.workspace(plan), known, back=plan.undoes is not None)
+
+    def workspace(self, plan: Plan) -> Path:
+        """Where a component keeps its evidence; there from prepare on, until it is pruned."""
+        keys = list(self.records.plans())
+        number = keys.index(plan.key) if plan.key in keys else len(keys)
+        return self.records.directory / "workspace" / f"{number}-{plan.kind}"
+
+    def _journal(self, event: str, what: str, **facts: Any) -> None:
+        self.records.journal.write(event, what, **facts)
+
+    @contextmanager
+    def _failure_journalled(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            with suppress(Damaged):  # the failure itself matters more than that it could not be written down
+                self._journal("failed", f"{what}: {error}")
+            raise
+
+    # -- guards --------------------------------------------------------------------------------------------------
+
+    def _require_known(self, attempt: str) -> Header:
+        header = self.records.header()
+        if header is None:
+            raise Refused(f"Can't {attempt}: transaction {self.records.id} never began on this host.")
+        return header
+
+    def _require_open(self, attempt: str) -> Header:
+        header = self._require_known(attempt)
+        if self.records.outcome is not None:
+            raise Refused(f"Can't {attempt}: transaction {header.id} has ended ({self.records.outcome['outcome']}).")
+        if self.records.tombstoned:
+            raise Refused(f"Can't {attempt}: transaction {header.id} was undone on this host.")
+        return header
+
+    @contextmanager
+    def hold(self, *, touch: bool = True) -> Iterator[None]:
+        """Serialise module, timer and operator on this host for the time of a call.
+
+        :param touch: whether this is a call of the controller, which moves an armed deadline on.
+        """
+        if not self.records.directory.is_dir():
+            raise Refused(f"Transaction {self.records.id} is not known on this host.")
+        say(f"Waiting for whoever else is at work on {self.records.id} here")
+        with flock(self.records.directory / "lock"):
+            say(f"At work on {self.records.id}")
+            self.records.sync()
+            if not touch:
+                yield
+                return
+            self._touch()
+            try:
+                yield
+            finally:
+                self._touch()
+
+    def _touch(self) -> None:
+        with suppress(OSError):  # a full disk; the deadline that was set before still stands
+            _timer.touch(self.records.directory)
+
+
+def _can_go_back(kind: str) -> bool:
+    """Whether a finished rollback of this kind can be undone as a whole."""
+    return component_class(kind, back=True).plan_back is not Component.plan_back
+
+
+def make_component(
+    kind: str, records: Records, workspace: Path, passwords: Mapping[str, Any], *, back: bool = False
+) -> Component:
+    """A component with the engine's context around it.
+
+    :param back: for a plan that takes a finished rollback back.
+    """
+    journal = records.journal
+    context = Context(
+        transaction=records.id,
+        workspace=workspace,
+        run=CommandRunner(),
+        change=journal.change,
+        note=journal.note,
+        secrets=passwords,
+    )
+    return component_class(kind, back=back)(context)

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Breaks what LAB_HARM names of the lab's stack, and keeps how everything was before and is afterwards.
 
-LAB_HARM is ``everything``, or one of the parts that `harm.strike` knows.
+LAB_HARM is ``everything``, or parts that `harm.strike` knows, separated by spaces.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main() -> None:
     looking.wait_until_healthy(lab)
     good = looking.look(lab)
     part = os.environ["LAB_HARM"]
-    harm.strike(lab, *([] if part == "everything" else [part]))
+    harm.strike(lab, *([] if part == "everything" else part.split()))
     remembered = {"part": part, "good": good, "broken": looking.look(lab), "times": times(lab)}
     (lab.directory / REMEMBERED).write_text(json.dumps(remembered, indent=2), encoding="utf-8")
 

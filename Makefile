@@ -123,6 +123,10 @@ proof: $(READY) ## Prove the database's rollback at length: 200 flipped bits, ki
 	@LASTGOOD_FLIPS=200 LASTGOOD_ALL_KILLS=1 pytest tests/integration/test_database_proof.py \
 	    tests/integration/test_database_crash.py tests/integration/test_schema_crash.py tests/integration/test_tables_crash.py
 
+.PHONY: foreign-databases
+foreign-databases: $(READY) ## Roll back databases made by others: pgbench, PostgreSQL's regression database, 500 tables with 5,000 keys
+	@pytest -s tests/foreign
+
 .PHONY: benchmark-database
 benchmark-database: $(READY) ## Measure a database's rollback: what clients see, its cost against a bare pg_restore, what plans predict
 	@pytest -s tests/benchmarks/test_database_benchmark.py tests/benchmarks/test_prediction_benchmark.py

@@ -30,6 +30,7 @@ ROW_MORE, ENTRY_MORE, BUILD_MORE = 1.2, 1.7, 1.5
 #: How many rows ANALYZE looks at.
 STATISTICS_ROWS = 30_000
 #: Without statistics on expressions: ANALYZE would compute them with our rights.
+INDEXES = "SELECT count(*) FROM pg_index WHERE indrelid = 'pg_temp.lastgood_sample'::regclass"
 BARE, INDEXED = "INCLUDING GENERATED", "INCLUDING ALL EXCLUDING STATISTICS"
 
 
@@ -38,6 +39,7 @@ class Pace:
     """Seconds for a table, and for one row of it.
 
     :param made: a table like it, with its indexes, made and taken back.
+    :param thing: one of these: the table itself, or one index.
     :param bare: put into a table without indexes.
     :param indexed: put into one with all of its indexes.
     :param rebuilt: put into all of its indexes at once, later.
@@ -45,6 +47,7 @@ class Pace:
     """
 
     made: float
+    thing: float
     bare: float
     indexed: float
     rebuilt: float
@@ -56,7 +59,7 @@ class Pace:
 
 
 #: Where nothing can be measured: rows of a hundred bytes or two with an index or two.
-USUAL = Pace(0.005, 2e-6, 6e-6, 2e-6, 4e-6)
+USUAL = Pace(0.005, 0.001, 2e-6, 6e-6, 2e-6, 4e-6)
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def _measure(live: Session, scratch: Session, candidate: Candidate) -> Pace | No
     :param scratch: another session in the same database.
     """
     name, columns = candidate.name, candidate.columns
-    spent, rows = {}, 0
+    spent, rows, things = {}, 0, 1
     try:
         if runs_own_code(live, *name):
             return None
@@ -117,6 +120,7 @@ def _measure(live: Session, scratch: Session, candidate: Candidate) -> Pace | No
             rows = stream_rows(live, some, scratch, copy_in(table, columns), f"Sampling {'.'.join(name)}")
             spent[words] = time.monotonic() - begun
             if words == INDEXED:
+                things = 1 + int(scratch.value(INDEXES))
                 spent["ANALYZE"] = _timed(scratch, sql.SQL("ANALYZE {}").format(table))
                 spent["REINDEX"] = _timed(scratch, sql.SQL("REINDEX TABLE {}").format(table))
             spent["CREATE"] += _timed(scratch, "ROLLBACK")
@@ -127,7 +131,7 @@ def _measure(live: Session, scratch: Session, candidate: Candidate) -> Pace | No
         return None
     row, entries = spent[BARE] / rows * ROW_MORE, max(spent[INDEXED] - spent[BARE], 0.0) / rows * ENTRY_MORE
     built, looked = spent["REINDEX"] / rows * BUILD_MORE, spent["ANALYZE"] / min(rows, STATISTICS_ROWS)
-    return Pace(spent["CREATE"], row, row + entries, built, looked)
+    return Pace(spent["CREATE"], spent["CREATE"] / things, row, row + entries, built, looked)
 
 
 def mean(known: Sequence[tuple[Pace, float]]) -> Pace:

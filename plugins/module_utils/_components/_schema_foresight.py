@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 import os
 import time
+from statistics import median
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_content import USER_SCHEMA
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import keys_touching
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._sample import (
+    USUAL,
     Candidate,
     look_at,
     mean,
@@ -27,6 +30,13 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._types import Js
 #: Locks, definitions and their comparison, the switch.
 FIXED_S = 0.6
 MEASURE_S = 10.0
+#: What is made when the rows are there, committed, and looked at again, compared with making a temporary table or index: an
+#: index or a trigger; a foreign key, which locks two tables and so keeps the others waiting; and a table's beginning and end.
+OBJECT_MORE, KEY_MORE, TABLE_MORE = 2.0, 2.0, 2.0
+OBJECTS = f"""
+SELECT (SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE {USER_SCHEMA}) + (SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal)
+"""  # noqa: S608 - our own words only
 #: A table whose rows may not fit is laid out as text first.
 STAGED = 2.5
 #: A row's own head and its place in the page; a row where nobody can look.
@@ -54,11 +64,18 @@ def predict(server: Server, database: str, session: Session, mapped: JsonObject,
     spent = FIXED_S
     for move in moves:
         count, pace = rows[move["from"]], known.get(move["from"], others)
-        copies.add(count * pace.bare * (STAGED if move["staged"] else 1.0))
+        copies.add(count * pace.bare * ((STAGED if move["staged"] else 1.0) + _kept_share(session, move)))
         builds.add(count * pace.rebuilt)
         spent += pace.statistics(count)
-    for key in watched(keys_touching(session, [move["live"]["oid"] for move in moves])):
+    for table in mapped["added"]:
+        copies.add(_rows(session, table) * others.bare)
+    keys = keys_touching(session, [move["live"]["oid"] for move in moves])
+    for key in watched(keys):
         builds.add(look_at(session, key, deadline))
+    thing = median(pace.thing for pace in known.values()) if known else USUAL.thing
+    builds.spread(OBJECT_MORE * thing * int(session.value(OBJECTS)))
+    tables = sum(len(move["live"]["leaves"] or []) for move in moves)
+    spent += thing * (TABLE_MORE * tables + KEY_MORE * len(keys))
     spent += copies.seconds + builds.seconds
     return {"ms": round(spent * 1000), "rows_per_second": round(sum(rows.values()) / spent)}
 
@@ -75,6 +92,10 @@ class _Work:
         self._total += seconds
         self._longest = max(self._longest, seconds)
 
+    def spread(self, seconds: float) -> None:
+        """Many small pieces."""
+        self._total += seconds
+
     @property
     def seconds(self) -> float:
         """How long all of it takes."""
@@ -87,6 +108,18 @@ def _candidate(session: Session, move: JsonObject, rows: float) -> Candidate:
     columns = [column["name"] for column in table["columns"] if not column["generated"]]
     name = (table["schema"], table["name"])
     return Candidate(move["from"], name, relation(table), columns, rows, lambda: _width(session, table))
+
+
+def _kept_share(session: Session, move: JsonObject) -> float:
+    """Of its first rows, how many hold something that the older table has no place for, and are copied twice."""
+    if not move["added"]:
+        return 0.0
+    filled = sql.SQL(" OR ").join([sql.SQL("{} IS NOT NULL").format(sql.Identifier(name)) for name in move["added"]])
+    query = sql.SQL("SELECT avg(({})::int)::float8 FROM (SELECT * FROM {} LIMIT 1000) t")
+    try:
+        return float(session.value(query.format(filled, relation(move["live"]))) or 0)
+    except LastGoodError:
+        return 1.0
 
 
 def _width(session: Session, table: JsonObject) -> float:

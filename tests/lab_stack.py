@@ -79,7 +79,7 @@ class Stack:
         return {host.name: self.on(host.name, command).splitlines() for host in self.lab.hosts}
 
     def nothing_is_left(self) -> None:
-        """No lock, no side database, no worktree, no timer."""
+        """No lock, side database, worktree, timer or environment, but what a rollback keeps."""
         assert not any(self.open_transactions().values())
         wait_until(lambda: not any(self.timers().values()))
         names = psql(self.lab, "SELECT datname FROM pg_database WHERE datname ~ 'incoming|side|_new' ;")
@@ -87,6 +87,11 @@ class Stack:
         for host, project in looking.deployed(self.lab):
             listing = self.on(host.name, f"cd {project.path} && sudo -u blog git worktree list")
             assert len(listing.splitlines()) == 1, listing
+            live = self.on(host.name, f"readlink {project.path}/.venv; true").rpartition("/")[2]
+            beside = set(self.on(host.name, f"ls {project.path}/.venv.lastgood 2> /dev/null; true").split())
+            # A rollback that went well has made the live one a link, and keeps what it replaced.
+            assert len(beside - {live}) <= bool(live), f"{host.name} {project.name}: {beside}, live is {live}"
+            assert not [name for name in beside if name.startswith(("staging-", "link-"))]
 
 
 def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_S) -> None:

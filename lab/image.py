@@ -17,7 +17,8 @@ from layout import CLONE, LabError
 
 SUITE = "bookworm"
 PACKAGES = (
-    *("systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "ca-certificates", "curl", "iproute2", "procps"),
+    *("systemd", "systemd-sysv", "libpam-systemd", "dbus"),
+    *("openssh-server", "sudo", "ca-certificates", "curl", "iproute2", "procps"),
     *("python3", "python3-venv", "python3-psycopg2", "git", "rsync", "postgresql-15"),
 )
 _NOT_NEEDED = ("doc", "info", "man", "locale", "bug", "lintian")

@@ -13,6 +13,11 @@ chmod 0440 /etc/sudoers.d/deploy
 rm -f /etc/ssh/ssh_host_*
 printf '%s\n' 'PasswordAuthentication no' 'PermitRootLogin no' 'UseDNS no' 'MaxStartups 50:30:100' \
     > /etc/ssh/sshd_config.d/lab.conf
+# A user may have a manager of its own (loginctl enable-linger), but a login does not start one. In a container nothing
+# tells systemd that a group of processes is empty: it would wait for two minutes, and remember every login.
+pam-auth-update --package --remove systemd
+mkdir -p /etc/systemd/system/user@.service.d
+printf '%s\n' '[Service]' 'TimeoutStopSec=2' > /etc/systemd/system/user@.service.d/lab.conf
 # Only the database host has a server.
 systemctl disable postgresql.service 2> /dev/null
 systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \

@@ -29,8 +29,8 @@ MOST_TABLES = 20
 ROW_MORE, ENTRY_MORE, BUILD_MORE = 1.2, 1.7, 1.5
 #: How many rows ANALYZE looks at.
 STATISTICS_ROWS = 30_000
-#: Without statistics on expressions: ANALYZE would compute them with our rights.
 INDEXES = "SELECT count(*) FROM pg_index WHERE indrelid = 'pg_temp.lastgood_sample'::regclass"
+#: Without statistics on expressions: ANALYZE would compute them with our rights.
 BARE, INDEXED = "INCLUDING GENERATED", "INCLUDING ALL EXCLUDING STATISTICS"
 
 

@@ -84,9 +84,8 @@ class Units:
         """End and remove them."""
         for name in self.names:
             ended = f"systemctl kill --signal=SIGKILL {name}; systemctl stop {name}; systemctl unmask --runtime {name}"
-            self.on(
-                f"{ended}; rm -f {UNITS}/{name}.service; systemctl reset-failed {name}; systemctl daemon-reload; true"
-            )
+            files = f"{UNITS}/{name}.service {UNITS}/multi-user.target.wants/{name}.service"
+            self.on(f"{ended}; rm -f {files}; systemctl reset-failed {name}; systemctl daemon-reload; true")
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +164,8 @@ def test_a_unit_whose_condition_does_not_hold_did_not_start(units: Units) -> Non
 
 def test_a_changed_unit_file_is_read_before_the_start(units: Units) -> None:
     units.add("test-changed", STEADY, running=True)
+    # As enabled units are: one that nobody wants is forgotten when it stops, and read again anyway.
+    units.on("systemctl add-wants --runtime --quiet multi-user.target test-changed.service")
     units.on(f"sed -i 's/infinity/4242/' {UNITS}/test-changed.service")
     assert units.show("test-changed", "NeedDaemonReload") == ["yes"]
     succeeded, told = units.order({"name": "test-changed"})

@@ -159,7 +159,7 @@ def test_a_masked_or_missing_unit_is_refused_before_anything_is_stopped(units: U
 def test_a_unit_whose_condition_does_not_hold_did_not_start(units: Units) -> None:
     """systemd calls that a success."""
     units.add("test-conditional", CONDITIONAL)
-    assert "condition" in units.failure({"name": "test-conditional", "timeout": 5})
+    assert "a condition of the unit does not hold" in units.failure({"name": "test-conditional", "timeout": 5})
 
 
 def test_a_changed_unit_file_is_read_before_the_start(units: Units) -> None:

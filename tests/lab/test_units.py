@@ -55,8 +55,10 @@ class Units:
     def add(self, name: str, text: str, *, running: bool = False) -> None:
         """A unit with this text; perhaps already at work."""
         self.names.append(name)
-        order = f"systemctl start {name}" if running else "true"
-        self.on(f"cat > {UNITS}/{name}.service <<'END'\n{text}END\nsystemctl daemon-reload && {order}")
+        # Enabled, as those of applications are: systemd forgets one that nobody wants as soon as it has stopped.
+        order = f"systemctl add-wants --runtime --quiet multi-user.target {name}.service && systemctl daemon-reload"
+        order += f" && systemctl start {name}" if running else ""
+        self.on(f"cat > {UNITS}/{name}.service <<'END'\n{text}END\n{order}")
 
     def on(self, command: str) -> str:
         return self.stack.on(self.host, command)
@@ -164,8 +166,6 @@ def test_a_unit_whose_condition_does_not_hold_did_not_start(units: Units) -> Non
 
 def test_a_changed_unit_file_is_read_before_the_start(units: Units) -> None:
     units.add("test-changed", STEADY, running=True)
-    # As enabled units are: one that nobody wants is forgotten when it stops, and read again anyway.
-    units.on("systemctl add-wants --runtime --quiet multi-user.target test-changed.service")
     units.on(f"sed -i 's/infinity/4242/' {UNITS}/test-changed.service")
     assert units.show("test-changed", "NeedDaemonReload") == ["yes"]
     succeeded, told = units.order({"name": "test-changed"})

@@ -164,6 +164,7 @@ def test_byte_code_of_the_newer_version_is_removed_and_no_other(code, checkout) 
     switched(code, plan)
     assert [path.name for path in (checkout.path / "__pycache__").iterdir()] == ["other.cpython-311.pyc"]
     assert not (checkout.path / "newer").exists()
+    assert "uncommitted work" not in code.kept(plan), "nobody has written byte code"
     code.undo(plan)
     assert checkout.snapshot() == before
 

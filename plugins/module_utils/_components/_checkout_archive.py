@@ -24,8 +24,12 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._identity import
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import parents_of
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
+#: Why an entry stands there that says of no file that it differs from HEAD.
+AS_HEAD = ("replaced", "bytecode", "parent")
 FILE, LINK, DIRECTORY, ABSENT = "file", "link", "directory", "absent"
 SUFFIX = ".lastgood-restoring"
+#: A header of the archive's format that means nothing to who unpacks it.
+_WORK = "comment"
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,11 @@ class Entry:
     bytes: int = 0
     stamp: str = ""
     target: str | None = None
+
+    @property
+    def is_work(self) -> bool:
+        """Whether somebody has made it, and no commit has it."""
+        return self.why not in AS_HEAD
 
     def to_json(self) -> JsonObject:
         """For the record; ``Entry(**raw)`` is the inverse."""
@@ -141,9 +150,17 @@ def write_archive(worktree: Worktree, entries: Iterable[Entry], to: Path, owner:
         os.fsync(stream.fileno())
 
 
+def holds_work(archive: Path) -> bool:
+    """Whether anything in an archive is of no commit, and more than byte code."""
+    with tarfile.open(archive) as content:
+        return any(_WORK in member.pax_headers for member in content)
+
+
 def _add(archive: tarfile.TarFile, top: Path, entry: Entry) -> None:
     member = tarfile.TarInfo(entry.path)
     member.mode, member.uid, member.gid, member.mtime = entry.mode, entry.uid, entry.gid, entry.mtime_ns // 10**9
+    if entry.is_work:
+        member.pax_headers = {_WORK: entry.why}
     if entry.kind == DIRECTORY:
         member.type = tarfile.DIRTYPE
         archive.addfile(member)

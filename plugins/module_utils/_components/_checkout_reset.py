@@ -29,9 +29,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import L
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import acting_as
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git, Head
 
-#: Why an entry of a record stands there that says of no file that it differs from HEAD.
-AS_HEAD = ("replaced", "bytecode", "parent")
-
 
 def reset_checkout(checkout: Checkout, commit: str, head: str, current: Record | None = None) -> None:
     """``reset --hard``, also over changed files that git was told not to look at: on those alone it would give up.
@@ -42,7 +39,7 @@ def reset_checkout(checkout: Checkout, commit: str, head: str, current: Record |
         every file once more: that costs as much as the reset itself.
     """
     with _umask_of(checkout.top):
-        as_head = current is not None and all(entry.why in AS_HEAD for entry in current.entries)
+        as_head = current is not None and not any(entry.is_work for entry in current.entries)
         if as_head and checkout.selected.is_all and checkout.git.reset_keep(commit):
             return
         if current is None or any(entry.why in ("hidden", "staged") for entry in current.entries):

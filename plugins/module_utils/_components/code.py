@@ -10,7 +10,6 @@ is archived with content, mode and owner, and an undo puts all of it back, the i
 from __future__ import annotations
 
 import os
-import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,7 +28,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
     describe,
     open_checkout,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import FILE
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import FILE, holds_work
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_deepen import deepen
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_mark import (
     Mark,
@@ -223,7 +222,7 @@ class Code(Component):
         found: JsonObject = {}
         if plan.facts["emergency_ref"] and checkout.git.ref(plan.facts["emergency_ref"]):
             found["commits"] = plan.facts["emergency_ref"].replace("refs/heads/", f"{plan.name}, branch ", 1)
-        archives = [path for path in sorted(self.context.workspace.glob("*-*.tar")) if _holds_something(path)]
+        archives = [path for path in sorted(self.context.workspace.glob("*-*.tar")) if holds_work(path)]
         if archives:
             found["uncommitted work"] = [str(path) for path in archives]
         if checkout.hold.read() == self.context.transaction:
@@ -304,8 +303,3 @@ class Code(Component):
         if any(checkout.git.ref(name) is not None for name in checkout.side_refs):
             return True
         return checkout.scratch.path.exists() or checkout.recorder.read() is not None
-
-
-def _holds_something(archive: Path) -> bool:
-    with tarfile.open(archive) as content:
-        return content.next() is not None

@@ -18,7 +18,7 @@ from lab_stack import STATE_DIR
 
 #: Kept on purpose, and named in the reports: what was replaced, and what was written to a database that was rejected.
 _KEPT = {
-    "new": re.compile(r"refs/heads/lastgood/|_previous$|/\.venv\.lastgood/[0-9a-f]{8}$"),
+    "new": re.compile(r"refs/heads/lastgood/|_previous$|_lastgood_\w+_tables$|/\.venv\.lastgood/[0-9a-f]{8}$"),
     "old": re.compile(r"_rejected$"),
     "": re.compile(r"refs/heads/lastgood/|_previous$|_rejected$|/\.venv\.lastgood/[0-9a-f]{8}$"),
 }
@@ -53,7 +53,7 @@ class Result:
 def play_case(stack: FaultStack, scenario: Scenario, step: Step, fault: Fault) -> Result:
     """Carry a case out. The stack is broken before; afterwards it is broken or whole."""
     began = time.monotonic()
-    before = _broken(stack)
+    before = stack.broken(scenario)
     new = stack.expected(before)
     stack.ask_to_hold(step)
     moment = Moment(stack, stack.start(scenario.playbook, **stack.values(scenario.values)), step)
@@ -90,15 +90,6 @@ def play_case(stack: FaultStack, scenario: Scenario, step: Step, fault: Fault) -
     if problems:
         _keep(stack, result, said, recovery[1])
     return result
-
-
-def _broken(stack: FaultStack) -> Look:
-    """The stack with damage of every kind; it is done only where the last case has ended whole."""
-    look = stack.look_all()
-    if not stack.is_whole(look):
-        return look
-    stack.damage()
-    return stack.look_all()
 
 
 def _hit(moment: Moment, fault: Fault) -> bool:

@@ -48,8 +48,7 @@ def recorded(stack: FaultStack, scenario: Scenario) -> list[Step]:
     """The steps of a scenario, from the journals of a run that nothing happens to."""
     if stack.all_good is None:
         stack.capture()
-    if stack.is_good():
-        stack.damage()
+    stack.broken(scenario)
     known = stack.transactions()
     status, said = stack.play(scenario.playbook, **stack.values(scenario.values))
     if (status == 0) != scenario.succeeds:
@@ -139,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--again", action="store_true")
-    parser.add_argument("--only", default="", help="part of a case's fault or step")
+    parser.add_argument("--only", default="", help="part of a case's scenario, fault or step")
     given = parser.parse_args(arguments)
     if given.again:
         RESULTS.unlink(missing_ok=True)
@@ -169,7 +168,7 @@ def note(result: Result, cases: int) -> None:
 def _in_turn(cases: Sequence[Case], only: str) -> list[Case]:
     """Those that were not run yet, far apart in the rollback and of another fault each time: a short run sees of all."""
     known = read_results()
-    left = [case for case in cases if case.key not in known and only in " ".join(case.key)]
+    left = [case for case in cases if case.key not in known and only in " ".join((case.scenario.name, *case.key))]
     random.Random(len(FAULTS)).shuffle(left)
     by_fault = [[case for case in left if case.fault is fault] for fault in FAULTS]
     return [case for turn in zip_longest(*by_fault) for case in turn if case is not None]

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 from faults.on_hosts.lab_hold import PLACE
-from faults.steps import Step
+from faults.steps import ALL, Scenario, Step
 from lab_stack import INVENTORY, STATE_DIR, Stack
 
 # Of the lab itself: the stack has made them importable.
@@ -39,6 +39,12 @@ _HARM = {
     " && env HOME=/tmp .venv/bin/python -m pip install --quiet --no-cache-dir --no-index"
     " --find-links /opt/lab/wheels mistune==0.8.4 && sed -i 's/^DATABASE_NAME=.*/DATABASE_NAME=blog_staging/' .env",
 }
+#: What is broken in the database alone.
+_SQL = {
+    "rows": "UPDATE post_section SET body = md5(body) WHERE id % 3 = 0; DELETE FROM post_section WHERE id % 97 = 1;",
+    "columns": "ALTER TABLE post_section ADD COLUMN rank text NOT NULL DEFAULT 'unsorted';"
+    " UPDATE alembic_version SET version_num = '0007_section_ranks';",
+}
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ class FaultStack(Stack):
         super().__init__(stack.lab, stack.podman)
         self._roots: dict[str, Path] = {}
         self.all_good: Look | None = None
+        self._harm = ""
 
     # -- hosts from outside --------------------------------------------------------------------------------------
 
@@ -132,15 +139,30 @@ class FaultStack(Stack):
 
     # -- breaking and looking ------------------------------------------------------------------------------------
 
-    def damage(self) -> None:
-        """Break one thing of every kind, in a stack that is as it was captured."""
+    def broken(self, scenario: Scenario) -> Look:
+        """The stack with a scenario's damage; it is done only where the last one was mended, or was another."""
+        look = self.look_all()
+        if not self.is_whole(look):
+            if self._harm == scenario.harm:
+                return look
+            status, said = self.play("multi_rollback", **self.values(ALL))
+            assert status == 0, said
+        self.damage(scenario.harm)
+        return self.look_all()
+
+    def damage(self, harm: str) -> None:
+        """Break ``rows`` of a table, or ``columns``, or ``everything``: one thing of every kind."""
+        self._harm = harm
+        if harm != "everything":
+            deployment.psql(self.lab, _SQL[harm])
+            return
         deployment.psql(self.lab, (CLONE / "demo" / "sql" / "disaster.sql").read_text(encoding="utf-8"))
-        for key, harm in _HARM.items():
+        for key, words in _HARM.items():
             project = self.lab.project(key)
             for host in self.lab.hosts_of(key):
-                words = f"cd {project.path} && {harm}"
+                command = f"cd {project.path} && {words}"
                 # A unit of type notify is started once it answers.
-                self.on(host.name, f"sudo -u {OWNER} sh -c {shlex.quote(words)} && systemctl restart {project.name}")
+                self.on(host.name, f"sudo -u {OWNER} sh -c {shlex.quote(command)} && systemctl restart {project.name}")
 
     def look_all(self) -> Look:
         """How everything is now."""
@@ -196,12 +218,8 @@ class FaultStack(Stack):
         looking.wait_until_healthy(self.lab)
         self.all_good = self.look_all()
 
-    def is_good(self) -> bool:
-        """Whether everything that would be put back is as it was captured."""
-        return self.is_whole(self.look_all())
-
     def is_whole(self, look: Look) -> bool:
-        """The same of a look. Answers don't count: a service that has just been started may take its time on a busy machine."""
+        """Whether everything that would be put back is as it was captured; but for answers, which may take their time."""
         return _but_answers(look.state) == _but_answers(self.expected(look))
 
     def lost(self, before: Look) -> list[str]:
@@ -214,25 +232,26 @@ class FaultStack(Stack):
                 words = f"git -c safe.directory=* -C {project.path} for-each-ref --contains {head}"
                 if not self.on(host.name, words):
                     lost.append(f"{host.name} {project.name}: commit {head}")
-        mark = f"{DATABASE_HOST} database {deployment.DATABASE} "
-        rows = {
-            name.removeprefix(mark): value for name, value in before.state.items() if name.startswith(mark + "public.")
-        }
-        if not any(rows == self._rows(name) for name in self._databases()):
-            lost.append("the database that was replaced")
+        mark = f"{DATABASE_HOST} database {deployment.DATABASE} public."
+        rows = {name.removeprefix(mark): value for name, value in before.state.items() if name.startswith(mark)}
+        now = self._rows(deployment.DATABASE)
+        if not any(rows.items() <= {**now, **self._rows(name)}.items() for name in self._databases()):
+            lost.append("rows that were replaced")
         return lost
 
     def _databases(self) -> list[str]:
-        sql = "SELECT datname FROM pg_database WHERE datname ~ 'previous|rejected'"
+        sql = "SELECT datname FROM pg_database WHERE datname ~ 'previous|rejected|_tables$'"
         return deployment.psql(self.lab, sql, user="postgres").splitlines()
 
     def _rows(self, database: str) -> dict[str, str]:
+        """Number and digest of the rows of each table, or of what a rollback of tables put aside of it."""
         script = (_ON_HOSTS / "look_at_host.py").read_bytes()
-        told = json.loads(self.on_stdin(DATABASE_HOST, f"python3 -I - {shlex.quote(database)}", script))
-        mark = f"database {database} "
-        return {
-            name.removeprefix(mark): value for name, value in told["state"].items() if name.startswith(mark + "public.")
-        }
+        told = json.loads(self.on_stdin(DATABASE_HOST, f"python3 -I - {shlex.quote(database)}", script))["state"]
+        found = {}
+        for before, after in (("public.", ""), ('lastgood_previous."public.', '"')):
+            mark = f"database {database} {before}"
+            found.update({name[len(mark) :].removesuffix(after): told[name] for name in told if name.startswith(mark)})
+        return found
 
     def on_stdin(self, host: str, command: str, stdin: bytes) -> str:
         """What a command prints that root runs on a host, with something to read."""
@@ -257,6 +276,7 @@ class FaultStack(Stack):
 
 
 def _but_answers(state: Mapping[str, str]) -> dict[str, str]:
+    """What does not depend on how busy the machine is."""
     return {name: value for name, value in state.items() if not name.endswith(" answers")}
 
 

@@ -44,20 +44,25 @@ class Scenario:
 
     :param values: extra variables; see `FaultStack.values`.
     :param succeeds: how it ends when nothing happens to it.
+    :param harm: what is broken before, and is whole again after a success; see `FaultStack.damage`.
     """
 
     name: str
     playbook: str
     values: Mapping[str, Any] = field(default_factory=dict)
     succeeds: bool = True
+    harm: str = "everything"
 
 
-ALL = {"rollback_point": "last_good", "rollback_components": "all"}
+LAST_GOOD = {"rollback_point": "last_good"}
+ALL = {**LAST_GOOD, "rollback_components": "all"}
 
 #: Whoever adds a kind of component adds a line here: its steps are then in the matrix.
 SCENARIOS = (
     Scenario("rollback", "multi_rollback", ALL),
     Scenario("undo", "multi_rollback", {**ALL, "rollback_projects": "unhealthy"}, succeeds=False),
+    Scenario("tables", "partial_rollback", {**LAST_GOOD, "rollback_tables": "public.post_section"}, harm="rows"),
+    Scenario("schema", "schema_rollback", LAST_GOOD, harm="columns"),
 )
 
 

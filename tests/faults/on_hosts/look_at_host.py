@@ -21,7 +21,7 @@ SETTINGS = (".env", "assistant_config.env")
 FREEZE = "import importlib.metadata as m; print(*sorted(f'{d.name}=={d.version}' for d in m.distributions()))"
 TABLES = (
     "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
-    " WHERE schemaname !~ '^(pg_|information_schema$)' ORDER BY 1"
+    " WHERE schemaname !~ '^(pg_|information_schema$|lastgood_kept_)' ORDER BY 1"
 )
 COLUMNS = (
     "SELECT md5(string_agg(concat_ws(' ', table_name, column_name, data_type, character_maximum_length, column_default),"

@@ -244,14 +244,15 @@ class FaultStack(Stack):
         return deployment.psql(self.lab, sql, user="postgres").splitlines()
 
     def _rows(self, database: str) -> dict[str, str]:
-        """Number and digest of the rows of each table, or of what a rollback of tables put aside of it."""
+        """Number and digest of the rows of each table; or of those that a rollback of tables put aside, where it did.
+
+        Beside these, such a database has all tables of the restore point, empty.
+        """
         script = (_ON_HOSTS / "look_at_host.py").read_bytes()
         told = json.loads(self.on_stdin(DATABASE_HOST, f"python3 -I - {shlex.quote(database)}", script))["state"]
-        found = {}
-        for before, after in (("public.", ""), ('lastgood_previous."public.', '"')):
-            mark = f"database {database} {before}"
-            found.update({name[len(mark) :].removesuffix(after): told[name] for name in told if name.startswith(mark)})
-        return found
+        whole, aside = f"database {database} public.", f'database {database} lastgood_previous."public.'
+        kept = {name[len(aside) :].removesuffix('"'): told[name] for name in told if name.startswith(aside)}
+        return kept or {name[len(whole) :]: told[name] for name in told if name.startswith(whole)}
 
     def on_stdin(self, host: str, command: str, stdin: bytes) -> str:
         """What a command prints that root runs on a host, with something to read."""

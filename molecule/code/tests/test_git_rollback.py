@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PROCEDURES 4: the branch and its tree are those of the commit, and the commits that were given up are kept."""
+"""The branch and its tree are those of the commit, and the commits that were given up are kept."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PROCEDURES 7: content, owner and mode of each file are back, and the application reads them."""
+"""Content, owner and mode of each file are back, and the application reads them."""
 
 from __future__ import annotations
 

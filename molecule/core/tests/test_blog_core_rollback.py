@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PROCEDURES 9: what depends on core is stopped before it and started after it, on every host."""
+"""What depends on core is stopped before it and started after it, on every host."""
 
 from __future__ import annotations
 

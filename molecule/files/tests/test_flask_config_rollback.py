@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PROCEDURES 8: the application's own loader reads its configuration, and the application starts with it."""
+"""The application's own loader reads its configuration, and the application starts with it."""
 
 from __future__ import annotations
 

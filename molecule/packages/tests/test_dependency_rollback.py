@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PROCEDURES 6: the installed set is exactly that of the restore point, and imports work."""
+"""The installed set is exactly that of the restore point, and imports work."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PROCEDURES 2: the table's rows are back, no row refers to nothing, and everything around the table is as it was."""
+"""The table's rows are back, no row refers to nothing, and everything around the table is as it was."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PROCEDURES 10: one stage project is rolled back, and only that project is touched."""
+"""One stage project is rolled back, and only that project is touched."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) What stands in the way of exchanging rows, taken away and put back as it was: keys, checks,
-triggers, row security.
+"""(private) What stands in the way of exchanging rows, taken away and put back: keys, checks, triggers, row security.
 
 All of it within the transaction that exchanges the rows, and under its locks: nobody sees the tables without.
 """

@@ -73,11 +73,16 @@ class _Hold:
             (self.place / "at").rename(self.place / "held")
         except FileNotFoundError:
             return
-        go = self.place / "go"
-        while not go.exists():
-            time.sleep(_NAP_S)
-        if go.read_text(encoding="utf-8") == "die":
-            os.kill(os.getpid(), signal.SIGKILL)
+        # Without "held" everybody was let go, perhaps before anybody here has seen the word for it.
+        while (self.place / "held").exists():
+            try:
+                word = (self.place / "go").read_text(encoding="utf-8")
+            except FileNotFoundError:
+                time.sleep(_NAP_S)
+                continue
+            if word == "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return
 
 
 def watch(root: Path) -> None:

@@ -49,8 +49,7 @@ TimeoutStartSec=infinity
 # After it was killed; not after it has given up.
 Restart=on-abnormal
 RestartSec=2
-# Services without a manager that it has started outlive it.
-KillMode=process
+KillMode={kill_mode}
 StandardOutput=append:{directory}/timer.log
 StandardError=append:{directory}/timer.log
 
@@ -117,6 +116,8 @@ def _text(directory: Path, services: Sequence[Mapping[str, Any]]) -> str:
         quoted=_quoted(str(directory)),
         after=" ".join(("local-fs.target", "network.target", *_DATABASES, *_SUPERVISORS)),
         before=" ".join(_units(services)),
+        # What it starts has to outlive it where nothing else manages that; else nothing of it may.
+        kill_mode="process" if any(one.get("manager") == "process" for one in services) else "control-group",
         command=" ".join(_quoted(word).replace("$", "$$") for word in (sys.executable, str(directory / "undo"))),
         path=_quoted(f"PATH={path}"),
     )

@@ -103,6 +103,16 @@ def somebody(**words: Any) -> Iterator[int]:
         process.wait()
 
 
+@contextmanager
+def roots_process() -> Iterator[int]:
+    """One of root that is ours to lose, where we are root; else process 1, which we could not end."""
+    if os.geteuid() != 0:
+        yield 1
+        return
+    with somebody() as pid:
+        yield pid
+
+
 def running(services: list[_services.Service]) -> bool:
     [seen] = _services.inspect(services, RUN)
     return seen.running
@@ -151,21 +161,28 @@ def test_a_pid_file_older_than_the_process_of_its_number_is_not_believed(daemon:
 
 def test_a_pid_file_that_names_another_users_process_is_not_believed(daemon: Daemon) -> None:
     user = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-    daemon.file.write_text("1\n")
-    with pytest.raises(
-        Refused, match=rf"names process 1, which runs as root and not as {user}: set 'user' to its account"
-    ):
-        _services.stop(daemon.spec(user=user), RUN)
+    with roots_process() as pid:
+        daemon.file.write_text(f"{pid}\n")
+        said = rf"names process {pid}, which runs as root and not as {user}: set 'user' to its account"
+        with pytest.raises(Refused, match=said):
+            _services.stop(daemon.spec(user=user), RUN)
 
 
 def test_a_stale_file_with_another_users_later_process_is_as_good_as_none(daemon: Daemon) -> None:
-    """Process 1 is as old as the machine; its file is made older."""
     user = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-    daemon.file.write_text("1\n")
-    os.utime(daemon.file, (1, 1))
-    assert not running(daemon.spec(user=user))
-    [stopped] = _services.stop(daemon.spec(user=user), RUN)
-    assert not stopped.ran_before
+    with roots_process() as pid:
+        daemon.file.write_text(f"{pid}\n")
+        os.utime(daemon.file, (1, 1))
+        assert not running(daemon.spec(user=user))
+        [stopped] = _services.stop(daemon.spec(user=user), RUN)
+        assert not stopped.ran_before
+
+
+def test_a_process_that_nobody_has_asked_how_it_ended_does_not_run(daemon: Daemon) -> None:
+    with subprocess.Popen(["true"]) as child:
+        wait_until_gone(child.pid)
+        daemon.file.write_text(f"{child.pid}\n")
+        assert not running(daemon.spec())
 
 
 def test_a_pid_file_without_a_number_is_as_good_as_none(daemon: Daemon) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils import _timer
+from ansible_collections.lastgood.rollback.plugins.module_utils import _timer, _timer_unit
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
 from ansible_collections.lastgood.rollback.plugins.module_utils._lock import flock
 from engine_component import KINDS
@@ -363,3 +363,16 @@ def test_a_relative_state_directory_is_found_from_elsewhere(
     done = by_hand(host)
     assert done.returncode == 0, done.stderr
     assert host.words == {"old"}
+
+
+@pytest.mark.parametrize(
+    ("services", "mode"),
+    [
+        ([{"name": "core"}, {"name": "planning", "manager": "supervisor"}], "control-group"),
+        ([{"name": "core"}, {"name": "writing", "manager": "process"}], "process"),
+    ],
+)
+def test_only_services_that_nothing_manages_outlive_the_unit_that_started_them(
+    tmp_path: Path, services: list[dict[str, str]], mode: str
+) -> None:
+    assert f"\nKillMode={mode}\n" in _timer_unit._text(tmp_path, services)

@@ -84,6 +84,7 @@ test: $(READY) ## Run lint, the sanity tests, and all other tests
 	@tests/install_postgresql.sh
 	@tests/install_chromium.sh
 	@$(PYTEST) tests/integration $(UNIT)
+	@PYTHONPATH=collections:tests python -m faults.where_possible
 
 .PHONY: lint
 lint: $(READY) ## Check format, style, types, documentation and changelog

@@ -33,13 +33,21 @@ def ensure(podman: Podman) -> str:
 
     :raises LabError: when it can't be.
     """
-    command = _recipe()
-    text = "\0".join(command) + _SETUP.read_text(encoding="utf-8")
-    name = f"lastgood-lab:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-    if podman("images", "--quiet", name) == "":
+    name = _name()
+    if not is_there(podman):
         print(f"Building the image {name} from Debian's packages: once, a minute or two", flush=True)
-        podman.import_from(command, name, podman.directory / "image.log")
+        podman.import_from(_recipe(), name, podman.directory / "image.log")
     return f"localhost/{name}"
+
+
+def is_there(podman: Podman) -> bool:
+    """Whether it was built here before."""
+    return podman("images", "--quiet", _name()) != ""
+
+
+def _name() -> str:
+    text = "\0".join(_recipe()) + _SETUP.read_text(encoding="utf-8")
+    return f"lastgood-lab:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _recipe() -> list[str]:

@@ -6,6 +6,7 @@
 lab.py up               build the image if need be, start the hosts, deploy the projects
 lab.py down             end and remove all hosts; the image stays for the next time
 lab.py clean            remove the image as well
+lab.py try              whether hosts can be started on this machine: builds the image, starts one, removes it
 lab.py status           the hosts, and how the services answer
 lab.py break            let the demo's disaster happen to the projects
 lab.py cut HOST         pull the host's network cable; join HOST plugs it in again
@@ -20,12 +21,12 @@ import argparse
 import os
 import secrets
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import ability
 import deployment
 import harm
 import image
@@ -49,7 +50,7 @@ _ON_A_HOST = {
 def up(directory: Path) -> None:
     """Start the lab; nothing is done when it is up."""
     began = time.monotonic()
-    subprocess.run([Path(__file__).resolve().parent / "install.sh"], check=True)
+    ability.install()
     podman = Podman(directory)
     known = load()
     complete = known is not None and (directory / _COMPLETE).exists()
@@ -69,6 +70,26 @@ def up(directory: Path) -> None:
     (directory / _COMPLETE).touch()
     print(f"{len(lab.hosts)} hosts are up, after {time.monotonic() - began:.0f} s.")
     status(directory)
+
+
+def try_it(directory: Path) -> None:
+    """Start one host with nothing on it, and remove it again; nothing is done when a lab is up.
+
+    :raises CannotHaveLab: when this machine can't have a lab.
+    :raises LabError: when it could, and yet the lab does not work.
+    """
+    if load() is not None:
+        return
+    ability.check(directory)
+    podman = Podman(directory)
+    name, packages = image.ensure(podman), image.ensure_wheels(directory)
+    try:
+        lab = _new(podman, directory, 1)
+        host = lab.host(DATABASE_HOST)
+        machines.start(podman, lab, host, name, packages)
+        reach.wait_for(lab, host)
+    finally:
+        down(directory)
 
 
 def _new(podman: Podman, directory: Path, count: int) -> Lab:
@@ -125,7 +146,7 @@ def _there() -> Lab:
     return lab
 
 
-_COMMANDS = {"up": up, "down": down, "clean": clean, "status": status, "break": break_it}
+_COMMANDS = {"up": up, "down": down, "clean": clean, "try": try_it, "status": status, "break": break_it}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -145,7 +145,10 @@ def _ip(*words: str, before: Iterable[str] = ()) -> str:
 
 
 def _run(*words: str) -> str:
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise LabError(f"{words[0]}: {error.strerror}") from error
     if done.returncode != 0:
         raise LabError(f"{' '.join(words)}: {done.stderr.strip()}")
     return done.stdout

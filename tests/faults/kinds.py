@@ -52,6 +52,7 @@ class Fault:
     :param dies: the held process ends by SIGKILL instead of going on.
     :param silences: the controller can't tell how it ended any more.
     :param prevents: no rollback can succeed that it hits.
+    :param host_only: nothing but a real host can have it; the others are tried without one as well.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Fault:
     dies: bool = False
     silences: bool = False
     prevents: bool = False
+    host_only: bool = False
 
 
 def _signal(number: signal.Signals, *, group: bool) -> Callable[[Moment], None]:
@@ -155,8 +157,8 @@ FAULTS = (
     Fault("SIGINT to the controller", _signal(signal.SIGINT, group=True), silences=True),
     Fault("SIGTERM to the controller", _signal(signal.SIGTERM, group=False), silences=True),
     Fault("kill -9 of the module", lambda _moment: None, dies=True),
-    Fault("host cut from the network", _cut, _join),
-    Fault("host powered off and on", _power, _come_up),
+    Fault("host cut from the network", _cut, _join, host_only=True),
+    Fault("host powered off and on", _power, _come_up, host_only=True),
     Fault("PostgreSQL killed", _kill_postgres, _start_postgres, _on_database_host),
     Fault("disk full", _fill, _make_room, lambda step: step.component != ""),
     Fault("service does not start", _break_units, _mend_units, lambda step: step.before_start, prevents=True),
@@ -167,5 +169,5 @@ FAULTS = (
         lambda step: step.before_start,
         prevents=True,
     ),
-    Fault("clock jumps", _jump, _jump_back),
+    Fault("clock jumps", _jump, _jump_back, host_only=True),
 )

@@ -14,8 +14,11 @@ from faults.kinds import FAULTS
 from faults.matrix import Case
 from faults.stack import FaultStack
 
+#: Marked where they are part of `make test` too.
+NAMES = [pytest.param(fault.name, marks=[pytest.mark.host_only] if fault.host_only else []) for fault in FAULTS]
 
-@pytest.mark.parametrize("fault", [fault.name for fault in FAULTS])
+
+@pytest.mark.parametrize("fault", NAMES)
 def test_all_is_old_or_all_is_new_after_a_fault(fault_stack: FaultStack, chosen: dict[str, Case], fault: str) -> None:
     case = chosen[fault]
     result = play_case(fault_stack, case.scenario, case.step, case.fault)

@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from deployment import psql
 from layout import Host, Lab, LabError
@@ -26,35 +27,44 @@ _COLUMNS = (
     " WHERE table_schema = 'public' ORDER BY 1, 2;"
 )
 _FREEZE = "import importlib.metadata as m; print(*sorted(f'{d.name}=={d.version}' for d in m.distributions()))"
+# What tells where the next thing begins.
+_MARK = "---"
 _PROJECT = """\
-cd {path} && sudo -u {owner} git rev-parse HEAD && sudo -u {owner} git diff HEAD | sha256sum
+echo {mark}; cd {path} && sudo -u {owner} git rev-parse HEAD && sudo -u {owner} git diff HEAD | sha256sum
 sha256sum {settings} | sha256sum
 stat -c '%U %a' {settings} | tr '\\n' ' '; echo
 .venv/bin/python -c "{freeze}"
+systemctl is-active {name}
 """
+_NAMES = ("commit", "changes", "settings", "owner and mode of settings", "packages", "service")
 
 
 def look(lab: Lab) -> Snapshot:
     """Everything that a rollback has to put back, and the states of the services."""
+    with ThreadPoolExecutor() as workers:
+        database = workers.submit(_look_at_database, lab)
+        hosts = list(workers.map(lambda host: _look_at(lab, host), lab.applications))
+        return {name: value for part in (database.result(), *hosts) for name, value in part.items()}
+
+
+def _look_at_database(lab: Lab) -> Snapshot:
+    names = [*(f"table {table}" for table in TABLES), "columns"]
+    sql = [f"SELECT count(*), md5(string_agg(md5(t::text), '' ORDER BY t::text)) FROM {table} t;" for table in TABLES]
+    told = psql(lab, f"\n\\echo {_MARK}\n".join([*sql, _COLUMNS])).split(f"{_MARK}\n")
+    return {name: value.strip() for name, value in zip(names, told, strict=True)}
+
+
+def _look_at(lab: Lab, host: Host) -> Snapshot:
     found: Snapshot = {}
-    for table in TABLES:
-        sql = f"SELECT count(*), md5(string_agg(md5(t::text), '' ORDER BY t::text)) FROM {table} t;"
-        found[f"table {table}"] = psql(lab, sql)
-    found["columns"] = psql(lab, _COLUMNS)
-    for host in lab.applications:
-        for key in host.projects:
-            found.update(_look_at(lab, host, lab.project(key)))
-    return found
-
-
-def _look_at(lab: Lab, host: Host, project: Project) -> Snapshot:
-    command = _PROJECT.format(path=project.path, owner="blog", settings=" ".join(SETTINGS), freeze=_FREEZE)
-    lines = ssh(lab, host, command).splitlines()
-    names = ("commit", "changes", "settings", "owner and mode of settings", "packages")
-    if len(lines) != len(names):
-        raise LabError(f"{host.name}: {project.name} can't be read: {lines}")
-    found = {f"{host.name} {project.name} {name}": line for name, line in zip(names, lines)}
-    found[f"{host.name} {project.name} service"] = state(lab, host, project.name)
+    projects = [lab.project(key) for key in host.projects]
+    fixed = {"mark": _MARK, "owner": "blog", "settings": " ".join(SETTINGS), "freeze": _FREEZE}
+    command = "".join(_PROJECT.format(name=one.name, path=one.path, **fixed) for one in projects)
+    told = ssh(lab, host, f"{command}true").split(f"{_MARK}\n")[1:]
+    for project, part in zip(projects, told, strict=True):
+        lines = part.splitlines()
+        if len(lines) != len(_NAMES):
+            raise LabError(f"{host.name}: {project.name} can't be read: {lines}")
+        found.update((f"{host.name} {project.name} {name}", line) for name, line in zip(_NAMES, lines, strict=True))
     return found
 
 

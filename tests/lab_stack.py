@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -78,6 +79,20 @@ class Stack:
         command += ' [ ! -d "$id" ] || [ -e "$id/outcome.json" ] || echo "$id"; done'
         return {host.name: self.on(host.name, command).splitlines() for host in self.lab.hosts}
 
+    def wait_for_stop(self, rollback: subprocess.Popen[str]) -> None:
+        """Wait until the first service was stopped by a rollback that was started."""
+        command = 'grep -l \'"event": "stopped"\' /var/lib/lastgood/transactions/*/journal.jsonl'
+        host = self.lab.applications[-1]
+
+        def stopped() -> bool:
+            assert rollback.poll() is None, rollback.communicate()[0]
+            journals = reach.attempt(self.lab, host, command).stdout.decode().split()
+            return any(
+                self.on(host.name, f"ls {os.path.dirname(journal)}").count("outcome.json") == 0 for journal in journals
+            )
+
+        wait_until(stopped)
+
     def nothing_is_left(self) -> None:
         """No lock, side database, worktree, timer or environment, but what a rollback keeps."""
         assert not any(self.open_transactions().values())
@@ -92,6 +107,12 @@ class Stack:
             # A rollback that went well has made the live one a link, and keeps what it replaced.
             assert len(beside - {live}) <= bool(live), f"{host.name} {project.name}: {beside}, live is {live}"
             assert not [name for name in beside if name.startswith(("staging-", "link-"))]
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """End a controller with everything that it started, at once."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_S) -> None:

@@ -101,6 +101,9 @@ class Systemctl:
     def kill(self, name: str) -> None:
         """See Manager. All processes of the unit."""
         self._call(f"Killing {name}", "kill", "--signal=SIGKILL", "--", unit(name), check=False)
+        # A container's control groups of version 1 don't tell that they are empty: systemd may miss the end of a process
+        # that it never met, and then waits for it as long as the unit allows. At a reload it looks at all of them again.
+        self._call("Reading the unit files again", "daemon-reload", check=False)
 
     def log(self, name: str) -> str:
         """See Manager. From the journal."""

@@ -71,6 +71,7 @@ class CommandRunner:
         stdout: IO[bytes] | None = None,
         pass_fds: Sequence[int] = (),
         meanwhile: Callable[[], None] | None = None,
+        every: float = _EVERY_S,
     ) -> Completed:
         """Run one program to its end.
 
@@ -81,7 +82,9 @@ class CommandRunner:
         :param stdin: bytes or an open file to read from; default is an empty input.
         :param stdout: an open file that takes the output (``Completed.stdout`` is empty then): for large outputs.
         :param pass_fds: descriptors that stay open in the program: how a directory that only we may reach is lent to it.
-        :param meanwhile: called every second while the program runs; it must be quick, and raise nothing.
+        :param meanwhile: called again and again while the program runs; it must be quick. What it raises ends the program's
+            whole process group, and goes on.
+        :param every: seconds between these calls.
         :raises CommandFailed: on a status other than zero (with check), a timeout, or a program that can't be started.
         """
         arguments = [os.fspath(word) for word in argv]
@@ -94,11 +97,11 @@ class CommandRunner:
             pass_fds=pass_fds,
         )
         try:
-            out, err = _communicate(process, stdin if isinstance(stdin, bytes) else None, timeout, meanwhile)
+            out, err = _communicate(process, stdin if isinstance(stdin, bytes) else None, timeout, meanwhile, every)
         except subprocess.TimeoutExpired as error:
             _end_group(process)
-            message = f"no end after {timeout:.0f} s; it was stopped"
-            raise CommandFailed(attempt, arguments, -signal.SIGKILL, stderr=message) from error
+            said = f"{_text(error.stderr)}\nno end after {timeout:.0f} s; it was stopped".strip()
+            raise CommandFailed(attempt, arguments, -signal.SIGKILL, _text(error.output), said) from error
         except BaseException:
             _end_group(process)
             raise
@@ -176,7 +179,11 @@ class CommandRunner:
 
 
 def _communicate(
-    process: subprocess.Popen[bytes], data: bytes | None, timeout: float | None, meanwhile: Callable[[], None] | None
+    process: subprocess.Popen[bytes],
+    data: bytes | None,
+    timeout: float | None,
+    meanwhile: Callable[[], None] | None,
+    every: float,
 ) -> tuple[bytes, bytes]:
     """Wait for a program's end.
 
@@ -187,7 +194,7 @@ def _communicate(
     deadline = float("inf") if timeout is None else time.monotonic() + timeout
     while True:
         try:
-            return process.communicate(data, timeout=min(_EVERY_S, max(deadline - time.monotonic(), 0.0)))
+            return process.communicate(data, timeout=min(every, max(deadline - time.monotonic(), 0.0)))
         except subprocess.TimeoutExpired:
             if time.monotonic() >= deadline:
                 raise

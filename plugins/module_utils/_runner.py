@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,8 +14,10 @@ from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import component_class
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._inspection import make_component
+from ansible_collections.lastgood.rollback.plugins.module_utils._masking import is_secret
 from ansible_collections.lastgood.rollback.plugins.module_utils._progress import shown
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import open_entry
 from ansible_collections.lastgood.rollback.plugins.module_utils._single import run_alone
@@ -28,9 +29,6 @@ COMMON_SPEC: dict[str, Any] = {
     "transaction": {"type": "str"},
     "state_dir": {"type": "path", "default": "/var/lib/lastgood"},
 }
-
-#: Names of environment variables whose values nobody may see.
-_SECRET_NAME = re.compile("pass|secret|token|key|credential|auth", re.IGNORECASE)
 
 
 def run_guarded(module: AnsibleModule, work: Callable[[], JsonObject], failed: str = "undone") -> NoReturn:
@@ -78,12 +76,8 @@ def run_component(
 def _show_what_is_no_secret(module: AnsibleModule, option: Any) -> None:
     """Let Ansible mask the secrets of an environment only: it would blot out ``blog`` in every path of a result."""
     if isinstance(option, Mapping):
-        shown = {str(value) for name, value in option.items() if not _is_secret(str(name), str(value))}
+        shown = {str(value) for name, value in option.items() if not is_secret(str(name), str(value))}
         module.no_log_values.difference_update(shown)
-
-
-def _is_secret(name: str, value: str) -> bool:
-    return bool(_SECRET_NAME.search(name)) or ("://" in value and "@" in value)
 
 
 def _component_result(kind: str, params: Mapping[str, Any], secrets: Sequence[str], *, check: bool) -> JsonObject:
@@ -92,7 +86,8 @@ def _component_result(kind: str, params: Mapping[str, Any], secrets: Sequence[st
     passwords = {name: params[name] for name in secrets if params[name]}
     wish = {name: value for name, value in params.items() if name not in COMMON_SPEC and name not in secrets}
     records = transaction.records
-    component = make_component(kind, records, records.directory / "workspace" / "planned", passwords)
+    carrier = component_class(kind).variant(wish)
+    component = make_component(carrier, records, records.directory / "workspace" / "planned", passwords)
     point = _point(state_dir, component.entry_kind(), component.entry_name(wish), wish.get("restore_point"))
     plan = component.plan(wish, point)
 

@@ -71,6 +71,46 @@ options:
         comes back with what it held at the restore point, and the newer one is kept beside the data.
     type: dict
     default: {}
+  method:
+    description:
+      - For O(scope=schema), how the schema is taken back.
+      - V(rebuild) makes the schema of the restore point anew and moves the rows into it.
+      - V(migrations) copies the database beside the live one, with its rows, runs the project's own downgrade command on the
+        copy, compares the schema that this leaves with that of O(restore_point), and then lets the two change their names. What
+        becomes of the rows is what the downgrade makes of them. It is for Alembic and Flask-Migrate, which keep their revision
+        in a table C(alembic_version). It comes before code and packages go back, since the command needs those of now.
+      - The command never runs on the live database. While it is tried, the live tables can be read and written, but neither
+        altered nor dropped, and the live revision can't be changed. A command that goes there all the same is ended.
+      - Columns may have come back in another order than at the restore point. Any other difference fails.
+    type: str
+    choices: [rebuild, migrations]
+    default: rebuild
+  migration_command:
+    description:
+      - For O(method=migrations), the program and its arguments. It is not run by a shell.
+      - C({revision}) stands for the restore point's revision, C({database}), C({host}) and C({port}) for those of the copy. A
+        program with a slash in its name is looked for in O(migration_chdir).
+      - It must end with 0. Never write a password into it; others can read it.
+    type: list
+    elements: str
+    default: []
+  migration_chdir:
+    description: For O(method=migrations), the directory to run O(migration_command) in, such as the project's checkout.
+    type: path
+  migration_user:
+    description: For O(method=migrations), the user to run it as. By default the owner of O(migration_chdir).
+    type: str
+  migration_environment:
+    description:
+      - For O(method=migrations), environment variables for the command, with the same words in braces. That is how it finds the
+        copy, together with E(PGHOST), E(PGPORT) and E(PGDATABASE), which are always set.
+      - They may hold passwords. They are in no journal and no result. The password of O(login_password) is not passed on.
+    type: dict
+    default: {}
+  migration_timeout:
+    description: For O(method=migrations), for how many seconds the command may run. Then it is ended with all that it started.
+    type: int
+    default: 600
   restore_point:
     description:
       - Name of the restore point. V(last_good) is the newest good one that contains the database.
@@ -182,6 +222,17 @@ EXAMPLES = r"""
       public.post: article
       public.post.title: headline
 
+- name: Take the schema back by the project's own migrations
+  lastgood.rollback.pg_restore:
+    name: blog
+    scope: schema
+    method: migrations
+    restore_point: last_good
+    migration_command: [.venv/bin/flask, db, downgrade, "{revision}"]
+    migration_chdir: /srv/blog-core
+    migration_environment:
+      DATABASE_URL: "postgresql+psycopg2://blog:{{ blog_password }}@/{database}?host={host}&port={port}"
+
 - name: Only restore beside the live database, as part of a larger rollback
   lastgood.rollback.pg_restore:
     name: blog
@@ -217,6 +268,9 @@ verification:
     - C(content) and C(schema) are C(equal), or C(unknown) for an archive that nothing is known of. C(schema) is C(different)
       where only the text of a definition differs, as listed in C(schema_differences).
     - With O(scope=tables), C(orphans) lists what would refer to nothing and is moved aside.
+    - With O(method=migrations), C(migration) is the revision that the command went back to, C(table_rows) has the number of
+      rows of each table C(before) and C(after) it, and C(command_ms) is how long it took. C(schema_differences) lists tables
+      whose columns came back in another order.
   returned: always
   type: dict
   sample: {"content": "equal", "schema": "equal", "schema_differences": [], "tables": 12, "rows": 104233, "sequences": 7,
@@ -234,6 +288,8 @@ discards:
     - With O(scope=schema), C(kept_tables), C(kept_columns) and C(changed_types) without a place in the older schema,
       C(returning_tables) and C(returning_columns) whose content only the restore point has, C(unknown_columns) that come back
       empty for lack of a primary key, and C(returning_grants) that were revoked since.
+    - With O(method=migrations), C(downgraded_tables), C(downgraded_columns) and C(downgraded_types) that the restore point does
+      not know, and C(remade_tables) and C(remade_columns) that only the restore point has.
   returned: always
   type: dict
   sample: {"rows": {"public.post": {"now": 104, "then": 100, "differs": true}}, "not_compared": []}
@@ -283,6 +339,12 @@ def main() -> None:
             "orphans": {"type": "str", "choices": ["fail", "keep_aside"], "default": "fail"},
             "lock_timeout": {"type": "int", "default": 10},
             "renames": {"type": "dict", "default": {}},
+            "method": {"type": "str", "choices": ["rebuild", "migrations"], "default": "rebuild"},
+            "migration_command": {"type": "list", "elements": "str", "default": []},
+            "migration_chdir": {"type": "path"},
+            "migration_user": {"type": "str"},
+            "migration_environment": {"type": "dict", "default": {}, "no_log": True},
+            "migration_timeout": {"type": "int", "default": 600},
             "restore_point": {"type": "str"},
             "source": {"type": "path"},
             "checksum": {"type": "str", "no_log": False},
@@ -298,10 +360,14 @@ def main() -> None:
             "compare_timeout": {"type": "int", "default": 30},
             **LOGIN_SPEC,
         },
-        secrets=("login_password",),
+        secrets=("login_password", "migration_environment"),
         mutually_exclusive=[("restore_point", "source"), ("restore_point", "checksum")],
         required_one_of=[("restore_point", "source")],
-        required_if=[("scope", "tables", ("tables",)), ("scope", "schema", ("restore_point",))],
+        required_if=[
+            ("scope", "tables", ("tables",)),
+            ("scope", "schema", ("restore_point",)),
+            ("method", "migrations", ("migration_command", "migration_chdir")),
+        ],
     )
 
 

@@ -22,6 +22,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue_keys 
     HOOK_ENTRY_KEYS,
     HOOK_KEYS,
     HTTP_KEYS,
+    MIGRATION_KEYS,
     PROJECT_KEYS,
     READY_KEYS,
     SERVICE_KEYS,
@@ -53,11 +54,13 @@ class Database:
     """A PostgreSQL database and the one host that acts on it.
 
     :param options: connection options, ``jobs`` and ``bin_dir``, as the modules take them; may hold a password.
+    :param migrations: how its schema is taken back by the project's own command; may hold a password.
     """
 
     name: str
     host: str
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    migrations: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,11 @@ def _database(name: str, raw: Any, groups: Mapping[str, Sequence[str]], mistakes
     hosts = groups.get("all", ())
     if host and host not in hosts:
         mistakes.add(f"{where}.host", f"{host!r} is not a host of this inventory{nearest(host, hosts)}")
-    return Database(name=name, host=host, options=good)
+    migrations = good.pop("migrations", None)
+    if migrations is not None:
+        place = f"{where}.migrations"
+        migrations = read_fields(place, migrations, MIGRATION_KEYS, mistakes, required=["command", "chdir"])
+    return Database(name=name, host=host, options=good, migrations=migrations or {})
 
 
 def _project(name: str, raw: Any, groups: Mapping[str, Sequence[str]], mistakes: Mistakes) -> Project:

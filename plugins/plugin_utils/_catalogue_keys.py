@@ -46,6 +46,15 @@ DATABASE_KEYS: dict[str, Kind] = {
     "session_role": TEXT,
     "jobs": COUNT,
     "bin_dir": ABSOLUTE,
+    "migrations": SECRET_MAPPING,
+}
+#: How a database's own migrations are taken back.
+MIGRATION_KEYS: dict[str, Kind] = {
+    "command": TEXTS,
+    "chdir": ABSOLUTE,
+    "user": TEXT,
+    "environment": SECRET_MAPPING,
+    "timeout": COUNT,
 }
 PROJECT_KEYS: dict[str, Kind] = {
     "group": TEXT,

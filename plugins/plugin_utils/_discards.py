@@ -77,6 +77,20 @@ def _returns(kind: str, names: list[str]) -> Iterator[str]:
     yield from (f"{what} {name} comes back{source}" for name in names)
 
 
+def _downgraded(kind: str, names: list[str]) -> Iterator[str]:
+    what = kind.removeprefix("downgraded_").removesuffix("s")
+    yield from (f"{what} {name}: the downgrade takes it away; it stays in the database as it was" for name in names)
+
+
+def _downgraded_types(_kind: str, changes: list[str]) -> Iterator[str]:
+    yield from (f"type of {change}, as the downgrade converts it" for change in changes)
+
+
+def _remade(kind: str, names: list[str]) -> Iterator[str]:
+    what = kind.removeprefix("remade_").removesuffix("s")
+    yield from (f"{what} {name} comes back with what the downgrade gives it" for name in names)
+
+
 def _unknown(_kind: str, names: list[str]) -> Iterator[str]:
     yield from (f"column {name} comes back empty: no primary key tells which row is which" for name in names)
 
@@ -99,6 +113,11 @@ _WORDS: dict[str, Callable[[str, Any], Iterator[str]]] = {
     "returning_columns": _returns,
     "returning_grants": _returns,
     "unknown_columns": _unknown,
+    "downgraded_tables": _downgraded,
+    "downgraded_columns": _downgraded,
+    "downgraded_types": _downgraded_types,
+    "remade_tables": _remade,
+    "remade_columns": _remade,
 }
 
 

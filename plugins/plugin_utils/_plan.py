@@ -23,6 +23,8 @@ ALL = ("database", "code", "files", "packages")
 #: Ways to go back in a database, in the words of ``pg_restore``'s scope; only one at a time.
 SCOPES = ("database", "tables", "schema")
 KINDS = (*SCOPES, *ALL[1:])
+#: What a component of a database may be called: a schema goes back by its migrations under a name of its own.
+DATABASE_KINDS = (*SCOPES, "migrations")
 LAST_GOOD = "last_good"
 
 
@@ -174,7 +176,7 @@ def passwords(databases: Mapping[str, Any], names: Sequence[str]) -> dict[str, d
     for name in names:
         password = (databases.get(name) or {}).get("login_password")
         if password:
-            found.update({f"{scope}:{name}": {"login_password": str(password)} for scope in SCOPES})
+            found.update({f"{kind}:{name}": {"login_password": str(password)} for kind in DATABASE_KINDS})
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._discards import all_discard_lines, kept_places
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import causes
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import SCOPES
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import DATABASE_KINDS
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_checklist import Story, ticked
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_timeline import timeline
 
@@ -144,7 +144,7 @@ def _databases(transactions: Mapping[str, Mapping[str, Any]], outcome: str) -> I
     for host, transaction in transactions.items():
         back = bool(transaction["tombstoned"])
         for component in transaction["components"]:
-            if component["kind"] not in SCOPES:
+            if component["kind"] not in DATABASE_KINDS:
                 continue
             proof = transaction.get("evidence", {}).get(component["component"], {}).get("verification", {})
             proven = proof.get("content") == "equal" and not back and outcome in ("rolled_back", "recovered")

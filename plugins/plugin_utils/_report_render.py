@@ -32,6 +32,7 @@ KINDS = {
     "database": "Database",
     "tables": "Tables of database",
     "schema": "Schema of database",
+    "migrations": "Schema, by its migrations, of database",
     "code": "Checkout",
     "files": "Files",
     "packages": "Packages",

@@ -118,7 +118,7 @@ def options_of(root: Path, module: str, *path: str) -> dict[str, Any]:
 def test_the_keys_of_the_catalogue_are_the_options_of_the_modules(root: Path) -> None:
     assert set(SERVICE_KEYS) == set(options_of(root, "service_restart", "services"))
     assert set(READY_KEYS) == set(options_of(root, "service_restart", "services", "ready"))
-    assert set(DATABASE_KEYS) - {"host"} == set(DATABASE_OPTIONS) - {"name"}
+    assert set(DATABASE_KEYS) - {"host", "migrations"} == set(DATABASE_OPTIONS) - {"name"}
     assert set(HTTP_KEYS) == set(options_of(root, "health_info", "projects", "http"))
 
 

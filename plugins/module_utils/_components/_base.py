@@ -155,6 +155,11 @@ class Component(ABC):
         self.context = context
 
     @classmethod
+    def variant(cls, wish: Mapping[str, Any]) -> str:
+        """The kind that carries the wish out: its own, unless an option asks for another way to the same end."""
+        return cls.kind
+
+    @classmethod
     def entry_kind(cls) -> str:
         """The kind of its entry in a restore point: its own, unless it is a part of what is captured as another."""
         return cls.kind

@@ -50,6 +50,19 @@ DOWNTIME_MS = 150
 UNPACKED = 6
 
 
+def only_rebuild(wish: Mapping[str, Any], kind: str) -> str:
+    """The kind itself, for those that know no migrations: who asks for these must not lose rows by mistake.
+
+    :raises Refused: says what is missing.
+    """
+    if wish.get("method") == "migrations":
+        raise Refused(
+            f"method: migrations takes the schema of database {wish['name']} back and keeps its rows, but scope is {kind}: say "
+            "scope: schema."
+        )
+    return kind
+
+
 def open_server(context: Context, options: Mapping[str, Any]) -> Server:
     """The cluster that the options (or a plan's facts) name, with the password of this run."""
     return Server.from_options(

@@ -135,6 +135,16 @@ class SideBuild:
             raise VerificationFailed(f"Database {self.name}: {'; '.join(differences)}.")
         return left
 
+    def other_extensions(self, session: Session) -> list[str]:
+        """Sentences on extensions whose version is not the one of the restore point: a dump does not name it."""
+        then = self.facts["expected"]["inside"]["extensions"]
+        found = session.rows("SELECT extname AS name, extversion AS version FROM pg_extension ORDER BY 1")
+        return [
+            f"extension {row['name']}: version {row['version']} instead of {then[row['name']]}"
+            for row in found
+            if row["name"] in then and then[row["name"]] != row["version"]
+        ]
+
     def mark(self, session: Session, *, ready: bool) -> None:
         """Say whose it is, and whether it is built to the end. A crash of the server must not take that back."""
         session.execute("SET synchronous_commit = on")

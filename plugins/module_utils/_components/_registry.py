@@ -32,6 +32,12 @@ def _schema() -> type[Component]:
     return Schema
 
 
+def _migrations() -> type[Component]:
+    from ansible_collections.lastgood.rollback.plugins.module_utils._components.migrations import Migrations
+
+    return Migrations
+
+
 def _code() -> type[Component]:
     from ansible_collections.lastgood.rollback.plugins.module_utils._components.code import Code
 
@@ -73,6 +79,7 @@ COMPONENTS: dict[str, Callable[[], type[Component]]] = {
     "database": _database,
     "tables": _tables,
     "schema": _schema,
+    "migrations": _migrations,
     "code": _code,
     "files": _files,
     "packages": _packages,

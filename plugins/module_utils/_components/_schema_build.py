@@ -100,16 +100,6 @@ class SchemaBuild(SideBuild):
             "complete_ms": int((time.monotonic() - begun) * 1000),
         }
 
-    def other_extensions(self, session: Session) -> list[str]:
-        """Sentences on extensions whose version is not the one of the restore point: a dump does not name it."""
-        then = self.facts["expected"]["inside"]["extensions"]
-        found = session.rows("SELECT extname AS name, extversion AS version FROM pg_extension ORDER BY 1")
-        return [
-            f"extension {row['name']}: version {row['version']} instead of {then[row['name']]}"
-            for row in found
-            if row["name"] in then and then[row["name"]] != row["version"]
-        ]
-
     @contextmanager
     def _definitions(self) -> Iterator[Path]:
         """The archive for its definitions only, which stand in one file; that one's checksum is compared."""

@@ -15,6 +15,8 @@ GRANT = re.compile(r"(?:GRANT) (?P<what>.+?) ON (?P<object>.+) TO (?P<who>\S+?)(
 REVOKE = re.compile(r"REVOKE (?P<what>.+?) ON (?P<object>.+) FROM (?P<who>\S+);$")
 #: More than this nobody reads, and the journal holds it.
 MOST_LINES = 2_000
+#: Of one object, in a sentence.
+MOST_WORDS = 4
 Blocks = Mapping[str, list[str]]
 
 
@@ -47,6 +49,24 @@ def unified(live: Blocks, then: Blocks) -> str:
     if len(lines) > MOST_LINES:
         lines = [*lines[:MOST_LINES], f"… and {len(lines) - MOST_LINES} lines more"]
     return "\n".join(lines) + "\n" if lines else ""
+
+
+def unlike(then: Blocks, now: Blocks) -> tuple[list[str], list[str]]:
+    """What is not as it was, with the lines that tell; and tables whose columns only stand in another order."""
+    wrong, reordered = [], []
+    for key in sorted({*then, *now}):
+        was, found = ([levelled(line).strip().rstrip(",") for line in side.get(key, [])] for side in (then, now))
+        if was == found:
+            continue
+        if not was or not found:
+            wrong.append(f"{'added' if found else 'missing'}: {key}")
+        elif key.startswith("TABLE ") and sorted(was) == sorted(found):
+            reordered.append(f"order of columns: {key}")
+        else:
+            said = [f"without {line!r}" for line in was if line not in found]
+            said += [f"with {line!r}" for line in found if line not in was]
+            wrong.append(f"changed: {key} ({', '.join(said[:MOST_WORDS])}{' …' if len(said) > MOST_WORDS else ''})")
+    return wrong, reordered
 
 
 def returning_grants(live: Blocks, then: Blocks) -> list[str]:

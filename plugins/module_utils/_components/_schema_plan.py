@@ -52,9 +52,12 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY(
 """
 
 
-def make_schema_plan(context: Context, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+def make_schema_plan(
+    context: Context, wish: Mapping[str, Any], point: PointEntry | None, planner: type[Planner] | None = None
+) -> Plan:
     """Look at both schemas, refuse what can't work. Changes nothing.
 
+    :param planner: another one than `SchemaPlanner`, which keeps more of it.
     :raises Refused: see the sentences.
     """
     name = str(wish["name"])
@@ -62,7 +65,7 @@ def make_schema_plan(context: Context, wish: Mapping[str, Any], point: PointEntr
         raise Refused(
             f"The schema of database {name} is taken back to a restore point; a named archive says too little."
         )
-    return plan_with(SchemaPlanner, context, wish, point)
+    return plan_with(planner or SchemaPlanner, context, wish, point)
 
 
 def point_layout(directory: Path, artefacts: Mapping[str, str]) -> JsonObject:
@@ -124,7 +127,7 @@ class SchemaPlanner(Planner):
             if session.value("SELECT count(*) FROM pg_largeobject_metadata"):
                 self.warnings.append(f"Large objects of {name} can't be locked: let nobody write them meanwhile.")
         self.found["digest"] = layout_digest(live)
-        then, now = self._both(name)
+        then, now = self.found["both"] = self._both(name)
         self.found["diff"] = unified(now, then)
         return _discarded(mapped, returning_grants(now, then)), inside["schema"] == self.source.facts["schema"]
 

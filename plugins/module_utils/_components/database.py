@@ -44,6 +44,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import (
     find_programs,
     make_plan,
+    only_rebuild,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import SideBuild
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_swap import Last, Rename, swap
@@ -66,6 +67,11 @@ class Database(Component):
 
     kind = "database"
     order = 40
+
+    @classmethod
+    def variant(cls, wish: Mapping[str, Any]) -> str:
+        """Its own: see `only_rebuild`."""
+        return only_rebuild(wish, cls.kind)
 
     @classmethod
     def entry_name(cls, wish: Mapping[str, Any]) -> str:

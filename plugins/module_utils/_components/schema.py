@@ -17,6 +17,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import end_strays
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import INCOMING_FILE, Look
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import find_programs
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import SideBuild
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_swap import Last
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_unlogged import note_unlogged
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_build import SchemaBuild
@@ -63,6 +64,11 @@ class Schema(Database):
         """A restore point holds the schema as a part of the database."""
         return Database.kind
 
+    @classmethod
+    def variant(cls, wish: Mapping[str, Any]) -> str:
+        """By ``method``: what was migrated can also be taken back by the project's own migrations."""
+        return "migrations" if wish.get("method") == "migrations" else cls.kind
+
     def plan(self, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
         """See `make_schema_plan`."""
         return make_schema_plan(self.context, wish, point)
@@ -80,11 +86,7 @@ class Schema(Database):
             done = self._read(EVIDENCE_FILE)
             if done and self._stands(look):
                 return done
-            with look.server.connect(plan.name) as reading:
-                mapped = self._map(plan, reading)
-                build = self._base(session, look, mapped)
-                evidence = self._try(session, reading, build, mapped)
-            build = self._base(session, look, mapped)
+            evidence, build = self._try_out(session, look)
             note_unlogged(self.context, look.server, build.name)
             build.mark(session, ready=True)
         self._write(EVIDENCE_FILE, evidence)
@@ -100,12 +102,9 @@ class Schema(Database):
                 return
             if look.state() is not State.PREPARED or look.incoming is None:
                 raise Foreign(look.said("switched"))
+            self._get_ready(session, look)
             with Freeze(look.server, plan.name) as freeze:
-                mapped = self._map(plan, freeze.session)
-                build = self._ready(session, look, mapped)
-                staged = set((self._read(EVIDENCE_FILE) or {}).get("verification", {}).get("staged", ()))
-                loaded = build.fill_from(plan.name, mapped, freeze.snapshot, staged)
-                self._complete(session, freeze, build, loaded)
+                self._move(session, look, freeze)
                 with look.server.connect(look.names.incoming) as writing:
                     last = Last(freeze.pid, lambda: _leave(freeze, writing))
                     self._swap(plan, look, self._side(session, look), session.value(NOW), last)
@@ -124,15 +123,31 @@ class Schema(Database):
         text = plan.facts["diff"]
         return {**super().result(plan, evidence), "unfit": evidence.get("unfit", {}), "diff": {"prepared": text}}
 
+    def _try_out(self, session: Session, look: Look) -> tuple[JsonObject, SideBuild]:
+        """See `prepare`; the evidence, and what stands beside the live database from then on."""
+        plan = look.plan
+        with look.server.connect(plan.name) as reading:
+            mapped = self._map(plan, reading)
+            evidence = self._try(session, reading, self._base(session, look, mapped), mapped)
+        return evidence, self._base(session, look, mapped)
+
+    def _get_ready(self, session: Session, look: Look) -> None:
+        """What a switch can do before writes stand still."""
+
+    def _move(self, session: Session, look: Look, freeze: Freeze) -> None:
+        """Fill the side database while writes stand still, and note what of it is to be known afterwards."""
+        mapped = self._map(look.plan, freeze.session)
+        build = self._ready(session, look, mapped)
+        staged = set((self._read(EVIDENCE_FILE) or {}).get("verification", {}).get("staged", ()))
+        loaded = build.fill_from(look.plan.name, mapped, freeze.snapshot, staged)
+        self._complete(session, freeze, build, loaded)
+
     def _map(self, plan: Plan, live: Session) -> JsonObject:
         """From the live tables to the restore point's, as it was planned.
 
         :raises LastGoodError: when the live tables are not those of the plan any more.
         """
-        source = plan.facts["source"]
-        layout = read_layout(live)
-        if layout_digest(layout) != plan.facts["layout"]:
-            raise LastGoodError(f"The tables of database {plan.name} have changed since the plan was made: plan again.")
+        source, layout = plan.facts["source"], planned_layout(plan, live)
         old = point_layout(Path(source["path"]).parent, source["artefacts"])
         return make_map(old, layout, plan.facts["renames"])
 
@@ -202,6 +217,17 @@ class Schema(Database):
     def _count_written(self, look: Look) -> JsonObject:
         loaded = self._read(LOADED_FILE)
         return written_later(self.context, look.server, look.names.rejected, loaded) if loaded else {}
+
+
+def planned_layout(plan: Plan, live: Session) -> JsonObject:
+    """The live database's layout.
+
+    :raises LastGoodError: when it is not that of the plan any more.
+    """
+    layout = read_layout(live)
+    if layout_digest(layout) != plan.facts["layout"]:
+        raise LastGoodError(f"The tables of database {plan.name} have changed since the plan was made: plan again.")
+    return layout
 
 
 def _leave(freeze: Freeze, writing: Session) -> None:

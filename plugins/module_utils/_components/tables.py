@@ -24,7 +24,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import end_strays
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import read_json
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import SideNames
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import find_programs
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import (
+    find_programs,
+    only_rebuild,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_build import TablesBuild
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_exchange import Exchange
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_look import (
@@ -54,6 +57,11 @@ class Tables(Component):
 
     kind = "tables"
     order = 40
+
+    @classmethod
+    def variant(cls, wish: Mapping[str, Any]) -> str:
+        """Its own: see `only_rebuild`."""
+        return only_rebuild(wish, cls.kind)
 
     @classmethod
     def entry_kind(cls) -> str:

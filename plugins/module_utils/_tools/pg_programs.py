@@ -73,11 +73,19 @@ class PgPrograms:
         return f"{self.version[0]}.{self.version[1]}"
 
     def dump(
-        self, database: str, into: Path, snapshot: str, jobs: int, meanwhile: Callable[[], None] | None = None
+        self,
+        database: str,
+        into: Path,
+        snapshot: str,
+        jobs: int,
+        meanwhile: Callable[[], None] | None = None,
+        *,
+        compression: int | None = None,
     ) -> None:
         """Write a directory archive into an empty directory that the programs' account owns.
 
         :param meanwhile: called every second.
+        :param compression: from 0 to 9; None for what pg_dump does by itself.
         """
         with lent(into, self.run.user) as (place, fds):
             self.run.run(
@@ -88,6 +96,7 @@ class PgPrograms:
                     f"--snapshot={snapshot}",
                     f"--lock-wait-timeout={LOCK_WAIT_MS}",
                     "--no-password",
+                    *([f"--compress={compression}"] if compression is not None else []),
                     f"--file={place}",
                     f"--dbname={self.server.conninfo(database)}",
                 ],

@@ -1,0 +1,121 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) A command that is meant for a copy is kept away from the live database.
+
+What decides where a command connects to is its own configuration, and that may not listen to what it is told. So while it
+runs, one session holds locks that let people read and write but no migration get to its end: tables can't be altered or
+dropped, and the version can't be changed. Whoever waits for these locks, or calls itself by the command's name there, is
+ended, and so is the command.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_freeze import RELATIONS
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_map import VERSION_TABLES
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+#: Between two looks. Readers that stand behind a lock that is asked for in vain wait for as long.
+EVERY_S = 0.1
+#: For how long the locks may wait for somebody else's change of the schema.
+LOCK_WAIT_MS = 5_000
+#: For how long the sessions of an ended command may take to be gone.
+GONE_S = 30.0
+PRESENT = "SELECT pid FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
+STRAYS = """
+SELECT pid, usename AS role, application_name = %s AS named FROM pg_stat_activity
+WHERE datname = %s AND usesysid IS NOT NULL
+    AND (application_name = %s OR (pid <> ALL (%s) AND pg_blocking_pids(pid) @> ARRAY[%s]))
+"""
+
+
+class Stray(LastGoodError):
+    """The command was about to change the live database."""
+
+
+class Watch:
+    """Looks whether a command is at work where it should not be.
+
+    :param database: the live one.
+    :param name: how the command's sessions are called, where they let themselves be called.
+    :param holder: the server process whose locks stop it; None where others wait for these, too: then its name alone tells.
+    """
+
+    def __init__(self, session: Session, database: str, name: str, holder: int | None) -> None:
+        self._session = session
+        self._database = database
+        self._name = name
+        self._holder = holder or -1
+        # Whoever was there before the command began is somebody else.
+        self._others = [row["pid"] for row in session.rows(PRESENT, [database])]
+
+    def look(self) -> None:
+        """End what is there.
+
+        :raises Stray: when something was.
+        """
+        found = self._strays()
+        if found:
+            self._end(found)
+            who = " and ".join(sorted({str(row["role"]) for row in found}))
+            how = "was there under the command's name" if found[0]["named"] else "waited to change its schema"
+            raise Stray(
+                f"The downgrade command went to the live database {self._database} (a session of role {who} {how}) and was "
+                "stopped before it could change it. It does not listen to its environment: let it take the database's name "
+                "from there (PGDATABASE, or what migration_environment sets), and try again."
+            )
+
+    def sweep(self) -> None:
+        """Once the command has ended: nothing of it may be left on the server when the locks go.
+
+        :raises LastGoodError: when something can't be ended.
+        """
+        deadline = time.monotonic() + GONE_S
+        while True:
+            found = self._strays()
+            if not found:
+                return
+            self._end(found)
+            if time.monotonic() > deadline:
+                raise LastGoodError(
+                    f"Sessions {[row['pid'] for row in found]} of the downgrade command on the live database {self._database} "
+                    "can't be ended: end them as a superuser."
+                )
+            time.sleep(EVERY_S)
+
+    def _strays(self) -> list[JsonObject]:
+        values = [self._name, self._database, self._name, self._others, self._holder]
+        return self._session.rows(STRAYS, values, f"Watching database {self._database}")
+
+    def _end(self, found: list[JsonObject]) -> None:
+        for row in found:
+            self._session.execute("SELECT pg_terminate_backend(%s)", [row["pid"]], "Ending a stray migration's session")
+
+
+@contextmanager
+def guarded(server: Server, session: Session, database: str, name: str) -> Iterator[Watch]:
+    """Hold the live database's tables and version as they are, while people go on; nothing is written.
+
+    :raises LastGoodError: when somebody is changing the schema right now.
+    """
+    attempt = f"Holding the schema of database {database} while the downgrade command works on a copy of it"
+    with server.connect(database) as holding:
+        holding.execute("BEGIN")
+        holding.execute(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
+        tables = holding.rows(RELATIONS)
+        for mode, chosen in (
+            ("ACCESS SHARE", tables),
+            ("EXCLUSIVE", [row for row in tables if row["name"] in VERSION_TABLES]),
+        ):
+            places = [sql.SQL("ONLY {}").format(sql.Identifier(row["schema"], row["name"])) for row in chosen]
+            if places:
+                statement = sql.SQL("LOCK TABLE {} IN {} MODE").format(sql.SQL(", ").join(places), sql.SQL(mode))
+                holding.execute(statement, attempt=attempt)
+        watch = Watch(session, database, name, int(holding.connection.info.backend_pid))
+        yield watch

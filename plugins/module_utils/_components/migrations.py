@@ -1,0 +1,149 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) A database's schema, taken back by the project's own migrations, which never run on the live database.
+
+It is copied beside, the project's downgrade command works on the copy, and the two change their names once the copy has the
+restore point's schema. Prepare tries that on a snapshot; the switch does it while writes stand still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import INCOMING_FILE, Look
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import find_programs
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import SideBuild
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_unlogged import note_unlogged
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._migrations_build import (
+    MigrationsBuild,
+    Timed,
+    clear,
+    command_name,
+    count_rows,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._migrations_guard import Watch, guarded
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._migrations_plan import (
+    make_migrations_plan,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_freeze import Freeze
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_sequences import read_sequences
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_written import current_transaction
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema import (
+    LOADED_FILE,
+    Schema,
+    planned_layout,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+
+class Migrations(Schema):
+    """The schema of one database of one cluster. What stands beside and what is put aside is as for a whole database."""
+
+    kind = "migrations"
+    #: Before the code: the migrations that are to be taken back are in the checkout, and run with its packages, only now.
+    order = 5
+
+    def plan(self, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+        """See `make_migrations_plan`."""
+        return make_migrations_plan(self.context, wish, point)
+
+    def prepare(self, plan: Plan) -> JsonObject:
+        """See `Schema.prepare`; first, what an earlier call has left is ended and removed."""
+        clear(self.context, plan.name)
+        return super().prepare(plan)
+
+    def switch(self, plan: Plan) -> None:
+        """See `Schema.switch`, and `prepare`."""
+        clear(self.context, plan.name)
+        super().switch(plan)
+
+    def undo(self, plan: Plan) -> None:
+        """See `Database.undo`, and `prepare`."""
+        clear(self.context, plan.name)
+        super().undo(plan)
+
+    def _try_out(self, session: Session, look: Look) -> tuple[JsonObject, SideBuild]:
+        """Copy a snapshot and downgrade it, while the live database is held as it is; the evidence, and the copy."""
+        build, timed = self._empty(session, look), Timed()
+        name = look.plan.name
+        with look.server.connect(name) as reading:
+            self._require_as_planned(look.plan, reading)
+            reading.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            build.copy(reading, reading.value("SELECT pg_export_snapshot()"))
+        left = build.dress(session)
+        timed.note("copy_ms")
+        with look.server.connect(build.name) as there:
+            before = count_rows(there)
+        timed.note("count_ms")
+        with guarded(look.server, session, name, command_name(self.context.transaction)) as watch:
+            build.downgrade(watch)
+        timed.note("command_ms")
+        with look.server.connect(name) as live, look.server.connect(build.name) as there:
+            self._require_as_planned(look.plan, live)
+            judged = build.judge(there, read_sequences(live))
+            after = count_rows(there)
+            left += build.other_extensions(there)
+        timed.note("complete_ms")
+        verification = {
+            **judged,
+            "content": "live",
+            "tables": len(after),
+            "rows": sum(after.values()),
+            "table_rows": {
+                table: {"before": before.get(table), "after": after.get(table)} for table in sorted({*before, *after})
+            },
+            **timed.spent,
+            "predicted_ms": sum(spent for step, spent in timed.spent.items() if step != "count_ms"),
+        }
+        return {"verification": verification, "not_restored": left}, build
+
+    def _get_ready(self, session: Session, look: Look) -> None:
+        """A new, empty database takes the place of the one that was tried: its rows are of an earlier moment."""
+        self._empty(session, look)
+
+    def _move(self, session: Session, look: Look, freeze: Freeze) -> None:
+        """Copy and downgrade once more, now that nobody writes."""
+        build = self._build(look)
+        self._require_as_planned(look.plan, freeze.session)
+        build.copy(freeze.session, freeze.snapshot)
+        build.dress(session)
+        build.downgrade(Watch(session, look.plan.name, command_name(self.context.transaction), None))
+        self._require_as_planned(look.plan, freeze.session)
+        with look.server.connect(build.name) as there:
+            build.judge(there, read_sequences(freeze.session))
+            rows = count_rows(there)
+        note_unlogged(self.context, look.server, build.name)
+        self._write(LOADED_FILE, {"rows": rows, "kept": {}, "schema": "", "transaction": current_transaction(session)})
+
+    def _empty(self, session: Session, look: Look) -> MigrationsBuild:
+        """An empty database beside the live one; what there was of it is dropped."""
+        self._drop_incoming(session, look)
+        build = self._build(look)
+        self._write(INCOMING_FILE, {"oid": build.create(session)})
+        look.refresh(session)
+        return build
+
+    def _build(self, look: Look) -> MigrationsBuild:
+        facts = look.plan.facts
+        programs = find_programs(self.context, look.server, facts["program_major"], facts["bin_dir"])
+        return MigrationsBuild(self.context, look.server, programs, facts)
+
+    def _require_as_planned(self, plan: Plan, live: Session) -> None:
+        """Look at the live database's tables and migration: before the command ran, and after it.
+
+        :raises LastGoodError: when they are not those of the plan any more.
+        """
+        planned_layout(plan, live)
+        heads = content.migration_head(live)
+        if heads != plan.before["migration"]:
+            raise LastGoodError(
+                f"Database {plan.name} is at migration {', '.join(heads) or 'none'} and not at "
+                f"{', '.join(plan.before['migration'])} any more, as it was when the plan was made: plan again. If nobody "
+                "else migrated it, the downgrade command did: it does not listen to its environment."
+            )

@@ -1,0 +1,157 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests of ``method: migrations`` share: a project with migrations of Alembic, and the database that it migrates."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.migrations import Migrations
+from integration.database_site import FIRST
+from integration.schema_site import SchemaSite
+
+BASE, STARS, TAGS = "1f0a", "2b1c", "3d2e"
+COMMAND = [sys.executable, "-m", "alembic", "downgrade", "{revision}"]
+#: As Alembic writes it, less the comments: what DATABASE_URL or libpq's variables say.
+ENV = """
+import os
+
+from alembic import context
+from sqlalchemy import create_engine
+
+engine = create_engine(os.environ.get("DATABASE_URL", "postgresql+psycopg2://keeper@"))
+with engine.connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+#: The same, by somebody who wrote down where the database is.
+STUBBORN = ENV.replace('os.environ.get("DATABASE_URL", "postgresql+psycopg2://keeper@")', "{url!r}")
+MIGRATION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = {revision!r}, {before!r}
+
+
+def upgrade():
+{upgrade}
+
+
+def downgrade():
+{downgrade}
+"""
+VERSIONS = {
+    BASE: (None, "pass", "pass"),
+    STARS: (
+        BASE,
+        """
+op.add_column("post", sa.Column("stars", sa.Integer))
+op.drop_column("post", "note")
+op.alter_column("post", "slug", new_column_name="path")
+op.drop_constraint("post_words_check", "post")
+""",
+        """
+op.execute("UPDATE post SET words = 0 WHERE words < 0")
+op.create_check_constraint("post_words_check", "post", "words >= 0")
+op.alter_column("post", "path", new_column_name="slug")
+op.add_column("post", sa.Column("note", sa.String(10)))
+op.execute("COMMENT ON COLUMN post.note IS 'for the editor'")
+op.drop_column("post", "stars")
+""",
+    ),
+    TAGS: (
+        STARS,
+        """
+op.create_table("label", sa.Column("id", sa.Integer, primary_key=True), sa.Column("name", sa.Text))
+op.execute("INSERT INTO label (name) SELECT DISTINCT name FROM tag")
+op.execute("ALTER TABLE tag ADD heavy boolean")
+""",
+        """
+op.execute("ALTER TABLE tag DROP heavy")
+op.drop_table("label")
+""",
+    ),
+}
+
+
+@dataclass
+class MigrationsSite(SchemaSite):
+    """A database whose migrations are those of a project beside it."""
+
+    project: Path = field(default_factory=Path)
+
+    def create(self, name: str = "blog", owner: str = "keeper") -> None:
+        """The ugly schema of `SchemaSite`, as somebody's first migration, and the project."""
+        super().create(name, owner)
+        self.migrate("CREATE TABLE alembic_version (version_num varchar(32) NOT NULL)")
+        self.migrate("ALTER TABLE alembic_version ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)")
+        self.migrate(f"INSERT INTO alembic_version VALUES ('{BASE}')")
+        self.project = self.directory / "project"
+        (self.project / "migrations" / "versions").mkdir(parents=True)
+        self.write("alembic.ini", "[alembic]\nscript_location = migrations\npath_separator = os\n")
+        self.write("migrations/env.py", ENV)
+        for revision, (before, upgrade, downgrade) in VERSIONS.items():
+            self.write_version(revision, before, upgrade, downgrade)
+
+    def write(self, name: str, text: str) -> None:
+        """One file of the project."""
+        (self.project / name).write_text(text, encoding="utf-8")
+
+    def write_version(self, revision: str, before: str | None, upgrade: str, downgrade: str) -> None:
+        """One migration."""
+        both = {
+            name: "\n".join(f"    {line}" for line in text.strip().splitlines())
+            for name, text in (("upgrade", upgrade), ("downgrade", downgrade))
+        }
+        text = MIGRATION.format(revision=revision, before=before, **both)
+        self.write(f"migrations/versions/{revision}.py", text)
+
+    def go_stray(self) -> None:
+        """From now on the project does not listen to its environment: it knows where the live database is."""
+        url = f"postgresql+psycopg2://keeper@/{self.name}?host={self.server.sockets}&port={self.server.port}"
+        self.write("migrations/env.py", STUBBORN.format(url=url))
+
+    def upgrade(self, to: str = TAGS) -> None:
+        """Deploy: what a developer would run."""
+        where = {"PGHOST": str(self.server.sockets), "PGPORT": str(self.server.port), "PGDATABASE": self.name}
+        subprocess.run(
+            [sys.executable, "-m", "alembic", "upgrade", to],
+            check=True,
+            cwd=self.project,
+            env={"PATH": os.defpath, **where},
+        )
+
+    @property
+    def wish(self) -> dict[str, Any]:
+        """The module's options."""
+        return {
+            "migration_command": COMMAND,
+            "migration_chdir": str(self.project),
+            "migration_timeout": 60,
+            **super().wish,
+        }
+
+    def component(self, transaction: str = FIRST, **secrets: Any) -> Migrations:
+        """The component in a transaction."""
+        return Migrations(self.make_context(transaction, **secrets))
+
+    def prepared(self, plan: Plan) -> dict[str, Any]:
+        """Prepare; the evidence."""
+        return self.component().prepare(plan)
+
+    def head(self, database: str | None = None) -> str:
+        """The revision of a database."""
+        return self.query("SELECT version_num FROM alembic_version", database)
+
+    def commands(self) -> list[str]:
+        """Processes that have to do with the project, by ps."""
+        listing = subprocess.run(["ps", "-ww", "-A", "-o", "args="], check=True, capture_output=True, text=True).stdout
+        return [line for line in listing.splitlines() if "alembic downgrade" in line or str(self.project) in line]

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.migrations import Migrations
 from integration.database_site import FIRST
 from integration.schema_site import SchemaSite
@@ -32,9 +32,13 @@ with engine.connect() as connection:
     with context.begin_transaction():
         context.run_migrations()
 """
-#: The same, by somebody who wrote down where the database is.
-STUBBORN = ENV.replace('os.environ.get("DATABASE_URL", "postgresql+psycopg2://keeper@")', "{url!r}")
+#: In it, where the database is.
+ADDRESS = 'os.environ.get("DATABASE_URL", "postgresql+psycopg2://keeper@")'
 MIGRATION = """
+import os
+import subprocess
+import time
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -76,6 +80,8 @@ op.execute("ALTER TABLE tag ADD heavy boolean")
 """,
         """
 op.execute("ALTER TABLE tag DROP heavy")
+while os.path.exists("hold"):
+    time.sleep(0.05)
 op.drop_table("label")
 """,
     ),
@@ -114,10 +120,11 @@ class MigrationsSite(SchemaSite):
         text = MIGRATION.format(revision=revision, before=before, **both)
         self.write(f"migrations/versions/{revision}.py", text)
 
-    def go_stray(self) -> None:
+    def go_stray(self, *more: str) -> None:
         """From now on the project does not listen to its environment: it knows where the live database is."""
-        url = f"postgresql+psycopg2://keeper@/{self.name}?host={self.server.sockets}&port={self.server.port}"
-        self.write("migrations/env.py", STUBBORN.format(url=url))
+        words = "&".join([f"host={self.server.sockets}", f"port={self.server.port}", *more])
+        url = f"postgresql+psycopg2://keeper@/{self.name}?{words}"
+        self.write("migrations/env.py", ENV.replace(ADDRESS, repr(url)))
 
     def upgrade(self, to: str = TAGS) -> None:
         """Deploy: what a developer would run."""
@@ -143,15 +150,23 @@ class MigrationsSite(SchemaSite):
         """The component in a transaction."""
         return Migrations(self.make_context(transaction, **secrets))
 
-    def prepared(self, plan: Plan) -> dict[str, Any]:
-        """Prepare; the evidence."""
-        return self.component().prepare(plan)
-
     def head(self, database: str | None = None) -> str:
         """The revision of a database."""
         return self.query("SELECT version_num FROM alembic_version", database)
 
-    def commands(self) -> list[str]:
-        """Processes that have to do with the project, by ps."""
-        listing = subprocess.run(["ps", "-ww", "-A", "-o", "args="], check=True, capture_output=True, text=True).stdout
-        return [line for line in listing.splitlines() if "alembic downgrade" in line or str(self.project) in line]
+    def hold(self) -> None:
+        """Let downgrades wait from now on, in the middle of their work."""
+        self.write("hold", "")
+
+    def let_go(self) -> None:
+        """The inverse of `hold`."""
+        (self.project / "hold").unlink()
+
+    def commands(self) -> list[int]:
+        """Processes that work in the project's directory."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*/cwd"):
+            with suppress(OSError):
+                if entry.readlink() == self.project:
+                    found.append(int(entry.parts[2]))
+        return found

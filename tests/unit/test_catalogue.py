@@ -17,6 +17,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue impor
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue_keys import (
     DATABASE_KEYS,
     HTTP_KEYS,
+    MIGRATION_KEYS,
     READY_KEYS,
     SERVICE_KEYS,
 )
@@ -119,6 +120,8 @@ def test_the_keys_of_the_catalogue_are_the_options_of_the_modules(root: Path) ->
     assert set(SERVICE_KEYS) == set(options_of(root, "service_restart", "services"))
     assert set(READY_KEYS) == set(options_of(root, "service_restart", "services", "ready"))
     assert set(DATABASE_KEYS) - {"host", "migrations"} == set(DATABASE_OPTIONS) - {"name"}
+    options = options_of(root, "pg_restore")
+    assert {f"migration_{key}" for key in MIGRATION_KEYS} == {name for name in options if name.startswith("migration_")}
     assert set(HTTP_KEYS) == set(options_of(root, "health_info", "projects", "http"))
 
 
@@ -146,6 +149,16 @@ MISTAKES = {
     "database is a text": (
         changed("rollback_databases", "blog", to="db1"),
         "rollback_databases.blog: must be a mapping, not 'db1'",
+    ),
+    "migrations without a command": (
+        changed("rollback_databases", "blog", "migrations", to={"chdir": "/srv/blog-core"}),
+        "rollback_databases.blog.migrations: has no 'command'",
+    ),
+    "migrations by a shell's line": (
+        changed(
+            "rollback_databases", "blog", "migrations", to={"command": "flask db downgrade", "chdir": "/srv/blog-core"}
+        ),
+        "rollback_databases.blog.migrations.command: must be a list of texts",
     ),
     "host not in the inventory": (
         changed("rollback_databases", "blog", "host", to="db2"),
@@ -303,7 +316,7 @@ def test_one_path_on_different_hosts_is_allowed() -> None:
     assert stack.projects["core"].path == stack.projects["planning"].path
 
 
-@pytest.mark.parametrize("key", ["login_password", "connect_params"])
+@pytest.mark.parametrize("key", ["login_password", "connect_params", "migrations"])
 def test_secrets_are_never_in_a_message(key: str) -> None:
     with pytest.raises(CatalogueError) as caught:
         parse_catalogue(changed("rollback_databases", "blog", key, to=["hunter2"]), GROUPS)

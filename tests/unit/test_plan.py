@@ -230,7 +230,7 @@ def test_passwords_are_named_as_the_components_are() -> None:
     databases = {"blog": {"login_password": "s3cret"}, "shop": {"login_password": ""}, "peer": {}}
     secret = {"login_password": "s3cret"}
     found = passwords(databases, ["blog", "shop", "peer", "gone"])
-    assert found == {"database:blog": secret, "tables:blog": secret, "schema:blog": secret}
+    assert found == {f"{kind}:blog": secret for kind in ("database", "tables", "schema", "migrations")}
 
 
 # -- which restore point -------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     read_properties,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_diff import unlike
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_map import VERSION_TABLES
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_plan import (
     SchemaPlanner,
     make_schema_plan,
@@ -39,6 +40,8 @@ GROWS_WITH = (
     "the whole database, and what the downgrade does: writes stand still while it is copied and the command works on the "
     "copy, readers go on. This is the copy alone; prepare measures both"
 )
+#: The version itself is no table of anybody's.
+VERSIONS = tuple(f".{name}" for name in VERSION_TABLES)
 #: How the words of a rebuild are called here: nothing is kept beside the data, and nothing comes from the restore point.
 DISCARDED = {
     "kept_tables": "downgraded_tables",
@@ -91,7 +94,7 @@ class MigrationsPlanner(SchemaPlanner):
         discards: JsonObject = {word: [] for word in DISCARDED.values()}
         for word, names in rebuilt.items():
             if word in DISCARDED:
-                discards[DISCARDED[word]] += names
+                discards[DISCARDED[word]] += [name for name in names if not name.endswith(VERSIONS)]
         heads = inside["migration"] if inside else []
         if not heads:
             raise Refused(

@@ -34,6 +34,7 @@ with engine.connect() as connection:
 """
 #: In it, where the database is.
 ADDRESS = 'os.environ.get("DATABASE_URL", "postgresql+psycopg2://keeper@")'
+INI = "[alembic]\nscript_location = migrations\npath_separator = os\n"
 MIGRATION = """
 import os
 import subprocess
@@ -102,7 +103,7 @@ class MigrationsSite(SchemaSite):
         self.migrate(f"INSERT INTO alembic_version VALUES ('{BASE}')")
         self.project = self.directory / "project"
         (self.project / "migrations" / "versions").mkdir(parents=True)
-        self.write("alembic.ini", "[alembic]\nscript_location = migrations\npath_separator = os\n")
+        self.write("alembic.ini", INI)
         self.write("migrations/env.py", ENV)
         for revision, (before, upgrade, downgrade) in VERSIONS.items():
             self.write_version(revision, before, upgrade, downgrade)
@@ -113,12 +114,7 @@ class MigrationsSite(SchemaSite):
 
     def write_version(self, revision: str, before: str | None, upgrade: str, downgrade: str) -> None:
         """One migration."""
-        both = {
-            name: "\n".join(f"    {line}" for line in text.strip().splitlines())
-            for name, text in (("upgrade", upgrade), ("downgrade", downgrade))
-        }
-        text = MIGRATION.format(revision=revision, before=before, **both)
-        self.write(f"migrations/versions/{revision}.py", text)
+        self.write(f"migrations/versions/{revision}.py", version(revision, before, upgrade, downgrade))
 
     def go_stray(self, *more: str) -> None:
         """From now on the project does not listen to its environment: it knows where the live database is."""
@@ -170,3 +166,12 @@ class MigrationsSite(SchemaSite):
                 if entry.readlink() == self.project:
                     found.append(int(entry.parts[2]))
         return found
+
+
+def version(revision: str, before: str | None, upgrade: str, downgrade: str) -> str:
+    """A migration's file."""
+    both = {
+        name: "\n".join(f"    {line}" for line in text.strip().splitlines())
+        for name, text in (("upgrade", upgrade), ("downgrade", downgrade))
+    }
+    return MIGRATION.format(revision=revision, before=before, **both)

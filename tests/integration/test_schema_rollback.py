@@ -5,8 +5,17 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import pytest
-from integration.rollback_stack import FAILING, RollbackStack
+from integration.migrations_site import ADDRESS, ENV, INI, version
+from integration.rollback_stack import CORE, FAILING, RollbackStack
 
 #: A migration that loses the order of the sections and adds a column that the older schema has no place for.
 MIGRATION = """
@@ -63,3 +72,105 @@ def test_the_newer_schema_is_there_again_when_checks_fail_afterwards(migrated: R
     assert ended.outcome == "undone"
     assert migrated.site.look() == before
     assert migrated.traces()["open"] == []
+
+
+#: The same by Alembic, as a commit of the project: what it takes away its downgrade can give back.
+BEFORE, AFTER = "0006_section_positions", "0007_section_ranks"
+UPGRADE = "op.execute('ALTER TABLE post_section ALTER position TYPE text'); op.execute('{} position TO rank')"
+DOWNGRADE = """
+op.execute('{} rank TO position')
+op.execute('ALTER TABLE post_section ALTER position TYPE int USING position::int')
+"""
+RENAME = "ALTER TABLE post_section RENAME"
+PASSWORD = "hunter2hunter2"
+MIGRATIONS = {
+    "rollback_databases": {
+        "blog": {
+            "host": "demo_db",
+            "login_unix_socket": "{{ demo_facts.socket_dir }}",
+            "login_user": "postgres",
+            "bin_dir": "{{ demo_facts.postgres_bin }}",
+            "migrations": {
+                "command": [".venv/bin/python", "-m", "alembic", "downgrade", "{revision}"],
+                "chdir": "{{ demo_facts.projects.blog_core.path }}",
+                "environment": {
+                    "DATABASE_URL": f"postgresql+psycopg2://blog:{PASSWORD}@/{{database}}?host={{host}}",
+                    "PYTHONPATH": "{{ demo_facts.directory }}/libraries",
+                },
+            },
+        }
+    }
+}
+BOTH = {
+    "rollback_point": "last_good",
+    "rollback_components": ["schema", "code"],
+    "rollback_only": CORE,
+    "rollback_method": "migrations",
+    **MIGRATIONS,
+}
+
+
+def with_alembic(place: Path) -> Path:
+    """Where an account that can't reach the tests' own environment finds Alembic."""
+    for name in ("alembic", "mako", "sqlalchemy", "typing_extensions"):
+        found = Path(str(importlib.import_module(name).__file__))
+        if found.name == "__init__.py":
+            shutil.copytree(found.parent, place / name, dirs_exist_ok=True)
+        else:
+            shutil.copy(found, place)
+    return place
+
+
+@pytest.fixture
+def deployed(healthy: RollbackStack) -> Iterator[RollbackStack]:
+    """The stack after a commit with a migration, which the older code does not have, and with a post that was written since."""
+    path = healthy.path(CORE)
+    files = {
+        "alembic.ini": INI,
+        "migrations/env.py": ENV.replace(ADDRESS, 'os.environ["DATABASE_URL"]'),
+        f"migrations/versions/{BEFORE}.py": version(BEFORE, None, "pass", "pass"),
+        f"migrations/versions/{AFTER}.py": version(AFTER, BEFORE, UPGRADE.format(RENAME), DOWNGRADE.format(RENAME)),
+    }
+    for name, text in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(text, encoding="utf-8")
+    if os.geteuid() == 0:
+        for made in [path / "alembic.ini", path / "migrations", *(path / "migrations").rglob("*")]:
+            shutil.chown(made, healthy.site.facts["user"]["uid"], healthy.site.facts["user"]["gid"])
+    who = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.org"]
+    healthy.site.git(CORE, "add", *files)
+    healthy.site.git(CORE, *who, "commit", "--quiet", "-m", "Sort sections by rank")
+    libraries = with_alembic(healthy.site.directory / "libraries")
+    url = f"postgresql+psycopg2://blog@/blog?host={healthy.site.facts['socket_dir']}"
+    upgrade = [".venv/bin/python", "-m", "alembic", "upgrade", "head"]
+    healthy.site.as_owner(["env", "-C", str(path), f"PYTHONPATH={libraries}", f"DATABASE_URL={url}", *upgrade])
+    healthy.site.psql(WRITTEN)
+    yield healthy
+
+
+def test_migrations_are_taken_back_together_with_the_code_that_holds_them(deployed: RollbackStack) -> None:
+    stack, site = deployed, deployed.site
+    titles, ranks = site.psql(TITLES), site.psql(POSITIONS.replace("position", "rank"))
+    before = site.look()
+
+    failed = stack.play("schema_rollback", demo_acceptance=FAILING, rollback_check_timeout=5, **BOTH)
+    assert (failed.status, failed.outcome) == (2, "undone"), failed.said
+    assert site.look() == before
+    assert stack.traces()["open"] == []
+
+    ended = stack.play("schema_rollback", **BOTH)
+    assert (ended.status, ended.outcome) == (0, "rolled_back"), ended.said
+    now = site.look()
+    assert now["columns"] == stack.good["columns"]
+    assert now["blog_core head"] == stack.good["blog_core head"]
+    assert not (stack.path(CORE) / "migrations" / "env.py").exists()
+    assert site.psql("SELECT version_num FROM alembic_version") == BEFORE
+    assert (site.psql(TITLES), site.psql(POSITIONS)) == (titles, ranks)
+    assert set(stack.health().values()) == {200}
+    assert not secrets_found(stack)
+
+
+def secrets_found(stack: RollbackStack) -> list[Any]:
+    """Files of the stack that hold the password."""
+    files = (path for top in ("state", "logs") for path in stack.site.directory.rglob(f"{top}/**/*") if path.is_file())
+    return [path for path in files if re.search(PASSWORD.encode(), path.read_bytes())]

@@ -10,6 +10,7 @@ import json
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.lastgood.rollback.plugins.module_utils import _runner
+from ansible_collections.lastgood.rollback.plugins.module_utils._masking import masked
 
 ENVIRONMENT = {
     "DATABASE_USER": "blog",
@@ -32,3 +33,10 @@ def test_only_secrets_are_masked(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert {name: result[name] for name in harmless} == harmless
     assert "tulip" not in json.dumps(result)
     assert "0f1e2d" not in json.dumps(result)
+
+
+def test_a_program_s_words_are_shown_without_the_secrets_of_its_environment() -> None:
+    environment = {name: str(value) for name, value in ENVIRONMENT.items()}
+    said = "cannot connect to postgresql://blog:tulip@db1/blog as blog: tulip is wrong; nor to amqp://me:other@mq/"
+    told = masked(said, environment)
+    assert told == "cannot connect to ******** as blog: ******** is wrong; nor to amqp://me:********@mq/"

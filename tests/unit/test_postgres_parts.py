@@ -23,6 +23,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     levelled,
     objects,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_diff import blocks, unlike
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server
 
@@ -197,3 +198,37 @@ def test_a_sequence_may_stand_further_but_not_behind(wanted: str | None, found: 
     base: dict[str, Any] = {"extensions": {}, "invalid": {}, "large_objects": 0}
     said = compare_inside({**base, "sequences": {"s": wanted}}, {**base, "sequences": {"s": found}})
     assert (said == []) is good
+
+
+TABLE = """
+-- Name: t; Type: TABLE; Schema: public; Owner: o
+CREATE TABLE public.t (
+    a integer NOT NULL,
+    b text,
+    CONSTRAINT c CHECK ((b = ANY (ARRAY['x'::text, 'y'::text])))
+);
+-- Name: v; Type: VIEW; Schema: public; Owner: o
+CREATE VIEW public.v AS
+ SELECT a,
+    b
+   FROM public.t;
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wrong", "reordered"),
+    [
+        ("", "", [], []),
+        ("'x'::text", "('x'::character varying)::text", [], []),
+        ("a integer NOT NULL,\n    b text,", "b text,\n    a integer NOT NULL,", [], ["order of columns: TABLE public t"]),
+        ("    b text,\n", "", ["changed: TABLE public t (without 'b text')"], []),
+        ("b text", "b varchar", ["changed: TABLE public t (without 'b text', with 'b varchar')"], []),
+        ("FROM public.t;", "FROM u;", ["changed: VIEW public v (without 'FROM public.t;', with 'FROM u;')"], []),
+        ("Name: v;", "Name: w;", ["missing: VIEW public v", "added: VIEW public w"], []),
+    ],
+)  # fmt: skip
+def test_what_a_downgrade_has_left_is_compared_line_by_line_but_for_the_order_of_columns(
+    old: str, new: str, wrong: list[str], reordered: list[str]
+) -> None:
+    then, now = (blocks(text.splitlines()) for text in (TABLE, TABLE.replace(old, new)))
+    assert unlike(then, now) == (wrong, reordered)

@@ -16,11 +16,12 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._command import 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._journal import Journal
 from integration.database_site import Site
+from integration.migrations_site import migrated_project, migrations_site
 from integration.postgres_server import PostgresServer, postgres_server
 from integration.rollback_stack import captured_stack, healthy, stack
 from integration.schema_site import SchemaSite
 
-__all__ = ["captured_stack", "healthy", "postgres_server", "stack"]
+__all__ = ["captured_stack", "healthy", "migrated_project", "migrations_site", "postgres_server", "stack"]
 
 ContextFactory = Callable[..., Context]
 

@@ -8,13 +8,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.migrations import Migrations
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
 from integration.database_site import FIRST
+from integration.postgres_server import PostgresServer
 from integration.schema_site import SchemaSite
 
 BASE, STARS, TAGS = "1f0a", "2b1c", "3d2e"
@@ -166,6 +171,48 @@ class MigrationsSite(SchemaSite):
                 if entry.readlink() == self.project:
                     found.append(int(entry.parts[2]))
         return found
+
+    def look(self) -> dict[str, Any]:
+        """All that may not change while it is prepared, or when it fails."""
+        return {
+            **self.content(),
+            "oid": self.oid(),
+            "properties": self.properties(),
+            "databases": self.databases(),
+            "commands": self.commands(),
+        }
+
+    def refused(self, point: PointEntry, said: str, **secrets: Any) -> str:
+        """Prepare fails, the live database stays as it was, and an undo leaves nothing; the message."""
+        before, plan = self.look(), self.plan(point)
+        component = self.component(**secrets)
+        with pytest.raises(LastGoodError, match=said) as failure:
+            component.prepare(plan)
+        component.undo(plan)
+        assert self.look() == before
+        return failure.value.message
+
+
+MigratedProject = tuple[MigrationsSite, PointEntry]
+
+
+@pytest.fixture
+def migrations_site(postgres_server: PostgresServer, make_context: Any, tmp_path: Path) -> Iterator[MigrationsSite]:
+    """A place for a database and its project; whatever the test leaves there is dropped."""
+    site = MigrationsSite(postgres_server, make_context, tmp_path)
+    site.make_roles()
+    before = set(site.databases())
+    yield site
+    site.drop([name for name in site.databases() if name not in before])
+
+
+@pytest.fixture
+def migrated_project(migrations_site: MigrationsSite) -> MigratedProject:
+    """A database that was migrated after the restore point."""
+    migrations_site.create()
+    point = migrations_site.capture()
+    migrations_site.upgrade()
+    return migrations_site, point
 
 
 def version(revision: str, before: str | None, upgrade: str, downgrade: str) -> str:

@@ -84,13 +84,14 @@ def test_somebody_else_s_migration_waits_and_is_not_ended(migrated_project: Migr
     assert (site.head(), site.query("SELECT v FROM base WHERE id = 71")) == ("other", "people go on")
 
 
+@pytest.mark.parametrize("name", [[], ["application_name=nobody"]])
 def test_a_command_that_has_gone_astray_since_it_was_tried_is_ended_in_the_switch_as_well(
-    migrated_project: MigratedProject,
+    migrated_project: MigratedProject, name: list[str]
 ) -> None:
     site, point = migrated_project
     before, plan, component = site.look(), site.plan(point), site.component()
     component.prepare(plan)
-    site.go_stray()
+    site.go_stray(*name)
     with pytest.raises(LastGoodError, match="went to the live database blog"):
         component.switch(plan)
     component.undo(plan)

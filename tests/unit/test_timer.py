@@ -349,7 +349,7 @@ print(*(component_class(kind, back=True).__name__ for kind in BACK))
         [sys.executable, "-I", "-c", code], check=False, env={}, cwd="/", capture_output=True, text=True
     )
     assert done.stdout.split()[0] == "True", done.stderr
-    assert {"code", "database", "files", "packages", "schema", "tables"} <= set(done.stdout.split())
+    assert {"code", "database", "files", "migrations", "packages", "schema", "tables"} <= set(done.stdout.split())
     assert {"CodeBack", "DatabaseBack", "PackagesBack"} <= set(done.stdout.split())
 
 

@@ -28,10 +28,13 @@ LOCK_WAIT_MS = 5_000
 #: For how long the sessions of an ended command may take to be gone.
 GONE_S = 30.0
 PRESENT = "SELECT pid FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
+# People's writes wait for a lock of their own kind where writes stand still; nobody but a migration writes its version.
 STRAYS = """
-SELECT pid, usename AS role, application_name = %s AS named FROM pg_stat_activity
-WHERE datname = %s AND usesysid IS NOT NULL
-    AND (application_name = %s OR (pid <> ALL (%s) AND pg_blocking_pids(pid) @> ARRAY[%s]))
+SELECT a.pid, a.usename AS role, a.application_name = %s AS named FROM pg_stat_activity a
+WHERE a.datname = %s AND a.usesysid IS NOT NULL
+    AND (a.application_name = %s OR (a.pid <> ALL (%s) AND pg_blocking_pids(a.pid) @> ARRAY[%s] AND EXISTS (
+        SELECT FROM pg_locks l WHERE l.pid = a.pid AND NOT l.granted
+            AND (l.mode <> 'RowExclusiveLock' OR l.relation = ANY (%s::oid[])))))
 """
 
 
@@ -44,14 +47,15 @@ class Watch:
 
     :param database: the live one.
     :param name: how the command's sessions are called, where they let themselves be called.
-    :param holder: the server process whose locks stop it; None where others wait for these, too: then its name alone tells.
+    :param holding: a session there, whose locks stop it.
     """
 
-    def __init__(self, session: Session, database: str, name: str, holder: int | None) -> None:
+    def __init__(self, session: Session, database: str, name: str, holding: Session) -> None:
         self._session = session
         self._database = database
         self._name = name
-        self._holder = holder or -1
+        self._holder = int(holding.connection.info.backend_pid)
+        self._versions = [row["oid"] for row in holding.rows(RELATIONS) if row["name"] in VERSION_TABLES]
         # Whoever was there before the command began is somebody else.
         self._others = [row["pid"] for row in session.rows(PRESENT, [database])]
 
@@ -90,7 +94,7 @@ class Watch:
             time.sleep(EVERY_S)
 
     def _strays(self) -> list[JsonObject]:
-        values = [self._name, self._database, self._name, self._others, self._holder]
+        values = [self._name, self._database, self._name, self._others, self._holder, self._versions]
         return self._session.rows(STRAYS, values, f"Watching database {self._database}")
 
     def _end(self, found: list[JsonObject]) -> None:
@@ -117,5 +121,4 @@ def guarded(server: Server, session: Session, database: str, name: str) -> Itera
             if places:
                 statement = sql.SQL("LOCK TABLE {} IN {} MODE").format(sql.SQL(", ").join(places), sql.SQL(mode))
                 holding.execute(statement, attempt=attempt)
-        watch = Watch(session, database, name, int(holding.connection.info.backend_pid))
-        yield watch
+        yield Watch(session, database, name, holding)

@@ -113,7 +113,7 @@ class Migrations(Schema):
         self._require_as_planned(look.plan, freeze.session)
         build.copy(freeze.session, freeze.snapshot)
         build.dress(session)
-        build.downgrade(Watch(session, look.plan.name, command_name(self.context.transaction), None))
+        build.downgrade(Watch(session, look.plan.name, command_name(self.context.transaction), freeze.session))
         self._require_as_planned(look.plan, freeze.session)
         with look.server.connect(build.name) as there:
             build.judge(there, read_sequences(freeze.session))

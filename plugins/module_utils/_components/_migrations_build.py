@@ -85,8 +85,8 @@ class MigrationsBuild(SideBuild):
         attempt = f"Downgrading database {self.name} with {' '.join(argv)} in {wanted['chdir']}"
         run = self.context.run.as_user(user_by_uid(wanted["uid"])).with_env(environment)
         say(attempt)
-        try:
-            with self.context.change(attempt):
+        with self.context.change(attempt):
+            try:
                 run.run(
                     argv,
                     attempt,
@@ -95,14 +95,15 @@ class MigrationsBuild(SideBuild):
                     meanwhile=watch.look,
                     every=EVERY_S,
                 )
-        except CommandFailed as error:
-            raise VerificationFailed(
-                f"{attempt} failed, it ended with {error.rc}: {_last_words(error, environment)}\nThe live database "
-                f"{self.facts['name']} was not touched. Try the command on a copy by hand, or use method: rebuild."
-            ) from None
-        finally:
-            end_leftovers(self.name, 0.0)
-            watch.sweep()
+            except CommandFailed as error:
+                # Within the step: the journal must not get its words as they are.
+                raise VerificationFailed(
+                    f"{attempt} failed, it ended with {error.rc}: {_last_words(error, environment)}\nThe live database "
+                    f"{self.facts['name']} was not touched. Try the command on a copy by hand, or use method: rebuild."
+                ) from None
+            finally:
+                end_leftovers(self.name, 0.0)
+                watch.sweep()
 
     def judge(self, session: Session, sequences: Mapping[str, int | None]) -> JsonObject:
         """Look at what the command has left, and make the copy ready to be used.
@@ -188,14 +189,18 @@ class Timed:
     """Milliseconds of the steps of one try, by name."""
 
     def __init__(self) -> None:
-        self.spent: dict[str, int] = {}
+        self._spent: dict[str, int] = {}
         self._last = time.monotonic()
 
     def note(self, name: str) -> None:
         """The time since the last one."""
         now = time.monotonic()
-        self.spent[name] = int((now - self._last) * 1000)
+        self._spent[name] = int((now - self._last) * 1000)
         self._last = now
+
+    def told(self) -> dict[str, int]:
+        """All of them, and their sum: how long writes will stand still, which needs no counting before."""
+        return {**self._spent, "predicted_ms": sum(spent for name, spent in self._spent.items() if name != "count_ms")}
 
 
 def _last_words(error: CommandFailed, environment: Mapping[str, str]) -> str:

@@ -39,7 +39,7 @@ WHERE a.datname = %s AND a.usesysid IS NOT NULL
 
 
 class Stray(LastGoodError):
-    """The command was about to change the live database."""
+    """The command went to the live database."""
 
 
 class Watch:
@@ -71,8 +71,8 @@ class Watch:
             how = "was there under the command's name" if found[0]["named"] else "waited to change its schema"
             raise Stray(
                 f"The downgrade command went to the live database {self._database} (a session of role {who} {how}) and was "
-                "stopped before it could change it. It does not listen to its environment: let it take the database's name "
-                "from there (PGDATABASE, or what migration_environment sets), and try again."
+                "ended. It does not listen to its environment: let it take the database's name from there (PGDATABASE, or what "
+                "migration_environment sets), and try again."
             )
 
     def sweep(self) -> None:

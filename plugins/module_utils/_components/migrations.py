@@ -82,26 +82,45 @@ class Migrations(Schema):
             before = count_rows(there)
         timed.note("count_ms")
         with guarded(look.server, session, name, command_name(self.context.transaction)) as watch:
-            build.downgrade(watch)
+            self._downgrade(look, build, watch)
         timed.note("command_ms")
         with look.server.connect(name) as live, look.server.connect(build.name) as there:
-            self._require_as_planned(look.plan, live)
             judged = build.judge(there, read_sequences(live))
             after = count_rows(there)
             left += build.other_extensions(there)
         timed.note("complete_ms")
-        verification = {
-            **judged,
-            "content": "live",
-            "tables": len(after),
-            "rows": sum(after.values()),
-            "table_rows": {
-                table: {"before": before.get(table), "after": after.get(table)} for table in sorted({*before, *after})
-            },
-            **timed.spent,
-            "predicted_ms": sum(spent for step, spent in timed.spent.items() if step != "count_ms"),
+        return {
+            "verification": {**judged, **self._told(name, before, after), **timed.told()},
+            "not_restored": left,
+        }, build
+
+    def _told(self, name: str, before: Mapping[str, int], after: Mapping[str, int]) -> JsonObject:
+        """What the downgrade has done to the rows, as far as their numbers tell."""
+        counts = {
+            table: {"before": before.get(table), "after": after.get(table)} for table in sorted({*before, *after})
         }
-        return {"verification": verification, "not_restored": left}, build
+        for table, rows in counts.items():
+            if rows["before"] != rows["after"]:
+                was, now = ("no such table" if count is None else f"{count} rows" for count in rows.values())
+                self.context.note(f"Table {table} of database {name}: {was} before the downgrade, {now} after it")
+        return {"content": "live", "tables": len(after), "rows": sum(after.values()), "table_rows": counts}
+
+    def _downgrade(self, look: Look, build: MigrationsBuild, watch: Watch) -> None:
+        """Run the command, and look at the live database, however that has ended.
+
+        :raises LastGoodError: when the command fails, or the live database is not as it was planned any more.
+        """
+        try:
+            build.downgrade(watch)
+        finally:
+            with look.server.connect(look.plan.name) as live:
+                try:
+                    self._require_as_planned(look.plan, live)
+                except LastGoodError as error:
+                    raise LastGoodError(
+                        f"{error.message} If nobody else changed it, the downgrade command did: it does not listen to its "
+                        "environment."
+                    ) from error
 
     def _get_ready(self, session: Session, look: Look) -> None:
         """A new, empty database takes the place of the one that was tried: its rows are of an earlier moment."""
@@ -113,8 +132,9 @@ class Migrations(Schema):
         self._require_as_planned(look.plan, freeze.session)
         build.copy(freeze.session, freeze.snapshot)
         build.dress(session)
-        build.downgrade(Watch(session, look.plan.name, command_name(self.context.transaction), freeze.session))
-        self._require_as_planned(look.plan, freeze.session)
+        self._downgrade(
+            look, build, Watch(session, look.plan.name, command_name(self.context.transaction), freeze.session)
+        )
         with look.server.connect(build.name) as there:
             build.judge(there, read_sequences(freeze.session))
             rows = count_rows(there)
@@ -135,15 +155,14 @@ class Migrations(Schema):
         return MigrationsBuild(self.context, look.server, programs, facts)
 
     def _require_as_planned(self, plan: Plan, live: Session) -> None:
-        """Look at the live database's tables and migration: before the command ran, and after it.
+        """Look at the live database's tables and migration.
 
         :raises LastGoodError: when they are not those of the plan any more.
         """
         planned_layout(plan, live)
-        heads = content.migration_head(live)
-        if heads != plan.before["migration"]:
+        heads, planned = content.migration_head(live), plan.before["migration"]
+        if heads != planned:
             raise LastGoodError(
-                f"Database {plan.name} is at migration {', '.join(heads) or 'none'} and not at "
-                f"{', '.join(plan.before['migration'])} any more, as it was when the plan was made: plan again. If nobody "
-                "else migrated it, the downgrade command did: it does not listen to its environment."
+                f"Database {plan.name} is at migration {', '.join(heads) or 'none'} and not at {', '.join(planned)} any more, as "
+                "it was when the plan was made: plan again."
             )

@@ -222,3 +222,8 @@ def version(revision: str, before: str | None, upgrade: str, downgrade: str) -> 
         for name, text in (("upgrade", upgrade), ("downgrade", downgrade))
     }
     return MIGRATION.format(revision=revision, before=before, **both)
+
+
+def unordered(schema: str) -> list[str]:
+    """The lines of a schema, with the columns of each table in any order."""
+    return sorted(line.strip().rstrip(",") for line in schema.splitlines())

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import State
 from integration.database_site import Site
+from integration.migrations_site import MigrationsSite, unordered
 from integration.postgres_server import PostgresServer, running_server
 from integration.schema_site import SchemaSite
 from integration.tables_site import TablesSite, make_shop, quiet
@@ -78,3 +79,15 @@ def test_a_schema(server: PostgresServer, make_context: Callable[..., Any], tmp_
     point = site.capture()
     site.migrate(MIGRATION)
     there_and_back(site, point, lambda: rows_and_schema(site), good)
+
+
+def test_a_schema_by_its_migrations(server: PostgresServer, make_context: Callable[..., Any], tmp_path: Path) -> None:
+    site = MigrationsSite(server, make_context, tmp_path, "migrated", options(server))
+    site.create("migrated")
+
+    def seen() -> Any:
+        return site.head(), unordered(site.definitions())
+
+    good, point = seen(), site.capture()
+    site.upgrade()
+    there_and_back(site, point, seen, good)

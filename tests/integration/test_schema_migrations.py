@@ -16,7 +16,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._bas
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import component_class
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
 from integration.database_site import SECOND
-from integration.migrations_site import BASE, COMMAND, STARS, TAGS, VERSIONS, MigratedProject, MigrationsSite
+from integration.migrations_site import BASE, COMMAND, STARS, TAGS, VERSIONS, MigratedProject, MigrationsSite, unordered
 
 #: What people wrote after the migration.
 WRITTEN = """
@@ -39,11 +39,6 @@ PRESENT = {
 }
 #: Tables that no migration has to do with, views and large objects.
 OTHERS = ("audit", "base", "derived", "room", "visit_old", "visit_new", "section", "cache", "empty", "large objects")
-
-
-def unordered(schema: str) -> list[str]:
-    """The lines of a schema, with the columns of each table in any order."""
-    return sorted(line.strip().rstrip(",") for line in schema.splitlines())
 
 
 @pytest.mark.parametrize("login", ["postgres", "keeper"])

@@ -363,11 +363,7 @@ def main() -> None:
         secrets=("login_password", "migration_environment"),
         mutually_exclusive=[("restore_point", "source"), ("restore_point", "checksum")],
         required_one_of=[("restore_point", "source")],
-        required_if=[
-            ("scope", "tables", ("tables",)),
-            ("scope", "schema", ("restore_point",)),
-            ("method", "migrations", ("migration_command", "migration_chdir")),
-        ],
+        required_if=[("scope", "tables", ("tables",)), ("scope", "schema", ("restore_point",))],
     )
 
 

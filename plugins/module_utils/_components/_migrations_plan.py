@@ -128,8 +128,9 @@ def planned_command(
     if not argv or not wish.get("migration_chdir"):
         lacks = "migration_command" if not argv else "migration_chdir"
         raise Refused(
-            f"method: migrations runs the project's own downgrade command, and {lacks} is not given: name the command as a "
-            "list, such as [.venv/bin/alembic, downgrade, '{revision}'], and the directory of the checkout."
+            f"method: migrations of database {wish['name']} runs the project's own downgrade command, and {lacks} is not given: "
+            "name the command as a list, such as [.venv/bin/alembic, downgrade, '{revision}'], and the directory of the checkout "
+            f"(in a catalogue as command and chdir of rollback_databases.{wish['name']}.migrations)."
         )
     if not heads:
         raise Refused(

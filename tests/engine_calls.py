@@ -18,12 +18,13 @@ class EngineHost(Protocol):
     """What a trace needs of a host."""
 
     hosts: tuple[str, ...]
+    databases: str  # the kind of its components that goes back first
 
     def begin(self) -> bool:
         """Begin the trace's transaction."""
 
     def prepare(self) -> None:
-        """Prepare its one component."""
+        """Prepare its components."""
 
     def transaction(self) -> Transaction:
         """As a new module call sees it."""
@@ -49,6 +50,8 @@ def call(host: EngineHost, action: str, shows: str, known: Sequence[str]) -> str
             transaction.promise([OK_CHECK])
         elif action == "undo":
             transaction.undo(shows or None, "told to")
+        elif action == "undo_databases":
+            transaction.undo(shows or None, "told to", [host.databases])
         elif action == "hold":
             transaction.stay(shows or None, "the database refuses")
         elif action == "decide":

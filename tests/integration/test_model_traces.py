@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The named traces of the protocol's model, replayed against the real engine: each host ends where the model says.
 
-Hosts are state directories with a pair of real files each. What the model calls a loss of power is played by taking away
-what no call has synced; that the timer's process runs by itself is shown in test_timer.
+Hosts are state directories with two pairs of real files each, one of which stands for its databases. What the model
+calls a loss of power is played by taking away what no call has synced; that the timer's process runs by itself is shown
+in test_timer.
 """
 
 from __future__ import annotations
@@ -20,18 +21,35 @@ import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils import _files, _timer, _undo
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
-from engine_component import KINDS
-from engine_host import OK_CHECK, Host
+from engine_component import KINDS, Late, make_pair, plan_pair, words
+from engine_host import ID, OK_CHECK, Host
 from model.actors import Step
 from model.traces import Event, Trace, crashes, scenarios
 
 LETTERS = "abc"
 WORDS_OF = {False: {"old"}, True: {"new"}}
 PHASES = ("begin", "prepare", "stop", "switch", "promise")
+#: A tombstone is all that the engine calls undone by; what is back, it looks at.
+ENGINE_WORDS = {"undoing": "undone"}
 
 
 class Killed(BaseException):
     """Stands for kill -9 between writing and syncing."""
+
+
+class HostWithData(Host):
+    """A host with a second pair of files, which are undone first, or alone, as databases are."""
+
+    databases = Late.kind
+
+    def __init__(self, base: Path, name: str, hosts: tuple[str, ...]) -> None:
+        super().__init__(base, name, hosts)
+        self.data = make_pair(base / name / "data")
+
+    def prepare(self, transaction_id: str = ID, passwords: dict[str, str] | None = None) -> None:
+        """Prepare both pairs."""
+        super().prepare(transaction_id, passwords)
+        self.transaction(transaction_id).prepare(plan_pair(self.data, kind=Late), {})
 
 
 class Replay:
@@ -39,7 +57,7 @@ class Replay:
 
     def __init__(self, base: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
         names = tuple(LETTERS[:count])
-        self.hosts = {name: Host(base, name, names) for name in names}
+        self.hosts = {name: HostWithData(base, name, names) for name in names}
         self.monkeypatch = monkeypatch
         self.unsynced: dict[str, Path] = {}
 
@@ -58,7 +76,7 @@ class Replay:
             return self.recover(event.target.split(","))
         if event.actor == "outsider":
             for name in ("one", "two"):
-                (self.hosts[event.target].path / name).write_text("deployed")
+                (self.hosts[event.target].data / name).write_text("deployed")
             return ""
         if event.action in ("timer", "reboot"):
             self.by_itself(event.target, event.action)
@@ -162,9 +180,10 @@ def test_the_engine_goes_where_the_model_goes(trace: Trace, tmp_path: Path, monk
         answer = replay.take(event.step)
         foreign |= {event.step.target} if event.step.actor == "outsider" else set()
         found = tuple(host.state if host.records().directory.is_dir() else "absent" for host in replay.hosts.values())
-        assert found == event.words, where
-        for (name, host), new in zip(replay.hosts.items(), event.new):
-            assert host.words == ({"deployed"} if name in foreign else WORDS_OF[new]), where
+        assert found == tuple(ENGINE_WORDS.get(word, word) for word in event.words), where
+        for (name, host), new, data in zip(replay.hosts.items(), event.new, event.data):
+            assert host.words == WORDS_OF[new], where
+            assert words(host.data) == ({"deployed"} if name in foreign else WORDS_OF[data]), where
         if event.record:
             assert replay.hosts["a"].records().decision == event.record, where
         assert answer == expected_answer(event), where

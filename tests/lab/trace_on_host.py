@@ -28,7 +28,7 @@ class TraceHost:
     """This machine in a trace: two files are its component."""
 
     def __init__(self, transaction: str, name: str, hosts: tuple[str, ...]) -> None:
-        self.id, self.name, self.hosts = transaction, name, hosts
+        self.id, self.name, self.hosts, self.databases = transaction, name, hosts, Files.kind
         self.state_dir = TOP / "state" / transaction  # of its own: traces end with open transactions, which are locks
         self.live = TOP / "live" / transaction
         for word in ("old", "new"):

@@ -24,11 +24,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from .model import (
+    DATABASES,
     ENDED,
     KEEP,
     OK,
     PHASES,
     PROMISED,
+    REFUSED,
     SWITCHED,
     UNDO,
     WAITS,
@@ -48,7 +50,10 @@ READ = "read"
 ASK_KEEP = "ask keep"
 ASK_UNDO = "ask undo"
 FINISHING = "finishing"
-UNDOING = "undoing"
+UNDOING_DATABASES = "undoing databases"
+UNDOING = "undoing the rest"
+UNDOING_OTHERS = "undoing the others"  # the host of the databases is silent: whoever answers is undone
+DATABASES_IN_DOUBT = "databases in doubt"
 IN_DOUBT = "in doubt"  # the decision can't be read: undo what has not promised, by messages that show no decision
 PRUNING = "pruning"  # every host has acknowledged
 DONE = "done"
@@ -58,8 +63,16 @@ HELD = "held"  # undo_incomplete was reported, because the database refuses
 GONE = "gone"  # ended without every acknowledgement: in_doubt, undo_incomplete, or just cut off
 
 ASKS = {ASK_KEEP: KEEP, ASK_UNDO: UNDO}
-FOLLOWS = {KEEP: FINISHING, UNDO: UNDOING}
-CALLS = {FINISHING: Message("finish", KEEP), UNDOING: Message("undo", UNDO), IN_DOUBT: Message("undo")}
+CALLS = {
+    FINISHING: Message("finish", KEEP),
+    UNDOING_DATABASES: Message(DATABASES, UNDO),
+    UNDOING: Message("undo", UNDO),
+    UNDOING_OTHERS: Message("undo", UNDO),
+    DATABASES_IN_DOUBT: Message(DATABASES),
+    IN_DOUBT: Message("undo"),
+}
+# What follows on the databases: when they are back, and when their host is silent.
+AFTER_DATABASES = {UNDOING_DATABASES: (UNDOING, UNDOING_OTHERS), DATABASES_IN_DOUBT: (IN_DOUBT, IN_DOUBT)}
 NO_ANSWER = "no answer"
 GIVES_UP = "gives up"
 REPORT = "report"
@@ -206,7 +219,8 @@ def _forward(state: State, world: World, actor: int, name: str) -> Next:
     waiting = _silent(state, actor)
     if phase == "begin" and 0 in waiting:
         waiting = [0]  # the lock is taken on the decision host first
-    yield from _calls(state, world, actor, name, Message(phase), waiting, following)
+    ends = len(_silent(state, actor)) == 1
+    yield from _calls(state, world, actor, name, Message(phase), waiting, following if ends else "")
     yield from _give_up(state, world, actor, name, Message(phase), waiting, ASK_UNDO)
 
 
@@ -217,7 +231,7 @@ def _read(state: State, world: World, actor: int, name: str) -> Next:
         disk = read(state.hosts[index].disk, world.rules)
         standing = stands(disk, world.rules) if index == 0 and Rule.DECISION_FOLLOWED in world.rules else ""
         if standing:
-            place = FOLLOWS[standing]
+            place = _following(standing, world)
         elif disk.word != PROMISED:
             place = ASK_UNDO
         else:
@@ -226,7 +240,7 @@ def _read(state: State, world: World, actor: int, name: str) -> Next:
         yield seen, _heard(_with_disk(state, index, disk, world), actor, index, place)
         blind = Step(name, "read", letter(index), "", NO_ANSWER)
         if index == 0:
-            blind_place = IN_DOUBT if Rule.DECISION_HOST in world.rules else UNDOING
+            blind_place = _in_doubt(world) if Rule.DECISION_HOST in world.rules else UNDOING
             yield blind, _at(state, actor, blind_place)
         elif Rule.RECOVERY_READS_ALL in world.rules:
             yield blind, _at(state, actor, ASK_UNDO)
@@ -240,9 +254,9 @@ def _ask(state: State, world: World, actor: int, name: str) -> Next:
     message = Message("decide", wanted)
     disk, answer = receive(state.hosts[0].disk, message, world.rules)
     obeyed = answer if Rule.DECISION_FOLLOWED in world.rules else wanted
-    after = _at(_with_disk(state, 0, disk, world), actor, FOLLOWS[obeyed])
-    yield Step(name, "decide", letter(0), wanted, answer), after
-    place = IN_DOUBT if wanted == UNDO else GONE
+    place = ASK_UNDO if answer == REFUSED else _following(obeyed, world)
+    yield Step(name, "decide", letter(0), wanted, answer), _at(_with_disk(state, 0, disk, world), actor, place)
+    place = _in_doubt(world) if wanted == UNDO else GONE
     yield from _give_up(state, world, actor, name, message, [0], place)
 
 
@@ -251,12 +265,30 @@ def _follow(state: State, world: World, actor: int, name: str) -> Next:
     place = state.places[actor]
     message = CALLS[place]
     waiting = _silent(state, actor)
-    if place == UNDOING and world.database in waiting and Rule.DATABASES_FIRST in world.rules:
+    following, given_up = PRUNING, GONE
+    if place in AFTER_DATABASES:
         waiting = [world.database]
-    yield from _calls(state, world, actor, name, message, waiting, GONE if place == IN_DOUBT else PRUNING)
-    yield from _give_up(state, world, actor, name, message, waiting, GONE)
-    if place != IN_DOUBT and Rule.PRUNE_AFTER_ACKS not in world.rules:
+        following, given_up = AFTER_DATABASES[place]
+    elif place == UNDOING_OTHERS:
+        waiting = [index for index in waiting if index != world.database]
+        following = GONE
+    elif place == IN_DOUBT:
+        following = GONE
+    yield from _calls(state, world, actor, name, message, waiting, following if len(waiting) == 1 else "")
+    yield from _give_up(state, world, actor, name, message, waiting, given_up)
+    if place in (FINISHING, UNDOING) and Rule.PRUNE_AFTER_ACKS not in world.rules:
         yield from _prune(state, world, actor, name, place)
+
+
+def _following(decision: str, world: World) -> str:
+    """Where a decision leads; an undo takes the databases first."""
+    if decision == KEEP:
+        return FINISHING
+    return UNDOING_DATABASES if Rule.DATABASES_FIRST in world.rules else UNDOING
+
+
+def _in_doubt(world: World) -> str:
+    return DATABASES_IN_DOUBT if Rule.DATABASES_FIRST in world.rules else IN_DOUBT
 
 
 def _refused_by_database(message: Message, world: World) -> str:
@@ -289,14 +321,16 @@ def _prune(state: State, world: World, actor: int, name: str, place: str) -> Nex
 def _calls(
     state: State, world: World, actor: int, name: str, message: Message, waiting: list[int], following: str
 ) -> Next:
-    """The calls of one place that are answered at once. A refusal ends that place, as giving up does."""
-    last = len(_silent(state, actor)) == 1
+    """The calls of one place that are answered at once; the last one leads to where ``following`` says.
+
+    A refusal ends that place, as giving up does.
+    """
     for index in waiting:
         disk, answer = receive(state.hosts[index].disk, message, world.rules)
         after = _with_disk(state, index, disk, world)
         step = Step(name, message.action, letter(index), message.shows, answer)
         if answer in (OK, WAITS):
-            yield step, _heard(after, actor, index, following if last else "")
+            yield step, _heard(after, actor, index, following)
         elif message.action in PHASES:
             yield step, _at(after, actor, ASK_UNDO)
         elif disk.foreign:
@@ -369,7 +403,8 @@ def recover(
         step, state = _undisturbed(_acts(state, world, 1), answering)
         taken.append(step)
     undone = "undone" if state.places[1] == DONE else "undo_incomplete"
-    outcome = {FINISHING: "rolled_back", UNDOING: undone, IN_DOUBT: "in_doubt"}[followed]
+    outcomes = {FINISHING: "rolled_back", DATABASES_IN_DOUBT: "in_doubt", IN_DOUBT: "in_doubt"}
+    outcome = outcomes.get(followed, undone)
     return state.disks, outcome, taken
 
 

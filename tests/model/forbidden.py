@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
-from .actors import DONE, HELD, PRUNING, UNDOING, State, Step, World, letter
-from .model import ENDED, FINISHED, KEEP, PROMISED, REFUSED, UNDO, UNDONE
+from .actors import DONE, HELD, PRUNING, UNDOING, State, Step, World, actor_name, letter
+from .model import DATABASES, ENDED, FINISHED, KEEP, PROMISED, REFUSED, UNDO, UNDONE
 from .rules import Rule
 
 
@@ -19,6 +19,7 @@ class Forbidden(Enum):
     MIXTURE = "one host has ended new and another has ended old"
     BOTH_DECIDED = "keep and undo have both been decided"
     KEEP_TOO_EARLY = "keep is decided, and a host has not promised after its checks"
+    HALF = "a host has ended with its databases and the rest of it apart"
     NOT_UNIFORM = "all is reported as done, and the hosts are neither all finished nor all undone"
     DIFFERENT_IN_THE_END = "all is reported as done, and yet hosts differ"
     SERVICES_DOWN = "a host has ended with its services stopped"
@@ -42,8 +43,12 @@ def _both_decided(state: State) -> bool:
 def _keep_too_early(state: State) -> bool:
     safe = (PROMISED, FINISHED)
     return KEEP in state.hosts[0].disk.ever and any(
-        disk.word not in safe or not disk.new or not disk.checked for disk in state.disks
+        disk.word not in safe or not (disk.new and disk.data and disk.checked) for disk in state.disks
     )
+
+
+def _half(state: State) -> bool:
+    return any(disk.word in ENDED and disk.data != disk.new for disk in state.disks)
 
 
 def _not_uniform(state: State) -> bool:
@@ -70,13 +75,21 @@ def _after_undo(edge: Edge, _world: World) -> bool:
 
 def _database_after(edge: Edge, world: World) -> bool:
     before, step, after = edge
-    led = step.action == "undo" and step.shows == UNDO and step.target != letter(world.database)
-    return led and before != after and after.disks[world.database].new and _newer(before) > _newer(after)
+    if step.action != "undo" or step.target == letter(world.database):
+        return False
+    # Where the host of the databases is silent, the others are undone: that is another place.
+    leads = any(
+        place == UNDOING and step.actor == actor_name(actor, world.recoveries)
+        for actor, place in enumerate(before.places)
+    )
+    return leads and after.disks[world.database].data and _newer(before) > _newer(after)
 
 
 def _database_refuses(edge: Edge, world: World) -> bool:
     before, step, _after = edge
-    if (step.action, step.shows, step.target, step.answer) != ("undo", UNDO, letter(world.database), REFUSED):
+    if (step.shows, step.target, step.answer) != (UNDO, letter(world.database), REFUSED):
+        return False
+    if step.action not in ("undo", DATABASES):
         return False
     leaders = [actor for actor, place in enumerate(before.places) if place == UNDOING]
     return any(host.heard[actor] for host in before.hosts for actor in leaders)
@@ -95,6 +108,7 @@ IN_STATES: dict[Forbidden, Callable[[State], bool]] = {
     Forbidden.MIXTURE: _mixture,
     Forbidden.BOTH_DECIDED: _both_decided,
     Forbidden.KEEP_TOO_EARLY: _keep_too_early,
+    Forbidden.HALF: _half,
     Forbidden.NOT_UNIFORM: _not_uniform,
     Forbidden.DIFFERENT_IN_THE_END: _different_in_the_end,
     Forbidden.SERVICES_DOWN: _services_down,

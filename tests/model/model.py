@@ -25,12 +25,14 @@ OPEN = "open"
 PREPARED = "prepared"
 SWITCHED = "switched"
 PROMISED = "promised"
+UNDOING = "undoing"  # nothing but its undo can follow; its databases are back, the rest may not be
 UNDONE = "undone"
 FINISHED = "finished"
 ENDED = (UNDONE, FINISHED)
 
 KEEP = "keep"
 UNDO = "undo"
+DATABASES = "undo_databases"  # the message that undoes only these; on any other host than theirs it is not sent
 
 # What a host answers, besides the decision that stands.
 OK = "ok"
@@ -39,11 +41,12 @@ WAITS = "waits"  # promised: only a recorded decision may move it
 
 
 class Disk(NamedTuple):
-    """What is durable on one host. ``new`` is reality, the rest are files of the transaction."""
+    """What is durable on one host. ``new`` and ``data`` are reality, the rest are files of the transaction."""
 
     word: str = ABSENT
     armed: bool = False  # the timer; armed before the first service is stopped, so also: services may be down
     new: bool = False  # the host runs what this transaction switches to
+    data: bool = False  # and so do its databases, which a led undo takes back in a call of their own
     checked: bool = False  # it has promised after its checks: watched, never read by the protocol
     record: str = ""  # the decision, on the decision host only
     ever: tuple[str, ...] = ()  # every decision that was ever written here: watched, never read by the protocol
@@ -63,6 +66,8 @@ MESSAGES = (
     *(Message(phase) for phase in PHASES),
     Message("undo"),
     Message("undo", UNDO),
+    Message(DATABASES),
+    Message(DATABASES, UNDO),
     Message("finish", KEEP),
     Message("decide", KEEP),
     Message("decide", UNDO),
@@ -89,7 +94,7 @@ def read(disk: Disk, rules: frozenset[Rule] = ALL_RULES) -> Disk:
 def killed(disk: Disk, message: Message, rules: frozenset[Rule] = ALL_RULES) -> Disk:
     """The disk when the call is killed between writing and syncing. A change of reality is synced ahead, as intent."""
     after, _answer = receive(disk, message, rules)
-    if after == disk or after.new != disk.new:
+    if after == disk or (after.new, after.data) != (disk.new, disk.data):
         return disk
     return after._replace(unsynced=disk.unsynced or (disk.word, disk.armed, disk.record, disk.ever))
 
@@ -117,8 +122,8 @@ def stands(disk: Disk, rules: frozenset[Rule] = ALL_RULES) -> str:
 def _obey(disk: Disk, message: Message, rules: frozenset[Rule]) -> tuple[Disk, str]:
     if message.action in PHASES:
         return _forward(disk, message.action, rules)
-    if message.action == "undo":
-        return _undo(disk, message.shows, rules)
+    if message.action in ("undo", DATABASES):
+        return _undo(disk, message, rules)
     if message.action == "finish":
         return _finish(disk, rules)
     if message.action == "decide":
@@ -127,7 +132,7 @@ def _obey(disk: Disk, message: Message, rules: frozenset[Rule]) -> tuple[Disk, s
 
 
 def _forward(disk: Disk, phase: str, rules: frozenset[Rule]) -> tuple[Disk, str]:
-    if disk.word == UNDONE:
+    if disk.word in (UNDOING, UNDONE):
         return _after_the_end(disk, phase, rules)
     before = {"begin": ABSENT, "prepare": OPEN, "stop": PREPARED, "switch": PREPARED, "promise": SWITCHED}[phase]
     if disk.word != before:
@@ -140,7 +145,7 @@ def _forward(disk: Disk, phase: str, rules: frozenset[Rule]) -> tuple[Disk, str]
     if phase == "stop":
         return disk._replace(armed=True), OK
     if phase == "switch":
-        return (disk._replace(word=SWITCHED, new=True), OK) if disk.armed else (disk, REFUSED)
+        return (disk._replace(word=SWITCHED, new=True, data=True), OK) if disk.armed else (disk, REFUSED)
     return disk._replace(word=PROMISED, armed=Rule.PROMISE_BINDS not in rules, checked=True), OK
 
 
@@ -149,28 +154,30 @@ def _after_the_end(disk: Disk, phase: str, rules: frozenset[Rule]) -> tuple[Disk
     if phase == "stop" and Rule.STOP_REFUSED not in rules:
         return disk._replace(armed=True), OK
     if phase == "switch" and Rule.TOMBSTONE not in rules:
-        return disk._replace(word=SWITCHED, new=True), OK
+        return disk._replace(word=SWITCHED, new=True, data=True), OK
     if phase == "promise" and Rule.PROMISE_REFUSED not in rules:
         return disk._replace(word=PROMISED), OK
     return disk, REFUSED
 
 
-def _undo(disk: Disk, shows: str, rules: frozenset[Rule]) -> tuple[Disk, str]:
+def _undo(disk: Disk, message: Message, rules: frozenset[Rule]) -> tuple[Disk, str]:
     if disk.word == UNDONE:
         return disk, OK
     if disk.foreign:
         return disk, REFUSED
     if disk.word == FINISHED and Rule.NEW_TRANSACTION in rules:
         return disk, REFUSED
-    if disk.word == PROMISED and shows != UNDO and Rule.UNDO_SHOWS_DECISION in rules:
+    if disk.word == PROMISED and message.shows != UNDO and Rule.UNDO_SHOWS_DECISION in rules:
         return disk, WAITS
     if not disk.new and Rule.TOMBSTONE_ALWAYS not in rules:
         return disk, OK
+    if message.action == DATABASES:
+        return disk._replace(word=UNDOING, data=False, checked=False), OK
     return _undone(disk), OK
 
 
 def _undone(disk: Disk) -> Disk:
-    return disk._replace(word=UNDONE, armed=False, new=False, checked=False, unsynced=None)
+    return disk._replace(word=UNDONE, armed=False, new=False, data=False, checked=False, unsynced=None)
 
 
 def _finish(disk: Disk, rules: frozenset[Rule]) -> tuple[Disk, str]:
@@ -183,6 +190,8 @@ def _finish(disk: Disk, rules: frozenset[Rule]) -> tuple[Disk, str]:
 
 def _decide(disk: Disk, wanted: str, rules: frozenset[Rule]) -> tuple[Disk, str]:
     standing = stands(disk, rules)
+    if disk.word == UNDOING and wanted == KEEP and not standing and Rule.TOMBSTONE in rules:
+        return disk, REFUSED
     if standing and (Rule.WRITE_ONCE in rules or standing == wanted):
         return disk, standing
     return disk._replace(record=wanted, ever=tuple(sorted({*disk.ever, wanted}))), wanted

@@ -8,6 +8,7 @@ knows these lines, where ``*`` stands for every host, in order:
 
 - ``begin(a)``, ``prepare(a)``, ``stop(a)``, ``switch(a)``, ``promise(a)``, ``prune(a)``;
 - ``undo(a)`` and ``undo(a, undo)``: without and with the recorded decision shown; ``finish(a, keep)``;
+- ``undo_databases(a)``, ``undo_databases(a, undo)``: the first call of an undo that somebody leads, where there are databases;
 - ``hold(a, undo)``: the database refuses to be undone; a switched host promises, another one gets a tombstone;
 - ``decide(keep)``, ``decide(undo)``: compare-and-set on the decision host, which is ``a``;
 - ``late switch(a)``: the same call, from an actor that nobody counts on any more;
@@ -41,6 +42,7 @@ class Event(NamedTuple):
     step: Step
     words: tuple[str, ...]
     new: tuple[bool, ...]
+    data: tuple[bool, ...]
     record: str
 
 
@@ -217,6 +219,38 @@ SCENARIOS = (
         ("hold(b) -> refused",),
     ),
     Scenario(
+        "the databases are back and the controller is killed: nothing but undo can follow",
+        (*SWITCHED_ALL, "decide(undo)", "undo_databases(a, undo)", "late switch(a)", "late promise(a)", "recover(a,b)"),
+        ("undone", "undone"),
+        ("late switch(a) -> refused", "late promise(a) -> refused", "recover(a,b) -> undone"),
+    ),
+    Scenario(
+        "the databases are back and nobody calls again: the timer undoes the rest",
+        (*SWITCHED_ALL, "promise(a)", "undo_databases(b)", "timer(b)", "recover(a,b)"),
+        ("undone", "undone"),
+        ("recover(a,b) -> undone",),
+    ),
+    Scenario(
+        "the databases of a host that has promised wait for the decision as well",
+        (*PROMISED_ALL, "undo_databases(b)", "recover(a,b)"),
+        ("finished", "finished"),
+        ("undo_databases(b) -> waits", "recover(a,b) -> rolled_back"),
+    ),
+    Scenario(
+        "the databases of a host that has promised are back: it stays so until recovery, and keep is out of reach",
+        (
+            *PROMISED_ALL,
+            "decide(undo)",
+            "undo_databases(a, undo)",
+            "timer(a)",
+            "reboot(a)",
+            "late decide(keep)",
+            "recover(a,b)",
+        ),
+        ("undone", "undone"),
+        ("late decide(keep) -> undo",),
+    ),
+    Scenario(
         "a promise that was not synced is, once it was read",
         (*SWITCHED_ALL, "promise(a)", "killed promise(b)", "recover(a,b)", "reboot(b)"),
         ("finished", "finished"),
@@ -238,10 +272,8 @@ def play(name: str, script: tuple[str, ...], hosts: int = 2) -> Trace:
     for line in script:
         for target in _targets(line, hosts):
             step, disks = _one(line, target, disks)
-            record = disks[0].record
-            events.append(
-                Event(step, tuple(disk.word for disk in disks), tuple(disk.new for disk in disks), record),
-            )
+            columns = zip(*((disk.word, disk.new, disk.data) for disk in disks))
+            events.append(Event(step, *columns, disks[0].record))
     return Trace(name, hosts, tuple(events))
 
 

@@ -174,3 +174,40 @@ def held(lock: Path) -> Iterator[None]:
     with lock.open("a", encoding="ascii") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def test_a_database_that_refuses_its_undo_keeps_everything_else_as_it_is(all_hosts: RollbackStack) -> None:
+    """Somebody puts another database in the place of the new one, and then a check fails."""
+    stack = all_hosts
+    before, traces = stack.site.look(), stack.traces()
+    failing = projects(**checks(STAGE, http=FAILING))
+    play = stack.start("multi_rollback", **ALL, rollback_projects=failing, rollback_check_timeout=5)
+    stack.wait_for(play, journalled("promised"), "demo_core")
+    found = transactions(stack, play)
+    with held(found["demo_stages"] / "lock"):
+        replace_database(stack)
+    ended = play.wait()
+    assert (ended.status != 0, ended.outcome) == (True, "undo_incomplete"), ended.said
+    assert stack.site.look() == stack.expected(before), "nothing else went back"
+    assert {host for host in HOSTS if (found[host] / "promise").exists()} == set(HOSTS)
+
+    again = stack.recover()
+    assert (again.status != 0, again.outcome) == (True, "undo_incomplete")
+    bring_database_back(stack)
+    recovers(stack, play, before)
+    assert stack.traces() == traces
+
+
+def replace_database(stack: RollbackStack) -> None:
+    """A copy of blog is blog now, and blog is elsewhere."""
+    end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'blog'"
+    for sql in ("ALTER DATABASE blog ALLOW_CONNECTIONS false", end, "ALTER DATABASE blog RENAME TO elsewhere",
+                "CREATE DATABASE blog TEMPLATE elsewhere OWNER blog"):  # fmt: skip
+        stack.site.psql(sql, "postgres", "postgres")
+
+
+def bring_database_back(stack: RollbackStack) -> None:
+    """What somebody does who reads what refused."""
+    for sql in ("DROP DATABASE blog WITH (FORCE)", "ALTER DATABASE elsewhere RENAME TO blog",
+                "ALTER DATABASE blog ALLOW_CONNECTIONS true"):  # fmt: skip
+        stack.site.psql(sql, "postgres", "postgres")

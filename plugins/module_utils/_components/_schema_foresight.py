@@ -28,11 +28,12 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 #: Locks, definitions and their comparison, the switch.
-FIXED_S = 0.6
+FIXED_S = 0.5
 MEASURE_S = 10.0
 #: What is made when the rows are there, committed, and looked at again, compared with making a temporary table or index: an
-#: index or a trigger; a foreign key, which locks two tables and so keeps the others waiting; and a table's beginning and end.
-OBJECT_MORE, KEY_MORE, TABLE_MORE = 2.0, 2.0, 2.0
+#: index or a trigger; a foreign key, which locks two tables and so keeps the others waiting; and a table's beginning and end,
+#: as far as a sample of its rows does not show them.
+OBJECT_MORE, KEY_MORE, TABLE_MORE = 1.2, 1.2, 0.5
 OBJECTS = f"""
 SELECT (SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE {USER_SCHEMA}) + (SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal)

@@ -91,9 +91,9 @@ def fill(site: Site, megabytes: int) -> None:
 
 
 def rival(site: Site, archive: Path) -> float:
-    """Seconds for the bare tools; the archive stands where the server's account can read it."""
-    site.query("CREATE DATABASE rival TEMPLATE template0", "postgres")
+    """Seconds for the bare tools, the empty database included; the archive stands where the server's account can read it."""
     begun = time.monotonic()
+    site.query("CREATE DATABASE rival TEMPLATE template0", "postgres")
     connection = ["-h", str(site.server.sockets), "-p", str(site.server.port), "-U", "postgres"]
     site.server.run("pg_restore", *connection, "-e", f"-j{JOBS}", "-d", "rival", str(archive))
     site.query("ANALYZE", "rival")
@@ -125,8 +125,8 @@ def measure(megabytes: int, directory: Path) -> dict[str, Any]:
         back, _idle = longest_gap(server, lambda: component.undo(plan))
         assert site.query("SELECT n FROM small") == "2"
     bare_s = sum(bare) / 2
-    return {"MB": size, "gap ms": there, "back ms": back, "idle ms": idle, "prepare s": round(prepared, 1),
-            "pg_restore s": round(bare_s, 1), "ratio": round(prepared / bare_s, 2), "checks s": round(checks, 1)}  # fmt: skip
+    return {"MB": size, "gap ms": there, "back ms": back, "idle ms": idle, "prepare s": round(prepared, 2),
+            "pg_restore s": round(bare_s, 2), "ratio": round(prepared / bare_s, 2), "checks s": round(checks, 1)}  # fmt: skip
 
 
 def test_a_databases_rollback(tmp_path: Path) -> None:
@@ -137,5 +137,5 @@ def test_a_databases_rollback(tmp_path: Path) -> None:
         print("".join(f"{value:>14}" for value in row.values()))
     print(f"memory: {most:.0f} MB")
     assert max(row["gap ms"] for row in found.values()) < MOST_MS
-    assert found["LARGE"]["ratio"] <= MOST_RATIO
+    assert max(row["ratio"] for row in found.values()) <= MOST_RATIO
     assert most < MOST_MB

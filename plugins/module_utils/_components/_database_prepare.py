@@ -92,7 +92,6 @@ class SideBuild:
             begun = time.monotonic()
             inside = content.read_inside(session)
             tables = content.hash_tables(session)
-            spent = int((time.monotonic() - begun) * 1000)
         write_atomic(self.context.workspace / TABLES_FILE, dump_json(tables))
         wrong = [f"{kind} {key} is not valid" for key, kind in inside["invalid"].items()] if not expected else []
         if expected:
@@ -100,6 +99,7 @@ class SideBuild:
                 expected["inside"], inside
             )
             wrong += self._compare_schema(expected)
+        spent = int((time.monotonic() - begun) * 1000)
         if wrong:
             raise VerificationFailed(
                 f"Database {self.name}, restored from {self.facts['source']['label']}, is not what was captured: "

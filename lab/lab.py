@@ -63,6 +63,7 @@ def up(directory: Path) -> None:
         down(directory)
     name, packages = image.ensure(podman), image.ensure_wheels(directory)
     lab = _new(podman, directory, count)
+    machines.allow_watchers(directory, len(lab.hosts))
     deployment.write_checkouts(lab)
     machines.on_all(lab.hosts, lambda host: _bring_up(podman, lab, host, name, packages))
     machines.on_all(lab.applications, lambda host: deployment.start_services(lab, host))

@@ -25,6 +25,8 @@ _AT_ONCE = 4
 ON_DISK = ("/srv", "/var/lib/lastgood", "/var/lib/postgresql")
 #: Only what is used of it takes room on this machine.
 _DISK_BYTES = 8 * 1024**3
+#: What all of root's processes on this machine share, and how much of it a host's systemd and logind take.
+_WATCHERS, _WATCHERS_PER_HOST, _WATCHERS_OF_OTHERS = Path("/proc/sys/fs/inotify/max_user_instances"), 5, 64
 
 
 def make_network(podman: Podman) -> list[str]:
@@ -33,6 +35,27 @@ def make_network(podman: Podman) -> list[str]:
         podman("network", "create", "--internal", "--disable-dns", NETWORK)
     subnet = podman.inspect("network", NETWORK)["subnets"][0]["subnet"]
     return [str(address) for address in list(ipaddress.ip_network(subnet).hosts())[_FIRST_ADDRESS - 1 :]]
+
+
+def allow_watchers(directory: Path, count: int) -> None:
+    """Let so many hosts watch their files, as long as they are there: 128 is what a system allows by itself.
+
+    :raises LabError: when we may not.
+    """
+    allowed = int(_WATCHERS.read_text(encoding="ascii"))
+    needed = count * _WATCHERS_PER_HOST + _WATCHERS_OF_OTHERS
+    if allowed >= needed:
+        return
+    _allowed_before(directory).write_text(str(allowed), encoding="ascii")
+    try:
+        _WATCHERS.write_text(str(needed), encoding="ascii")
+    except OSError as error:
+        words = f"sysctl fs.inotify.max_user_instances={needed}"
+        raise LabError(f"{count} hosts need more than this system allows: {words}: {error.strerror}") from error
+
+
+def _allowed_before(directory: Path) -> Path:
+    return directory / "watchers"
 
 
 def start(podman: Podman, lab: Lab, host: Host, image: str, packages: Path) -> None:
@@ -114,6 +137,9 @@ def remove(podman: Podman) -> bool:
     for disk in sorted(disks.glob("*/")):
         subprocess.run(["umount", "--quiet", disk], check=False, capture_output=True)
     shutil.rmtree(disks, ignore_errors=True)
+    if (before := _allowed_before(podman.directory)).exists():
+        _WATCHERS.write_text(before.read_text(encoding="ascii"), encoding="ascii")
+        before.unlink()
     return bool(names or networks)
 
 

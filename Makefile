@@ -136,6 +136,10 @@ benchmark-database: $(READY) ## Measure a database's rollback: what clients see,
 benchmark-reset: $(READY) ## Measure the switch of a checkout of 50,000 files against a plain git reset
 	@pytest -s tests/benchmarks/test_reset_benchmark.py
 
+.PHONY: benchmark-hosts
+benchmark-hosts: $(READY) ## Measure a rollback of 4, 8, 16 and 32 lab hosts, which it starts and ends by itself (needs root)
+	@pytest -s tests/benchmarks/test_hosts_benchmark.py
+
 .PHONY: docs
 docs: $(READY) ## Generate the documents that are made from code
 	@python tests/generate_docs.py

@@ -18,24 +18,41 @@ def interrupted(hosts: Found) -> list[dict[str, Any]]:
     """The open transactions, oldest first.
 
     :param hosts: host → ``__rollback_open`` of ``transaction_info``.
-    :returns: for each ``id``, ``plan``, ``states`` (host → state of the protocol) and ``stopped`` (hosts on which
-        services were stopped).
+    :returns: for each ``id``, ``plan``, ``states`` (host → state of the protocol), ``stopped`` (hosts on which
+        services were stopped) and ``foreseen`` (in words, what recovery would make of it).
     """
     found: dict[str, dict[str, Any]] = {}
     alone_by_id: dict[str, dict[str, Any]] = {}
     for host, registered in hosts.items():
         for transaction in registered.get("__rollback_open", {}).get("transactions", []):
             entry = found.setdefault(
-                transaction["id"], {"id": transaction["id"], "plan": {}, "states": {}, "stopped": []}
+                transaction["id"], {"id": transaction["id"], "plan": {}, "states": {}, "stopped": [], "decision": None}
             )
             entry["states"][host] = transaction["state"]
             if transaction["services"]:
                 entry["stopped"].append(host)
             entry["plan"] = entry["plan"] or transaction["plan"]
+            entry["decision"] = entry["decision"] or transaction["decision"]
             alone = alone_by_id.setdefault(transaction["id"], _plan_of_one(host, transaction))
             alone["stack"] = alone["stack"] or transaction["stack"]
     # A host that has only a tombstone knows no plan, but another may.
-    return [{**found[name], "plan": found[name]["plan"] or alone_by_id[name]} for name in sorted(found)]
+    entries = [{**found[name], "plan": found[name]["plan"] or alone_by_id[name]} for name in sorted(found)]
+    return [{**entry, "foreseen": _foreseen(entry, hosts)} for entry in entries]
+
+
+def _foreseen(entry: Mapping[str, Any], hosts: Found) -> str:
+    """The rules of docs/protocol.md, for whoever asks before anything is done."""
+    plan = entry["plan"]
+    silent = [host for host in plan["hosts"] if "__rollback_open" not in hosts.get(host, {})]
+    if entry["decision"]:
+        words = {"keep": "would be kept", "undo": "would be undone"}[entry["decision"]] + ", as decided"
+    elif plan["decision_host"] in silent:
+        words = f"would be in doubt, since {plan['decision_host']} can't be read"
+    elif all(entry["states"].get(host) == "promised" for host in plan["hosts"]):
+        words = "would be kept, since all hosts have promised"
+    else:
+        words = "would be undone, since not all hosts have promised"
+    return words + (f"; missing: {', '.join(silent)}" if silent else "")
 
 
 def _plan_of_one(host: str, transaction: Mapping[str, Any]) -> dict[str, Any]:

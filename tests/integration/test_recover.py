@@ -53,6 +53,25 @@ def modes(small: SmallStack) -> list[str]:
     return [small.settings(number).read_text().strip() for number in (1, 2)]
 
 
+def test_asked_in_check_mode_it_tells_what_would_become_of_it_and_changes_nothing(interrupted: SmallStack) -> None:
+    small = interrupted
+    before = contents(small.base / "state"), modes(small)
+    shown = small.play("recover", "--check")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    said = " ".join(shown.stdout.split())
+    assert "Planned: nothing was changed" in said
+    assert "would be undone, since not all hosts have promised" in said
+    assert "changed=0" in said and "changed=1" not in said
+    assert (contents(small.base / "state"), modes(small)) == before
+    assert small.play("recover").returncode == 0
+    assert modes(small) == ["MODE=broken", "MODE=broken"]
+
+
+def contents(top: Path) -> dict[str, bytes]:
+    """All files below, by path."""
+    return {str(path): path.read_bytes() for path in top.rglob("*") if path.is_file()}
+
+
 def test_without_the_decisions_host_it_is_in_doubt_and_who_comes_back_joins_what_was_decided(
     interrupted: SmallStack,
 ) -> None:

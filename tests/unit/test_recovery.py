@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._recovery import history_rows, interrupted
 
 PLAN = {"id": "1-blog", "stack": "blog", "decision_host": "db1", "hosts": ["app1", "db1"], "waves": 1, "of": {}}
@@ -25,6 +26,7 @@ def told(transaction_id: str = "1-blog", **facts: Any) -> dict[str, Any]:
         "hosts": ["app1", "db1"],
         "operator": "night shift",
         "tombstoned": False,
+        "decision": None,
         "created": 1_795_444_200.0,
         **facts,
     }
@@ -45,9 +47,28 @@ def history(**hosts: list[dict[str, Any]]) -> dict[str, Any]:
 
 def test_the_states_of_all_hosts_come_together() -> None:
     hosts = opened(app1=[told(state="promised", services=[{"name": "core"}])], db1=[told()])
-    assert interrupted(hosts) == [
-        {"id": "1-blog", "plan": PLAN, "states": {"app1": "promised", "db1": "switched"}, "stopped": ["app1"]}
-    ]
+    (found,) = interrupted(hosts)
+    assert (found["id"], found["plan"], found["stopped"]) == ("1-blog", PLAN, ["app1"])
+    assert found["states"] == {"app1": "promised", "db1": "switched"}
+
+
+PROMISED = told(state="promised")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "words"),
+    [
+        (opened(app1=[PROMISED], db1=[told()]), "would be undone, since not all hosts have promised"),
+        (opened(app1=[PROMISED], db1=[PROMISED]), "would be kept, since all hosts have promised"),
+        (opened(app1=[], db1=[PROMISED]), "would be undone, since not all hosts have promised"),
+        (opened(app1=[PROMISED], db1=[told(decision="keep")]), "would be kept, as decided"),
+        (opened(app1=[PROMISED], db1=[told(state="promised", decision="undo")]), "would be undone, as decided"),
+        (opened(app1=[PROMISED]), "would be in doubt, since db1 can't be read; missing: db1"),
+        (opened(db1=[PROMISED]), "would be undone, since not all hosts have promised; missing: app1"),
+    ],
+)
+def test_what_recovery_would_do_is_known_before(hosts: dict[str, Any], words: str) -> None:
+    assert interrupted(hosts)[0]["foreseen"] == words
 
 
 def test_the_oldest_comes_first() -> None:

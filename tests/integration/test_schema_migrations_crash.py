@@ -57,15 +57,14 @@ def test_a_statement_that_commits_by_itself_is_stopped_as_well(
     site.refused(point, "went to the live database blog")
 
 
-def test_what_no_lock_stops_is_told_at_least(migrated_project: MigratedProject) -> None:
-    """Adding a table waits for nobody."""
+@pytest.mark.parametrize("statement", ["CREATE TABLE stray ()", "DROP VIEW good_posts"])
+def test_what_no_lock_stops_is_told_at_least(migrated_project: MigratedProject, statement: str) -> None:
+    """Each waits for nobody, and is committed by itself."""
     site, point = migrated_project
     psql = [str(site.server.programs / "psql"), "-h", str(site.server.sockets), "-p", str(site.server.port)]
-    site.options = {
-        "migration_command": ["env", "PGAPPNAME=x", *psql, "-U", "keeper", "-d", "blog", "-c", "CREATE TABLE stray ()"]
-    }
+    site.options = {"migration_command": ["env", "PGAPPNAME=x", *psql, "-U", "keeper", "-d", "blog", "-c", statement]}
     plan, component = site.plan(point), site.component()
-    with pytest.raises(LastGoodError, match=r"have changed since the plan was made.* the downgrade command did"):
+    with pytest.raises(LastGoodError, match=r"changed since the plan was made.* the downgrade command did"):
         component.prepare(plan)
     component.undo(plan)
     assert (site.databases(), site.head()) == (["blog"], TAGS)

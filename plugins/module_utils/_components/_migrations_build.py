@@ -21,6 +21,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import SideBuild
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_schema import (
     open_schema,
+    schema_digest,
     write_schema,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._leftovers import MARKER, end_leftovers
@@ -127,6 +128,10 @@ class MigrationsBuild(SideBuild):
             "schema_differences": differences,
             "migration": heads,
         }
+
+    def digest_of(self, database: str) -> str:
+        """A database's schema as it is now, in the way that a plan tells it."""
+        return schema_digest(self.programs, database, content.LOCK_WAIT_MS)
 
     def _differences(self) -> list[str]:
         """Tables whose columns came back in another order than at the restore point; all else has to be equal.

@@ -82,7 +82,7 @@ class Migrations(Schema):
             before = count_rows(there)
         timed.note("count_ms")
         with guarded(look.server, session, name, command_name(self.context.transaction)) as watch:
-            self._downgrade(look, build, watch)
+            self._downgrade(look, build, watch, thorough=True)
         timed.note("command_ms")
         with look.server.connect(name) as live, look.server.connect(build.name) as there:
             judged = build.judge(there, read_sequences(live))
@@ -105,9 +105,10 @@ class Migrations(Schema):
                 self.context.note(f"Table {table} of database {name}: {was} before the downgrade, {now} after it")
         return {"content": "live", "tables": len(after), "rows": sum(after.values()), "table_rows": counts}
 
-    def _downgrade(self, look: Look, build: MigrationsBuild, watch: Watch) -> None:
+    def _downgrade(self, look: Look, build: MigrationsBuild, watch: Watch, *, thorough: bool) -> None:
         """Run the command, and look at the live database, however that has ended.
 
+        :param thorough: compare all of its schema, views and functions as well.
         :raises LastGoodError: when the command fails, or the live database is not as it was planned any more.
         """
         try:
@@ -116,6 +117,10 @@ class Migrations(Schema):
             with look.server.connect(look.plan.name) as live:
                 try:
                     self._require_as_planned(look.plan, live)
+                    if thorough and build.digest_of(look.plan.name) != look.plan.before["schema"]:
+                        raise LastGoodError(
+                            f"The schema of database {look.plan.name} has changed since the plan was made: plan again."
+                        )
                 except LastGoodError as error:
                     raise LastGoodError(
                         f"{error.message} If nobody else changed it, the downgrade command did: it does not listen to its "
@@ -132,9 +137,8 @@ class Migrations(Schema):
         self._require_as_planned(look.plan, freeze.session)
         build.copy(freeze.session, freeze.snapshot)
         build.dress(session)
-        self._downgrade(
-            look, build, Watch(session, look.plan.name, command_name(self.context.transaction), freeze.session)
-        )
+        watch = Watch(session, look.plan.name, command_name(self.context.transaction), freeze.session)
+        self._downgrade(look, build, watch, thorough=False)
         with look.server.connect(build.name) as there:
             build.judge(there, read_sequences(freeze.session))
             rows = count_rows(there)

@@ -122,7 +122,8 @@ operators: $(READY) ## Let two operators start a rollback at the same moment, tw
 .PHONY: proof
 proof: $(READY) ## Prove the database's rollback at length: 200 flipped bits, kill -9 at each step, 16 clients that write
 	@LASTGOOD_FLIPS=200 LASTGOOD_ALL_KILLS=1 pytest tests/integration/test_database_proof.py \
-	    tests/integration/test_database_crash.py tests/integration/test_schema_crash.py tests/integration/test_tables_crash.py
+	    tests/integration/test_database_crash.py tests/integration/test_schema_crash.py tests/integration/test_tables_crash.py \
+	    tests/integration/test_schema_migrations_crash.py
 
 .PHONY: foreign-databases
 foreign-databases: $(READY) ## Roll back databases made by others: pgbench, PostgreSQL's regression database, 500 tables with 5,000 keys

@@ -121,14 +121,24 @@ _WORDS: dict[str, Callable[[str, Any], Iterator[str]]] = {
 }
 
 
+#: The words of what was written, in the order of time.
+_COUNTS = ("then", "now", "written")
+
+
 def kept_places(kept: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What a component keeps and where, one pair for each place; of counts, all in one place.
 
-    :param kept: label → one place, several, or numbers by name.
+    :param kept: label → one place, several, or by name a number or numbers with their words (``{"then": 50, "now": 52}``).
     """
     for label, places in kept.items():
         if isinstance(places, Mapping):
-            yield label, ", ".join(f"{name}: {number}" for name, number in places.items()) or "nothing"
+            yield label, ", ".join(_counted(name, number) for name, number in places.items()) or "nothing"
             continue
         for place in places if isinstance(places, (list, tuple)) else [places]:
             yield label, str(place)
+
+
+def _counted(name: str, number: Any) -> str:
+    if not isinstance(number, Mapping):
+        return f"{name}: {number}"
+    return f"{name} ({', '.join(f'{word} {number[word]}' for word in _COUNTS if word in number)})"

@@ -13,18 +13,9 @@ from typing import Any
 
 import pytest
 from integration.play import Ended
-from integration.rollback_stack import FAILING, RollbackStack
+from integration.rollback_stack import FAILING, RollbackStack, journalled
 
 TABLES = ("alembic_version", "post", "post_development", "post_section", "columns")
-
-
-@pytest.fixture
-def good(captured_stack: RollbackStack) -> RollbackStack:
-    """The stack, healthy."""
-    if captured_stack.site.look() != captured_stack.good:
-        ended = captured_stack.play("multi_rollback", rollback_point="last_good", rollback_components="all")
-        assert ended.status == 0, ended.said
-    return captured_stack
 
 
 def dump(stack: RollbackStack, form: str) -> tuple[Path, str]:
@@ -56,61 +47,61 @@ def back_from(stack: RollbackStack, source: Path | str, **values: Any) -> Ended:
     return stack.play("database_rollback", rollback_source=str(source), **values)
 
 
-def test_the_file_comes_back_and_nothing_else_moves(good: RollbackStack) -> None:
-    source, checksum = dump(good, "custom")
-    then = good.site.look()
-    lose_rows(good)
-    broken, pids = good.site.look(), good.pids()
+def test_the_file_comes_back_and_nothing_else_moves(healthy: RollbackStack) -> None:
+    source, checksum = dump(healthy, "custom")
+    then = healthy.site.look()
+    lose_rows(healthy)
+    broken, pids = healthy.site.look(), healthy.pids()
     assert {name for name in then if then[name] != broken[name]} == {"post", "post_section"}
 
-    ended = back_from(good, source, rollback_checksum=checksum)
+    ended = back_from(healthy, source, rollback_checksum=checksum)
     assert ended.status == 0, ended.said
     assert ended.outcome == "rolled_back"
-    assert good.site.look() == then
-    assert set(good.health().values()) == {200}
-    assert not set(pids.values()) & set(good.pids().values()), "every service was stopped and started"
+    assert healthy.site.look() == then
+    assert set(healthy.health().values()) == {200}
+    assert not set(pids.values()) & set(healthy.pids().values()), "every service was stopped and started"
     assert "Rolled back: everything is at the named file" in ended.words
     assert f"{source} ({checksum})" in ended.words
     kept = next(word for word in ended.words.split() if word.endswith("_previous"))
-    assert as_superuser(good, "SELECT count(*) FROM post WHERE title = 'lost'", kept) == "666"
-    assert good.traces()["open"] == []
+    assert as_superuser(healthy, "SELECT count(*) FROM post WHERE title = 'lost'", kept) == "666"
+    assert healthy.traces()["open"] == []
 
 
-def test_plain_sql_comes_back_as_well(good: RollbackStack) -> None:
-    plain, _checksum = dump(good, "plain")
+def test_plain_sql_comes_back_as_well(healthy: RollbackStack) -> None:
+    plain, _checksum = dump(healthy, "plain")
     packed = plain.with_name("dump.sql.gz")
     packed.write_bytes(gzip.compress(plain.read_bytes()))
     packed.chmod(0o644)
-    then = good.site.look()
-    lose_rows(good)
+    then = healthy.site.look()
+    lose_rows(healthy)
     checksum = f"sha256:{hashlib.sha256(packed.read_bytes()).hexdigest()}"
-    ended = back_from(good, packed, rollback_checksum=checksum)
+    ended = back_from(healthy, packed, rollback_checksum=checksum)
     assert (ended.status, ended.outcome) == (0, "rolled_back"), ended.said
-    assert good.site.look() == then
+    assert healthy.site.look() == then
 
 
 @pytest.mark.parametrize("wrong", ["no file", "empty", "both"])
-def test_without_one_target_it_is_a_usage_error(good: RollbackStack, wrong: str) -> None:
+def test_without_one_target_it_is_a_usage_error(healthy: RollbackStack, wrong: str) -> None:
     values = {
         "no file": {},
         "empty": {"rollback_source": ""},
         "both": {"rollback_source": "/nowhere", "rollback_point": "last_good"},
     }[wrong]
-    before, pids = good.site.look(), good.pids()
-    play = good.start("database_rollback", **values)
+    before, pids = healthy.site.look(), healthy.pids()
+    play = healthy.start("database_rollback", **values)
     ended = play.wait()
     assert ended.status == 2
     assert ("Both a restore point" if wrong == "both" else "rollback_source=/path/on/its/host") in ended.words
-    assert (good.site.look(), good.pids()) == (before, pids)
-    assert play.known == {path.name for path in good.site.directory.glob("state/*/transactions/2*")}
+    assert (healthy.site.look(), healthy.pids()) == (before, pids)
+    assert play.known == {path.name for path in healthy.site.directory.glob("state/*/transactions/2*")}
 
 
-def test_what_can_not_be_trusted_is_refused_with_everything_running(good: RollbackStack) -> None:
-    source, checksum = dump(good, "custom")
-    plain, _sum = dump(good, "plain")
+def test_what_can_not_be_trusted_is_refused_with_everything_running(healthy: RollbackStack) -> None:
+    source, checksum = dump(healthy, "custom")
+    plain, _sum = dump(healthy, "plain")
     with plain.open("a") as stream:
         stream.write("\\! touch /tmp/lastgood-owned\n")
-    before, pids, traces = good.site.look(), good.pids(), good.traces()
+    before, pids, traces = healthy.site.look(), healthy.pids(), healthy.traces()
     refusals: list[tuple[Path | str, dict[str, Any], str]] = [
         (source, {}, "no checksum"),
         (source, {"rollback_checksum": "sha256:" + "0" * 64}, "sha256"),
@@ -120,27 +111,36 @@ def test_what_can_not_be_trusted_is_refused_with_everything_running(good: Rollba
         (source, {"rollback_checksum": checksum, "rollback_components": "all"}, "A file holds a database"),
     ]
     for path, values, said in refusals:
-        ended = back_from(good, path, **values)
+        ended = back_from(healthy, path, **values)
         assert (ended.status, ended.outcome) == (2, "refused"), ended.said
         assert said.lower() in ended.words.lower(), ended.said
-    assert (good.site.look(), good.pids(), good.traces()) == (before, pids, traces)
+    assert (healthy.site.look(), healthy.pids(), healthy.traces()) == (before, pids, traces)
 
 
-def test_a_rehearsal_and_a_plan_change_nothing(good: RollbackStack) -> None:
-    source, checksum = dump(good, "custom")
-    before, pids, traces = good.site.look(), good.pids(), good.traces()
-    planned = good.play("database_rollback", "--check", rollback_source=str(source), rollback_checksum=checksum)
+def test_a_rehearsal_and_a_plan_change_nothing(healthy: RollbackStack) -> None:
+    source, checksum = dump(healthy, "custom")
+    before, pids, traces = healthy.site.look(), healthy.pids(), healthy.traces()
+    planned = healthy.play("database_rollback", "--check", rollback_source=str(source), rollback_checksum=checksum)
     assert (planned.status, planned.outcome) == (0, "planned"), planned.said
-    rehearsed = back_from(good, source, rollback_checksum=checksum, rollback_rehearse=True)
+    rehearsed = back_from(healthy, source, rollback_checksum=checksum, rollback_rehearse=True)
     assert (rehearsed.status, rehearsed.outcome) == (0, "rehearsed"), rehearsed.said
-    assert (good.site.look(), good.pids(), good.traces()) == (before, pids, traces)
+    assert (healthy.site.look(), healthy.pids(), healthy.traces()) == (before, pids, traces)
 
 
-def test_a_check_that_fails_afterwards_takes_it_back(good: RollbackStack) -> None:
-    source, _checksum = dump(good, "custom")
-    lose_rows(good)
-    before = good.site.look()
-    ended = back_from(good, source, rollback_allow_unverified="true", demo_acceptance=FAILING)
+def test_a_check_that_fails_afterwards_takes_it_back_and_what_was_written_meanwhile_is_counted(
+    healthy: RollbackStack,
+) -> None:
+    source, _checksum = dump(healthy, "custom")
+    lose_rows(healthy)
+    before = healthy.site.look()
+    values = {"rollback_allow_unverified": "true", "demo_acceptance": FAILING}
+    play = healthy.start("database_rollback", rollback_source=str(source), **values)
+    healthy.wait_for(play, journalled("switched"), "demo_db")
+    healthy.site.psql("DELETE FROM post_section WHERE id = (SELECT max(id) FROM post_section)")
+    ended = play.wait()
     assert (ended.status, ended.outcome) == (2, "undone"), ended.said
-    assert good.site.look() == before
-    assert set(good.health().values()) == {200}
+    assert healthy.site.look() == before
+    rejected = next(word for word in ended.words.split() if word.endswith("_rejected"))
+    now = int(as_superuser(healthy, "SELECT count(*) FROM post_section", rejected))
+    assert f"rows written to {rejected}: public.post_section (then {now + 1}, now {now})" in ended.words
+    assert set(healthy.health().values()) == {200}

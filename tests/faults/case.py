@@ -64,7 +64,7 @@ def play_case(stack: FaultStack, scenario: Scenario, step: Step, fault: Fault) -
     stack.let_all_go()
     recovery = stack.play("recover", **impatient(stack))
     succeeded = moment.controller.returncode == 0
-    after = stack.settled(new, before.state)
+    after = stack.left = stack.settled(new, before.state)
     ended = "new" if after.state == new else "old" if after.state == before.state else ""
     problems = [] if held else ["the step was not reached"]
     if not (fault.silences or _outcome(said)):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,12 +23,14 @@ from lab_stack import INVENTORY, STATE_DIR, Stack
 # Of the lab itself: the stack has made them importable.
 import deployment  # isort: skip
 import looking  # isort: skip
-import reach  # isort: skip
-from layout import CLONE, DATABASE_HOST, OWNER  # isort: skip
+from layout import CLONE, DATABASE_HOST, OWNER, LabError  # isort: skip
 
 PART = ("blog_core", "blog_writing")
 #: A check of every project fails on a host that has this file.
 UNHEALTHY = "/run/lab-unhealthy"
+#: All of a host but its control groups.
+_INSIDE = ("--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd")
+_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 _ON_HOSTS = Path(__file__).resolve().parent / "on_hosts"
 _PYTHON_PATH = "/usr/lib/python3/dist-packages"
 _AT_START = "import pathlib, lab_hold; lab_hold.watch(pathlib.Path('/'))"
@@ -64,18 +67,39 @@ class FaultStack(Stack):
 
     def __init__(self, stack: Stack) -> None:
         super().__init__(stack.lab, stack.podman)
-        self._roots: dict[str, Path] = {}
+        self._pids: dict[str, int] = {}
         self.all_good: Look | None = None
         self._harm = ""
+        #: How the last case left everything. Whatever changes after it is the next one's finding.
+        self.left: Look | None = None
 
     # -- hosts from outside --------------------------------------------------------------------------------------
 
     def root(self, host: str) -> Path:
         """A running host's root directory."""
-        known = self._roots.get(host)
-        if known is None or not known.exists():
-            pid = self.podman.inspect("container", host)["State"]["Pid"]
-            known = self._roots[host] = Path(f"/proc/{pid}/root")
+        return Path(f"/proc/{self._pid(host)}/root")
+
+    def on(self, host: str, command: str) -> str:
+        """What a command prints that root runs on a host; in a hundredth of the time that SSH would take."""
+        return self.on_stdin(host, command, b"")
+
+    def on_stdin(self, host: str, command: str, stdin: bytes) -> str:
+        """The same, with something to read."""
+        words = ["nsenter", "--target", str(self._pid(host)), *_INSIDE, "sh", "-c", command]
+        done = subprocess.run(words, input=stdin, capture_output=True, check=False, env=_ENVIRONMENT)
+        if done.returncode != 0:
+            raise LabError(f"{host}: {command[:200]} ended with {done.returncode}:\n{done.stderr.decode()[-2000:]}")
+        return done.stdout.decode().strip()
+
+    def _psql(self, sql: str, user: str = OWNER) -> str:
+        words = f"cd / && sudo -u {user} psql -X -q -A -t -v ON_ERROR_STOP=1 -d {deployment.DATABASE} -f -"
+        return self.on_stdin(DATABASE_HOST, words, sql.encode())
+
+    def _pid(self, host: str) -> int:
+        """Its first process."""
+        known = self._pids.get(host)
+        if known is None or not Path(f"/proc/{known}/root").exists():
+            known = self._pids[host] = int(self.podman.inspect("container", host)["State"]["Pid"])
         return known
 
     def install_hold(self) -> None:
@@ -141,7 +165,7 @@ class FaultStack(Stack):
 
     def broken(self, scenario: Scenario) -> Look:
         """The stack with a scenario's damage; it is done only where the last one was mended, or was another."""
-        look = self.look_all()
+        look, self.left = self.left or self.look_all(), None
         if not self.is_whole(look):
             if self._harm == scenario.harm:
                 return look
@@ -154,9 +178,9 @@ class FaultStack(Stack):
         """Break ``rows`` of a table, or ``columns``, or ``everything``: one thing of every kind."""
         self._harm = harm
         if harm != "everything":
-            deployment.psql(self.lab, _SQL[harm])
+            self._psql(_SQL[harm])
             return
-        deployment.psql(self.lab, (CLONE / "demo" / "sql" / "disaster.sql").read_text(encoding="utf-8"))
+        self._psql((CLONE / "demo" / "sql" / "disaster.sql").read_text(encoding="utf-8"))
         for key, words in _HARM.items():
             project = self.lab.project(key)
             for host in self.lab.hosts_of(key):
@@ -241,7 +265,7 @@ class FaultStack(Stack):
 
     def _databases(self) -> list[str]:
         sql = "SELECT datname FROM pg_database WHERE datname ~ 'previous|rejected|_tables$'"
-        return deployment.psql(self.lab, sql, user="postgres").splitlines()
+        return self._psql(sql, "postgres").splitlines()
 
     def _rows(self, database: str) -> dict[str, str]:
         """Number and digest of the rows of each table; or of those that a rollback of tables put aside, where it did.
@@ -253,10 +277,6 @@ class FaultStack(Stack):
         whole, aside = f"database {database} public.", f'database {database} lastgood_previous."public.'
         kept = {name[len(aside) :].removesuffix('"'): told[name] for name in told if name.startswith(aside)}
         return kept or {name[len(whole) :]: told[name] for name in told if name.startswith(whole)}
-
-    def on_stdin(self, host: str, command: str, stdin: bytes) -> str:
-        """What a command prints that root runs on a host, with something to read."""
-        return reach.ssh(self.lab, self.lab.host(host), command, stdin=stdin)
 
     # -- playing -------------------------------------------------------------------------------------------------
 

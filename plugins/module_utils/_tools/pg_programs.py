@@ -221,11 +221,12 @@ def lent(path: Path, user: User | None) -> Iterator[tuple[str, tuple[int, ...]]]
 
 
 def _directories() -> list[Path]:
-    """Where programs may be: the packages' own directories, then PATH."""
+    """Where programs may be: the packages' own directories, then PATH. Debian's wrapper only chooses one of the former."""
     installed = [place for pattern in INSTALLED for place in sorted(Path("/").glob(pattern[1:]))]
     path = [Path(word) for word in os.environ.get("PATH", DEFAULT_PATH).split(os.pathsep) if word]
     found = [place for place in [*installed, *path] if (place / "pg_dump").exists() and (place / "pg_restore").exists()]
-    return list(dict.fromkeys(found))
+    programs = [place for place in found if (place / "pg_restore").resolve().name != "pg_wrapper"]
+    return list({place.resolve(): place for place in reversed(programs or found)}.values())[::-1]
 
 
 def _version(run: CommandRunner, directory: Path) -> tuple[int, int] | None:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from integration.play import Ended
 from integration.rollback_stack import FAILING, RollbackStack, checks, projects
-from integration.test_database_rollback import as_superuser, good
-
-__all__ = ["good"]
+from integration.test_database_rollback import as_superuser
 
 #: Foreign keys are not looked at while this is on; only a superuser may.
 UNCHECKED = "SET session_replication_role = replica;"
@@ -19,20 +17,20 @@ def suggestion(ended: Ended) -> str:
     return str(ended.artefacts["check_suggestion"])
 
 
-def test_a_healthy_stack_ends_with_0_and_is_left_alone(good: RollbackStack) -> None:
-    before, pids, traces = good.site.look(), good.pids(), good.traces()
-    ended = good.play("check")
+def test_a_healthy_stack_ends_with_0_and_is_left_alone(healthy: RollbackStack) -> None:
+    before, pids, traces = healthy.site.look(), healthy.pids(), healthy.traces()
+    ended = healthy.play("check")
     assert ended.status == 0, ended.said
     assert "blog is healthy" in ended.words
     assert (ended.artefacts["check_healthy"], suggestion(ended)) == (True, "")
     assert "2 not looked at (pages: the extension amcheck is not installed in this database)" in ended.words
-    assert (good.site.look(), good.pids(), good.traces()) == (before, pids, traces)
+    assert (healthy.site.look(), healthy.pids(), healthy.traces()) == (before, pids, traces)
     assert not [call for call in ended.calls if call.get("changed")]
 
 
-def test_a_damaged_database_asks_for_its_rollback_which_heals_it(good: RollbackStack) -> None:
-    as_superuser(good, f"{UNCHECKED} DELETE FROM post WHERE id = 5")
-    ended = good.play("check", check_restore_point="release-1.2.0")
+def test_a_damaged_database_asks_for_its_rollback_which_heals_it(healthy: RollbackStack) -> None:
+    as_superuser(healthy, f"{UNCHECKED} DELETE FROM post WHERE id = 5")
+    ended = healthy.play("check", check_restore_point="release-1.2.0")
     assert ended.status == 2
     assert "blog is NOT HEALTHY" in ended.words
     assert suggestion(ended) == "ansible-playbook full_rollback.yml -e rollback_point=release-1.2.0"
@@ -40,14 +38,14 @@ def test_a_damaged_database_asks_for_its_rollback_which_heals_it(good: RollbackS
     assert found["comparison", "blog: public.post"] == 1
     assert [what for kind, what in found if kind == "orphans"]
 
-    healed = good.play("full_rollback", rollback_point="release-1.2.0")
+    healed = healthy.play("full_rollback", rollback_point="release-1.2.0")
     assert healed.status == 0, healed.said
-    again = good.play("check", check_restore_point="release-1.2.0")
+    again = healthy.play("check", check_restore_point="release-1.2.0")
     assert again.status == 0, again.said
 
 
-def test_a_project_that_fails_is_named(good: RollbackStack) -> None:
-    ended = good.play("check", rollback_projects=projects(**checks("blog_writing", http=FAILING)))
+def test_a_project_that_fails_is_named(healthy: RollbackStack) -> None:
+    ended = healthy.play("check", rollback_projects=projects(**checks("blog_writing", http=FAILING)))
     assert ended.status == 2
     assert (
         suggestion(ended)
@@ -55,23 +53,23 @@ def test_a_project_that_fails_is_named(good: RollbackStack) -> None:
     )
 
 
-def test_a_database_that_does_not_answer_is_a_finding(good: RollbackStack) -> None:
-    ended = good.play("check", rollback_databases={"gone": {"host": "demo_db", "login_unix_socket": "/nowhere"}})
+def test_a_database_that_does_not_answer_is_a_finding(healthy: RollbackStack) -> None:
+    ended = healthy.play("check", rollback_databases={"gone": {"host": "demo_db", "login_unix_socket": "/nowhere"}})
     assert ended.status == 2
     assert suggestion(ended) == "ansible-playbook full_rollback.yml -e rollback_point=last_good"
     (finding,) = ended.artefacts["check_findings"][:1]
     assert (finding["kind"], finding["host"], finding["database"]) == ("connection", "demo_db", "gone")
 
 
-def test_a_host_that_is_away_is_no_success(good: RollbackStack) -> None:
-    ended = good.play("check", "--limit", "demo_core,demo_db")
+def test_a_host_that_is_away_is_no_success(healthy: RollbackStack) -> None:
+    ended = healthy.play("check", "--limit", "demo_core,demo_db")
     assert ended.status == 2
     assert suggestion(ended) == "bring the host back, then check again"
 
 
-def test_no_password_is_shown(good: RollbackStack) -> None:
+def test_no_password_is_shown(healthy: RollbackStack) -> None:
     databases = {"blog": {"host": "demo_db", "login_host": "127.0.0.1", "login_port": 9, "login_password": "s3cret"}}
-    ended = good.play("check", "-vvv", rollback_databases=databases)
+    ended = healthy.play("check", "-vvv", rollback_databases=databases)
     assert ended.status == 2
     # It stands in the command line of this test; in what is told of the hosts it does not.
     assert "s3cret" not in ended.said.partition("PLAY [")[2]

@@ -19,7 +19,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._bas
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database import Database
 from integration.postgres_server import PostgresServer
 
-FIRST, SECOND, THIRD = (f"20260101T00000{number}Z-test-000{number}" for number in (1, 2, 3))
+#: Other ones in each process of pytest: what a transaction has left on this machine is ended by its name.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+FIRST, SECOND, THIRD = (f"20260101T00000{number}Z-test-{_WORKER:02x}0{number}" for number in (1, 2, 3))
 
 CONTENT = """
 CREATE TYPE mood AS ENUM ('good', 'bad');

@@ -157,12 +157,18 @@ class Server:
             except OSError:
                 return None
 
-    def environment(self) -> dict[str, str]:
-        """The environment that leads a program of PostgreSQL here; ``conninfo`` holds the rest."""
+    def environment(self, options: str = "") -> dict[str, str]:
+        """The environment that leads a program of PostgreSQL here; ``conninfo`` holds the rest.
+
+        :param options: settings for its sessions, beside those of `connect_params`: ``-c name=value``.
+        """
         params = self.parameters("")
+        words = [params.get("options", ""), options]
         if self.session_role:
             role = self.session_role.replace("\\", "\\\\").replace(" ", "\\ ")
-            params["options"] = f"{params.get('options', '')} -c role={role}".strip()
+            words.append(f"-c role={role}")
+        if any(words):
+            params["options"] = " ".join(word for word in words if word)
         return {ENVIRONMENT[name]: value for name, value in params.items() if name in ENVIRONMENT}
 
     def conninfo(self, database: str) -> str:

@@ -22,6 +22,9 @@ INSTALLED = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt
 VERSION = re.compile(r"\(PostgreSQL\) (\d+)(?:\.(\d+))?")
 #: How long pg_dump may stand behind somebody's schema change before it gives up.
 LOCK_WAIT_MS = 30_000
+#: Each index and key is a commit of its own. None has to wait for the disk: the database is no use before it is marked as
+#: built or switched to, and that commit waits for all before it, as all databases of a server share one log.
+NOT_WAITING = "-c synchronous_commit=off"
 #: Schemas that hold what a schema rollback had no place for; they are nobody's definition of anything.
 KEPT_SCHEMAS = "lastgood_kept_*"
 
@@ -159,7 +162,7 @@ class PgPrograms:
             programs' account, as the archive does.
         """
         with lent(archive, self.run.user) as (place, fds), lent(listed or archive, self.run.user) as (names, more):
-            self.run.run(
+            self.run.with_env(self.server.environment(NOT_WAITING)).run(
                 [
                     self._program("pg_restore"),
                     "--exit-on-error",

@@ -165,6 +165,23 @@ def test_schema_rollback_brings_the_schema_back_and_keeps_the_data(schema_site: 
     }
 
 
+def test_the_prediction_counts_the_rows_that_live_not_those_that_died(schema_site: SchemaSite) -> None:
+    site = schema_site
+    site.create()
+    site.query(
+        "CREATE TABLE busy WITH (autovacuum_enabled = off) AS SELECT g, repeat('x', 400) FROM generate_series(1, 20000) g"
+    )
+    site.query("ANALYZE busy")
+    point = site.capture()
+    for _time in range(3):
+        site.query("UPDATE busy SET g = g + 1")
+    site.query("ALTER TABLE busy ADD newer int")
+    downtime = site.plan(point).downtime
+    alive = int(site.query("SELECT count(*) FROM busy"))
+    assert alive == 20_000
+    assert alive < downtime["rows_per_second"] * downtime["ms"] / 1000 < 1.2 * alive
+
+
 def test_a_rename_is_followed_by_the_map_of_the_operator(schema_site: SchemaSite) -> None:
     site = schema_site
     site.create()

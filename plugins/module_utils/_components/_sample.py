@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """(private) How fast this server writes rows like those of a table: some of them are copied into temporary tables, which are
-taken back at once. And how long a foreign key's look at its rows takes.
+taken back at once. And what a foreign key takes: to be taken off and put back, and to look at its rows.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
+from math import sqrt
+from statistics import median
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import without_parent
@@ -29,25 +31,32 @@ MOST_TABLES = 20
 ROW_MORE, ENTRY_MORE, BUILD_MORE = 1.25, 1.7, 1.5
 #: How many rows ANALYZE looks at.
 STATISTICS_ROWS = 30_000
-INDEXES = "SELECT count(*) FROM pg_index WHERE indrelid = 'pg_temp.lastgood_sample'::regclass"
+#: A table is a file, each index another, and what is too long for its rows lies in two more.
+FILES = """
+SELECT coalesce(sum(1 + 2 * (c.reltoastrelid <> 0)::int), 0) AS tables,
+       coalesce(sum((SELECT count(*) FROM pg_index i WHERE i.indrelid = c.oid)), 0) AS indexes
+FROM pg_class c WHERE c.oid = ANY(%s::regclass[]::oid[]) AND c.relkind = 'r'
+"""
 #: Without statistics on expressions: ANALYZE would compute them with our rights.
 BARE, INDEXED = "INCLUDING GENERATED", "INCLUDING ALL EXCLUDING STATISTICS"
+
+
+#: So many foreign keys are put on an empty table and taken off again; seconds for one where that can't be tried.
+KEYS, USUAL_KEY = 40, 0.0006
 
 
 @dataclass(frozen=True)
 class Pace:
     """Seconds for a table, and for one row of it.
 
-    :param made: a table like it, with its indexes, made and taken back.
-    :param thing: one of these: the table itself, or one index.
+    :param file: one file of a table like it, or of an index of it, made and taken back.
     :param bare: put into a table without indexes.
     :param indexed: put into one with all of its indexes.
     :param rebuilt: put into all of its indexes at once, later.
     :param analyzed: looked at by ANALYZE, up to `STATISTICS_ROWS` of them.
     """
 
-    made: float
-    thing: float
+    file: float
     bare: float
     indexed: float
     rebuilt: float
@@ -59,7 +68,7 @@ class Pace:
 
 
 #: Where nothing can be measured: rows of a hundred bytes or two with an index or two.
-USUAL = Pace(0.005, 0.001, 2e-6, 6e-6, 2e-6, 4e-6)
+USUAL = Pace(0.0005, 2e-6, 6e-6, 2e-6, 4e-6)
 
 
 @dataclass(frozen=True)
@@ -107,7 +116,7 @@ def _measure(live: Session, scratch: Session, candidate: Candidate) -> Pace | No
     :param scratch: another session in the same database.
     """
     name, columns = candidate.name, candidate.columns
-    spent, rows, things = {}, 0, 1
+    spent, rows, files = {}, 0, 1
     try:
         if runs_own_code(live, *name):
             return None
@@ -124,7 +133,7 @@ def _measure(live: Session, scratch: Session, candidate: Candidate) -> Pace | No
             rows = stream_rows(live, some, scratch, copy_in(table, columns), f"Sampling {'.'.join(name)}")
             spent[words] = time.monotonic() - begun
             if words == INDEXED:
-                things = 1 + int(scratch.value(INDEXES))
+                files = sum(map(int, scratch.rows(FILES, [["pg_temp.lastgood_sample"]])[0].values()))
                 spent["ANALYZE"] = _timed(scratch, sql.SQL("ANALYZE {}").format(table))
                 spent["REINDEX"] = _timed(scratch, sql.SQL("REINDEX TABLE {}").format(table))
             spent["CREATE"] += _timed(scratch, "ROLLBACK")
@@ -135,7 +144,17 @@ def _measure(live: Session, scratch: Session, candidate: Candidate) -> Pace | No
         return None
     row, entries = spent[BARE] / rows * ROW_MORE, max(spent[INDEXED] - spent[BARE], 0.0) / rows * ENTRY_MORE
     built, looked = spent["REINDEX"] / rows * BUILD_MORE, spent["ANALYZE"] / min(rows, STATISTICS_ROWS)
-    return Pace(spent["CREATE"], spent["CREATE"] / things, row, row + entries, built, looked)
+    return Pace(spent["CREATE"] / files, row, row + entries, built, looked)
+
+
+def file_pace(known: Iterable[Pace]) -> float:
+    """Seconds for making one file of a table or an index: halfway between what was measured and the usual.
+
+    File systems make the same files several times faster or slower a moment later (ext4 steps over what was deleted in the last
+    minute), so that what is measured now is only half of the truth about then.
+    """
+    measured = [pace.file for pace in known]
+    return sqrt(median(measured) * USUAL.file) if measured else USUAL.file
 
 
 def mean(known: Sequence[tuple[Pace, float]]) -> Pace:
@@ -148,6 +167,31 @@ def mean(known: Sequence[tuple[Pace, float]]) -> Pace:
         return USUAL
     names = [field.name for field in fields(Pace)]
     return Pace(*(sum(getattr(pace, name) * rows for pace, rows in known) / total for name in names))
+
+
+def key_pace(server: Server, database: str, live: Session) -> float:
+    """Seconds for putting a foreign key on a table without rows, and taking it off."""
+    if live.rows(EVENT_TRIGGERS):
+        return USUAL_KEY
+    parent, child = sql.Identifier("pg_temp", "lastgood_parent"), sql.Identifier("pg_temp", "lastgood_child")
+    with server.connect(database) as scratch:
+        try:
+            scratch.execute("BEGIN")
+            scratch.execute(sql.SQL("CREATE TEMP TABLE {} (id int PRIMARY KEY)").format(parent))
+            scratch.execute(sql.SQL("CREATE TEMP TABLE {} (id int)").format(child))
+            add = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} FOREIGN KEY (id) REFERENCES {}")
+            drop = sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}")
+            names = [sql.Identifier(f"lastgood_{number}") for number in range(KEYS)]
+            begun = time.monotonic()
+            for name in names:
+                scratch.execute(add.format(child, name, parent))
+            for name in names:
+                scratch.execute(drop.format(child, name))
+            return (time.monotonic() - begun) / KEYS
+        except LastGoodError:
+            return USUAL_KEY
+        finally:
+            _take_back(scratch)
 
 
 def look_at(live: Session, key: JsonObject, deadline: float) -> float:

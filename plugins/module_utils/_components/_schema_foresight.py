@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from statistics import median
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_content import USER_SCHEMA
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import keys_touching
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._sample import (
-    USUAL,
     Candidate,
+    file_pace,
     look_at,
     mean,
     paces,
@@ -28,26 +27,25 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 #: Locks, definitions and their comparison, the switch.
-FIXED_S = 0.5
+FIXED_S = 0.35
 MEASURE_S = 10.0
-#: What is made when the rows are there, committed, and looked at again, compared with making a temporary table or index: an
+#: What is made when the rows are there, committed, and looked at again, compared with making a file of a temporary table: an
 #: index or a trigger; a foreign key, which locks two tables and so keeps the others waiting; and a table's beginning and end,
 #: as far as a sample of its rows does not show them.
-OBJECT_MORE, KEY_MORE, TABLE_MORE = 1.2, 1.2, 0.5
+OBJECT_MORE, KEY_MORE, TABLE_MORE = 1.2, 1.2, 1.5
 OBJECTS = f"""
 SELECT (SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE {USER_SCHEMA}) + (SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal)
 """  # noqa: S608 - our own words only
-#: A table whose rows may not fit is laid out as text first.
-STAGED = 2.5
+#: A table whose rows may not fit is laid out as text first; what has no place in the older one is copied beside it.
+STAGED, KEPT_MORE = 2.5, 0.5
 #: A row's own head and its place in the page; a row where nobody can look.
 HEAD_BYTES, USUAL_BYTES = 28, 150
-# As the planner reckons: rows for each page when it was analyzed, times the pages that there are now.
+#: So many pages of a table tell how many rows are on one.
+PAGES = 500
 SIZE = """
-SELECT coalesce(sum(greatest(c.reltuples, 0) / greatest(c.relpages, 1) * s.bytes / current_setting('block_size')::int), 0)::float8
-    AS rows, coalesce(sum(s.bytes), 0)::float8 AS bytes
-FROM jsonb_array_elements(%s::jsonb) leaf
-JOIN pg_class c ON c.oid = format('%%I.%%I', leaf ->> 0, leaf ->> 1)::regclass, pg_relation_size(c.oid) s (bytes)
+SELECT coalesce(sum(pg_relation_size(c.oid) / current_setting('block_size')::int), 0)::bigint
+FROM jsonb_array_elements(%s::jsonb) leaf JOIN pg_class c ON c.oid = format('%%I.%%I', leaf ->> 0, leaf ->> 1)::regclass
 """
 
 
@@ -65,7 +63,7 @@ def predict(server: Server, database: str, session: Session, mapped: JsonObject,
     spent = FIXED_S
     for move in moves:
         count, pace = rows[move["from"]], known.get(move["from"], others)
-        copies.add(count * pace.bare * ((STAGED if move["staged"] else 1.0) + _kept_share(session, move)))
+        copies.add(count * pace.bare * ((STAGED if move["staged"] else 1.0) + KEPT_MORE * _kept_share(session, move)))
         builds.add(count * pace.rebuilt)
         spent += pace.statistics(count)
     for table in mapped["added"]:
@@ -73,10 +71,10 @@ def predict(server: Server, database: str, session: Session, mapped: JsonObject,
     keys = keys_touching(session, [move["live"]["oid"] for move in moves])
     for key in watched(keys):
         builds.add(look_at(session, key, deadline))
-    thing = median(pace.thing for pace in known.values()) if known else USUAL.thing
-    builds.spread(OBJECT_MORE * thing * int(session.value(OBJECTS)))
+    file = file_pace(known.values())
+    builds.spread(OBJECT_MORE * file * int(session.value(OBJECTS)))
     tables = sum(len(move["live"]["leaves"] or []) for move in moves)
-    spent += thing * (TABLE_MORE * tables + KEY_MORE * len(keys))
+    spent += file * (TABLE_MORE * tables + KEY_MORE * len(keys))
     spent += copies.seconds + builds.seconds
     return {"ms": round(spent * 1000), "rows_per_second": round(sum(rows.values()) / spent)}
 
@@ -112,7 +110,7 @@ def _candidate(session: Session, move: JsonObject, rows: float) -> Candidate:
 
 
 def _kept_share(session: Session, move: JsonObject) -> float:
-    """Of its first rows, how many hold something that the older table has no place for, and are copied twice."""
+    """Of its first rows, how many hold something that the older table has no place for."""
     if not move["added"]:
         return 0.0
     filled = sql.SQL(" OR ").join([sql.SQL("{} IS NOT NULL").format(sql.Identifier(name)) for name in move["added"]])
@@ -133,10 +131,12 @@ def _width(session: Session, table: JsonObject) -> float:
 
 
 def _rows(session: Session, table: JsonObject) -> float:
-    """How many rows a table has, about; from its size alone where nobody has analyzed it, or somebody has locked it."""
+    """How many rows a table has, about: counted on some of its pages. From its size alone where somebody has locked it."""
+    sample = sql.SQL("SELECT count(*) FROM {} TABLESAMPLE SYSTEM ({})")
     try:
         session.execute("SET lock_timeout = 1000")
-        (found,) = session.rows(SIZE, [json.dumps(table["leaves"] or [])])
+        pages = int(session.value(SIZE, [json.dumps(table["leaves"] or [])]))
+        share = min(1.0, PAGES / max(pages, 1))
+        return float(session.value(sample.format(relation(table), sql.Literal(share * 100)))) / share
     except LastGoodError:
-        found = {"rows": 0, "bytes": table["bytes"]}
-    return float(found["rows"] or found["bytes"] / _width(session, table))
+        return float(table["bytes"] / _width(session, table))

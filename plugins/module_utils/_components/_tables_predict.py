@@ -13,7 +13,10 @@ from dataclasses import dataclass
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_content import table_key
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._sample import (
+    FILES,
     Candidate,
+    file_pace,
+    key_pace,
     look_at,
     mean,
     paces,
@@ -23,10 +26,12 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._tab
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
-#: A key taken off and put back; the rest of it.
-KEY_S, FIXED_S = 0.004, 0.1
-#: Locks, definitions and commits of one table, compared with making a temporary one.
-TABLE_MORE = 2.5
+FIXED_S = 0.1
+#: A key between tables that have other keys, too, compared with one between temporary tables: everything that is known of both
+#: tables is read again each time.
+KEY_MORE = 3.3
+#: A file of a table or an index, compared with one of a temporary table.
+FILE_MORE = 1.6
 GROWS = "rows, indexes and foreign keys of the tables, and the materialized views over them"
 
 
@@ -60,16 +65,22 @@ def predict(
     deadline = time.monotonic() + seconds
     known = paces(server, database, live, _largest_first(units, counts), deadline)
     others = mean([(pace, counts.of(unit)[0]) for unit in units if (pace := known.get(unit.oid))])
-    spent = FIXED_S + KEY_S * len(keys)
+    spent = FIXED_S + (KEY_MORE * key_pace(server, database, live) * len(keys) if keys else 0.0)
     rows = 0
     for unit in units:
         goes, comes = counts.of(unit)
         pace = known.get(unit.oid, others)
-        spent += TABLE_MORE * pace.made * len(unit.parts)
         spent += goes * pace.bare + comes * pace.indexed + pace.statistics(comes)
         rows += comes
+    spent += FILE_MORE * file_pace(known.values()) * _files(live, units)
     spent += sum(look_at(live, key, deadline) for key in watched(keys))
     return {"ms": round(spent * 1000), "grows_with": GROWS, "rows_per_second": round(rows / spent)}
+
+
+def _files(live: Session, units: Sequence[Unit]) -> int:
+    """How many files are made: a table's own twice, as its rows go aside, and as others come; those of its indexes once."""
+    (found,) = live.rows(FILES, [[oid for unit in units for oid in unit.oids]])
+    return 2 * int(found["tables"]) + int(found["indexes"])
 
 
 def _largest_first(units: Sequence[Unit], counts: Counts) -> list[Candidate]:

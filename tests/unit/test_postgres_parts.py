@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_archive import (
     Archive,
     read_archive,
@@ -26,6 +27,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_diff import blocks, unlike
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools import pg_programs
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import PgPrograms
 
 
 @pytest.mark.parametrize(
@@ -52,6 +55,40 @@ def test_options_come_back_from_json_without_the_password() -> None:
     server = Server.from_options(options, "secret", "app")
     assert "secret" not in str(server.to_json())
     assert Server.from_options(server.to_json(), "secret", "app") == server
+
+
+def program(directory: Path, name: str, words: str, asked: Path) -> Path:
+    """A program that notes in a file that it was called."""
+    directory.mkdir(exist_ok=True)
+    made = directory / name
+    made.write_text(f"#!/bin/sh\necho called >> {asked}\necho '{words}'\n", encoding="utf-8")
+    made.chmod(0o755)
+    return made
+
+
+def test_a_wrapper_that_only_chooses_among_programs_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrapped, asked = tmp_path / "wrapped", tmp_path / "asked"
+    wrapper = program(wrapped, "pg_wrapper", "pg_restore (PostgreSQL) 99.7", tmp_path / "wrapper asked")
+    for name in ("pg_dump", "pg_restore"):
+        (wrapped / name).symlink_to(wrapper)
+        program(tmp_path / "own", name, f"{name} (PostgreSQL) 99.3", asked)
+    monkeypatch.setenv("PATH", f"{wrapped}:{tmp_path / 'own'}:{tmp_path / 'own'}:/usr/bin:/bin")
+    found = PgPrograms.find(CommandRunner(), Server.from_options({"login_host": "127.0.0.1"}), 99)
+    assert (found.directory, found.version) == (tmp_path / "own", (99, 3))
+    assert not (tmp_path / "wrapper asked").exists()
+    assert asked.read_text(encoding="utf-8") == "called\n"
+
+
+def test_a_wrapper_is_better_than_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrapper = program(tmp_path / "wrapped", "pg_wrapper", "pg_restore (PostgreSQL) 99.7", tmp_path / "asked")
+    for name in ("pg_dump", "pg_restore"):
+        (tmp_path / "wrapped" / name).symlink_to(wrapper)
+    monkeypatch.setenv("PATH", str(tmp_path / "wrapped"))
+    monkeypatch.setattr(pg_programs, "INSTALLED", ())
+    found = PgPrograms.find(CommandRunner(), Server.from_options({"login_host": "127.0.0.1"}), 99)
+    assert (found.directory, found.version) == (tmp_path / "wrapped", (99, 7))
 
 
 def test_programs_learn_everything_from_environment_and_connection_string() -> None:

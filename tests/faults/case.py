@@ -33,6 +33,7 @@ class Result:
 
     :param ended: ``old``, ``new``, or nothing when it was neither.
     :param problems: why the case failed; empty when it did not.
+    :param commit: of the collection that it happened to.
     """
 
     fault: str
@@ -44,6 +45,7 @@ class Result:
     ended: str
     seconds: float
     problems: tuple[str, ...]
+    commit: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """A plain JSON object."""

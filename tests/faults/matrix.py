@@ -13,11 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import zip_longest
+from dataclasses import dataclass, replace
+from itertools import chain, zip_longest
 
 from faults.case import Result, play_case
 from faults.kinds import FAULTS, Fault
@@ -26,8 +27,8 @@ from faults.steps import SCENARIOS, Scenario, Step, distinct, steps_of
 from lab_stack import ROOT, lab_is_up
 
 PAGE = ROOT / "docs" / "faults.md"
-#: Of all runs, one line each.
-RESULTS = ROOT / ".cache" / "faults.jsonl"
+#: Of all runs, one line each; kept with the sources, so that the next run goes on, wherever it is.
+RESULTS = ROOT / "tests" / "faults" / "results.jsonl"
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def page(results: Mapping[tuple[str, str], Result], cases: int) -> str:
     ended = list(results.values())
     failed = [result for result in ended if result.problems]
     minutes = sum(result.seconds for result in ended) / 60
+    commits = list(dict.fromkeys(result.commit for result in ended))
     lines = [
         "# Faults",
         "",
@@ -104,8 +106,8 @@ def page(results: Mapping[tuple[str, str], Result], cases: int) -> str:
         "collection, and compared: rows, trees, packages, files and the answers of all services must be all new or all",
         "old, on every host, and nothing may be left or lost. The steps come from the journals of runs without a fault.",
         "",
-        f"{len(ended)} of {cases} cases were run, in {minutes:.0f} minutes: {len(ended) - len(failed)} held,"
-        f" {len(failed)} did not.",
+        f"{len(ended)} of {cases} cases were run, in {minutes:.0f} minutes, on commits {', '.join(commits)}:"
+        f" {len(ended) - len(failed)} held, {len(failed)} did not. Each step comes once before any comes twice.",
         "",
         "| fault | cases | all old | all new | neither, or something left | seconds a case |",
         "|---|---|---|---|---|---|",
@@ -157,21 +159,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def note(result: Result, cases: int) -> None:
     """Add a result to those of earlier runs, and write the page anew."""
-    RESULTS.parent.mkdir(exist_ok=True)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True, capture_output=True, check=True
+    )
     with RESULTS.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(result.to_json()) + "\n")
+        stream.write(json.dumps(replace(result, commit=commit.stdout.strip()).to_json()) + "\n")
     PAGE.write_text(page(read_results(), cases), encoding="utf-8")
     word = "failed" if result.problems else result.ended
     print(f"{word:<7}{result.seconds:>6.1f} s  {result.fault}  {result.label}", flush=True)
 
 
 def _in_turn(cases: Sequence[Case], only: str) -> list[Case]:
-    """Those that were not run yet, far apart in the rollback and of another fault each time: a short run sees of all."""
+    """Those that were not run yet, far apart in the rollback and of another fault each time: a short run sees of all.
+
+    Steps that no fault has happened at come first.
+    """
     known = read_results()
     left = [case for case in cases if case.key not in known and only in " ".join((case.scenario.name, *case.key))]
     random.Random(len(FAULTS)).shuffle(left)
-    by_fault = [[case for case in left if case.fault is fault] for fault in FAULTS]
-    return [case for turn in zip_longest(*by_fault) for case in turn if case is not None]
+    seen, first = {label for _fault, label in known}, []
+    for case in chain.from_iterable(_by_fault(left)):
+        if case.step.label not in seen:
+            seen.add(case.step.label)
+            first.append(case)
+    return first + [case for turn in _by_fault(left) for case in turn if case not in first]
+
+
+def _by_fault(cases: Sequence[Case]) -> Iterator[list[Case]]:
+    """Turns, with one case of each fault in each."""
+    of_each = [[case for case in cases if case.fault is fault] for fault in FAULTS]
+    for turn in zip_longest(*of_each):
+        yield [case for case in turn if case is not None]
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 from ansible_collections.lastgood.rollback.plugins.module_utils._version import COLLECTION_VERSION
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import DATABASE_KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ROOT / "roles"
@@ -32,6 +33,14 @@ def locked(name: str) -> dict[str, str]:
     """The versions that a lock file names, by package."""
     text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
     return dict(re.findall(r"^([a-z0-9-]+)==([^\s;\\]+)", text, re.MULTILINE))
+
+
+def test_the_role_undoes_first_what_the_plan_calls_databases() -> None:
+    variables = [task.get("vars", {}) for task in read(ROLES / "rollback" / "tasks" / "undo.yml")]
+    assert [each["__rollback_undo_kinds"] for each in variables if "__rollback_undo_kinds" in each] == [
+        list(DATABASE_KINDS),
+        [],
+    ]
 
 
 def test_nothing_comes_from_galaxy() -> None:

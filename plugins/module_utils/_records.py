@@ -33,6 +33,8 @@ UNDO = "undo"
 
 #: Enough for the journal of an undo on a disk that has filled up.
 _RESERVED_BYTES = 256 * 1024
+#: How the log tells what happened to services, and to those that have no time in it.
+_LOGGED = {"stopped": ("Stopped", "already down"), "started": ("Started, and ready", "no more ready than before")}
 
 
 class HostState(enum.Enum):
@@ -228,6 +230,29 @@ class Records:
                 for service in entry["facts"]["services"]:
                     found.setdefault(f"{service['manager']}:{service['name']}", service)
         return list(found.values())
+
+    def log_services(self, event: str, times: Mapping[str, float | None]) -> None:
+        """Journal that services were stopped or started; downtime is computed from these.
+
+        :param times: when each stopped, or was ready (epoch seconds); None where it was down already, or is no more ready than
+            before.
+        """
+        known = {name: at for name, at in times.items() if at is not None}
+        others = sorted(times.keys() - known.keys())
+        if times:
+            words, exception = _LOGGED[event]
+            told = f"{words}: {', '.join(known) or 'none'}" + (f"; {exception}: {', '.join(others)}" if others else "")
+            self.journal.write(event, told, services=known, others=others)
+
+    def started_again(self) -> set[str]:
+        """Names of the services that were started since everything is back: they run on nothing that was taken back."""
+        found: set[str] = set()
+        back = False
+        for entry in self.journal.entries():
+            back = back or entry["event"] == "undone"
+            if back and entry["event"] == "started":
+                found.update(entry["facts"]["services"], entry["facts"]["others"])
+        return found
 
     def state(self) -> HostState:
         """The host's state by the protocol's names."""

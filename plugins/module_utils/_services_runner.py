@@ -17,9 +17,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._runner import C
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
-#: How the log tells an event, and those services that have no time in it.
-_LOGGED = {"stopped": ("Stopped", "already down"), "started": ("Started, and ready", "no more ready than before")}
-
 
 def run_services(*, argument_spec: Mapping[str, Any]) -> NoReturn:
     """The main of ``service_restart``."""
@@ -85,14 +82,26 @@ def _carried_out(
     run = CommandRunner()
     stopped: dict[str, _services.Stopped] = {}
     started: dict[str, _services.Started] = {}
-    if state != "started":
-        stopped = {entry.key: entry for entry in _services.stop(specs, run)}
+    wanted = [spec for spec in specs if ran[spec.key]]
+    stopping = _outdated(wanted, seen, records) if state == "started" else specs
+    if stopping:
+        stopped = {entry.key: entry for entry in _services.stop(stopping, run)}
         _log(records, "stopped", {entry.name: entry.stopped_at for entry in stopped.values()})
     if state != "stopped":
-        wanted = [spec for spec in specs if ran[spec.key]]
         started = {entry.key: entry for entry in _services.start(wanted, run, _lenient(records))}
         _log(records, "started", {entry.name: entry.ready_at for entry in started.values()})
     return _described(state, specs, ran, seen, stopped, started)
+
+
+def _outdated(
+    specs: list[_services.Service], seen: list[_services.Inspected], records: Records | None
+) -> list[_services.Service]:
+    """Services that could not be stopped before everything was taken back, and so run on what was."""
+    if records is None or not records.is_back or records.outcome is not None:
+        return []
+    running = {look.key for look in seen if look.running}
+    again = records.started_again()
+    return [spec for spec in specs if spec.key in running and spec.name not in again]
 
 
 def _lenient(records: Records | None) -> set[str]:
@@ -107,13 +116,8 @@ def _lenient(records: Records | None) -> set[str]:
 
 
 def _log(records: Records | None, event: str, times: Mapping[str, float | None]) -> None:
-    """Journal when each service stopped or was ready (epoch seconds); downtime is computed from these."""
-    known = {name: at for name, at in times.items() if at is not None}
-    others = sorted(times.keys() - known.keys())
-    if records is not None and times:
-        words, exception = _LOGGED[event]
-        told = f"{words}: {', '.join(known) or 'none'}" + (f"; {exception}: {', '.join(others)}" if others else "")
-        records.journal.write(event, told, services=known, others=others)
+    if records is not None:
+        records.log_services(event, times)
 
 
 def _described(

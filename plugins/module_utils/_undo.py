@@ -110,7 +110,8 @@ def undo_alone(records: Records, reason: str, *, if_silent: bool = False) -> Non
 
 def stop_running(records: Records) -> None:
     """Stop the services of this transaction that run on the switched state."""
-    _services.stop(_specs(records.services()), CommandRunner())
+    stopped = _services.stop(_specs(records.services()), CommandRunner())
+    records.log_services("stopped", {entry.name: entry.stopped_at for entry in stopped})
 
 
 def start_stopped(records: Records) -> list[JsonObject]:
@@ -120,7 +121,9 @@ def start_stopped(records: Records) -> list[JsonObject]:
     stopped = [service for service in records.services() if service["ran_before"]]
     broken = [service for service in stopped if not service["ready_before"]]
     lenient = {service.key for service in _specs(broken)} if records.tombstoned else set()
-    return [started.to_json() for started in _services.start(_specs(stopped), CommandRunner(), lenient)]
+    started = _services.start(_specs(stopped), CommandRunner(), lenient)
+    records.log_services("started", {entry.name: entry.ready_at for entry in started})
+    return [entry.to_json() for entry in started]
 
 
 def _specs(services: Sequence[JsonObject]) -> list[_services.Service]:

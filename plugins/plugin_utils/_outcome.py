@@ -110,11 +110,15 @@ def _outcome(plan: Mapping[str, Any], hosts: Told, *, check: bool) -> str:
     decision = hosts[plan["decision_host"]].get("__rollback_decided", {}).get("decision")
     if decision == "keep":
         return "undone_as_asked" if plan.get("undoes") else "rolled_back"
-    outcomes = {_finished(told) for told in hosts.values()}
-    if outcomes == {"undone"}:
+    if _all_ended(hosts) and not any(told.get("__rollback_services_left") for told in hosts.values()):
         return "undone"
     doubts = {told.get("__rollback_undo_outcome") for told in hosts.values()}
     return "in_doubt" if decision is None or "in_doubt" in doubts else "undo_incomplete"
+
+
+def _all_ended(hosts: Told) -> bool:
+    """Whether it has ended as undone on all hosts."""
+    return {_finished(told) for told in hosts.values()} == {"undone"}
 
 
 def _finished(told: Mapping[str, Any]) -> str | None:
@@ -239,11 +243,13 @@ def _next_rows(outcome: str, plan: Mapping[str, Any], hosts: Told) -> list[list[
     absent = _absent(hosts) if any(told.get("__rollback_recovering") for told in hosts.values()) else []
     if outcome == "undo_incomplete" and absent and not causes(hosts):
         return [["Next", f"bring {', '.join(absent)} back, then: {recover}"]]
+    if outcome == "undo_incomplete" and _all_ended(hosts):
+        return [["Next", "restart the services that are named above by hand; everything else is as it was"]]
     if outcome == "undo_incomplete":
         return [["Next", f"put right what is named above by hand, then: {recover}"]]
     if outcome == "in_doubt":
         return [["Next", f"bring {plan['decision_host']} back, then: {recover}"]]
-    if outcome in _KEPT and any("__rollback_finish_failure" in told for told in hosts.values()):
+    if outcome in _KEPT and any(told.get("__rollback_finish_failure") for told in hosts.values()):
         return [["Next", f"some tidying was left: {recover}"]]
     return []
 

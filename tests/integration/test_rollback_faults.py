@@ -198,6 +198,25 @@ def test_a_database_that_refuses_its_undo_keeps_everything_else_as_it_is(all_hos
     assert stack.traces() == traces
 
 
+def test_services_that_cannot_be_stopped_hold_nothing_back_in_an_undo(all_hosts: RollbackStack) -> None:
+    """Supervisor can't be reached any more when a check fails; whoever mends that recovers."""
+    stack = all_hosts
+    before, health, traces = stack.site.look(), stack.health(), stack.traces()
+    socket = Path(stack.site.facts["socket_dir"]) / "supervisor.sock"
+    failing = projects(**checks(STAGE, http=FAILING))
+    play = stack.start("multi_rollback", **ALL, rollback_projects=failing, rollback_check_timeout=5)
+    stack.wait_for(play, journalled("promised"), "demo_core")
+    with held(transactions(stack, play)["demo_stages"] / "lock"):
+        away = socket.rename(socket.with_suffix(".away"))
+    ended = play.wait()
+    assert (ended.status != 0, ended.outcome) == (True, "undo_incomplete"), ended.said
+    assert stack.site.look() == before
+    away.rename(socket)
+    recovers(stack, play, before)
+    assert stack.health() == health
+    assert stack.traces() == traces
+
+
 def replace_database(stack: RollbackStack) -> None:
     """A copy of blog is blog now, and blog is elsewhere."""
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'blog'"

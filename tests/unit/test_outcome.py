@@ -45,6 +45,7 @@ DECIDER_UNDONE = {"finish_last": {"outcome": "undone"}, "failure": {"msg": "a ch
 LAST = {"finish_last": {"outcome": "rolled_back"}}
 WAITS = {"undo_failure": "waits", "undo_outcome": "in_doubt"}
 RECOVERING = {"recovering": True}
+NOT_STARTED = {"undo_failure": "blog-stage did not start", "services_left": True}
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,14 @@ RECOVERING = {"recovering": True}
         ("undone", False, host("undo", **DECIDER_UNDONE), host(None, "undone"), False),
         ("undo_incomplete", False, host("undo", finish_last={"outcome": None}), host(undo_failure="refused"), False),
         ("undo_incomplete", False, host("undo"), host(None, "undone"), False),
+        ("undo_incomplete", False, host("undo", finish_last={"outcome": None}), host(**NOT_STARTED), False),
+        (
+            "undo_incomplete",
+            False,
+            host("undo", "undone", **RECOVERING),
+            host(None, "undone", **RECOVERING, **NOT_STARTED),
+            False,
+        ),
         ("in_doubt", False, host(), host(**WAITS), False),
         ("in_doubt", False, host("undo"), host(**WAITS), False),
         ("in_doubt", False, host(), host(None, "undone"), False),

@@ -14,6 +14,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._transaction imp
 OK_CHECK = {"name": "health", "ok": True}
 
 
+def word_of(word: str) -> str:
+    """What the engine calls a host's state: a tombstone is all that it calls undone by; what is back, it looks at."""
+    return "undone" if word == "undoing" else word
+
+
 class EngineHost(Protocol):
     """What a trace needs of a host."""
 

@@ -29,8 +29,6 @@ from model.traces import Event, Trace, crashes, scenarios
 LETTERS = "abc"
 WORDS_OF = {False: {"old"}, True: {"new"}}
 PHASES = ("begin", "prepare", "stop", "switch", "promise")
-#: A tombstone is all that the engine calls undone by; what is back, it looks at.
-ENGINE_WORDS = {"undoing": "undone"}
 
 
 class Killed(BaseException):
@@ -180,7 +178,7 @@ def test_the_engine_goes_where_the_model_goes(trace: Trace, tmp_path: Path, monk
         answer = replay.take(event.step)
         foreign |= {event.step.target} if event.step.actor == "outsider" else set()
         found = tuple(host.state if host.records().directory.is_dir() else "absent" for host in replay.hosts.values())
-        assert found == tuple(ENGINE_WORDS.get(word, word) for word in event.words), where
+        assert found == tuple(engine_calls.word_of(word) for word in event.words), where
         for (name, host), new, data in zip(replay.hosts.items(), event.new, event.data):
             assert host.words == WORDS_OF[new], where
             assert words(host.data) == ({"deployed"} if name in foreign else WORDS_OF[data]), where

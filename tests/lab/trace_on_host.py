@@ -9,6 +9,7 @@ trace_on_host.py TOP TRANSACTION NAME HOSTS   (below TOP: the collection, and wh
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,7 +17,6 @@ from pathlib import Path
 TOP = Path(sys.argv[1])
 sys.path.insert(0, str(TOP))
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context  # noqa: E402
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.files import Files  # noqa: E402
 from ansible_collections.lastgood.rollback.plugins.module_utils._inspection import make_component  # noqa: E402
 from ansible_collections.lastgood.rollback.plugins.module_utils._records import Header  # noqa: E402
@@ -25,7 +25,7 @@ from engine_calls import call, look  # noqa: E402
 
 
 class TraceHost:
-    """This machine in a trace: two files are its component."""
+    """This machine in a trace: two files stand for its databases, and a checkout for everything else."""
 
     def __init__(self, transaction: str, name: str, hosts: tuple[str, ...]) -> None:
         self.id, self.name, self.hosts, self.databases = transaction, name, hosts, Files.kind
@@ -37,6 +37,18 @@ class TraceHost:
                 if not file.exists():
                     file.parent.mkdir(parents=True, exist_ok=True)
                     file.write_text(word)
+        self.tree = self.live / "checkout"
+        if not self.tree.exists():
+            self._git("init", "--quiet", str(self.tree))
+            for word in ("new", "old"):
+                (self.tree / "word").write_text(word)
+                self._git("-C", str(self.tree), "add", "word")
+                self._git("-C", str(self.tree), "commit", "--quiet", "-m", word)
+
+    @staticmethod
+    def _git(*words: str) -> None:
+        who = ("-c", "user.name=Trace", "-c", "user.email=trace@example.org")
+        subprocess.run(["git", *who, *words], check=True)
 
     def transaction(self) -> Transaction:
         """As a new module call sees it."""
@@ -49,15 +61,23 @@ class TraceHost:
         return self.transaction().begin(header)
 
     def prepare(self) -> None:
-        """Prepare both files."""
+        """Prepare the files and the checkout."""
         files = [{"src": str(TOP / "backup" / number), "dest": str(self.live / number)} for number in "12"]
-        component = make_component("files", self.transaction().records, TOP / "workspace", {})
-        assert isinstance(component, Files) and isinstance(component.context, Context)
-        self.transaction().prepare(component.plan({"files": files, "allow_unverified": True}, None), {})
+        wishes = {
+            "files": {"files": files, "allow_unverified": True},
+            "code": {"path": str(self.tree), "to": "HEAD~1"},
+        }
+        for kind, wish in wishes.items():
+            component = make_component(kind, self.transaction().records, TOP / "workspace", {})
+            self.transaction().prepare(component.plan(wish, None), {})
 
-    def words(self) -> list[str]:
+    def data(self) -> list[str]:
         """What really stands in the files."""
         return sorted({(self.live / number).read_text() for number in "12"})
+
+    def words(self) -> list[str]:
+        """What really stands in the checkout."""
+        return [(self.tree / "word").read_text()]
 
 
 def serve(host: TraceHost) -> None:
@@ -76,7 +96,8 @@ def serve(host: TraceHost) -> None:
         elif wish["action"] != "look":
             answer = call(host, wish["action"], wish["shows"], wish["known"])
         armed = (directory / "deadline").exists()
-        sys.stdout.write(json.dumps({"answer": answer, "words": host.words(), "armed": armed, **look(host)}) + "\n")
+        there = {"words": host.words(), "data": host.data(), "armed": armed}
+        sys.stdout.write(json.dumps({"answer": answer, **there, **look(host)}) + "\n")
         sys.stdout.flush()
 
 

@@ -39,8 +39,6 @@ FROM pg_class c WHERE c.oid = ANY(%s::regclass[]::oid[]) AND c.relkind = 'r'
 """
 #: Without statistics on expressions: ANALYZE would compute them with our rights.
 BARE, INDEXED = "INCLUDING GENERATED", "INCLUDING ALL EXCLUDING STATISTICS"
-
-
 #: So many foreign keys are put on an empty table and taken off again; seconds for one where that can't be tried.
 KEYS, USUAL_KEY = 40, 0.0006
 

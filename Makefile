@@ -79,8 +79,7 @@ faults: $(READY) ## Run the fault matrix on lab hosts; takes hours, goes on wher
 
 .PHONY: test
 test: $(READY) ## Run lint, the sanity tests, and all other tests
-	@$(MAKE) --no-print-directory lint
-	@$(MAKE) --no-print-directory sanity
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line lint sanity
 	@tests/install_postgresql.sh
 	@tests/install_chromium.sh
 	@$(PYTEST) tests/integration $(UNIT)

@@ -43,7 +43,7 @@ class Starting:
         self.run = run
         self.lenient = lenient
         self.pid = 0
-        self.ready_at = 0.0
+        self.ready_at: float | None = None
         self.waited_ms = 0
         self.error = ""
         self._began = self._ready_since = time.monotonic()

@@ -87,7 +87,7 @@ class Started:
     """A service after `start`.
 
     :param pid: main process, 0 when the manager knows of none.
-    :param ready_at: seconds since the epoch.
+    :param ready_at: seconds since the epoch; None where it is no more ready than before.
     :param waited_ms: from the order to start until it was ready.
     :param error: why it does not run; only ever set where the caller tolerates that.
     """
@@ -96,7 +96,7 @@ class Started:
     name: str
     manager: str
     pid: int
-    ready_at: float
+    ready_at: float | None
     waited_ms: int
     error: str = ""
 

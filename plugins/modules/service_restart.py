@@ -193,7 +193,7 @@ services:
       description: When it was told to stop, in seconds since the epoch. Null when it was down.
       type: float
     ready_at:
-      description: When it was ready, in seconds since the epoch. Null when it was not started.
+      description: When it was ready, in seconds since the epoch. Null when it was not started, or is no more ready than before.
       type: float
     pid:
       description: Its main process. Null when it was not started.

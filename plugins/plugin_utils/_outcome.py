@@ -69,7 +69,7 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = 
         rows += _component_rows(hosts)
         if outcome == "rehearsed":
             rows += _rehearsed_rows(hosts, moved)
-        rows.append(["Downtime", "none" if downtime_ms is None else f"{downtime_ms / 1000:.1f} s"])
+        rows.append(["Downtime", _downtime_words(downtime_ms, hosts)])
         rows += _time_rows(hosts)
         rows += _unbinding_rows(plan, hosts) + _kept_rows(hosts)
     rows += _next_rows(outcome, plan, hosts) or (_undo_rows(plan, hosts) if ended in _KEPT else [])
@@ -232,10 +232,20 @@ def _kept_rows(hosts: Told) -> list[list[str]]:
 
 def _downtime_ms(hosts: Told) -> int | None:
     """From the first service that stopped to the last that was ready again, on any host."""
-    events = [event for _host, transaction in _transactions(hosts) for event in transaction["events"]]
-    stops = [at for event in events if event["event"] == "stopped" for at in event["facts"]["services"].values()]
-    starts = [at for event in events if event["event"] == "started" for at in event["facts"]["services"].values()]
+    stops, starts = _times(hosts, "stopped"), _times(hosts, "started")
     return round((max(starts) - min(stops)) * 1000) if stops and starts else None
+
+
+def _downtime_words(downtime_ms: int | None, hosts: Told) -> str:
+    if downtime_ms is not None:
+        return f"{downtime_ms / 1000:.1f} s"
+    return "not over: no service was ready again" if _times(hosts, "stopped") else "none"
+
+
+def _times(hosts: Told, name: str) -> list[float]:
+    """When services stopped, or were ready."""
+    events = [event for _host, transaction in _transactions(hosts) for event in transaction["events"]]
+    return [at for event in events if event["event"] == name for at in event["facts"]["services"].values()]
 
 
 def _next_rows(outcome: str, plan: Mapping[str, Any], hosts: Told) -> list[list[str]]:

@@ -314,6 +314,8 @@ def test_what_was_down_is_told_from_what_ran_and_from_what_crashed(supervised: S
     started = {entry.name: entry for entry in _services.start(back, RUN, lenient=lenient)}
     assert started["up"].error == started["ill"].error == ""
     assert "given up" in started["dead"].error
+    assert {name: bool(entry.ready_at) for name, entry in started.items()} == {"up": True, "dead": False, "ill": True}
+    assert started["dead"].ready_at is None
     assert supervised.info("down") == (0, "STOPPED")
     assert supervised.info("ill")[1] == "RUNNING"
 

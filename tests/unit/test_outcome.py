@@ -154,6 +154,9 @@ def test_downtime_is_from_the_first_stop_to_the_last_ready_on_any_host() -> None
     assert told["downtime_ms"] == 7250
     assert ["Downtime", "7.2 s"] in told["rows"]
     assert tell(PLAN, {"db1": host("keep")}, check=False)["downtime_ms"] is None
+    never_ready = tell(PLAN, {"db1": hosts["db1"]}, check=False)
+    assert never_ready["downtime_ms"] is None
+    assert ["Downtime", "not over: no service was ready again"] in never_ready["rows"]
 
 
 def test_where_the_old_is_kept_is_said() -> None:

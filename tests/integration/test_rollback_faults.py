@@ -182,9 +182,11 @@ def test_a_database_that_refuses_its_undo_keeps_everything_else_as_it_is(all_hos
     before, traces = stack.site.look(), stack.traces()
     failing = projects(**checks(STAGE, http=FAILING))
     play = stack.start("multi_rollback", **ALL, rollback_projects=failing, rollback_check_timeout=5)
-    stack.wait_for(play, journalled("promised"), "demo_core")
+    stack.wait_for(play, journalled("started"), "demo_stages")
     found = transactions(stack, play)
     with held(found["demo_stages"] / "lock"):
+        for host in ("demo_core", "demo_db"):
+            stack.wait_for(play, journalled("promised"), host)
         replace_database(stack)
     ended = play.wait()
     assert (ended.status != 0, ended.outcome) == (True, "undo_incomplete"), ended.said
@@ -205,8 +207,10 @@ def test_services_that_cannot_be_stopped_hold_nothing_back_in_an_undo(all_hosts:
     socket = Path(stack.site.facts["socket_dir"]) / "supervisor.sock"
     failing = projects(**checks(STAGE, http=FAILING))
     play = stack.start("multi_rollback", **ALL, rollback_projects=failing, rollback_check_timeout=5)
-    stack.wait_for(play, journalled("promised"), "demo_core")
+    stack.wait_for(play, journalled("started"), "demo_stages")
     with held(transactions(stack, play)["demo_stages"] / "lock"):
+        for host in ("demo_core", "demo_db"):
+            stack.wait_for(play, journalled("promised"), host)
         away = socket.rename(socket.with_suffix(".away"))
     ended = play.wait()
     assert (ended.status != 0, ended.outcome) == (True, "undo_incomplete"), ended.said

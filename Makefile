@@ -77,11 +77,14 @@ faults-quick: $(READY) ## Try each fault once on lab hosts, which it starts and 
 faults: $(READY) ## Run the fault matrix on lab hosts; takes hours, goes on where it was ended (FAULTS="--minutes 60")
 	@PYTHONPATH=collections:tests python -m faults.matrix $(FAULTS)
 
-.PHONY: test
-test: $(READY) ## Run lint, the sanity tests, and all other tests
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line lint sanity
+.PHONY: programs
+programs:
 	@tests/install_postgresql.sh
 	@tests/install_chromium.sh
+
+.PHONY: test
+test: $(READY) programs ## Run lint, the sanity tests, and all other tests
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line lint sanity
 	@$(PYTEST) tests/integration $(UNIT)
 	@PYTHONPATH=collections:tests python -m faults.where_possible
 
@@ -109,27 +112,26 @@ sanity: $(READY) ## Run ansible-test sanity on every supported Python (SANITY_PY
 	@python tests/sanity.py
 
 .PHONY: integration
-integration: $(READY) ## Run the tests against real PostgreSQL, git, pip and supervisor
-	@tests/install_postgresql.sh
-	@tests/install_chromium.sh
+integration: $(READY) programs ## Run the tests against real PostgreSQL, git, pip and supervisor
 	@$(PYTEST) tests/integration
 
 .PHONY: operators
-operators: $(READY) ## Let two operators start a rollback at the same moment, twenty times
+operators: $(READY) programs ## Let two operators start a rollback at the same moment, twenty times
 	@LASTGOOD_OPERATORS=20 pytest tests/integration/test_two_operators.py
 
 .PHONY: proof
-proof: $(READY) ## Prove the database's rollback at length: 200 flipped bits, kill -9 at each step, 16 clients that write
+proof: $(READY) programs ## Prove the database's rollback at length: 200 flipped bits, kill -9 at each step, 16 clients that write
 	@LASTGOOD_FLIPS=200 LASTGOOD_ALL_KILLS=1 pytest tests/integration/test_database_proof.py \
 	    tests/integration/test_database_crash.py tests/integration/test_schema_crash.py tests/integration/test_tables_crash.py \
 	    tests/integration/test_schema_migrations_crash.py
 
 .PHONY: foreign-databases
-foreign-databases: $(READY) ## Roll back databases made by others: pgbench, PostgreSQL's regression database, 500 tables with 5,000 keys
+foreign-databases: $(READY) programs ## Roll back databases made by others: pgbench, PostgreSQL's regression database, 500 tables with 5,000 keys
+	@tests/install_headers.sh
 	@pytest -s tests/foreign
 
 .PHONY: benchmark-database
-benchmark-database: $(READY) ## Measure a database's rollback: what clients see, its cost against a bare pg_restore, what plans predict
+benchmark-database: $(READY) programs ## Measure a database's rollback: what clients see, its cost against a bare pg_restore, what plans predict
 	@pytest -s tests/benchmarks/test_database_benchmark.py tests/benchmarks/test_prediction_benchmark.py
 
 .PHONY: benchmark-reset

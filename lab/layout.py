@@ -109,17 +109,19 @@ def lab_directory() -> Path:
     return Path(os.environ.get("LASTGOOD_LAB_DIR") or CLONE / ".cache" / "lab").absolute()
 
 
-def load() -> Lab | None:
+def load(directory: Path | None = None) -> Lab | None:
     """The lab that is up, or was when its machine went down; nothing when there is none.
 
+    :param directory: another lab's than the usual one.
     :raises LabError: when its facts can't be read.
     """
+    file = (directory or lab_directory()) / "facts.json"
     try:
-        facts = json.loads((lab_directory() / "facts.json").read_text(encoding="utf-8"))
+        facts = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise LabError(f"{lab_directory() / 'facts.json'} can't be understood: {error}") from error
+        raise LabError(f"{file} can't be understood: {error}") from error
     return Lab(
         directory=Path(facts["directory"]),
         hosts=tuple(Host(host["name"], host["address"], tuple(host["projects"])) for host in facts["hosts"].values()),

@@ -44,7 +44,7 @@ class Stack:
         command = ["env", "--default-signal=INT", "ansible-playbook", f"playbooks/{playbook}.yml", "-i", str(INVENTORY)]
         command += ["-e", json.dumps(values)]
         pipe: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        env = {**os.environ, "ANSIBLE_SHOW_CUSTOM_STATS": "1"}
+        env = {**os.environ, "ANSIBLE_SHOW_CUSTOM_STATS": "1", "LASTGOOD_LAB_DIR": str(self.lab.directory)}
         return subprocess.Popen(command, cwd=ROOT, env=env, text=True, start_new_session=True, **pipe)
 
     def play(self, playbook: str, **values: Any) -> tuple[int, str]:
@@ -124,16 +124,22 @@ def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_S) -> 
 
 
 @contextmanager
-def lab_is_up(hosts: int = 2, posts: int = 500) -> Iterator[Stack]:
-    """The lab that is up, whatever its size; else a small one for the time of the block."""
+def lab_is_up(hosts: int = 2, posts: int = 500, directory: Path | None = None) -> Iterator[Stack]:
+    """The lab that is up, whatever its size; else a small one for the time of the block.
+
+    :param directory: of another lab than the usual one.
+    """
     program = [sys.executable, str(ROOT / "lab" / "lab.py")]
-    mine = layout.load() is None
-    env = {**os.environ, **({"LAB_HOSTS": str(hosts), "LAB_POSTS": str(posts)} if mine else {})}
+    directory = directory or layout.lab_directory()
+    mine = layout.load(directory) is None
+    env = {**os.environ, "LASTGOOD_LAB_DIR": str(directory)}
+    if mine:
+        env.update(LAB_HOSTS=str(hosts), LAB_POSTS=str(posts))
     try:
         subprocess.run([*program, "up"], check=True, env=env)
-        lab = layout.load()
+        lab = layout.load(directory)
         assert lab is not None
         yield Stack(lab, Podman(lab.directory))
     finally:
         if mine:
-            subprocess.run([*program, "down"], check=True)
+            subprocess.run([*program, "down"], check=True, env=env)

@@ -137,9 +137,7 @@ def while_down(calls: Path) -> Counter[str]:
     return Counter(call["host"] for call in found if began <= call["began"] < max(services))
 
 
-def test_the_cost_of_a_host_does_not_grow_with_their_number(
-    calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_cost_of_a_host_does_not_grow_with_their_number(calls: Path, tmp_path: Path) -> None:
     runs: dict[int, Run] = {}
     with lab_is_up(hosts=max(SIZES), posts=200) as whole:
         assert len(whole.lab.applications) >= max(SIZES), "another lab is up: make lab-down ends it"
@@ -147,9 +145,7 @@ def test_the_cost_of_a_host_does_not_grow_with_their_number(
         for size in SIZES:
             stack = part_of(whole, size, tmp_path / str(size))
             keys = [project.key for project in stack.lab.projects if stack.lab.hosts_of(project.key)]
-            with monkeypatch.context() as patch:
-                patch.setenv("LASTGOOD_LAB_DIR", str(stack.lab.directory))
-                runs[size] = rolled_back(stack, calls, keys)
+            runs[size] = rolled_back(stack, calls, keys)
     show(runs)
     first, last = runs[SIZES[0]], runs[SIZES[-1]]
     assert last.work / SIZES[-1] <= 1.2 * first.work / SIZES[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from faults.matrix import Case, all_cases, recorded, spread
+from faults.matrix import Case, all_cases, captured, recorded, spread
 from faults.stack import FaultStack
 from faults.steps import SCENARIOS
 from lab_stack import lab_is_up
@@ -18,10 +18,7 @@ from lab_stack import lab_is_up
 def fault_stack() -> Iterator[FaultStack]:
     """The lab, with the means to hold its hosts."""
     with lab_is_up(hosts=1, posts=200) as plain:
-        stack = FaultStack(plain)
-        stack.install_hold()
-        stack.end_what_was_left()
-        yield stack
+        yield captured(plain)
 
 
 @pytest.fixture(scope="session")

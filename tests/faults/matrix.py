@@ -6,6 +6,7 @@
 python -m faults.matrix            every fault that can hurt a step, at every distinct step; goes on where it was ended
 python -m faults.matrix --minutes N   as many as there is time for
 python -m faults.matrix --again    forget earlier results first
+python -m faults.matrix --labs 2   in two labs at once: while one waits for a host that was cut off, the other works
 """
 
 from __future__ import annotations
@@ -17,14 +18,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
+from pathlib import Path
+from threading import Lock
 
 from faults.case import Result, play_case
 from faults.kinds import FAULTS, Fault
 from faults.stack import FaultStack
 from faults.steps import SCENARIOS, Scenario, Step, distinct, steps_of
-from lab_stack import ROOT, lab_is_up
+from lab_stack import ROOT, Stack, lab_is_up
+
+# Of the lab itself: the stack has made it importable.
+from layout import lab_directory  # isort: skip
 
 PAGE = ROOT / "docs" / "faults.md"
 #: Of all runs, one line each; kept with the sources, so that the next run goes on, wherever it is.
@@ -47,8 +55,6 @@ class Case:
 
 def recorded(stack: FaultStack, scenario: Scenario) -> list[Step]:
     """The steps of a scenario, from the journals of a run that nothing happens to."""
-    if stack.all_good is None:
-        stack.capture()
     stack.broken(scenario)
     known = stack.transactions()
     status, said = stack.play(scenario.playbook, **stack.values(scenario.values))
@@ -140,21 +146,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--again", action="store_true")
+    parser.add_argument("--labs", type=int, default=1)
     parser.add_argument("--only", default="", help="part of a case's scenario, fault or step")
     given = parser.parse_args(arguments)
     if given.again:
         RESULTS.unlink(missing_ok=True)
     deadline = time.monotonic() + 60 * given.minutes
-    with lab_is_up() as plain:
-        stack = FaultStack(plain)
-        stack.install_hold()
-        stack.end_what_was_left()
-        cases = list(all_cases({one: recorded(stack, one) for one in SCENARIOS}))
-        for case in _in_turn(cases, given.only):
-            if time.monotonic() > deadline:
-                break
-            note(play_case(stack, case.scenario, case.step, case.fault), len(cases))
+    with ExitStack() as labs, ThreadPoolExecutor(given.labs) as workers:
+        stacks = [labs.enter_context(lab_is_up(directory=place)) for place in _places(given.labs)]
+        stacks = list(workers.map(captured, stacks))
+        cases = list(all_cases({one: recorded(stacks[0], one) for one in SCENARIOS}))
+        left, noting = iter(_in_turn(cases, given.only)), Lock()
+
+        def play_some(stack: FaultStack) -> None:
+            while time.monotonic() < deadline and (case := next(left, None)):
+                result = play_case(stack, case.scenario, case.step, case.fault)
+                with noting:
+                    note(result, len(cases))
+
+        list(workers.map(play_some, stacks))
     return 1 if any(result.problems for result in read_results().values()) else 0
+
+
+def _places(count: int) -> list[Path]:
+    """The directories of so many labs: the usual one, and others beside it."""
+    first = lab_directory()
+    return [first, *(first.with_name(f"{first.name}-{number}") for number in range(2, count + 1))]
+
+
+def captured(plain: Stack) -> FaultStack:
+    """A lab with the means to hold its hosts, and with a restore point."""
+    stack = FaultStack(plain)
+    stack.install_hold()
+    stack.end_what_was_left()
+    stack.capture()
+    return stack
 
 
 def note(result: Result, cases: int) -> None:

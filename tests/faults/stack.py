@@ -110,10 +110,14 @@ class FaultStack(Stack):
             (packages / "lab_hold.pth").write_text(f"{_AT_START}\n", encoding="utf-8")
 
     def end_what_was_left(self) -> None:
-        """Let go whatever an interrupted run held, and recover what it left open."""
+        """Let go whatever an interrupted run held, recover what it left open, and mend what it broke."""
         self.let_all_go()
         status, said = self.play("recover", **impatient(self))
         assert status == 0, said
+        points = self.root(DATABASE_HOST) / STATE_DIR.lstrip("/") / "restore_points"
+        if any(points.glob("faults-*")):
+            status, said = self.play("multi_rollback", **self.values(ALL))
+            assert status == 0, said
 
     def ask_to_hold(self, step: Step) -> None:
         """From now on the first process that comes to this step waits there."""

@@ -17,10 +17,11 @@ from faults.steps import Scenario, Step
 from lab_stack import STATE_DIR
 
 #: Kept on purpose, and named in the reports: what was replaced, and what was written to a database that was rejected.
+_ENVIRONMENTS = r"/\.venv\.lastgood(/\.gitignore|/(previous-)?[0-9a-f]{8})?$"
 _KEPT = {
-    "new": re.compile(r"refs/heads/lastgood/|_previous$|_lastgood_\w+_tables$|/\.venv\.lastgood/[0-9a-f]{8}$"),
+    "new": re.compile(rf"refs/heads/lastgood/|_previous$|_lastgood_\w+_tables$|{_ENVIRONMENTS}"),
     "old": re.compile(r"_rejected$"),
-    "": re.compile(r"refs/heads/lastgood/|_previous$|_rejected$|/\.venv\.lastgood/[0-9a-f]{8}$"),
+    "": re.compile(rf"refs/heads/lastgood/|_previous$|_rejected$|{_ENVIRONMENTS}"),
 }
 #: What any killed module leaves to the cleaning of temporary files: Ansible's own payload, and the line of progress.
 _TEMPORARY = re.compile(r" /tmp/(ansible_lastgood\.|\.lastgood-[0-9a-f]{32}$)")

@@ -69,7 +69,7 @@ class FaultStack(Stack):
         super().__init__(stack.lab, stack.podman)
         self._pids: dict[str, int] = {}
         self.all_good: Look | None = None
-        self._harm = ""
+        self.harm = ""
         #: How the last case left everything. Whatever changes after it is the next one's finding.
         self.left: Look | None = None
 
@@ -171,7 +171,7 @@ class FaultStack(Stack):
         """The stack with a scenario's damage; it is done only where the last one was mended, or was another."""
         look, self.left = self.left or self.look_all(), None
         if not self.is_whole(look):
-            if self._harm == scenario.harm:
+            if self.harm == scenario.harm:
                 return look
             status, said = self.play("multi_rollback", **self.values(ALL))
             assert status == 0, said
@@ -180,7 +180,7 @@ class FaultStack(Stack):
 
     def damage(self, harm: str) -> None:
         """Break ``rows`` of a table, or ``columns``, or ``everything``: one thing of every kind."""
-        self._harm = harm
+        self.harm = harm
         if harm != "everything":
             self._psql(_SQL[harm])
             return

@@ -108,7 +108,7 @@ def around() -> list[str]:
     found += [
         f"open {path}"
         for path in Path("/var/lib/lastgood/transactions").glob("*")
-        if not (path / "outcome.json").exists()
+        if path.is_dir() and not (path / "outcome.json").exists()
     ]
     found += [
         str(path)

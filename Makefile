@@ -78,7 +78,7 @@ faults: $(READY) ## Run the fault matrix on lab hosts; takes hours, goes on wher
 	@PYTHONPATH=collections:tests python -m faults.matrix $(FAULTS)
 
 .PHONY: programs
-programs:
+programs: ## Install what the tests drive, where it is missing: PostgreSQL's server and Chromium
 	@tests/install_postgresql.sh
 	@tests/install_chromium.sh
 

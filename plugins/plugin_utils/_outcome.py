@@ -26,6 +26,8 @@ TITLES = {
     "undone_as_asked": "Undone as asked: everything is as it was before the rollback, and its checks held",
     "recovered": "Recovered: the interrupted transaction has ended, the same on all hosts",
 }
+MOVED = "Rehearsed: it would work, BUT the live system moved meanwhile"
+UNENDED = "NOT ENDED: everything is where it was asked to go, but the transaction is still open"
 #: Everything is where it was asked to go.
 _KEPT = ("rolled_back", "undone_as_asked")
 #: Kinds that can't go back without what they keep; a file may have been absent.
@@ -45,12 +47,16 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = 
     :returns: ``outcome``, ``success``, ``title``, ``tone``, ``rows``, ``downtime_ms`` (None without any).
     """
     ended = _outcome(plan, hosts, check=check)
-    recovering = any(told.get("__rollback_recovering") for told in hosts.values())
-    outcome = "recovered" if recovering and ended in (*_KEPT, "undone") else ended
+    here = [told for told in hosts.values() if told.get("__rollback_recovering")]
+    recovering = bool(here)
+    # The decision host itself waits for hosts that are absent, and ends with them.
+    unended = ended in _KEPT and any(told.get("__rollback_finish_failure") and not _finished(told) for told in here)
+    outcome = "recovered" if recovering and ended in (*_KEPT, "undone") and not unended else ended
     failures = causes(hosts)
     if rehearse and ended == "undone" and not failures:
         outcome = "rehearsed"
     moved = _moved(hosts) if outcome == "rehearsed" else []
+    success = outcome in _GOOD and not moved and not unended
     downtime_ms = _downtime_ms(hosts)
     rows: list[list[str]] = [["Transaction", str(plan.get("id", "none was begun"))]]
     if plan.get("point"):
@@ -75,11 +81,9 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = 
     rows += _next_rows(outcome, plan, hosts) or (_undo_rows(plan, hosts) if ended in _KEPT else [])
     return {
         "outcome": outcome,
-        "success": outcome in _GOOD and not moved,
-        "title": _title(outcome, plan)
-        if not moved
-        else "Rehearsed: it would work, BUT the live system moved meanwhile",
-        "tone": "good" if outcome in _GOOD and not moved else "bad",
+        "success": success,
+        "title": MOVED if moved else UNENDED if unended else _title(outcome, plan),
+        "tone": "good" if success else "bad",
         "rows": rows,
         "downtime_ms": downtime_ms,
     }
@@ -260,7 +264,8 @@ def _next_rows(outcome: str, plan: Mapping[str, Any], hosts: Told) -> list[list[
     if outcome == "in_doubt":
         return [["Next", f"bring {plan['decision_host']} back, then: {recover}"]]
     if outcome in _KEPT and any(told.get("__rollback_finish_failure") for told in hosts.values()):
-        return [["Next", f"some tidying was left: {recover}"]]
+        tried = any(told.get("__rollback_recovering") for told in hosts.values())
+        return [["Next", f"{'put right what is named above, then' if tried else 'some tidying was left'}: {recover}"]]
     return []
 
 

@@ -115,7 +115,7 @@ class Site:
             self.server.psql(
                 "postgres",
                 f"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = {literal(name)}",
-                f"ALTER DATABASE {identifier(name)} IS_TEMPLATE false",
+                f"UPDATE pg_database SET datistemplate = false WHERE datname = {literal(name)}",
                 f"DROP DATABASE {identifier(name)} WITH (FORCE)",
             )
 

@@ -72,7 +72,7 @@ NOT_STARTED = {"undo_failure": "blog-stage did not start", "services_left": True
         ("nothing_to_do", True, {"__rollback_planned": [SAME]}, {}, False),
         ("nothing_to_do", True, {"__rollback_planned": [SAME]}, {}, True),
         ("planned", True, {"__rollback_planned": [SAME]}, {"__rollback_planned": [CHANGED]}, True),
-        ("recovered", True, host("keep", **RECOVERING), host(None, "rolled_back", **RECOVERING), False),
+        ("recovered", True, host("keep", **LAST, **RECOVERING), host(None, "rolled_back", **RECOVERING), False),
         ("recovered", True, host("undo", "undone", **RECOVERING), host(None, "undone", **RECOVERING), False),
         ("in_doubt", False, host(**RECOVERING), host(**RECOVERING), False),
         ("undo_incomplete", False, host("undo", **RECOVERING), host(None, "undone", **RECOVERING), False),
@@ -82,6 +82,19 @@ def test_every_outcome(outcome: str, success: bool, db1: dict[str, Any], web1: d
     told = tell(PLAN, {"db1": db1, "web1": web1}, check=check)
     assert (told["outcome"], told["success"], told["tone"]) == (outcome, success, "good" if success else "bad")
     assert told["title"] == TITLES[outcome]
+
+
+def test_a_recovery_that_could_not_end_it_says_so() -> None:
+    """Everything is where it should be; but the stack stays locked, so that whoever recovers it is not done."""
+    db1 = host("keep", finish_failure="db1: no answer", **RECOVERING)
+    told = tell(PLAN, {"db1": db1, "web1": host(None, "rolled_back", **RECOVERING)}, check=False)
+    assert (told["outcome"], told["success"], told["tone"]) == ("rolled_back", False, "bad")
+    assert told["title"].startswith("NOT ENDED: everything is where it was asked to go")
+    said = "put right what is named above, then: ansible-playbook recover.yml -e rollback_id=1-blog"
+    assert told["rows"][-1] == ["Next", said]
+    waits = host("keep", finish_last={"outcome": None}, **RECOVERING)
+    absent = tell(PLAN, {"db1": waits, "web1": {}}, check=False)
+    assert (absent["outcome"], absent["success"]) == ("recovered", True)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +229,7 @@ def test_checks_that_did_not_decide_are_told() -> None:
     [
         (host("keep"), "undone_as_asked", "Undone as asked: everything is as it was before the rollback"),
         (host("undo", "undone"), "undone", "UNDONE: the undo failed and everything is as it was before"),
-        (host("keep", **RECOVERING), "recovered", "Recovered"),
+        (host("keep", "undone_as_asked", **RECOVERING), "recovered", "Recovered"),
     ],
 )
 def test_an_undo_of_a_finished_rollback_has_words_of_its_own(decider: Any, outcome: str, words: str) -> None:

@@ -91,6 +91,7 @@ def drop_database(session: Session, database: Database, *, force: bool) -> None:
     statement = sql.SQL("DROP DATABASE IF EXISTS {} {}").format(
         sql.Identifier(database.name), sql.SQL("WITH (FORCE)" if force else "")
     )
-    template = sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(database.name))
-    session.execute(template, attempt=f"Dropping database {database.name}")
+    if database.is_template:
+        template = sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(database.name))
+        session.execute(template, attempt=f"Dropping database {database.name}")
     session.execute(statement, attempt=f"Dropping database {database.name}")

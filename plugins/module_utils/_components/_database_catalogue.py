@@ -23,18 +23,26 @@ NAME_LISTS = (
     "temp_tablespaces",
     "unix_socket_directories",
 )
+#: The connection limit by which PostgreSQL (since the minor releases of August 2023) marks a database whose DROP has begun.
+NO_LIMIT, HALF_DROPPED = -1, -2
 #: Properties that belong to the content; the others are the live database's own.
 CONTENT_PROPERTIES = ("encoding", "provider", "collate", "ctype", "locale", "rules")
 
 
 @dataclass(frozen=True)
 class Database:
-    """A database of the cluster, as a row of pg_database."""
+    """A database of the cluster, as a row of pg_database.
+
+    :param is_whole: false for what a DROP DATABASE has left that was interrupted: it can only be dropped again. Any other
+        change of it, and a connection to it, ends the session.
+    """
 
     oid: int
     name: str
     comment: str | None
     allows_connections: bool
+    is_template: bool
+    is_whole: bool
 
     @property
     def mark(self) -> Mark | None:
@@ -46,7 +54,9 @@ def all_databases(session: Session) -> dict[str, Database]:
     """Every database of the cluster by name."""
     rows = session.rows(
         "SELECT oid::bigint AS oid, datname AS name, shobj_description(oid, 'pg_database') AS comment,"
-        " datallowconn AS allows_connections FROM pg_database"
+        " datallowconn AS allows_connections, datistemplate AS is_template,"
+        " datconnlimit <> %s AS is_whole FROM pg_database",
+        [HALF_DROPPED],
     )
     return {row["name"]: Database(**row) for row in rows}
 

@@ -12,6 +12,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
     CONTENT_PROPERTIES,
+    HALF_DROPPED,
+    NO_LIMIT,
     Database,
     all_databases,
     compare_properties,
@@ -213,8 +215,10 @@ class Planner:
             self.warnings.append(f"Owner, grants and settings of {name} are not known: those of template1 are taken.")
             properties = read_properties(self.session, "template1")
             owner = self.session.value("SELECT current_user::text")
-            return {**properties, "owner": owner, "acl": None, "is_template": False, "comment": None, "limit": -1}
+            return {**properties, "owner": owner, "acl": None, "is_template": False, "comment": None, "limit": NO_LIMIT}
         properties = read_properties(self.session, name)
+        if properties["limit"] == HALF_DROPPED:  # what it was is known to the restore point alone
+            properties["limit"] = then["limit"] if then else NO_LIMIT
         if then:
             differences = compare_properties(then, properties)
             self.warnings += [f"Since the restore point, of database {name}: {said}." for said in differences]

@@ -169,8 +169,13 @@ class DatabaseBack(Database):
 
         :raises Refused: when there was none, or is none any more.
         """
-        if look.previous is not None:
+        if look.previous is not None and look.previous.is_whole:
             return look.previous
+        if look.previous is not None:
+            raise Refused(
+                f"Database {look.previous.name}, which {look.context.transaction} put aside, is what a DROP DATABASE has left "
+                "that was interrupted: it can only be dropped. Roll back to a restore point instead."
+            )
         if then.facts["old_oid"] is None:
             raise Refused(
                 f"Database {then.name} did not exist before {look.context.transaction}: nothing can come back."

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import IO, Any, Protocol, TypeVar
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
@@ -131,8 +132,8 @@ class Session:
         :param attempt: what this is meant to do, for the message.
         :raises DatabaseError: when the server refuses.
         """
-        with self.connection.cursor() as cursor:
-            self._run(cursor, statement, values, attempt)
+        with self._cursor(attempt) as cursor:
+            self._run(cursor, statement, values)
 
     @property
     def in_transaction(self) -> bool:
@@ -141,8 +142,8 @@ class Session:
 
     def rows(self, statement: Any, values: Sequence[Any] | None = None, attempt: str = "") -> list[JsonObject]:
         """The rows of a query; see `execute`."""
-        with self.connection.cursor() as cursor:
-            self._run(cursor, statement, values, attempt)
+        with self._cursor(attempt) as cursor:
+            self._run(cursor, statement, values)
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row)) for row in cursor.fetchall()]
 
@@ -157,19 +158,21 @@ class Session:
 
         :raises DatabaseError: when the server refuses.
         """
-        with self.connection.cursor() as cursor:
-            try:
-                cursor.copy_expert(statement, stream, COPY_BYTES)
-            except psycopg2.Error as error:
-                raise DatabaseError(attempt, str(error), error.pgcode or "") from error
+        with self._cursor(attempt) as cursor:
+            cursor.copy_expert(statement, stream, COPY_BYTES)
             return int(cursor.rowcount)
 
-    def _run(self, cursor: Any, statement: Any, values: Sequence[Any] | None, attempt: str) -> None:
+    @contextmanager
+    def _cursor(self, attempt: str) -> Iterator[Any]:
+        """A cursor; a refusal is told with what was tried, and so is a connection that an earlier one has ended."""
         try:
-            cursor.execute(statement, values)
+            with self.connection.cursor() as cursor:
+                yield cursor
         except psycopg2.Error as error:
-            what = attempt or f"Asking {self.where}"
-            raise DatabaseError(what, str(error), error.pgcode or "") from error
+            raise DatabaseError(attempt or f"Asking {self.where}", str(error), error.pgcode or "") from error
+
+    def _run(self, cursor: Any, statement: Any, values: Sequence[Any] | None) -> None:
+        cursor.execute(statement, values)
 
 
 class WaitingSession(Session):
@@ -181,12 +184,9 @@ class WaitingSession(Session):
         self.meanwhile: Callable[[], None] = lambda: None
         super().__init__(connection, where, role)
 
-    def _run(self, cursor: Any, statement: Any, values: Sequence[Any] | None, attempt: str) -> None:
-        try:
-            cursor.execute(statement, values)
-            _wait(self.connection, self.deadline, self.meanwhile)
-        except psycopg2.Error as error:
-            raise DatabaseError(attempt or f"Asking {self.where}", str(error), error.pgcode or "") from error
+    def _run(self, cursor: Any, statement: Any, values: Sequence[Any] | None) -> None:
+        super()._run(cursor, statement, values)
+        _wait(self.connection, self.deadline, self.meanwhile)
 
 
 def _wait(connection: Any, deadline: float, meanwhile: Callable[[], None]) -> None:

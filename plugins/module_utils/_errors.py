@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class LastGoodError(Exception):
@@ -78,3 +81,10 @@ class CommandFailed(LastGoodError):
         self.stderr = stderr
         said = (stderr.strip() or stdout.strip() or "it said nothing").splitlines()
         super().__init__(f"{attempt} failed: {self.argv[0]} ended with {rc}: {' | '.join(said[-5:])}")
+
+
+def os_error_message(error: OSError) -> str:
+    """What the operating system refused, where it says so, and what to do about a disk that is full."""
+    where = f"{error.filename}: " if error.filename else ""
+    advice = ": make room on this host, then try again" if error.errno in _FULL else ""
+    return f"{where}{error.strerror or error}{advice}."

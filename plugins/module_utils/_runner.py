@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import component_class
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, os_error_message
 from ansible_collections.lastgood.rollback.plugins.module_utils._inspection import make_component
 from ansible_collections.lastgood.rollback.plugins.module_utils._masking import is_secret
 from ansible_collections.lastgood.rollback.plugins.module_utils._progress import shown
@@ -42,6 +42,8 @@ def run_guarded(module: AnsibleModule, work: Callable[[], JsonObject], failed: s
     except LastGoodError as error:
         outcome = failed if error.outcome == "undone" else error.outcome
         module.fail_json(msg=error.message, outcome=outcome, **getattr(error, "facts", {}))
+    except OSError as error:
+        module.fail_json(msg=os_error_message(error), outcome=failed, exception=traceback.format_exc())
     except Exception as error:  # noqa: BLE001 - the outermost edge: the traceback is kept
         message = f"Unexpected {error.__class__.__name__}: {error}"
         module.fail_json(msg=message, outcome=failed, exception=traceback.format_exc())

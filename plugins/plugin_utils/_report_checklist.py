@@ -100,7 +100,7 @@ def _backup(story: Story) -> Tick:
         return NOT_NEEDED, ["Nothing was to be replaced."]
     if wanted - ready:
         return FAILED, [f"Not prepared: {_listed(wanted - ready)}."]
-    return DONE, [f"{len(ready)} components had what they would replace kept before anything was touched."]
+    return DONE, [f"What {_count(len(ready), 'component')} would replace was kept before anything was touched."]
 
 
 def _execute(story: Story) -> Tick:
@@ -114,15 +114,16 @@ def _execute(story: Story) -> Tick:
         return NOT_NEEDED, ["Nothing was to be switched."]
     if wanted - switched:
         return FAILED if switched else NOT_DONE, [f"Not switched: {_listed(wanted - switched)}."]
-    return DONE, [f"{len(switched)} components switched on {len({host for host, _key in switched})} hosts."]
+    hosts = {host for host, _key in switched}
+    return DONE, [f"{_count(len(switched), 'component')} switched on {_count(len(hosts), 'host')}."]
 
 
 def _data(story: Story) -> Tick:
     promised = {host for host, _entry in story.events("promised")}
     missing = [host for host in story.hosts if host not in promised]
     evidence = [
-        f"{component.partition(':')[2]}: {proof['verification']['tables']} tables, "
-        f"{proof['verification']['rows']:,} rows, content {proof['verification']['content']}."
+        f"{component.partition(':')[2]}: {_count(proof['verification']['tables'], 'table')}, "
+        f"{_count(proof['verification']['rows'], 'row')}, content {proof['verification']['content']}."
         for transaction in story.transactions.values()
         for component, proof in transaction.get("evidence", {}).items()
         if proof.get("verification", {}).get("tables") is not None
@@ -163,6 +164,10 @@ def _notify(story: Story) -> Tick:
 
 def _switched(story: Story) -> bool:
     return any(True for _each in story.events("switched"))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _listed(components: set[tuple[str, str]]) -> str:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
@@ -155,23 +155,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         RESULTS.unlink(missing_ok=True)
     deadline = time.monotonic() + 60 * given.minutes
     with ExitStack() as labs, ThreadPoolExecutor(given.labs) as workers:
-        stacks = [labs.enter_context(lab_is_up(directory=place)) for place in _places(given.labs)]
-        stacks = list(workers.map(captured, stacks))
+        plain = [labs.enter_context(lab_is_up(directory=place)) for place in _places(given.labs)]
+        stacks = list(workers.map(captured, plain))
         cases = list(all_cases({one: recorded(stacks[0], one) for one in SCENARIOS}))
         left, lock = _in_turn(cases, given.only), Lock()
+        ends = {workers.submit(_play_some, stack, left, lock, len(cases), deadline): stack for stack in stacks}
+        for end in as_completed(ends):
+            if end.exception():
+                print(f"No more cases in {ends[end].lab.directory}: {end.exception()}", flush=True)
+    broken = any(end.exception() for end in ends)
+    return 1 if broken or any(result.problems for result in read_results().values()) else 0
 
-        def play_some(stack: FaultStack) -> None:
-            while time.monotonic() < deadline:
-                with lock:
-                    if not left:
-                        return
-                    case = left.pop(_next(left, stack.harm))
-                result = play_case(stack, case.scenario, case.step, case.fault)
-                with lock:
-                    note(result, len(cases))
 
-        list(workers.map(play_some, stacks))
-    return 1 if any(result.problems for result in read_results().values()) else 0
+def _play_some(stack: FaultStack, left: list[Case], lock: Lock, total: int, deadline: float) -> None:
+    """Play cases in one lab, beside others that take from the same list, until none is left or the time is over."""
+    while time.monotonic() < deadline:
+        with lock:
+            if not left:
+                return
+            case = left.pop(_next(left, stack.harm))
+        result = play_case(stack, case.scenario, case.step, case.fault)
+        with lock:
+            note(result, total)
+        if result.problems:
+            # The next case would fail of it as well.
+            stack.end_what_was_left()
+            stack.left = None
 
 
 def _next(left: Sequence[Case], harm: str) -> int:

@@ -218,9 +218,10 @@ def note(result: Result, cases: int) -> None:
 def _in_turn(cases: Sequence[Case], only: str) -> list[Case]:
     """Those that have not held yet, far apart in the rollback and of another fault each time: a short run sees of all.
 
-    Steps that no fault has happened at come first.
+    What failed comes first, then steps that no fault has happened at.
     """
-    known = {key for key, result in read_results().items() if not result.problems}
+    results = read_results()
+    known = {key for key, result in results.items() if not result.problems}
     left = [case for case in cases if case.key not in known and only in " ".join((case.scenario.name, *case.key))]
     random.Random(len(FAULTS)).shuffle(left)
     seen, first = {label for _fault, label in known}, []
@@ -228,7 +229,8 @@ def _in_turn(cases: Sequence[Case], only: str) -> list[Case]:
         if case.step.label not in seen:
             seen.add(case.step.label)
             first.append(case)
-    return first + [case for turn in _by_fault(left) for case in turn if case not in first]
+    failed = [case for case in left if case.key in results]
+    return list(dict.fromkeys([*failed, *first, *chain.from_iterable(_by_fault(left))]))
 
 
 def _by_fault(cases: Sequence[Case]) -> Iterator[list[Case]]:

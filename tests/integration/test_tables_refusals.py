@@ -191,12 +191,19 @@ def test_neighbours_are_locked_at_once_in_the_order_of_their_oids(shop: TablesSi
         f"SELECT string_agg(relation::regclass::text, ',' ORDER BY relation) {ours} AND mode = 'AccessExclusiveLock'"
         " AND granted AND relation IN (SELECT oid FROM pg_class WHERE relkind = 'r')"
     )
-    with client(shop) as cursor:
+    # The thread becomes other users, and so does the whole process: no program may be started meanwhile.
+    with client(shop) as cursor, client(shop) as looking:
+        looking.connection.autocommit = True
+
+        def ask(sql: str) -> object:
+            looking.execute(sql)
+            return looking.fetchone()[0]
+
         cursor.execute("SELECT count(*) FROM order_line")
         switching = threading.Thread(target=component.switch, args=[plan])
         switching.start()
-        wait_until(lambda: shop.query(waiting) == "1")
-        assert shop.query(held) == "customer,orders"
+        wait_until(lambda: ask(waiting) == 1)
+        assert ask(held) == "customer,orders"
         cursor.connection.rollback()
         switching.join()
     assert component.state(plan) is State.SWITCHED

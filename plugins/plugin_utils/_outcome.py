@@ -142,8 +142,10 @@ def causes(hosts: Told) -> list[str]:
     """Each cause once; a host that was only stopped by another's failure has none of its own."""
     found: dict[str, list[str]] = {}
     for host, told in hosts.items():
-        causes = [told.get("__rollback_failure", {}).get("msg")]
-        causes += [told.get("__rollback_undo_failure"), told.get("__rollback_finish_failure")]
+        causes = [told.get("__rollback_failure", {}).get("msg"), told.get("__rollback_undo_failure")]
+        # What could not be undone can't be ended either: that would hide the cause behind what follows from it.
+        if not told.get("__rollback_undo_outcome"):
+            causes.append(told.get("__rollback_finish_failure"))
         for cause in causes:
             if cause:
                 found.setdefault(_WRAPPED.sub("", str(cause)), []).append(host)

@@ -19,14 +19,6 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_checklis
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_timeline import timeline
 
 SCHEMA = 1
-_TONES = {
-    "rolled_back": "good",
-    "undone_as_asked": "good",
-    "recovered": "good",
-    "rehearsed": "good",
-    "undone": "warning",
-}
-
 #: By whether what was replaced can be had back.
 _PARTS_TITLES = {True: "What was discarded, and where it is kept", False: "What it was about, and what is kept"}
 
@@ -81,7 +73,7 @@ def build_report(material: Material) -> dict[str, Any]:
         "stack": plan["stack"],
         "outcome": ended["outcome"],
         "success": bool(ended["success"]),
-        "tone": _TONES.get(ended["outcome"], "bad"),
+        "tone": "good" if ended["success"] else "warning" if ended["outcome"] == "undone" else "bad",
         "headline": word.capitalize(),
         "summary": f"{summary[:1].upper()}{summary[1:]}.",
         "operator": _first(transactions, "operator"),
@@ -194,7 +186,7 @@ def _undo(material: Material, ended: float | None) -> dict[str, Any]:
     """How the rollback itself can be taken back; only what is true of this outcome."""
     outcome = material.ended["outcome"]
     taken_back = any(transaction["tombstoned"] for transaction in material.transactions.values())
-    if outcome in ("rolled_back", "undone_as_asked", "recovered") and not taken_back:
+    if outcome in ("rolled_back", "undone_as_asked", "recovered") and material.ended["success"] and not taken_back:
         command = f"ansible-playbook lastgood.rollback.undo_rollback -e rollback_id={material.plan['id']}"
         words = "The rollback can be undone as long as no later one of this stack has been finished."
         if not material.can_undo:

@@ -16,8 +16,8 @@ from faults.stack import FaultStack, Look, impatient
 from faults.steps import Scenario, Step
 from lab_stack import STATE_DIR
 
-#: Kept on purpose, and named in the reports: what was replaced, and what was written to a database that was rejected.
 _ENVIRONMENTS = r"/\.venv\.lastgood(/\.gitignore|/(previous-)?[0-9a-f]{8})?$"
+#: Kept on purpose, and named in the reports: what was replaced, and what was written to a database that was rejected.
 _KEPT = {
     "new": re.compile(rf"refs/heads/lastgood/|_previous$|_lastgood_\w+_tables$|{_ENVIRONMENTS}"),
     "old": re.compile(r"_rejected$"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import TITLES, plan_rows, tell
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import TITLES, causes, plan_rows, tell
 
 PLAN: dict[str, Any] = {
     "id": "1-blog",
@@ -82,6 +82,18 @@ def test_every_outcome(outcome: str, success: bool, db1: dict[str, Any], web1: d
     told = tell(PLAN, {"db1": db1, "web1": web1}, check=check)
     assert (told["outcome"], told["success"], told["tone"]) == (outcome, success, "good" if success else "bad")
     assert told["title"] == TITLES[outcome]
+
+
+def test_what_follows_from_an_undo_that_failed_is_no_cause_of_its_own() -> None:
+    refused = {
+        "undo_failure": "no answer",
+        "undo_outcome": "undo_incomplete",
+        "finish_failure": "nothing may be finished",
+    }
+    assert causes({"db1": host("undo", **refused), "web1": host(finish_failure="full")}) == [
+        "db1: no answer",
+        "web1: full",
+    ]
 
 
 def test_a_recovery_that_could_not_end_it_says_so() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from ansible_collections.lastgood.rollback.plugins.action.write_report import append_log
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._contacts import ContactsRefused, parse_contacts
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import TITLES
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import TITLES, UNENDED
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report import Material, build_report
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_checklist import ITEMS, checklist_document
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_render import render
@@ -118,7 +118,8 @@ def material(outcome: str = "rolled_back", **more: Any) -> Material:
     }
     plan = {"id": ID, "stack": "blog", "hosts": ["db1", "web1"], "decision_host": "db1", "kinds": ["code"]}
     plan["point"] = {"name": "release-1", "created": "2026-11-23T10:12:35.997719Z"}
-    ended = {"outcome": outcome, "success": True, "title": TITLES[outcome], "rows": [], "downtime_ms": 14_500}
+    success = outcome not in ("undone", "undo_incomplete", "in_doubt", "refused")
+    ended = {"outcome": outcome, "success": success, "title": TITLES[outcome], "rows": [], "downtime_ms": 14_500}
     return Material(**{"plan": plan, "ended": ended, "told": told, **more})
 
 
@@ -378,6 +379,20 @@ def test_every_outcome_has_a_report(outcome: str) -> None:
     assert not [tag for tag, _attributes in page.tags if tag in ("script", "img", "iframe", "object", "embed")]
     links = [attributes.get("href") or "" for tag, attributes in page.tags if tag in ("a", "link")]
     assert [link for link in links if not link.startswith(("mailto:", "data:"))] == []
+
+
+def test_what_was_asked_for_and_did_not_happen_is_not_green() -> None:
+    """All is at the restore point, and a recovery could not end it: the stack is locked, and nothing can be undone yet."""
+    given = material()
+    given.ended.update(success=False, title=UNENDED)
+    report = build_report(given)
+    assert (report["headline"], report["tone"], report["undo"]["possible"]) == ("Not ended", "bad", False)
+    assert "first bring it to its end" in report["undo"]["words"]
+    assert [build_report(material(one))["tone"] for one in ("rolled_back", "recovered", "undone")] == [
+        "good",
+        "good",
+        "warning",
+    ]
 
 
 def test_headings_follow_each_other() -> None:

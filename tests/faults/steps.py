@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from faults.on_hosts.lab_hold import name_of
@@ -57,13 +57,22 @@ class Scenario:
 LAST_GOOD = {"rollback_point": "last_good"}
 ALL = {**LAST_GOOD, "rollback_components": "all"}
 
-#: Whoever adds a kind of component adds a line here: its steps are then in the matrix.
-SCENARIOS = (
+#: Whoever adds a kind of component adds a line here: its steps, there and back, are then in the matrix.
+_THERE = (
     Scenario("rollback", "multi_rollback", ALL),
-    Scenario("undo", "multi_rollback", {**ALL, "rollback_projects": "unhealthy"}, succeeds=False),
     Scenario("tables", "partial_rollback", {**LAST_GOOD, "rollback_tables": "public.post_section"}, harm="rows"),
     Scenario("schema", "schema_rollback", LAST_GOOD, harm="columns"),
+    Scenario("migrations", "schema_rollback", {**LAST_GOOD, "rollback_method": "migrations"}, harm="columns"),
 )
+
+
+def _undone(there: Scenario) -> Scenario:
+    """The same, but for a check that fails in the end."""
+    values = {**there.values, "rollback_projects": "unhealthy"}
+    return replace(there, name=f"undo of {there.name}", values=values, succeeds=False)
+
+
+SCENARIOS = tuple(scenario for there in _THERE for scenario in (there, _undone(there)))
 
 
 def steps_of(journals: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[Step]:

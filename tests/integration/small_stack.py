@@ -50,13 +50,14 @@ class SmallStack:
             "rollback_state_dir": f"{base}/state/{{{{ inventory_hostname }}}}",
             "report_dest": str(self.logs),
             "notify_schedule": False,  # no unit of systemd is left on whatever machine the tests run on
-            "rollback_projects": {f"app{number}": self._project(number) for number in (1, 2)},
+            "rollback_projects": {f"app{number}": self.project(number) for number in (1, 2)},
         }
         done = self.play("capture")
         assert done.returncode == 0, done.stdout + done.stderr
         self.captured = done.stdout
 
-    def _project(self, number: int) -> dict[str, Any]:
+    def project(self, number: int) -> dict[str, Any]:
+        """Make a project; what the catalogue has of it."""
         checkout = self.base / f"app{number}"
         checkout.mkdir()
         (checkout / "app.py").write_text("print('well')\n")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from integration.small_stack import WANTED, SmallStack
@@ -23,10 +24,10 @@ def held(lock: Path) -> Iterator[None]:
         yield
 
 
-def until_journalled(small: SmallStack, host: str, event: str) -> Path:
-    """Wait for an event in the only open transaction of a host; its directory."""
+def until_journalled(small: SmallStack, host: str, event: str, stack: str = "blog") -> Path:
+    """Wait for an event in the only open transaction of a stack on a host; its directory."""
     while True:
-        for path in (small.base / "state" / host / "transactions").glob("2*/journal.jsonl"):
+        for path in (small.base / "state" / host / "transactions").glob(f"2*-{stack}-*/journal.jsonl"):
             if not (path.parent / "outcome.json").exists() and f'"event": "{event}"' in path.read_text():
                 return path.parent
         time.sleep(0.003)
@@ -124,3 +125,39 @@ def test_beside_a_controller_that_lives_on_both_end_alike(tmp_path: Path) -> Non
         path for path in (small.base / "state").glob("*/transactions/2*") if not (path / "outcome.json").exists()
     ]
     assert still_open == []
+
+
+def test_one_that_cannot_be_undone_keeps_no_other_from_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two stacks on one host are interrupted. Somebody has changed what the first one switched."""
+    monkeypatch.setenv("ANSIBLE_SHOW_CUSTOM_STATS", "1")
+    small = SmallStack(tmp_path)
+    shop = {"app3": {**small.project(3), "group": "apps1"}}
+    values_of: dict[str, dict[str, Any]] = {"blog": {}, "shop": {"rollback_stack": "shop", "rollback_projects": shop}}
+    captured = small.play("capture", **values_of["shop"])
+    assert captured.returncode == 0, captured.stdout
+    small.damage()
+    small.settings(3).write_text("MODE=broken\n")
+    ids = {}
+    for stack, values in values_of.items():
+        play = small.start("multi_rollback", **WANTED, **values)
+        ids[stack] = until_journalled(small, "web1", "switched", stack).name
+        small.kill(play)
+        play.communicate()
+    small.settings(1).write_text("MODE=elsewhere\n")
+
+    recovered = small.play("recover")
+    assert recovered.returncode != 0
+    refused, _title, ended = recovered.stdout.partition("Recovered: the interrupted transaction has ended")
+    assert ids["blog"] in refused and "UNDO INCOMPLETE" in refused
+    assert ids["shop"] in ended
+    table = ended.partition("TASK")[0]
+    assert "Cause" not in table and ids["blog"] not in table, "nothing of the first is told of the second"
+    assert f"{ids['blog']}: UNDO INCOMPLETE" in ended, "and the playbook ends with what is left"
+    assert f"rollback_id: {ids['blog']} rollback_outcome: undo_incomplete" in ended
+    assert small.settings(3).read_text() == "MODE=broken\n"
+    assert small.settings(1).read_text() == "MODE=elsewhere\n"
+
+    small.settings(1).write_text("MODE=good\n")
+    again = small.play("recover")
+    assert again.returncode == 0, again.stdout
+    assert modes(small) == ["MODE=broken", "MODE=broken"]

@@ -27,8 +27,8 @@ class PackagesStack(SmallStack):
 
     good: list[set[str]]
 
-    def _project(self, number: int) -> dict[str, Any]:
-        project = super()._project(number)
+    def project(self, number: int) -> dict[str, Any]:
+        project = super().project(number)
         path = self.environment(number)
         make_environment(path)
         change(path, "install", "--offline", str(write_wheel(self.base, "our_app", "1.0", WORKS)))
@@ -120,8 +120,8 @@ def load():
 class ConfigurationStack(SmallStack):
     """The same with configuration of two files in each project, that an application's own loader has to accept."""
 
-    def _project(self, number: int) -> dict[str, Any]:
-        project = super()._project(number)
+    def project(self, number: int) -> dict[str, Any]:
+        project = super().project(number)
         checkout = self.base / f"app{number}"
         (checkout / ".gitignore").write_text(".env\nconfig.py\nschema\n__pycache__\n")
         (checkout / "schema").write_text("")

@@ -7,6 +7,8 @@ python -m faults.matrix            every fault that can hurt a step, at every di
 python -m faults.matrix --minutes N   as many as there is time for
 python -m faults.matrix --again    forget earlier results first
 python -m faults.matrix --labs 2   in two labs at once: while one waits for a host that was cut off, the other works
+
+Asked to end (Ctrl-C, SIGTERM), it carries the cases that run to their end: what they broke is mended.
 """
 
 from __future__ import annotations
@@ -15,17 +17,18 @@ import argparse
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Lock
+from threading import Event, Lock
 
 from faults.case import Result, play_case
 from faults.kinds import FAULTS, Fault
@@ -155,14 +158,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.again:
         RESULTS.unlink(missing_ok=True)
-    deadline = time.monotonic() + 60 * given.minutes
+    is_over = _end(given.minutes)
     with ExitStack() as labs, ThreadPoolExecutor(given.labs) as workers:
         plain = [labs.enter_context(lab_is_up(directory=place)) for place in _places(given.labs)]
         share_built_modules(labs.enter_context(TemporaryDirectory(prefix="built-modules-")))
         stacks = list(workers.map(captured, plain))
         cases = list(all_cases(_recordings(stacks, workers)))
         left, lock = _in_turn(cases, given.only), Lock()
-        ends = {workers.submit(_play_some, stack, left, lock, len(cases), deadline): stack for stack in stacks}
+        ends = {workers.submit(_play_some, stack, left, lock, len(cases), is_over): stack for stack in stacks}
         for end in as_completed(ends):
             if end.exception():
                 print(f"No more cases in {ends[end].lab.directory}: {end.exception()}", flush=True)
@@ -170,9 +173,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if broken or any(result.problems for result in read_results().values()) else 0
 
 
-def _play_some(stack: FaultStack, left: list[Case], lock: Lock, total: int, deadline: float) -> None:
-    """Play cases in one lab, beside others that take from the same list, until none is left or the time is over."""
-    while time.monotonic() < deadline:
+def _end(minutes: float) -> Callable[[], bool]:
+    """Whether the time is over, or somebody has asked for the end."""
+    deadline, asked = time.monotonic() + 60 * minutes, Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_signal: asked.set())
+    return lambda: asked.is_set() or time.monotonic() > deadline
+
+
+def _play_some(stack: FaultStack, left: list[Case], lock: Lock, total: int, is_over: Callable[[], bool]) -> None:
+    """Play cases in one lab, beside others that take from the same list, until none is left or it is over."""
+    while not is_over():
         with lock:
             if not left:
                 return

@@ -44,7 +44,8 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = 
 
     :param plan: empty when it never came to one.
     :param hosts: host → what it registered, by variable name.
-    :returns: ``outcome``, ``success``, ``title``, ``tone``, ``rows``, ``downtime_ms`` (None without any).
+    :returns: ``outcome``, ``success``, ``title``, ``tone``, ``rows``, ``downtime_ms`` (None without any, and where it
+        is not over).
     """
     ended = _outcome(plan, hosts, check=check)
     here = [told for told in hosts.values() if told.get("__rollback_recovering")]
@@ -114,7 +115,7 @@ def _outcome(plan: Mapping[str, Any], hosts: Told, *, check: bool) -> str:
     decision = hosts[plan["decision_host"]].get("__rollback_decided", {}).get("decision")
     if decision == "keep":
         return "undone_as_asked" if plan.get("undoes") else "rolled_back"
-    if _all_ended(hosts) and not any(told.get("__rollback_services_left") for told in hosts.values()):
+    if _all_ended(hosts) and not _services_left(hosts):
         return "undone"
     doubts = {told.get("__rollback_undo_outcome") for told in hosts.values()}
     return "in_doubt" if decision is None or "in_doubt" in doubts else "undo_incomplete"
@@ -237,15 +238,23 @@ def _kept_rows(hosts: Told) -> list[list[str]]:
 
 
 def _downtime_ms(hosts: Told) -> int | None:
-    """From the first service that stopped to the last that was ready again, on any host."""
+    """From the first service that stopped to the last that was ready again, on any host; None unless it is over for sure."""
     stops, starts = _times(hosts, "stopped"), _times(hosts, "started")
-    return round((max(starts) - min(stops)) * 1000) if stops and starts else None
+    return round((max(starts) - min(stops)) * 1000) if stops and starts and not _services_left(hosts) else None
 
 
 def _downtime_words(downtime_ms: int | None, hosts: Told) -> str:
     if downtime_ms is not None:
         return f"{downtime_ms / 1000:.1f} s"
-    return "not over: no service was ready again" if _times(hosts, "stopped") else "none"
+    if not _times(hosts, "stopped"):
+        return "none"
+    started = _times(hosts, "started")
+    return "not known to be over: services are not as they were" if started else "not over: no service was ready again"
+
+
+def _services_left(hosts: Told) -> bool:
+    """Whether an undo could not bring every service to the state that it was in."""
+    return any(told.get("__rollback_services_left") for told in hosts.values())
 
 
 def _times(hosts: Told, name: str) -> list[float]:

@@ -85,6 +85,7 @@ def build_report(material: Material) -> dict[str, Any]:
         "began": _first(transactions, "created"),
         "ended": found["end"] if found else None,
         "downtime_ms": ended["downtime_ms"],
+        "downtime": next((row[1] for row in ended["rows"] if row[0] == "Downtime"), "none"),
         "causes": causes(material.told),
         "failures": [event for event in _events(transactions) if event["event"] == "failed"],
         "timeline": found,

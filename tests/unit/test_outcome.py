@@ -182,6 +182,10 @@ def test_downtime_is_from_the_first_stop_to_the_last_ready_on_any_host() -> None
     never_ready = tell(PLAN, {"db1": hosts["db1"]}, check=False)
     assert never_ready["downtime_ms"] is None
     assert ["Downtime", "not over: no service was ready again"] in never_ready["rows"]
+    # They were ready after the switch; the undo stopped them, and one has not started since.
+    left = tell(PLAN, {**hosts, "web1": {**hosts["web1"], "__rollback_services_left": True}}, check=False)
+    assert left["downtime_ms"] is None
+    assert ["Downtime", "not known to be over: services are not as they were"] in left["rows"]
 
 
 def test_where_the_old_is_kept_is_said() -> None:

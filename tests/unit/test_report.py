@@ -395,6 +395,16 @@ def test_what_was_asked_for_and_did_not_happen_is_not_green() -> None:
     ]
 
 
+def test_a_downtime_that_is_not_over_is_not_told_as_none() -> None:
+    given = material("undo_incomplete")
+    given.ended.update(downtime_ms=None, rows=[["Downtime", "not over: no service was ready again"]])
+    report = build_report(given)
+    assert "not over: no service was ready again" in render("report.md.j2", report, TEMPLATES, 0.0)
+    assert "Not over: no service was ready again" in render("report.html.j2", report, TEMPLATES, 0.0)
+    given.ended.update(rows=[])
+    assert "| Downtime | none |" in render("report.md.j2", build_report(given), TEMPLATES, 0.0)
+
+
 def test_headings_follow_each_other() -> None:
     page = Page(render("report.html.j2", build_report(material()), TEMPLATES, 0.0))
     levels = [int(tag[1]) for tag, _attributes in page.tags if tag in ("h1", "h2", "h3", "h4")]

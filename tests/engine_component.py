@@ -93,6 +93,9 @@ class Pair(Component):
         self._may_fail(plan, "count")
         _file(plan, "counted").touch()
 
+    def let_go(self, plan: Plan) -> None:
+        self._may_fail(plan, "let-go")
+
     def finish(self, plan: Plan) -> None:
         self._may_fail(plan, "finish")
         for name in NAMES:

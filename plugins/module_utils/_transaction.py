@@ -384,6 +384,7 @@ class Transaction(Inspection):
                 self.component(plan).count_written(plan)
             except (LastGoodError, OSError) as error:  # everything is back; this is only good to know
                 self._journal("note", f"What was written to what {plan.key} rejected is not counted: {error}")
+            self.component(plan).let_go(plan)  # not only good to know: a database that nobody needs must not be left
         return "undone"
 
     def _finish_kept(self, standing: str | None) -> str:

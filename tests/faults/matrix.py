@@ -231,6 +231,10 @@ def captured(plain: Stack) -> FaultStack:
     stack.install_hold()
     stack.end_what_was_left()
     stack.capture()
+    # The first rollback makes a link of an environment that was a directory: its steps come once in the life of a lab.
+    stack.broken(SCENARIOS[0])
+    status, said = stack.play(SCENARIOS[0].playbook, **stack.values(SCENARIOS[0].values))
+    assert status == 0, said
     return stack
 
 

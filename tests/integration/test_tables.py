@@ -174,6 +174,7 @@ def test_undo_restores_the_rows_as_they_were_and_keeps_what_was_written_meanwhil
     assert {name for name in before if after[name] != before[name]} <= stale | untouched
     assert shop.objects() == objects
     component.count_written(plan)
+    component.let_go(plan)
     assert component.kept(plan)["rows written to shop"] == {"public.customer": {"then": 50, "now": 51}}
     assert shop.query('SELECT name FROM lastgood_rejected."public.customer" WHERE id > 50', shop.side()) == "meanwhile"
 
@@ -210,8 +211,25 @@ def test_undo_without_new_rows_leaves_nothing_behind(shop: TablesSite) -> None:
     assert component.state(plan) is State.UNTOUCHED
     assert component.kept(plan) == {"rows of shop written meanwhile": f"{shop.side()}, schema lastgood_rejected"}
     component.count_written(plan)
+    component.let_go(plan)
     assert component.state(plan) is State.UNTOUCHED
     assert (shop.others(), component.kept(plan)) == ([], {})
+
+
+def test_a_crash_while_it_lets_go_leaves_nothing_that_undo_does_not_remove(shop: TablesSite) -> None:
+    """What an interrupted DROP DATABASE leaves can't be looked into any more, only dropped."""
+    shop.damage()
+    before = shop.content()
+    component, plan = shop.component(), shop.go_back(EVERYTHING)
+    component.undo(plan)
+    component.count_written(plan)
+    shop.query(f"UPDATE pg_database SET datconnlimit = -2 WHERE datname = '{shop.side()}'", "postgres")
+    assert (component.state(plan), component.kept(plan)) == (State.PARTIAL, {})
+    component.undo(plan)
+    component.count_written(plan)
+    component.let_go(plan)
+    assert (component.state(plan), shop.others()) == (State.UNTOUCHED, [])
+    assert shop.content()["public.customer"] == before["public.customer"]
 
 
 def test_finish_keeps_the_rows_as_they_were_and_prunes_older_ones(shop: TablesSite) -> None:

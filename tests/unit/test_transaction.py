@@ -22,6 +22,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
     Damaged,
     Foreign,
     InDoubt,
+    LastGoodError,
     LockHeld,
     Refused,
     UndoIncomplete,
@@ -102,6 +103,16 @@ def test_an_undone_transaction_ends_although_what_was_written_can_not_be_counted
     (host.path / "fail-count").touch()
     assert host.transaction().finish(None, []) == "undone"
     assert "is not counted" in host.transaction().records.journal.path.read_text()
+
+
+def test_an_undone_transaction_stays_open_until_what_was_only_to_be_counted_is_gone(host: Host) -> None:
+    host.until("switch").undo(None, "a check failed")
+    (host.path / "fail-let-go").touch()
+    with pytest.raises(LastGoodError):
+        host.transaction().finish(None, [])
+    assert host.transaction().records.outcome is None
+    (host.path / "fail-let-go").unlink()
+    assert host.transaction().finish(None, []) == "undone"
 
 
 def test_components_are_switched_in_order_and_undone_in_reverse(host: Host, tmp_path: Path) -> None:

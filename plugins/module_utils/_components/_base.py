@@ -228,6 +228,9 @@ class Component(ABC):
     def count_written(self, plan: Plan) -> None:  # noqa: B027 - most have nothing to count
         """After an undo, when the services run again: count what was written to what was rejected, for `kept`."""
 
+    def let_go(self, plan: Plan) -> None:  # noqa: B027 - most have let go of it in the undo
+        """After that: remove what had to stay only to be counted."""
+
     @abstractmethod
     def finish(self, plan: Plan) -> None:
         """After the decision to keep: drop what is no longer needed, keep what undoing later would need."""

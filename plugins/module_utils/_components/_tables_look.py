@@ -91,7 +91,7 @@ class TablesLook:
             self.steps = self._steps(session)
 
     def _steps(self, session: Session) -> JsonObject:
-        if self.side is None or not self.is_ours:
+        if self.side is None or not self.is_ours or self.is_going:
             return {}
         with self.server.connect(self.name) as side:
             if side.value("SELECT to_regclass(%s)", [f"{STEPS}.step"]) is None:
@@ -112,10 +112,15 @@ class TablesLook:
         return mark is not None and mark.lastgood == self.context.transaction and mark.role == TABLES
 
     @property
+    def is_going(self) -> bool:
+        """Whether the side database is what its interrupted drop has left: nothing but to drop it again can be done."""
+        return self.side is not None and self.is_ours and not self.side.is_whole
+
+    @property
     def is_ready(self) -> bool:
         """Whether what prepare builds stands there to its end."""
         mark = self.side.mark if self.side else None
-        return self.is_ours and mark is not None and mark.ready
+        return self.is_ours and not self.is_going and mark is not None and mark.ready
 
     def committed(self, step: str) -> bool:
         """Whether that step changed the live tables."""
@@ -129,6 +134,8 @@ class TablesLook:
         """What the last look found."""
         if self.side is None:
             return State.UNTOUCHED
+        if self.is_going:
+            return State.PARTIAL
         if not self.is_ours or any(step["fate"] == FORGOTTEN for step in self.steps.values()):
             return State.FOREIGN
         if self.committed(UNDO):

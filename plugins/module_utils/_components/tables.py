@@ -90,7 +90,8 @@ class Tables(Component):
         look = TablesLook(self.context, plan)
         with look.session() as session:
             end_strays(session, look.server.application_name)
-            if look.state() not in (State.UNTOUCHED, State.PREPARED) or look.committed(UNDO):
+            fits = look.is_going or look.state() in (State.UNTOUCHED, State.PREPARED)
+            if not fits or look.committed(UNDO):
                 raise Foreign(look.said("prepared"))
             done = read_json(self.context.workspace / EVIDENCE_FILE)
             if look.is_ready and done:
@@ -115,7 +116,7 @@ class Tables(Component):
             look.refresh(session)
             state = look.state()
         exchange = Exchange(self.context, plan, look, SWITCH)
-        if state is State.PARTIAL and not look.committed(UNDO):
+        if state is State.PARTIAL and look.committed(SWITCH) and not look.committed(UNDO):
             exchange.follow_up()
             exchange.settle()
             return
@@ -151,15 +152,17 @@ class Tables(Component):
                 exchange.settle()
 
     def count_written(self, plan: Plan) -> None:
-        """Compare what was taken back with what was restored, once; where nobody had written to it, let go of it."""
+        """Compare what was taken back with what was restored, once."""
+        look = TablesLook(self.context, plan)
+        with look.session():
+            if look.committed(UNDO) and read_json(self.context.workspace / REJECTED_FILE) is None:
+                write_atomic(self.context.workspace / REJECTED_FILE, dump_json(self._written(plan, look)))
+
+    def let_go(self, plan: Plan) -> None:
+        """Where nobody had written to it, what was taken back is what the restore point has."""
         look = TablesLook(self.context, plan)
         with look.session() as session:
-            if not look.committed(UNDO) or read_json(self.context.workspace / REJECTED_FILE) is not None:
-                return
-            written = self._written(plan, look)
-            if written:
-                write_atomic(self.context.workspace / REJECTED_FILE, dump_json(written))
-            else:
+            if look.committed(UNDO) and read_json(self.context.workspace / REJECTED_FILE) == {}:
                 self._drop_side(session, look)
 
     def finish(self, plan: Plan) -> None:

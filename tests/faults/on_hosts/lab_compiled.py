@@ -28,11 +28,10 @@ def keep() -> None:
 def _compiled(path: str, source: bytes) -> CodeType:
     """What `zipimport` would compile; files of the same content share the name of the first."""
     kept = f"{PLACE}/{source_hash(0, source).hex()}"
-    try:
+    if os.path.exists(kept):
         with open(kept, "rb") as file:
             return marshal.load(file)
-    except OSError:
-        code = _compile(path, source)
+    code = _compile(path, source)
     try:
         with open(f"{kept}.{os.getpid()}", "wb") as file:
             marshal.dump(code, file)

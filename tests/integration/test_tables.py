@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, PointEntry, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign
 from integration.postgres_server import PostgresServer
 from integration.tables_site import EVERYTHING, TablesSite, copied_shop, good_shop, quiet, shop
 
@@ -214,6 +215,19 @@ def test_undo_without_new_rows_leaves_nothing_behind(shop: TablesSite) -> None:
     component.let_go(plan)
     assert component.state(plan) is State.UNTOUCHED
     assert (shop.others(), component.kept(plan)) == ([], {})
+
+
+def test_what_was_dropped_by_hand_is_not_told_as_undone(shop: TablesSite) -> None:
+    """Somebody drops the side database while it has the only copy of the rows as they were."""
+    shop.damage()
+    component, plan = shop.component(), shop.go_back(EVERYTHING)
+    switched = shop.content()
+    side = shop.side()
+    shop.query(f"DROP DATABASE {side}", "postgres")
+    assert component.state(plan) is State.FOREIGN
+    with pytest.raises(Foreign, match=f"has dropped database {side}, which had the rows"):
+        component.undo(plan)
+    assert shop.content() == switched
 
 
 def test_a_crash_while_it_lets_go_leaves_nothing_that_undo_does_not_remove(shop: TablesSite) -> None:

@@ -101,7 +101,9 @@ class Exchange:
             # With synchronous_commit off an acknowledged commit can be lost in a crash.
             live.execute("SET LOCAL synchronous_commit = on")
             units, bystanders = self._lock(live)
-            side.execute(NOTE_STEP, [self.step, live.value("SELECT pg_current_xact_id()::text")])
+            number = str(live.value("SELECT pg_current_xact_id()::text"))
+            side.execute(NOTE_STEP, [self.step, number])
+            self.look.remember(self.step, number)
             live.execute(OWN_SEARCH_PATH)
             hold = Hold(live, [*units, *bystanders])
             hold.take_off()

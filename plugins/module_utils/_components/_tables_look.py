@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan, State
@@ -22,7 +23,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     all_databases,
     end_strays,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import planned_session
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import (
+    planned_session,
+    read_json,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import (
     NAME_BYTES,
     TABLES,
@@ -30,6 +34,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import open_server
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import read_units
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
@@ -44,8 +49,10 @@ CREATE SCHEMA {STEPS};
 CREATE TABLE {STEPS}.step (name text PRIMARY KEY, transaction text NOT NULL, settled boolean NOT NULL);
 CREATE SCHEMA {PREVIOUS_ROWS}; CREATE SCHEMA {REJECTED_ROWS}; CREATE SCHEMA {ORPHANS}
 """
+#: In the workspace: the numbers of these transactions, for when the side database is gone. Written before they may commit.
+TRANSACTIONS_FILE = "transactions.json"
 READ_STEPS = f"SELECT name, transaction, settled FROM {STEPS}.step"  # noqa: S608 - our own word
-COMMITTED, IN_PROGRESS, FORGOTTEN = "committed", "in progress", "forgotten"
+COMMITTED, ABORTED, IN_PROGRESS, FORGOTTEN = "committed", "aborted", "in progress", "forgotten"
 
 
 def kept_name(key: str) -> str:
@@ -73,6 +80,8 @@ class TablesLook:
         self.side: Database | None = None
         self.live: Database | None = None
         self.steps: JsonObject = {}
+        #: Whether the rows as they were are gone, while the live tables have others: the side database has been dropped.
+        self.is_lost = False
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -86,9 +95,26 @@ class TablesLook:
         databases = all_databases(session)
         self.live, self.side = databases.get(self.plan.name), databases.get(self.name)
         self.steps = self._steps(session)
+        self.is_lost = (self.side is None or self.is_going) and self._is_switched(session)
         if any(step["fate"] == IN_PROGRESS for step in self.steps.values()):
             end_strays(session, self.server.application_name)
             self.steps = self._steps(session)
+
+    def remember(self, step: str, transaction: str) -> None:
+        """Keep the number of the transaction of the server that is about to change the live tables."""
+        known = read_json(self._transactions) or {}
+        write_atomic(self._transactions, dump_json({**known, step: transaction}))
+
+    @property
+    def _transactions(self) -> Path:
+        return self.context.workspace / TRANSACTIONS_FILE
+
+    def _is_switched(self, session: Session) -> bool:
+        """By these numbers; the server forgets old ones, and may have committed those."""
+        known = read_json(self._transactions) or {}
+        fates = {step: session.value("SELECT pg_xact_status(%s::xid8)", [number]) for step, number in known.items()}
+        switched, undone = (step in fates and fates[step] != ABORTED for step in (SWITCH, UNDO))
+        return switched and not undone
 
     def _steps(self, session: Session) -> JsonObject:
         if self.side is None or not self.is_ours or self.is_going:
@@ -132,6 +158,8 @@ class TablesLook:
 
     def state(self) -> State:
         """What the last look found."""
+        if self.is_lost:
+            return State.FOREIGN
         if self.side is None:
             return State.UNTOUCHED
         if self.is_going:
@@ -161,6 +189,11 @@ class TablesLook:
 
     def said(self, verb: str) -> str:
         """The message for a reality that does not fit."""
+        if self.is_lost:
+            return (
+                f"Tables of database {self.plan.name} can't be {verb}: somebody else has dropped database {self.name}, which "
+                "had the rows as they were. They can only come from a backup now."
+            )
         if self.side is not None and not self.is_ours:
             found = f"database {self.name} is not of this transaction"
         elif any(step["fate"] == FORGOTTEN for step in self.steps.values()):

@@ -90,8 +90,8 @@ class Tables(Component):
         look = TablesLook(self.context, plan)
         with look.session() as session:
             end_strays(session, look.server.application_name)
-            fits = look.is_going or look.state() in (State.UNTOUCHED, State.PREPARED)
-            if not fits or look.committed(UNDO):
+            state = State.UNTOUCHED if look.is_going and not look.is_lost else look.state()
+            if state not in (State.UNTOUCHED, State.PREPARED) or look.committed(UNDO):
                 raise Foreign(look.said("prepared"))
             done = read_json(self.context.workspace / EVIDENCE_FILE)
             if look.is_ready and done:
@@ -136,7 +136,7 @@ class Tables(Component):
         with look.session() as session:
             end_strays(session, look.server.application_name)
             look.refresh(session)
-            if not look.is_ours and look.side is not None:
+            if look.is_lost or (look.side is not None and not look.is_ours):
                 raise Foreign(look.said("undone"))
             if not look.committed(SWITCH):
                 self._drop_side(session, look)

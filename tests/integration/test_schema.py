@@ -179,7 +179,8 @@ def test_the_prediction_counts_the_rows_that_live_not_those_that_died(schema_sit
     downtime = site.plan(point).downtime
     alive = int(site.query("SELECT count(*) FROM busy"))
     assert alive == 20_000
-    assert alive < downtime["rows_per_second"] * downtime["ms"] / 1000 < 1.2 * alive
+    # Some of the pages are counted, chosen by chance: near enough to tell 20,000 rows from the 80,000 that lie in the file.
+    assert alive / 2 < downtime["rows_per_second"] * downtime["ms"] / 1000 < alive * 2
 
 
 def test_a_rename_is_followed_by_the_map_of_the_operator(schema_site: SchemaSite) -> None:

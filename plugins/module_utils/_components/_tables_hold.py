@@ -9,6 +9,8 @@ All of it within the transaction that exchanges the rows, and under its locks: n
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import keys_touching
@@ -81,14 +83,21 @@ class Hold:
         """Make every key again, and so look at every row, unless nobody had looked before (NOT VALID).
 
         Not in two steps, as NOT VALID and then VALIDATE: that is an error on a partitioned table, and the copies of a key
-        to a partitioned one would stay not valid.
+        to a partitioned one would stay not valid. All keys of a table at once: the server reads all that it knows of both
+        tables again for each statement, which takes longer than the key itself.
         """
-        for key in self.keys:
-            name, definition = sql.Identifier(key["name"]), sql.SQL(key["definition"])
-            self._alter(_child(key), sql.SQL("ADD CONSTRAINT {} {}").format(name, definition))
-            if key["comment"] is not None:
-                words = sql.SQL("COMMENT ON CONSTRAINT {} ON {} IS {}")
-                self.session.execute(words.format(name, _child(key), sql.Literal(key["comment"])))
+        for _oid, keys in groupby(sorted(self.keys, key=itemgetter("child")), key=itemgetter("child")):
+            mine = list(keys)
+            added = [
+                sql.SQL("ADD CONSTRAINT {} {}").format(sql.Identifier(key["name"]), sql.SQL(key["definition"]))
+                for key in mine
+            ]
+            self._alter(_child(mine[0]), sql.SQL(", ").join(added))
+            for key in mine:
+                if key["comment"] is not None:
+                    words = sql.SQL("COMMENT ON CONSTRAINT {} ON {} IS {}")
+                    named = words.format(sql.Identifier(key["name"]), _child(key), sql.Literal(key["comment"]))
+                    self.session.execute(named)
 
     def put_on_rest(self) -> None:
         """Checks, triggers, each in its own state, and row security."""

@@ -29,7 +29,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._types import Js
 FIXED_S = 0.1
 #: A key between tables that have other keys, too, compared with one between temporary tables: everything that is known of both
 #: tables is read again each time.
-KEY_MORE = 3.3
+KEY_MORE = 2.7
 #: A file of a table or an index, compared with one of a temporary table.
 FILE_MORE = 1.6
 GROWS = "rows, indexes and foreign keys of the tables, and the materialized views over them"
@@ -65,7 +65,10 @@ def predict(
     deadline = time.monotonic() + seconds
     known = paces(server, database, live, _largest_first(units, counts), deadline)
     others = mean([(pace, counts.of(unit)[0]) for unit in units if (pace := known.get(unit.oid))])
-    spent = FIXED_S + (KEY_MORE * key_pace(server, database, live) * len(keys) if keys else 0.0)
+    spent = FIXED_S
+    if keys:
+        at_once = round(len(keys) / len({key["child"] for key in keys}))
+        spent += KEY_MORE * key_pace(server, database, live, at_once) * len(keys)
     rows = 0
     for unit in units:
         goes, comes = counts.of(unit)

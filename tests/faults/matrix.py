@@ -105,12 +105,13 @@ def read_results() -> dict[tuple[str, str], Result]:
     return {(result.fault, result.label): result for result in found}
 
 
-def page(results: Mapping[tuple[str, str], Result], cases: int) -> str:
+def page(results: Mapping[tuple[str, str], Result], cases: Sequence[Case]) -> str:
     """docs/faults.md."""
     ended = list(results.values())
     failed = [result for result in ended if result.problems]
     minutes = sum(result.seconds for result in ended) / 60
     commits = list(dict.fromkeys(result.commit for result in ended))
+    wanted = results.keys() | {case.key for case in cases}
     lines = [
         "# Faults",
         "",
@@ -119,7 +120,7 @@ def page(results: Mapping[tuple[str, str], Result], cases: int) -> str:
         "collection, and compared: rows, trees, packages, files and the answers of all services must be all new or all",
         "old, on every host, and nothing may be left or lost. The steps come from the journals of runs without a fault.",
         "",
-        f"{len(ended)} of {cases} cases were run, in {minutes:.0f} minutes, on commits {', '.join(commits)}:"
+        f"{len(ended)} of {len(wanted)} cases were run, in {minutes:.0f} minutes, on commits {', '.join(commits)}:"
         f" {len(ended) - len(failed)} held, {len(failed)} did not. Each step comes once before any comes twice.",
         "",
         "| fault | cases | all old | all new | neither, or something left | seconds a case |",
@@ -131,20 +132,36 @@ def page(results: Mapping[tuple[str, str], Result], cases: int) -> str:
         old, new = (sum(result.ended == word for result in good) for word in ("old", "new"))
         mean = sum(result.seconds for result in mine) / max(len(mine), 1)
         lines.append(f"| {fault.name} | {len(mine)} | {old} | {new} | {len(mine) - len(good)} | {mean:.0f} |")
-    lines += ["", "Per step: `o` all old, `n` all new, `!` failed, empty where it was not tried or can't hurt.", ""]
-    lines += ["| step | " + " | ".join(fault.name for fault in FAULTS) + " |", "|---" * (len(FAULTS) + 1) + "|"]
-    for label in dict.fromkeys(result.label for result in ended):
-        marks = (_mark(results.get((fault.name, label))) for fault in FAULTS)
-        lines.append(f"| `{label}` | " + " | ".join(marks) + " |")
+    lines += [
+        "",
+        "Per step: `o` all old, `n` all new, `!` failed, `.` not tried yet, empty where the fault can't hurt.",
+    ]
+    for name, labels in _sections(results, cases).items():
+        lines += ["", f"## {name.capitalize()}", ""]
+        lines += ["| step | " + " | ".join(fault.name for fault in FAULTS) + " |", "|---" * (len(FAULTS) + 1) + "|"]
+        for label in labels:
+            keys = ((fault.name, label) for fault in FAULTS)
+            marks = (_mark(results.get(key)) if key in wanted else "" for key in keys)
+            lines.append(f"| `{label}` | " + " | ".join(marks) + " |")
     for result in failed:
         lines += ["", f"**{result.fault}**, `{result.label}` ({result.host}):", ""]
         lines += [f"- {problem[:300]}" for problem in result.problems]
     return "\n".join(lines) + "\n"
 
 
+def _sections(results: Mapping[tuple[str, str], Result], cases: Sequence[Case]) -> dict[str, list[str]]:
+    """The labels of each scenario's steps, in their order; last of all those that only some runs have."""
+    found: dict[str, dict[str, None]] = {}
+    for case in cases:
+        found.setdefault(case.scenario.name, {})[case.step.label] = None
+    known = {label for labels in found.values() for label in labels}
+    found["in some runs only"] = {label: None for _fault, label in results if label not in known}
+    return {name: list(labels) for name, labels in found.items() if labels}
+
+
 def _mark(result: Result | None) -> str:
     if result is None:
-        return ""
+        return "."
     return "!" if result.problems else result.ended[0]
 
 
@@ -165,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stacks = list(workers.map(captured, plain))
         cases = list(all_cases(_recordings(stacks, workers)))
         left, lock = _in_turn(cases, given.only), Lock()
-        ends = {workers.submit(_play_some, stack, left, lock, len(cases), is_over): stack for stack in stacks}
+        ends = {workers.submit(_play_some, stack, left, lock, cases, is_over): stack for stack in stacks}
         for end in as_completed(ends):
             if end.exception():
                 print(f"No more cases in {ends[end].lab.directory}: {end.exception()}", flush=True)
@@ -181,7 +198,9 @@ def _end(minutes: float) -> Callable[[], bool]:
     return lambda: asked.is_set() or time.monotonic() > deadline
 
 
-def _play_some(stack: FaultStack, left: list[Case], lock: Lock, total: int, is_over: Callable[[], bool]) -> None:
+def _play_some(
+    stack: FaultStack, left: list[Case], lock: Lock, cases: Sequence[Case], is_over: Callable[[], bool]
+) -> None:
     """Play cases in one lab, beside others that take from the same list, until none is left or it is over."""
     while not is_over():
         with lock:
@@ -190,7 +209,7 @@ def _play_some(stack: FaultStack, left: list[Case], lock: Lock, total: int, is_o
             case = left.pop(_next(left, stack.harm))
         result = play_case(stack, case.scenario, case.step, case.fault)
         with lock:
-            note(result, total)
+            note(result, cases)
         if result.problems:
             # The next case would fail of it as well.
             stack.end_what_was_left()
@@ -238,7 +257,7 @@ def captured(plain: Stack) -> FaultStack:
     return stack
 
 
-def note(result: Result, cases: int) -> None:
+def note(result: Result, cases: Sequence[Case]) -> None:
     """Add a result to those of earlier runs, and write the page anew."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True, capture_output=True, check=True

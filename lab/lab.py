@@ -94,8 +94,6 @@ def try_it(directory: Path) -> None:
 
 
 def _new(podman: Podman, directory: Path, count: int) -> Lab:
-    # A lab that stood here before may have been removed together with its files, and not by `down`: its addresses are free.
-    podman.forget()
     addresses = iter(machines.make_network(podman))
     hosts = [Host(DATABASE_HOST, next(addresses), ())]
     hosts += [Host(f"lab-app{number}", next(addresses), keys) for number, keys in enumerate(spread(count), 1)]

@@ -86,18 +86,17 @@ class Hold:
         to a partitioned one would stay not valid. All keys of a table at once: the server reads all that it knows of both
         tables again for each statement, which takes longer than the key itself.
         """
-        for _oid, keys in groupby(sorted(self.keys, key=itemgetter("child")), key=itemgetter("child")):
+        by_child = itemgetter("child")
+        for _oid, keys in groupby(sorted(self.keys, key=by_child), by_child):
             mine = list(keys)
-            added = [
-                sql.SQL("ADD CONSTRAINT {} {}").format(sql.Identifier(key["name"]), sql.SQL(key["definition"]))
-                for key in mine
-            ]
+            add = sql.SQL("ADD CONSTRAINT {} {}")
+            added = [add.format(sql.Identifier(key["name"]), sql.SQL(key["definition"])) for key in mine]
             self._alter(_child(mine[0]), sql.SQL(", ").join(added))
-            for key in mine:
-                if key["comment"] is not None:
-                    words = sql.SQL("COMMENT ON CONSTRAINT {} ON {} IS {}")
-                    named = words.format(sql.Identifier(key["name"]), _child(key), sql.Literal(key["comment"]))
-                    self.session.execute(named)
+        for key in self.keys:
+            if key["comment"] is not None:
+                words = sql.SQL("COMMENT ON CONSTRAINT {} ON {} IS {}")
+                name, comment = sql.Identifier(key["name"]), sql.Literal(key["comment"])
+                self.session.execute(words.format(name, _child(key), comment))
 
     def put_on_rest(self) -> None:
         """Checks, triggers, each in its own state, and row security."""

@@ -271,3 +271,23 @@ def test_tables_come_back_from_a_named_dump(shop: TablesSite, form: str) -> None
     component.prepare(plan)
     component.switch(plan)
     assert (shop.content(), shop.objects()) == (good, objects)
+
+
+def test_all_foreign_keys_of_a_table_come_back_each_as_it_was(shop: TablesSite) -> None:
+    """One of them was never looked at and has a comment; they are put back together."""
+    shop.server.psql("shop", "COMMENT ON CONSTRAINT never_looked ON reminder IS 'Some day'", user="keeper")
+    shop.server.psql("shop", "DELETE FROM reminder", user="keeper")
+    query = (
+        "SELECT conname, convalidated, pg_get_constraintdef(oid), obj_description(oid, 'pg_constraint')"
+        " FROM pg_constraint WHERE conrelid = 'reminder'::regclass AND contype = 'f' ORDER BY 1"
+    )
+    before, keys = shop.content(), shop.query(query)
+    assert [line.split("|")[:2] for line in keys.splitlines()] == [
+        ["never_looked", "f"],
+        ["reminder_invoice_id_fkey", "t"],
+    ]
+    plan = shop.go_back(["reminder"])
+    assert shop.rows("reminder") != ""
+    assert shop.query(query) == keys
+    shop.component().undo(plan)
+    assert (shop.content(), shop.query(query)) == (before, keys)

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 import yaml
-from lab_stack import INVENTORY, ROOT, Stack, lab_is_up
+from built_modules import CALLBACK_PLUGINS
+from lab_stack import INVENTORY, Stack, lab_is_up
 
 # Of the lab itself: the stack has made them importable.
 import looking  # isort: skip
@@ -55,7 +56,7 @@ class Run:
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where every call of a module is written down."""
     file = tmp_path / "calls.jsonl"
-    monkeypatch.setenv("ANSIBLE_CALLBACK_PLUGINS", str(ROOT / "tests" / "integration" / "callback_plugins"))
+    monkeypatch.setenv("ANSIBLE_CALLBACK_PLUGINS", str(CALLBACK_PLUGINS))
     monkeypatch.setenv("ANSIBLE_CALLBACKS_ENABLED", "calls")
     monkeypatch.setenv("ANSIBLE_FORKS", str(max(SIZES) + 1))
     monkeypatch.setenv("LASTGOOD_TEST_CALLS", str(file))

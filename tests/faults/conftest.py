@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from built_modules import share_built_modules
 from faults.matrix import Case, all_cases, captured, recorded, spread
 from faults.stack import FaultStack
 from faults.steps import SCENARIOS
@@ -15,8 +16,9 @@ from lab_stack import lab_is_up
 
 
 @pytest.fixture(scope="session")
-def fault_stack() -> Iterator[FaultStack]:
+def fault_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultStack]:
     """The lab, with the means to hold its hosts."""
+    share_built_modules(tmp_path_factory.mktemp("built-modules"))
     with lab_is_up(hosts=1, posts=200) as plain:
         yield captured(plain)
 

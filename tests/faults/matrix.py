@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import signal
 import subprocess
@@ -30,6 +29,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Lock
 
+from built_modules import share_built_modules
 from faults.case import Result, play_case
 from faults.kinds import FAULTS, Fault
 from faults.stack import FaultStack
@@ -178,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     is_over = _end(given.minutes)
     with ExitStack() as labs, ThreadPoolExecutor(given.labs) as workers:
         plain = [labs.enter_context(lab_is_up(directory=place)) for place in _places(given.labs)]
-        share_built_modules(labs.enter_context(TemporaryDirectory(prefix="built-modules-")))
+        share_built_modules(Path(labs.enter_context(TemporaryDirectory(prefix="built-modules-"))))
         stacks = list(workers.map(captured, plain))
         cases = list(all_cases(_recordings(stacks, workers)))
         left, lock = _in_turn(cases, given.only), Lock()
@@ -219,13 +219,6 @@ def _play_some(
 def _next(left: Sequence[Case], harm: str) -> int:
     """Which of these is played next: of the first few, one that what is broken already will do for."""
     return next((at for at, case in enumerate(left[:_ALIKE]) if case.scenario.harm == harm), 0)
-
-
-def share_built_modules(directory: str) -> None:
-    """Let the playbooks that are started from now on build each module once for all of them."""
-    os.environ["ANSIBLE_CALLBACK_PLUGINS"] = str(Path(__file__).with_name("callback_plugins"))
-    os.environ["ANSIBLE_CALLBACKS_ENABLED"] = "built_modules"
-    os.environ["LASTGOOD_BUILT_MODULES"] = directory
 
 
 def _recordings(stacks: Sequence[FaultStack], workers: ThreadPoolExecutor) -> dict[Scenario, list[Step]]:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from faults.on_hosts.lab_compiled import PLACE as COMPILED
 from faults.on_hosts.lab_hold import CLOCK, PLACE
 from faults.steps import ALL, Scenario, Step
 from lab_stack import INVENTORY, STATE_DIR, Stack
@@ -36,7 +35,6 @@ _ON_HOSTS = Path(__file__).resolve().parent / "on_hosts"
 _PYTHON_PATH = "/usr/lib/python3/dist-packages"
 #: What every process of the hosts' Python does first. In most cases nobody asked for something.
 _AT_START = f"""\
-import lab_compiled; lab_compiled.keep()
 import os; any(map(os.path.exists, ("/{PLACE}/at", "/{CLOCK}"))) and __import__("lab_hold").watch()
 """
 _COMMIT = "git -c user.name=Blog -c user.email=blog@example.invalid commit --quiet --all -m 'Report the cache'"
@@ -125,10 +123,8 @@ class FaultStack(Stack):
         """Let every process of the hosts' Python look whether a step is to be held."""
         for host in self.lab.hosts:
             packages = self.root(host.name) / _PYTHON_PATH.lstrip("/")
-            for name in ("lab_hold.py", "lab_compiled.py"):
-                (packages / name).write_bytes((_ON_HOSTS / name).read_bytes())
+            (packages / "lab_hold.py").write_bytes((_ON_HOSTS / "lab_hold.py").read_bytes())
             (packages / "lab_hold.pth").write_text(_AT_START, encoding="utf-8")
-            self.on(host.name, f"install --directory --mode 1777 {COMPILED}")
 
     def end_what_was_left(self) -> None:
         """Let go whatever an interrupted run held, recover what it left open, and mend what it broke."""

@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._journal import Journal
+from built_modules import share_built_modules
 from integration.database_site import Site
 from integration.migrations_site import migrated_project, migrations_site
 from integration.postgres_server import PostgresServer, postgres_server
@@ -24,6 +25,12 @@ from integration.schema_site import SchemaSite
 __all__ = ["captured_stack", "healthy", "migrated_project", "migrations_site", "postgres_server", "stack"]
 
 ContextFactory = Callable[..., Context]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def built_modules(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """All playbooks of this process build each module once."""
+    share_built_modules(tmp_path_factory.mktemp("built-modules"))
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from integration.demo_site import ROOT, DemoSite
+from built_modules import CALLBACK_PLUGINS
+from integration.demo_site import DemoSite
 
 _numbers = itertools.count(1)
 
@@ -128,8 +129,8 @@ def environment(site: DemoSite, calls: Path) -> dict[str, str]:
         "TMPDIR": str(site.temporary),
         "ANSIBLE_CONFIG": str(site.clone / "ansible.cfg"),
         "ANSIBLE_HOME": str(site.directory / "ansible"),
-        "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests" / "integration" / "callback_plugins"),
-        "ANSIBLE_CALLBACKS_ENABLED": "calls",
+        "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACK_PLUGINS),
+        "ANSIBLE_CALLBACKS_ENABLED": "built_modules,calls",
         "LASTGOOD_DEMO_DIR": str(site.directory),
         "LASTGOOD_TEST_CALLS": str(calls),
     }

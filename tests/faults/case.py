@@ -1,19 +1,23 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One case of the matrix: a rollback held at a step, a fault, a recovery, and a look at what came of it."""
+"""A case of the matrix: a rollback held at a step, a fault, a recovery, and a look at what came of it.
+
+Other cases that its run comes by may be carried out with it: then each fault happens to what the one before has left.
+"""
 
 from __future__ import annotations
 
 import re
+import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from faults.kinds import Fault, Moment
+from faults.cases import Case, Left
+from faults.kinds import Moment
 from faults.stack import FaultStack, Look, impatient
-from faults.steps import Scenario, Step
 from lab_stack import STATE_DIR
 
 _ENVIRONMENTS = r"/\.venv\.lastgood(/\.gitignore|/(previous-)?[0-9a-f]{8})?$"
@@ -26,6 +30,8 @@ _KEPT = {
 #: What any killed module leaves to the cleaning of temporary files: Ansible's own payload, and the line of progress.
 _TEMPORARY = re.compile(r" /tmp/(ansible_lastgood\.|\.lastgood-[0-9a-f]{32}$)")
 _PLAY_S = 600.0
+#: How many faults may happen to one rollback and its recoveries.
+_MOST = 4
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,10 @@ class Result:
     """How a case ended.
 
     :param ended: ``old``, ``new``, or nothing when it was neither.
+    :param seconds: of its run, shared among all cases of this.
     :param problems: why the case failed; empty when it did not.
     :param commit: of the collection that it happened to.
+    :param before: what had happened to the same run before, as fault and step.
     """
 
     fault: str
@@ -47,70 +55,110 @@ class Result:
     seconds: float
     problems: tuple[str, ...]
     commit: str = ""
+    before: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Result:
+        """From a plain JSON object."""
+        return cls(**{**row, "problems": tuple(row["problems"]), "before": tuple(row.get("before", ()))})
 
     def to_json(self) -> dict[str, Any]:
         """A plain JSON object."""
         return asdict(self)
 
 
-def play_case(stack: FaultStack, scenario: Scenario, step: Step, fault: Fault) -> Result:
-    """Carry a case out. The stack is broken before; afterwards it is broken or whole."""
+@dataclass(frozen=True)
+class _Run:
+    """A playbook that has ended, and what happened to it."""
+
+    status: int
+    said: str
+    struck: tuple[Case, ...]
+
+    @property
+    def problem(self) -> str:
+        """Nothing, when it told how it ended, or could not."""
+        silenced = any(case.fault.silences for case in self.struck)
+        return "" if silenced or _outcome(self.said) else "a playbook told no outcome"
+
+
+def play_case(stack: FaultStack, case: Case, left: Left | None = None) -> list[Result]:
+    """Carry a case out. The stack is broken before; afterwards it is broken or whole.
+
+    :param left: others, of which a few are carried out when the run comes by their steps.
+    """
     began = time.monotonic()
-    before = stack.broken(scenario)
+    before = stack.broken(case.scenario)
     new = stack.expected(before)
-    stack.ask_to_hold(step)
-    moment = Moment(stack, stack.start(scenario.playbook, **stack.values(scenario.values)), step)
-    held = _hit(moment, fault)
-    said, _none = moment.controller.communicate(timeout=_PLAY_S)
-    if held:
-        fault.mend(moment)
-    stack.let_all_go()
-    recovery = stack.play("recover", **impatient(stack))
-    succeeded = moment.controller.returncode == 0
+    runs = [_play(stack, case.scenario.playbook, stack.values(case.scenario.values), case, left)]
+    while len(runs) == 1 or runs[-1].struck:
+        enough = sum(len(run.struck) for run in runs) >= _MOST
+        runs.append(_play(stack, "recover", impatient(stack), None, None if enough else left))
     after = stack.left = stack.settled(new, before.state)
     ended = "new" if after.state == new else "old" if after.state == before.state else ""
-    problems = [] if held else ["the step was not reached"]
-    if not (fault.silences or _outcome(said)):
-        problems.append("the playbook told no outcome")
-    if recovery[0] != 0:
-        problems.append(f"recovery ended with {recovery[0]}")
-    if succeeded and ended != "new":
+    problems = [] if runs[0].struck else ["the step was not reached"]
+    problems += [run.problem for run in runs[:-1] if run.problem]
+    if runs[-1].status != 0:
+        problems.append(f"recovery ended with {runs[-1].status}")
+    if runs[0].status == 0 and ended != "new":
         problems.append("the playbook ended with 0, and yet not all is new")
     problems += [] if ended else _mixture(before.state, new, after.state)
     problems += [f"left: {name}" for name in _left(before, after, ended)]
     problems += [f"lost: {name}" for name in stack.lost(before)] if ended == "new" else []
-    result = Result(
-        fault=fault.name,
-        label=step.label,
-        host=step.host,
-        occurrence=step.occurrence,
-        play=_outcome(said) or f"ended with {moment.controller.returncode}",
-        recovery=_outcome(recovery[1]) or ("nothing to recover" if recovery[0] == 0 else "failed"),
-        ended=ended,
-        seconds=round(time.monotonic() - began, 1),
-        problems=tuple(problems),
-    )
+    struck = [one for run in runs for one in run.struck] or [case]
+    results = [
+        Result(
+            fault=one.fault.name,
+            label=one.step.label,
+            host=one.step.host,
+            occurrence=one.step.occurrence,
+            play=_outcome(runs[0].said) or f"ended with {runs[0].status}",
+            recovery=_outcome(runs[-1].said) or ("nothing to recover" if runs[-1].status == 0 else "failed"),
+            ended=ended,
+            seconds=round((time.monotonic() - began) / len(struck), 1),
+            problems=tuple(problems),
+            before=tuple(", ".join(earlier.key) for earlier in struck[:number]),
+        )
+        for number, one in enumerate(struck)
+    ]
     if problems:
-        _keep(stack, result, said, recovery[1])
-    return result
+        _keep(stack, results, runs)
+    return results
 
 
-def _hit(moment: Moment, fault: Fault) -> bool:
-    """Let the fault happen when the step is held; false when it is never reached."""
-    if not _wait_until_held(moment):
-        return False
-    fault.strike(moment)
-    moment.stack.let_go(moment.step, "die" if fault.dies else "on")
-    return True
+def _play(stack: FaultStack, playbook: str, values: Mapping[str, Any], case: Case | None, left: Left | None) -> _Run:
+    """Run a playbook to its end, let the case happen to it, and then others that it comes by; mend what they broke."""
+    struck: list[Case] = []
+    if case:
+        stack.ask_to_hold({case.step.host: {case.step.name: case.step.occurrence}})
+    elif left:
+        stack.ask_to_hold(left.wanted(struck))
+    controller = stack.start(playbook, **values)
+    while (case or left) and (held := _wait_until_held(stack, controller)):
+        one, case = case or (left.take(*held, struck) if left else None), None
+        if one:
+            one.fault.strike(Moment(stack, controller, one.step))
+            struck.append(one)
+        stack.let_go(held[0], "die" if one and one.fault.dies else "on")
+        if not left or (one and one.fault.silences) or len(struck) >= _MOST:
+            break
+        stack.ask_to_hold(left.wanted(struck))
+    said, _none = controller.communicate(timeout=_PLAY_S)
+    for one in struck:
+        if one.fault.mend:
+            one.fault.mend(Moment(stack, controller, one.step))
+    stack.let_all_go()
+    return _Run(controller.returncode, said, tuple(struck))
 
 
-def _wait_until_held(moment: Moment) -> bool:
+def _wait_until_held(stack: FaultStack, controller: subprocess.Popen[str]) -> tuple[str, str] | None:
+    """The host and the name of the step that is held; nothing when the playbook ends before."""
     deadline = time.monotonic() + _PLAY_S
-    while not moment.stack.holds(moment.step):
-        if moment.controller.poll() is not None or time.monotonic() > deadline:
-            return False
+    while controller.poll() is None and time.monotonic() < deadline:
+        if held := stack.held():
+            return held
         time.sleep(0.01)
-    return True
+    return None
 
 
 def _outcome(said: str) -> str:
@@ -135,13 +183,13 @@ def _left(before: Look, after: Look, ended: str) -> list[str]:
     return sorted(name for name in left if not _KEPT[ended].search(name))
 
 
-def _keep(stack: FaultStack, result: Result, said: str, recovery_said: str) -> None:
+def _keep(stack: FaultStack, results: Sequence[Result], runs: Sequence[_Run]) -> None:
     """What is needed to find out why, beside the lab's own files."""
     top = stack.lab.directory / "failed" / f"{time.time_ns()}"
     top.mkdir(parents=True)
-    (top / "play.txt").write_text(said, encoding="utf-8")
-    (top / "recovery.txt").write_text(recovery_said, encoding="utf-8")
-    (top / "result.txt").write_text("\n".join([str(result), *result.problems]), encoding="utf-8")
+    for number, run in enumerate(runs):
+        (top / (f"recovery-{number}.txt" if number else "play.txt")).write_text(run.said, encoding="utf-8")
+    (top / "result.txt").write_text("\n".join([*map(str, results), *results[0].problems]), encoding="utf-8")
     newest = max(stack.transactions(), default="")
     for host in stack.lab.hosts:
         journal = stack.root(host.name) / STATE_DIR.lstrip("/") / "transactions" / newest / "journal.jsonl"

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 from built_modules import share_built_modules
-from faults.matrix import Case, all_cases, captured, recorded, spread
+from faults.cases import Case, all_cases, spread
+from faults.matrix import captured, recorded
 from faults.stack import FaultStack
 from faults.steps import SCENARIOS
 from lab_stack import lab_is_up

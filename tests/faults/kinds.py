@@ -47,7 +47,7 @@ class Fault:
     """One thing that can happen.
 
     :param strike: lets it happen; the step is held meanwhile.
-    :param mend: afterwards, so that a recovery can be expected to work: what people would do.
+    :param mend: afterwards, so that a recovery can be expected to work: what people would do; nothing where nothing broke.
     :param hits: the steps that it can hurt.
     :param dies: the held process ends by SIGKILL instead of going on.
     :param silences: the controller can't tell how it ended any more.
@@ -57,7 +57,7 @@ class Fault:
 
     name: str
     strike: Callable[[Moment], object]
-    mend: Callable[[Moment], object] = lambda _moment: None
+    mend: Callable[[Moment], object] | None = None
     hits: Callable[[Step], bool] = lambda _step: True
     dies: bool = False
     silences: bool = False

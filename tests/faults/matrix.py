@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,9 +31,10 @@ from threading import Event, Lock
 
 from built_modules import share_built_modules
 from faults.case import Result, play_case
-from faults.kinds import FAULTS, Fault
+from faults.cases import Case, Left, Recordings, all_cases
+from faults.kinds import FAULTS
 from faults.stack import FaultStack
-from faults.steps import SCENARIOS, Scenario, Step, distinct, steps_of
+from faults.steps import SCENARIOS, Scenario, Step, steps_of
 from lab_stack import ROOT, Stack, lab_is_up
 
 # Of the lab itself: the stack has made it importable.
@@ -42,22 +43,6 @@ from layout import lab_directory  # isort: skip
 PAGE = ROOT / "docs" / "faults.md"
 #: Of all runs, one line each; kept with the sources, so that the next run goes on, wherever it is.
 RESULTS = ROOT / "tests" / "faults" / "results.jsonl"
-#: From how many cases the next one is chosen: mending one damage and doing another takes longer than many a case.
-_ALIKE = 12
-
-
-@dataclass(frozen=True)
-class Case:
-    """A fault at a step of a scenario."""
-
-    scenario: Scenario
-    step: Step
-    fault: Fault
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What makes it another case than the others."""
-        return self.fault.name, self.step.label
 
 
 def recorded(stack: FaultStack, scenario: Scenario) -> list[Step]:
@@ -71,38 +56,12 @@ def recorded(stack: FaultStack, scenario: Scenario) -> list[Step]:
     return list(steps_of(stack.journals(transaction)))
 
 
-def all_cases(recordings: Mapping[Scenario, Sequence[Step]]) -> Iterator[Case]:
-    """Every pair of a distinct step and a fault that can hurt it; hosts that do alike take turns.
-
-    What several scenarios have in common is taken from the first.
-    """
-    known: set[str] = set()
-    for scenario, steps in recordings.items():
-        alike = {label: same for label, same in distinct(steps).items() if label not in known}
-        known |= alike.keys()
-        for number, same in enumerate(alike.values()):
-            for turn, fault in enumerate(FAULTS):
-                candidates = [step for step in same if fault.hits(step)]
-                if candidates:
-                    yield Case(scenario, candidates[(number + turn) % len(candidates)], fault)
-
-
-def spread(cases: Sequence[Case]) -> list[Case]:
-    """Each fault once, at steps that lie as far apart as can be: from the first fault early to the last one late."""
-    chosen = []
-    for number, fault in enumerate(FAULTS):
-        mine = [case for case in cases if case.fault is fault]
-        chosen.append(mine[(2 * number + 1) * len(mine) // (2 * len(FAULTS))])
-    return chosen
-
-
 def read_results() -> dict[tuple[str, str], Result]:
     """The results of earlier runs, by case."""
     if not RESULTS.exists():
         return {}
     rows = (json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines())
-    found = (Result(**{**row, "problems": tuple(row["problems"])}) for row in rows)
-    return {(result.fault, result.label): result for result in found}
+    return {(result.fault, result.label): result for result in map(Result.from_json, rows)}
 
 
 def page(results: Mapping[tuple[str, str], Result], cases: Sequence[Case]) -> str:
@@ -119,6 +78,8 @@ def page(results: Mapping[tuple[str, str], Result], cases: Sequence[Case]) -> st
         "a fault happens, what it broke is mended, one recovery is run. Then everything is read again without the",
         "collection, and compared: rows, trees, packages, files and the answers of all services must be all new or all",
         "old, on every host, and nothing may be left or lost. The steps come from the journals of runs without a fault.",
+        "Where a run that a fault has happened to comes by steps that others are left for, while it undoes or is recovered,",
+        "these happen to it as well: up to four faults in a run, and the same questions at its end.",
         "",
         f"{len(ended)} of {len(wanted)} cases were run, in {minutes:.0f} minutes, on commits {', '.join(commits)}:"
         f" {len(ended) - len(failed)} held, {len(failed)} did not. Each step comes once before any comes twice.",
@@ -180,8 +141,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plain = [labs.enter_context(lab_is_up(directory=place)) for place in _places(given.labs)]
         share_built_modules(Path(labs.enter_context(TemporaryDirectory(prefix="built-modules-"))))
         stacks = list(workers.map(captured, plain))
-        cases = list(all_cases(_recordings(stacks, workers)))
-        left, lock = _in_turn(cases, given.only), Lock()
+        recordings = _recordings(stacks, workers)
+        cases = list(all_cases(recordings))
+        failed = {key for key, result in read_results().items() if result.problems}
+        left, lock = Left(_in_turn(cases, given.only), recordings, failed), Lock()
         ends = {workers.submit(_play_some, stack, left, lock, cases, is_over): stack for stack in stacks}
         for end in as_completed(ends):
             if end.exception():
@@ -198,30 +161,19 @@ def _end(minutes: float) -> Callable[[], bool]:
     return lambda: asked.is_set() or time.monotonic() > deadline
 
 
-def _play_some(
-    stack: FaultStack, left: list[Case], lock: Lock, cases: Sequence[Case], is_over: Callable[[], bool]
-) -> None:
-    """Play cases in one lab, beside others that take from the same list, until none is left or it is over."""
-    while not is_over():
+def _play_some(stack: FaultStack, left: Left, lock: Lock, cases: Sequence[Case], is_over: Callable[[], bool]) -> None:
+    """Play cases in one lab, beside others that take from the same ones, until none is left or it is over."""
+    while not is_over() and (case := left.next(stack.harm)):
+        results = play_case(stack, case, None if case.key in left.alone else left)
         with lock:
-            if not left:
-                return
-            case = left.pop(_next(left, stack.harm))
-        result = play_case(stack, case.scenario, case.step, case.fault)
-        with lock:
-            note(result, cases)
-        if result.problems:
+            note(results, cases)
+        if results[0].problems:
             # The next case would fail of it as well.
             stack.end_what_was_left()
             stack.left = None
 
 
-def _next(left: Sequence[Case], harm: str) -> int:
-    """Which of these is played next: of the first few, one that what is broken already will do for."""
-    return next((at for at, case in enumerate(left[:_ALIKE]) if case.scenario.harm == harm), 0)
-
-
-def _recordings(stacks: Sequence[FaultStack], workers: ThreadPoolExecutor) -> dict[Scenario, list[Step]]:
+def _recordings(stacks: Sequence[FaultStack], workers: ThreadPoolExecutor) -> Recordings:
     """The steps of every scenario; each lab records some."""
 
     def some(number: int) -> dict[Scenario, list[Step]]:
@@ -250,22 +202,23 @@ def captured(plain: Stack) -> FaultStack:
     return stack
 
 
-def note(result: Result, cases: Sequence[Case]) -> None:
-    """Add a result to those of earlier runs, and write the page anew."""
+def note(results: Sequence[Result], cases: Sequence[Case]) -> None:
+    """Add results to those of earlier runs, and write the page anew."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True, capture_output=True, check=True
-    )
+    ).stdout.strip()
     with RESULTS.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(replace(result, commit=commit.stdout.strip()).to_json()) + "\n")
+        stream.writelines(json.dumps(replace(result, commit=commit).to_json()) + "\n" for result in results)
     PAGE.write_text(page(read_results(), cases), encoding="utf-8")
-    word = "failed" if result.problems else result.ended
-    print(f"{word:<7}{result.seconds:>6.1f} s  {result.fault}  {result.label}", flush=True)
+    for result in results:
+        word = ("failed" if result.problems else result.ended) + "+" * len(result.before)
+        print(f"{word:<9}{result.seconds:>6.1f} s  {result.fault}  {result.label}", flush=True)
 
 
 def _in_turn(cases: Sequence[Case], only: str) -> list[Case]:
     """Those that have not held yet, far apart in the rollback and of another fault each time: a short run sees of all.
 
-    What failed comes first, then steps that no fault has happened at.
+    What failed comes first, then steps that no fault has happened at; the steps of an undo last, since others' runs come by.
     """
     results = read_results()
     known = {key for key, result in results.items() if not result.problems}
@@ -277,7 +230,8 @@ def _in_turn(cases: Sequence[Case], only: str) -> list[Case]:
             seen.add(case.step.label)
             first.append(case)
     failed = [case for case in left if case.key in results]
-    return list(dict.fromkeys([*failed, *first, *chain.from_iterable(_by_fault(left))]))
+    rest = sorted(chain.from_iterable(_by_fault(left)), key=lambda case: not case.scenario.succeeds)
+    return list(dict.fromkeys([*failed, *first, *rest]))
 
 
 def _by_fault(cases: Sequence[Case]) -> Iterator[list[Case]]:

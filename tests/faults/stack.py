@@ -11,13 +11,14 @@ import subprocess
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from faults.on_hosts.lab_hold import CLOCK, PLACE
-from faults.steps import ALL, Scenario, Step
+from faults.steps import ALL, Scenario
 from lab_stack import INVENTORY, STATE_DIR, Stack
 
 # Of the lab itself: the stack has made them importable.
@@ -37,6 +38,8 @@ _PYTHON_PATH = "/usr/lib/python3/dist-packages"
 _AT_START = f"""\
 import os; any(map(os.path.exists, ("/{PLACE}/at", "/{CLOCK}"))) and __import__("lab_hold").watch()
 """
+#: A process that died with the controller goes nowhere.
+_GOING_S = 3
 _COMMIT = "git -c user.name=Blog -c user.email=blog@example.invalid commit --quiet --all -m 'Report the cache'"
 _HARM = {
     "blog_core": 'sed -i \'s/^\\( *\\)"package": check_package,/&\\n\\1"cache": app.extensions["cache"].ping,/\' app.py'
@@ -136,31 +139,45 @@ class FaultStack(Stack):
             status, said = self.play("multi_rollback", **self.values(ALL))
             assert status == 0, said
 
-    def ask_to_hold(self, step: Step) -> None:
-        """From now on the first process that comes to this step waits there."""
+    def ask_to_hold(self, wanted: Mapping[str, Mapping[str, int]]) -> None:
+        """From now on the first process that comes to one of these steps waits there.
+
+        :param wanted: host → name of a step → which of that name, from 1; 0 for any.
+        """
         self.let_all_go()
-        place = self.root(step.host) / PLACE
-        place.mkdir()
-        wish = json.dumps({"name": step.name, "occurrence": step.occurrence})
-        (place / "at.new").write_text(wish, encoding="utf-8")
-        (place / "at.new").rename(place / "at")
+        for host, steps in wanted.items():
+            place = self.root(host) / PLACE
+            place.mkdir()
+            (place / "at.new").write_text(json.dumps(steps), encoding="utf-8")
+            (place / "at.new").rename(place / "at")
 
-    def holds(self, step: Step) -> bool:
-        """Whether a process waits at the step."""
-        return (self.root(step.host) / PLACE / "held").exists()
-
-    def let_go(self, step: Step, how: str) -> None:
-        """Let the process that is held go on; nothing where the power went."""
-        place = self.root(step.host) / PLACE
-        if place.is_dir():
-            (place / "go.new").write_text(how, encoding="utf-8")
-            (place / "go.new").rename(place / "go")
-
-    def let_all_go(self) -> None:
-        """Nobody is held any more, and nothing asked for."""
+    def held(self) -> tuple[str, str] | None:
+        """The host and the step's name where a process waits; on all other hosts nobody is held any more then."""
         for host in self.lab.hosts:
+            with suppress(OSError):
+                name = (self.root(host.name) / PLACE / "held").read_text(encoding="utf-8")
+                self.let_all_go(but=host.name)
+                return host.name, name
+        return None
+
+    def let_go(self, host: str, how: str) -> None:
+        """Let the process that is held on a host go on, and wait until it does; nothing where it went with the power."""
+        place = self.root(host) / PLACE
+        if not place.is_dir():
+            return
+        (place / "go.new").write_text(how, encoding="utf-8")
+        (place / "go.new").rename(place / "go")
+        deadline = time.monotonic() + _GOING_S
+        while (place / "held").exists() and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+    def let_all_go(self, but: str = "") -> None:
+        """Nobody is held any more, and nothing asked for; but on one host."""
+        for host in self.lab.hosts:
+            if host.name == but:
+                continue
             place = self.root(host.name) / PLACE
-            for name in ("at", "held", "go"):
+            for name in ("at", "taken", "held", "go"):
                 (place / name).unlink(missing_ok=True)
             if place.is_dir():
                 place.rmdir()

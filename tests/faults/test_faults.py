@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import pytest
 from faults.case import play_case
+from faults.cases import Case
 from faults.kinds import FAULTS
-from faults.matrix import Case
 from faults.stack import FaultStack
 
 #: Marked where they are part of `make test` too.
@@ -21,6 +21,6 @@ NAMES = [pytest.param(fault.name, marks=[pytest.mark.host_only] if fault.host_on
 @pytest.mark.parametrize("fault", NAMES)
 def test_all_is_old_or_all_is_new_after_a_fault(fault_stack: FaultStack, chosen: dict[str, Case], fault: str) -> None:
     case = chosen[fault]
-    result = play_case(fault_stack, case.scenario, case.step, case.fault)
+    (result,) = play_case(fault_stack, case)
     assert result.problems == (), result
     assert result.ended in (("old",) if case.fault.prevents else ("old", "new"))

@@ -19,7 +19,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-#: Asked for with ``at``; ``held`` once a process waits there; ``go`` lets it go on, or die.
+#: Asked for with ``at``: by name, the steps to be held at, and which of that name, from 1 (0 for any). ``taken`` by the first
+#: process that comes to one; ``held``, with its name, once it waits there; ``go`` lets it go on, or die.
 PLACE = "run/lab-hold"
 #: By how many seconds the wall clock has jumped.
 CLOCK = "run/lab-clock"
@@ -38,39 +39,44 @@ def name_of(entry: Mapping[str, Any]) -> str:
 class _Hold:
     def __init__(self, place: Path) -> None:
         self.place = place
-        wish = json.loads((place / "at").read_text(encoding="utf-8"))
-        self.name, self.occurrence = wish["name"], wish["occurrence"]
+        self.wanted: dict[str, int] = json.loads((place / "at").read_text(encoding="utf-8"))
         self.write, self.sync = os.write, os.fsync
-        self.announced = -1
+        self.announced, self.name = -1, ""
 
     def on_write(self, handle: int, data: bytes) -> int:
-        held = self._is_it(handle, data)
-        if held and self.name.startswith("intent:"):
-            self.announced = handle
-        elif held:
-            self.hold()
+        name = self._wanted(handle, data)
+        if name.startswith("intent:"):
+            self.announced, self.name = handle, name
+        elif name:
+            self.hold(name)
         return self.write(handle, data)
 
     def on_sync(self, handle: Any) -> None:
         self.sync(handle)
         if handle == self.announced:
             self.announced = -1
-            self.hold()
+            self.hold(self.name)
 
-    def _is_it(self, handle: int, data: bytes) -> bool:
+    def _wanted(self, handle: int, data: bytes) -> str:
+        """The name of the step that this line tells of, when it is to be held; else nothing."""
         try:
             path = os.readlink(f"/proc/self/fd/{handle}")
-            if not path.endswith("/journal.jsonl") or name_of(json.loads(data)) != self.name:
-                return False
+            if not path.endswith("/journal.jsonl") or (name := name_of(json.loads(data))) not in self.wanted:
+                return ""
             before = [json.loads(line) for line in Path(path).read_bytes().splitlines() if line.endswith(b"}")]
         except (OSError, ValueError, KeyError, TypeError):
-            return False
-        return sum(name_of(entry) == self.name for entry in before) == self.occurrence - 1
+            return ""
+        known = sum(name_of(entry) == name for entry in before)
+        return name if self.wanted[name] in (0, known + 1) else ""
 
-    def hold(self) -> None:
+    def hold(self, name: str) -> None:
         """Wait here, as the only one."""
         try:
-            (self.place / "at").rename(self.place / "held")
+            (self.place / "at").rename(self.place / "taken")
+            with (self.place / "taken").open("r+", encoding="utf-8") as file:
+                file.truncate()
+                file.write(name)
+            (self.place / "taken").rename(self.place / "held")
         except FileNotFoundError:
             return
         # Without "held" everybody was let go, perhaps before anybody here has seen the word for it.
@@ -80,6 +86,7 @@ class _Hold:
             except FileNotFoundError:
                 time.sleep(_NAP_S)
                 continue
+            (self.place / "held").unlink(missing_ok=True)
             if word == "die":
                 os.kill(os.getpid(), signal.SIGKILL)
             return

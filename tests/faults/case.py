@@ -12,6 +12,7 @@ import re
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -31,7 +32,7 @@ _KEPT = {
 _TEMPORARY = re.compile(r" /tmp/(ansible_lastgood\.|\.lastgood-[0-9a-f]{32}$)")
 _PLAY_S = 600.0
 #: How many faults may happen to one rollback and its recoveries.
-_MOST = 4
+_MOST = 6
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,11 @@ def play_case(stack: FaultStack, case: Case, left: Left | None = None) -> list[R
     began = time.monotonic()
     before = stack.broken(case.scenario)
     new = stack.expected(before)
-    runs = [_play(stack, case.scenario.playbook, stack.values(case.scenario.values), case, left)]
+    most = _MOST if left else 1
+    runs = [_play(stack, case.scenario.playbook, stack.values(case.scenario.values), case, left, most)]
     while len(runs) == 1 or runs[-1].struck:
-        enough = sum(len(run.struck) for run in runs) >= _MOST
-        runs.append(_play(stack, "recover", impatient(stack), None, None if enough else left))
+        room = most - sum(len(run.struck) for run in runs)
+        runs.append(_play(stack, "recover", impatient(stack), None, left, room))
     after = stack.left = stack.settled(new, before.state)
     ended = "new" if after.state == new else "old" if after.state == before.state else ""
     problems = [] if runs[0].struck else ["the step was not reached"]
@@ -126,24 +128,37 @@ def play_case(stack: FaultStack, case: Case, left: Left | None = None) -> list[R
     return results
 
 
-def _play(stack: FaultStack, playbook: str, values: Mapping[str, Any], case: Case | None, left: Left | None) -> _Run:
-    """Run a playbook to its end, let the case happen to it, and then others that it comes by; mend what they broke."""
+def _play(
+    stack: FaultStack, playbook: str, values: Mapping[str, Any], case: Case | None, left: Left | None, room: int
+) -> _Run:
+    """Run a playbook to its end, let the case happen to it, and then others that it comes by; mend what they broke.
+
+    :param room: for how many cases.
+    """
     struck: list[Case] = []
     if case:
         stack.ask_to_hold({case.step.host: {case.step.name: case.step.occurrence}})
-    elif left:
+    elif left and room:
         stack.ask_to_hold(left.wanted(struck))
     controller = stack.start(playbook, **values)
-    while (case or left) and (held := _wait_until_held(stack, controller)):
-        one, case = case or (left.take(*held, struck) if left else None), None
-        if one:
-            one.fault.strike(Moment(stack, controller, one.step))
-            struck.append(one)
-        stack.let_go(held[0], "die" if one and one.fault.dies else "on")
-        if not left or (one and one.fault.silences) or len(struck) >= _MOST:
-            break
-        stack.ask_to_hold(left.wanted(struck))
-    said, _none = controller.communicate(timeout=_PLAY_S)
+    # All the time: a playbook with more to say than a pipe holds would wait for somebody who reads it.
+    with ThreadPoolExecutor(1) as reader:
+        told = reader.submit(controller.communicate)
+        while len(struck) < room and (held := _wait_until_held(stack, controller)):
+            one, case = case or (left.take(*held, struck) if left else None), None
+            if one:
+                one.fault.strike(Moment(stack, controller, one.step))
+                struck.append(one)
+            stack.let_go(held[0], "die" if one and one.fault.dies else "on")
+            if one and one.fault.silences:
+                break
+            if left and len(struck) < room:
+                stack.ask_to_hold(left.wanted(struck))
+        try:
+            said, _none = told.result(_PLAY_S)
+        except TimeoutError:
+            controller.kill()
+            raise
     for one in struck:
         if one.fault.mend:
             one.fault.mend(Moment(stack, controller, one.step))

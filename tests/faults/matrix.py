@@ -79,7 +79,7 @@ def page(results: Mapping[tuple[str, str], Result], cases: Sequence[Case]) -> st
         "collection, and compared: rows, trees, packages, files and the answers of all services must be all new or all",
         "old, on every host, and nothing may be left or lost. The steps come from the journals of runs without a fault.",
         "Where a run that a fault has happened to comes by steps that others are left for, while it undoes or is recovered,",
-        "these happen to it as well: up to four faults in a run, and the same questions at its end.",
+        "these happen to it as well: up to six faults in a run, and the same questions at its end.",
         "",
         f"{len(ended)} of {len(wanted)} cases were run, in {minutes:.0f} minutes, on commits {', '.join(commits)}:"
         f" {len(ended) - len(failed)} held, {len(failed)} did not. Each step comes once before any comes twice.",

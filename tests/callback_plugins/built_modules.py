@@ -5,6 +5,7 @@
 
 Each playbook would build them anew, and each call of a module compile them anew: a third of a rollback's processor time.
 What runs is the same code. A Python of another version than the controller's goes by the sources, as without this.
+For the same reason filters are loaded once, and Ansible looks less often for the end of a task.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 from ansible import constants
 from ansible.plugins.callback import CallbackBase
+from ansible.plugins.loader import filter_loader
 
 DOCUMENTATION = """
 name: built_modules
@@ -28,6 +30,11 @@ description: Where Ansible keeps built modules for the time of a playbook become
 
 #: PEP 552: by hash, unchecked; and no hash, since nobody looks.
 _HEAD = MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8)
+
+_FILTERS = [path.stem for path in (Path(__file__).resolve().parents[2] / "plugins" / "filter").glob("*.py")]
+#: Seconds between looks for the end of a task. A thousandth, as Ansible has it, costs processor time that the hosts of a test
+#: could use: they are on the same machine.
+_POLL_S = 0.005
 
 _write = zipfile.ZipFile.writestr
 
@@ -50,5 +57,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
+        constants.DEFAULT_INTERNAL_POLL_INTERVAL = _POLL_S
         zipfile.ZipFile.writestr = _write_compiled  # type: ignore[method-assign, assignment]
         (Path(constants.DEFAULT_LOCAL_TMP) / "ansiballz_cache").symlink_to(os.environ["LASTGOOD_BUILT_MODULES"])
+
+    def v2_playbook_on_start(self, playbook: Any) -> None:
+        """Load the collection's filters here: each task has a process of its own, which would compile them anew."""
+        for name in _FILTERS:
+            filter_loader.get(f"lastgood.rollback.{name}")

@@ -31,6 +31,7 @@ _KEPT = {
 #: What any killed module leaves to the cleaning of temporary files: Ansible's own payload, and the line of progress.
 _TEMPORARY = re.compile(r" /tmp/(ansible_lastgood\.|\.lastgood-[0-9a-f]{32}$)")
 _PLAY_S = 600.0
+NOT_REACHED = "the step was not reached"
 #: How many faults may happen to one rollback and its recoveries.
 _MOST = 6
 
@@ -98,7 +99,7 @@ def play_case(stack: FaultStack, case: Case, left: Left | None = None) -> list[R
         runs.append(_play(stack, "recover", impatient(stack), None, left, room))
     after = stack.left = stack.settled(new, before.state)
     ended = "new" if after.state == new else "old" if after.state == before.state else ""
-    problems = [] if runs[0].struck else ["the step was not reached"]
+    problems = [] if runs[0].struck else [NOT_REACHED]
     problems += [run.problem for run in runs[:-1] if run.problem]
     if runs[-1].status != 0:
         problems.append(f"recovery ended with {runs[-1].status}")

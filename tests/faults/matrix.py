@@ -30,7 +30,7 @@ from tempfile import TemporaryDirectory
 from threading import Event, Lock
 
 from built_modules import share_built_modules
-from faults.case import Result, play_case
+from faults.case import NOT_REACHED, Result, play_case
 from faults.cases import Case, Left, Recordings, all_cases
 from faults.kinds import FAULTS
 from faults.stack import FaultStack
@@ -165,6 +165,8 @@ def _play_some(stack: FaultStack, left: Left, lock: Lock, cases: Sequence[Case],
     """Play cases in one lab, beside others that take from the same ones, until none is left or it is over."""
     while not is_over() and (case := left.next(stack.harm)):
         results = play_case(stack, case, None if case.key in left.alone else left)
+        if results[0].problems == (NOT_REACHED,) and left.put_off(case):
+            continue
         with lock:
             note(results, cases)
         if results[0].problems:

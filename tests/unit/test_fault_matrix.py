@@ -56,6 +56,16 @@ def test_what_is_taken_is_nobody_elses(left: Left) -> None:
     assert left.take(UNDO.host, UNDO.name, []) is None
 
 
+def test_what_was_not_reached_comes_once_more_at_the_end(left: Left) -> None:
+    first = left.next("everything")
+    assert first and left.put_off(first)
+    others = [left.next("everything") for _each in CASES[1:]]
+    assert first not in others
+    assert left.next("everything") == first
+    assert not left.put_off(first)
+    assert left.next("everything") is None
+
+
 def test_a_held_step_is_left_by_one_fault_after_the_other_the_controllers_end_last(left: Left) -> None:
     assert left.wanted([])[UNDO.host] == {UNDO.name: 0, PROMISE.name: 0}
     names = []

@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -35,6 +39,45 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 # -- files that git would take
+
+
+@contextmanager
+def no_file_larger_than(size: int) -> Iterator[None]:
+    """Writing more into any file of this process fails, as on a full disk."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+
+def test_an_archive_that_could_not_be_written_is_in_nobodys_way(code, checkout) -> None:
+    checkout.write("shared.py", "VALUE = 'edited'\n" * 10_000)
+    before = checkout.snapshot()
+    plan = plan_of(code, checkout)
+    with no_file_larger_than(64 * 1024), pytest.raises(OSError, match="File too large"):
+        code.prepare(plan)
+    assert [path.name for path in code.context.workspace.iterdir() if ".tar" in path.name] == []
+    # What reads a transaction, and so begins its recovery.
+    assert set(code.kept(plan)) <= {"commits"}
+    code.undo(plan)
+    assert checkout.snapshot() == before
+    assert code.state(plan) is State.UNTOUCHED
+
+
+def test_what_a_killed_archiver_left_is_in_nobodys_way(code, checkout) -> None:
+    checkout.write("shared.py", "VALUE = 'edited'\n")
+    before = checkout.snapshot()
+    plan = plan_of(code, checkout)
+    (code.context.workspace / "before-1.tar.part").write_bytes(b"")
+    assert code.kept(plan) == {}
+    switched(code, plan)
+    (archive,) = code.kept(plan)["uncommitted work"]
+    with tarfile.open(archive) as content:
+        assert "shared.py" in content.getnames()
+    code.undo(plan)
+    assert checkout.snapshot() == before
 
 
 def test_an_untracked_file_that_the_target_tracks_is_not_lost(code, checkout) -> None:

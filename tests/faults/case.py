@@ -81,7 +81,8 @@ class _Run:
     def problem(self) -> str:
         """Nothing, when it told how it ended, or could not."""
         silenced = any(case.fault.silences for case in self.struck)
-        return "" if silenced or _outcome(self.said) else "a playbook told no outcome"
+        told = _outcome(self.said) or "Nothing to recover" in self.said
+        return "" if silenced or told else "a playbook told no outcome"
 
 
 def play_case(stack: FaultStack, case: Case, left: Left | None = None) -> list[Result]:

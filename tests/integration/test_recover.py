@@ -103,6 +103,17 @@ def test_without_the_decisions_host_it_is_in_doubt_and_who_comes_back_joins_what
     assert "Nothing to recover: no transaction is open on web1, web2" in " ".join(again.stdout.split())
 
 
+def test_a_host_that_could_not_be_asked_is_named_where_nothing_is_open_on_the_others(tmp_path: Path) -> None:
+    small = SmallStack(tmp_path)
+    away = tmp_path / "away.yml"
+    away.write_text("all: {hosts: {web3: {ansible_host: 127.0.0.1, ansible_port: 9, ansible_connection: ssh}}}\n")
+    asked = small.play("recover", "-i", str(away))
+    assert asked.returncode != 0
+    said = " ".join(asked.stdout.split())
+    assert "Nothing to recover: no transaction is open on web1, web2 " in said
+    assert "Missing run this again when it is back: web3" in said
+
+
 def test_beside_a_controller_that_lives_on_both_end_alike(tmp_path: Path) -> None:
     """Recovery decides while the controller waits for the last promise; that promise comes too late."""
     small = SmallStack(tmp_path)

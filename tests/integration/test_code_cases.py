@@ -66,6 +66,13 @@ def test_an_archive_that_could_not_be_written_is_in_nobodys_way(code, checkout) 
     assert code.state(plan) is State.UNTOUCHED
 
 
+def test_an_archive_that_can_not_be_read_is_named_and_stops_no_recovery(code, checkout) -> None:
+    plan = plan_of(code, checkout)
+    damaged = code.context.workspace / "before-1.tar"
+    damaged.write_bytes(b"")
+    assert code.kept(plan)["uncommitted work"] == [str(damaged)]
+
+
 def test_what_a_killed_archiver_left_is_in_nobodys_way(code, checkout) -> None:
     checkout.write("shared.py", "VALUE = 'edited'\n")
     before = checkout.snapshot()

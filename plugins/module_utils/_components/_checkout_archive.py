@@ -159,10 +159,17 @@ def write_archive(worktree: Worktree, entries: Iterable[Entry], to: Path, owner:
 
 
 def holds_work(archive: Path) -> bool:
-    """Whether anything in an archive is of no commit, and more than byte code. Cheap: it costs downtime."""
-    with tarfile.open(archive) as content:
-        first = content.next()
-        return first is not None and _WORK in first.pax_headers
+    """Whether anything in an archive is of no commit, and more than byte code; in one that can't be read there may be.
+
+    Cheap: it costs downtime.
+    """
+    try:
+        with tarfile.open(archive) as content:
+            first = content.next()
+    except tarfile.TarError:
+        # A recovery begins with this. Whoever needs what is in there is told why it can't be had.
+        return True
+    return first is not None and _WORK in first.pax_headers
 
 
 def _add(archive: tarfile.TarFile, top: Path, entry: Entry) -> None:

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A case of the matrix: a rollback held at a step, a fault, a recovery, and a look at what came of it.
 
-Other cases that its run comes by may be carried out with it: then each fault happens to what the one before has left.
+Other cases that its run comes by may be carried out with it, on other hosts at the same time, or later: then each fault
+happens to what those before have left.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ _KEPT = {
 _TEMPORARY = re.compile(r" /tmp/(ansible_lastgood\.|\.lastgood-[0-9a-f]{32}$)")
 _PLAY_S = 600.0
 NOT_REACHED = "the step was not reached"
+#: For how long a host that is held waits for others, which do their part of the same task.
+_TOGETHER_S = 1.0
 #: How many faults may happen to one rollback and its recoveries.
 _MOST = 6
 
@@ -146,13 +149,18 @@ def _play(
     # All the time: a playbook with more to say than a pipe holds would wait for somebody who reads it.
     with ThreadPoolExecutor(1) as reader:
         told = reader.submit(controller.communicate)
-        while len(struck) < room and (held := _wait_until_held(stack, controller)):
-            one, case = case or (left.take(*held, struck) if left else None), None
-            if one:
-                one.fault.strike(Moment(stack, controller, one.step))
-                struck.append(one)
-            stack.let_go(held[0], "die" if one and one.fault.dies else "on")
-            if one and one.fault.silences:
+        while len(struck) < room and (held := _held(stack, controller, left, [*struck, case] if case else struck)):
+            now = {case.step.host: case} if case and case.step.host in held else {}
+            case = None
+            for host in held.keys() - now.keys():
+                known = [*struck, *now.values()]
+                if left and len(known) < room and (one := left.take(host, held[host], known)):
+                    now[host] = one
+            _strike(stack, controller, now)
+            for host in held:
+                stack.let_go(host, "die" if host in now and now[host].fault.dies else "on")
+            struck += now.values()
+            if any(one.fault.silences for one in now.values()):
                 break
             if left and len(struck) < room:
                 stack.ask_to_hold(left.wanted(struck))
@@ -168,14 +176,34 @@ def _play(
     return _Run(controller.returncode, said, tuple(struck))
 
 
-def _wait_until_held(stack: FaultStack, controller: subprocess.Popen[str]) -> tuple[str, str] | None:
-    """The host and the name of the step that is held; nothing when the playbook ends before."""
+def _strike(stack: FaultStack, controller: subprocess.Popen[str], now: Mapping[str, Case]) -> None:
+    """Let it happen to all hosts while they are held; what ends the controller comes last."""
+    for one in sorted(now.values(), key=lambda one: one.fault.silences):
+        one.fault.strike(Moment(stack, controller, one.step))
+
+
+def _held(
+    stack: FaultStack, controller: subprocess.Popen[str], left: Left | None, struck: Sequence[Case]
+) -> dict[str, str]:
+    """The hosts that are held, with the names of their steps; none when the playbook ends before.
+
+    While the first of them waits, others may come to steps that something is left for: they are held as well.
+
+    :param struck: what has happened to the playbook, or is going to.
+    """
     deadline = time.monotonic() + _PLAY_S
-    while controller.poll() is None and time.monotonic() < deadline:
-        if held := stack.held():
-            return held
+    while not (held := stack.held()):
+        if controller.poll() is not None or time.monotonic() > deadline:
+            return {}
         time.sleep(0.01)
-    return None
+    if left:
+        stack.ask_to_hold(left.wanted(struck), but=held)
+        deadline = time.monotonic() + _TOGETHER_S
+        while len(stack.held()) < len(stack.lab.hosts) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    held = stack.held()
+    stack.let_all_go(but=held)
+    return held
 
 
 def _outcome(said: str) -> str:

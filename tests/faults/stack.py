@@ -9,7 +9,7 @@ import json
 import shlex
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -139,26 +139,26 @@ class FaultStack(Stack):
             status, said = self.play("multi_rollback", **self.values(ALL))
             assert status == 0, said
 
-    def ask_to_hold(self, wanted: Mapping[str, Mapping[str, int]]) -> None:
-        """From now on the first process that comes to one of these steps waits there.
+    def ask_to_hold(self, wanted: Mapping[str, Mapping[str, int]], but: Collection[str] = ()) -> None:
+        """From now on the first process of each host that comes to one of these steps waits there.
 
         :param wanted: host → name of a step → which of that name, from 1; 0 for any.
+        :param but: hosts that are held already, and stay so.
         """
-        self.let_all_go()
-        for host, steps in wanted.items():
+        self.let_all_go(but)
+        for host in wanted.keys() - set(but):
             place = self.root(host) / PLACE
             place.mkdir()
-            (place / "at.new").write_text(json.dumps(steps), encoding="utf-8")
+            (place / "at.new").write_text(json.dumps(wanted[host]), encoding="utf-8")
             (place / "at.new").rename(place / "at")
 
-    def held(self) -> tuple[str, str] | None:
-        """The host and the step's name where a process waits; on all other hosts nobody is held any more then."""
+    def held(self) -> dict[str, str]:
+        """The hosts where a process waits, with the name of the step that it waits at."""
+        found = {}
         for host in self.lab.hosts:
             with suppress(OSError):
-                name = (self.root(host.name) / PLACE / "held").read_text(encoding="utf-8")
-                self.let_all_go(but=host.name)
-                return host.name, name
-        return None
+                found[host.name] = (self.root(host.name) / PLACE / "held").read_text(encoding="utf-8")
+        return found
 
     def let_go(self, host: str, how: str) -> None:
         """Let the process that is held on a host go on, and wait until it does; nothing where it went with the power."""
@@ -171,10 +171,10 @@ class FaultStack(Stack):
         while (place / "held").exists() and time.monotonic() < deadline:
             time.sleep(0.005)
 
-    def let_all_go(self, but: str = "") -> None:
-        """Nobody is held any more, and nothing asked for; but on one host."""
+    def let_all_go(self, but: Collection[str] = ()) -> None:
+        """Nobody is held any more, and nothing asked for; but on these hosts."""
         for host in self.lab.hosts:
-            if host.name == but:
+            if host.name in but:
                 continue
             place = self.root(host.name) / PLACE
             for name in ("at", "taken", "held", "go"):

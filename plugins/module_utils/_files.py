@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -57,13 +57,13 @@ def fsync_directory(path: Path) -> None:
 
 
 @contextmanager
-def _complete_beside(path: Path, content: bytes, mode: int) -> Iterator[Path]:
+def _complete_beside(path: Path, write: Callable[[IO[bytes]], object], mode: int) -> Iterator[Path]:
     """A temporary file in the same directory, complete and durable; what of it is left in the end is removed."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+            write(stream)
             os.fchmod(stream.fileno(), mode)
             stream.flush()
             os.fsync(stream.fileno())
@@ -72,11 +72,16 @@ def _complete_beside(path: Path, content: bytes, mode: int) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_atomic(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Replace a file's content: readers see all of the old or all of the new, also after a power cut."""
-    with _complete_beside(path, content, mode) as temporary:
+def write_whole(path: Path, write: Callable[[IO[bytes]], object], mode: int = 0o600) -> None:
+    """Replace a file by what a function writes: readers see all of the old or all of the new, also after a power cut."""
+    with _complete_beside(path, write, mode) as temporary:
         temporary.replace(path)
     fsync_directory(path.parent)
+
+
+def write_atomic(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """The same with content that is there already."""
+    write_whole(path, lambda stream: stream.write(content), mode)
 
 
 def create_once(path: Path, content: bytes, mode: int = 0o600) -> bool:
@@ -84,7 +89,7 @@ def create_once(path: Path, content: bytes, mode: int = 0o600) -> bool:
 
     The content is complete and durable before the name appears, so that nobody ever reads half a record.
     """
-    with _complete_beside(path, content, mode) as temporary:
+    with _complete_beside(path, lambda stream: stream.write(content), mode) as temporary:
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -94,11 +99,8 @@ def create_once(path: Path, content: bytes, mode: int = 0o600) -> bool:
 
 
 def copy_durably(source: IO[bytes], to: Path) -> None:
-    """Copy what is left of an open file into a new one, which survives a power cut once its name does."""
-    with to.open("wb") as copy:
-        shutil.copyfileobj(source, copy, CHUNK_BYTES)
-        copy.flush()
-        os.fsync(copy.fileno())
+    """Copy what is left of an open file into a private new one, which is there whole or not at all."""
+    write_whole(to, lambda copy: shutil.copyfileobj(source, copy, CHUNK_BYTES))
 
 
 def dump_json(value: Any) -> bytes:

@@ -77,7 +77,7 @@ def test_what_a_killed_archiver_left_is_in_nobodys_way(code, checkout) -> None:
     checkout.write("shared.py", "VALUE = 'edited'\n")
     before = checkout.snapshot()
     plan = plan_of(code, checkout)
-    (code.context.workspace / "before-1.tar.part").write_bytes(b"")
+    (code.context.workspace / ".before-1.tar.k3j2").write_bytes(b"")
     assert code.kept(plan) == {}
     switched(code, plan)
     (archive,) = code.kept(plan)["uncommitted work"]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import CHUNK_BYTES, fsync_directory
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import CHUNK_BYTES, write_whole
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import parents_of
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
@@ -142,20 +142,14 @@ def write_archive(worktree: Worktree, entries: Iterable[Entry], to: Path, owner:
 
     :raises LastGoodError: when a file can't be read, or shrinks while it is read.
     """
-    beside = to.with_name(f"{to.name}.part")
-    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            with acting_as(owner), tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
-                for entry in sorted(entries, key=lambda one: not one.is_work):
-                    if entry.kind != ABSENT:
-                        _add(archive, worktree.top, entry)
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(to)
-    finally:
-        beside.unlink(missing_ok=True)
-    fsync_directory(to.parent)
+
+    def write(stream: IO[bytes]) -> None:
+        with acting_as(owner), tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            for entry in sorted(entries, key=lambda one: not one.is_work):
+                if entry.kind != ABSENT:
+                    _add(archive, worktree.top, entry)
+
+    write_whole(to, write)
 
 
 def holds_work(archive: Path) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lastgood.rollback.plugins.module_utils._back import plans_back
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused, os_error_message
 from ansible_collections.lastgood.rollback.plugins.module_utils._foresight import foresee, look
 from ansible_collections.lastgood.rollback.plugins.module_utils._records import KEEP, UNDO, Header, Records, all_records
 from ansible_collections.lastgood.rollback.plugins.module_utils._runner import run_guarded, told
@@ -88,6 +88,8 @@ def _looked_at(transaction: Transaction) -> tuple[list[JsonObject], str | None]:
         return transaction.components(), None
     except LastGoodError as error:
         return [], error.message
+    except OSError as error:
+        return [], os_error_message(error)
 
 
 def _begin(transaction: Transaction, params: Params) -> JsonObject:

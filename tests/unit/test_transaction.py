@@ -30,6 +30,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._prune import prune
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction, new_id
+from ansible_collections.lastgood.rollback.plugins.module_utils._transaction_runner import _looked_at
 from engine_component import KINDS, Late, make_pair, plan_pair, words
 from engine_host import ID, OK_CHECK, Host
 
@@ -103,6 +104,14 @@ def test_an_undone_transaction_ends_although_what_was_written_can_not_be_counted
     (host.path / "fail-count").touch()
     assert host.transaction().finish(None, []) == "undone"
     assert "is not counted" in host.transaction().records.journal.path.read_text()
+
+
+def test_that_its_things_can_not_be_looked_at_fails_nothing_and_is_told(host: Host) -> None:
+    transaction = host.until("switch")
+    (host.path / "one").unlink()
+    (host.path / "one").mkdir()
+    found, problem = _looked_at(transaction)
+    assert (found, problem) == ([], f"{host.path / 'one'}: Is a directory.")
 
 
 def test_an_undone_transaction_stays_open_until_what_was_only_to_be_counted_is_gone(host: Host) -> None:

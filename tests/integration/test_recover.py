@@ -111,7 +111,7 @@ def test_a_host_that_could_not_be_asked_is_named_where_nothing_is_open_on_the_ot
     assert asked.returncode != 0
     said = " ".join(asked.stdout.split())
     assert "Nothing to recover: no transaction is open on web1, web2 " in said
-    assert "Missing run this again when it is back: web3" in said
+    assert "Missing web3 could not be asked: run this again when it is back" in said
 
 
 def test_beside_a_controller_that_lives_on_both_end_alike(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ _ON_HOSTS = Path(__file__).resolve().parent / "on_hosts"
 _PYTHON_PATH = "/usr/lib/python3/dist-packages"
 #: What every process of the hosts' Python does first. In most cases nobody asked for something.
 _AT_START = f"""\
-import os; any(map(os.path.exists, ("/{PLACE}/at", "/{CLOCK}"))) and __import__("lab_hold").watch()
+import os; any(map(os.path.exists, ("/{PLACE}", "/{CLOCK}"))) and __import__("lab_hold").watch()
 """
 #: A process that died with the controller goes nowhere.
 _GOING_S = 3
@@ -146,10 +146,10 @@ class FaultStack(Stack):
         :param but: hosts that are held already, and stay so.
         """
         self.let_all_go(but)
-        for host in wanted.keys() - set(but):
+        for host in {host.name for host in self.lab.hosts} - set(but):
             place = self.root(host) / PLACE
-            place.mkdir()
-            (place / "at.new").write_text(json.dumps(wanted[host]), encoding="utf-8")
+            place.mkdir(exist_ok=True)
+            (place / "at.new").write_text(json.dumps(wanted.get(host, {})), encoding="utf-8")
             (place / "at.new").rename(place / "at")
 
     def held(self) -> dict[str, str]:

@@ -19,8 +19,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-#: Asked for with ``at``: by name, the steps to be held at, and which of that name, from 1 (0 for any). ``taken`` by the first
-#: process that comes to one; ``held``, with its name, once it waits there; ``go`` lets it go on, or die.
+#: Whoever starts while this is there looks into ``at`` whenever it writes into a journal: by name, the steps to be held at, and
+#: which of that name, from 1 (0 for any). ``taken`` by the first process that comes to one; ``held``, with its name, once it
+#: waits there; ``go`` lets it go on, or die.
 PLACE = "run/lab-hold"
 #: By how many seconds the wall clock has jumped.
 CLOCK = "run/lab-clock"
@@ -39,7 +40,6 @@ def name_of(entry: Mapping[str, Any]) -> str:
 class _Hold:
     def __init__(self, place: Path) -> None:
         self.place = place
-        self.wanted: dict[str, int] = json.loads((place / "at").read_text(encoding="utf-8"))
         self.write, self.sync = os.write, os.fsync
         self.announced, self.name = -1, ""
 
@@ -61,13 +61,16 @@ class _Hold:
         """The name of the step that this line tells of, when it is to be held; else nothing."""
         try:
             path = os.readlink(f"/proc/self/fd/{handle}")
-            if not path.endswith("/journal.jsonl") or (name := name_of(json.loads(data))) not in self.wanted:
+            if not path.endswith("/journal.jsonl"):
+                return ""
+            wanted: dict[str, int] = json.loads((self.place / "at").read_text(encoding="utf-8"))
+            if (name := name_of(json.loads(data))) not in wanted:
                 return ""
             before = [json.loads(line) for line in Path(path).read_bytes().splitlines() if line.endswith(b"}")]
         except (OSError, ValueError, KeyError, TypeError):
             return ""
         known = sum(name_of(entry) == name for entry in before)
-        return name if self.wanted[name] in (0, known + 1) else ""
+        return name if wanted[name] in (0, known + 1) else ""
 
     def hold(self, name: str) -> None:
         """Wait here, as the only one."""
@@ -98,7 +101,7 @@ def watch() -> None:
     if (root / CLOCK).exists():
         _jump(int((root / CLOCK).read_text(encoding="ascii")))
     place = root / PLACE
-    if (place / "at").exists():
+    if place.exists():
         hold = _Hold(place)
         os.write, os.fsync = hold.on_write, hold.on_sync
 

@@ -262,6 +262,8 @@ def test_uncommitted_files_are_part_of_a_restore_point(code, checkout, tmp_path)
     assert (checkout.path / "app.py").read_text() == "edited on the host\n"
     assert not (checkout.path / "shared.py").exists()
     assert not code.plan({"path": str(checkout.path)}, point).changed
+    # What was in the way; the restore point's own files are in the restore point.
+    assert [Path(kept).name for kept in code.kept(plan)["uncommitted work"]] == ["before-1.tar"]
     code.undo(plan)
     assert checkout.snapshot() == before
 

@@ -38,6 +38,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._identity import
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git
 
 ARCHIVE, LIST = "worktree.tar", "worktree.json"
+#: A restore point's, in the workspace of a transaction that goes back to it.
+POINTS_ARCHIVE, POINTS_LIST = f"point-{ARCHIVE}", f"point-{LIST}"
 
 
 @dataclass(frozen=True)
@@ -110,20 +112,20 @@ def take_along(source: Mapping[str, str], workspace: Path) -> None:
 
     :param source: ``directory``, and the expected SHA-256 of the two files by name.
     """
-    for name in (LIST, ARCHIVE):
+    for name, copy in ((LIST, POINTS_LIST), (ARCHIVE, POINTS_ARCHIVE)):
         origin = Path(source["directory"]) / name
         require_checksum(origin, source[name], "Uncommitted files of the restore point")
         with origin.open("rb") as stream:
-            copy_durably(stream, workspace / f"point-{name}")
+            copy_durably(stream, workspace / copy)
 
 
 def apply(workspace: Path, top: Path, owner: User, selected: Selection) -> None:
     """Bring the restore point's uncommitted files into the worktree, those that are selected."""
-    listed = [Entry(**one["entry"]) for one in json.loads((workspace / f"point-{LIST}").read_bytes())]
+    listed = [Entry(**one["entry"]) for one in json.loads((workspace / POINTS_LIST).read_bytes())]
     entries = [entry for entry in listed if selected.covers(entry.path)]
     if os.geteuid() != 0:  # may be another account than the one that captured it, and can't give files away
         entries = [replace(entry, uid=owner.uid, gid=owner.gid) for entry in entries]
-    restore(top, entries, workspace / f"point-{ARCHIVE}", owner)
+    restore(top, entries, workspace / POINTS_ARCHIVE, owner)
 
 
 def staged_commit(git: Git, owner: User | None, index: Path, scratch: Path) -> str:

@@ -222,7 +222,8 @@ class Code(Component):
         found: JsonObject = {}
         if plan.facts["emergency_ref"] and checkout.git.ref(plan.facts["emergency_ref"]):
             found["commits"] = plan.facts["emergency_ref"].replace("refs/heads/", f"{plan.name}, branch ", 1)
-        archives = [path for path in sorted(self.context.workspace.glob("*-*.tar")) if holds_work(path)]
+        made = {*self.context.workspace.glob("*-*.tar")} - {self.context.workspace / dirt.POINTS_ARCHIVE}
+        archives = [path for path in sorted(made) if holds_work(path)]
         if archives:
             found["uncommitted work"] = [str(path) for path in archives]
         if checkout.hold.read() == self.context.transaction:

@@ -34,7 +34,7 @@ _TEMPORARY = re.compile(r" /tmp/(ansible_lastgood\.|\.lastgood-[0-9a-f]{32}$)")
 _PLAY_S = 600.0
 NOT_REACHED = "the step was not reached"
 #: For how long a host that is held waits for others, which do their part of the same task.
-_TOGETHER_S = 1.0
+_TOGETHER_S = 3.0
 #: How many faults may happen to one rollback and its recoveries.
 _MOST = 6
 
@@ -101,6 +101,7 @@ def play_case(stack: FaultStack, case: Case, left: Left | None = None) -> list[R
     while len(runs) == 1 or runs[-1].struck:
         room = most - sum(len(run.struck) for run in runs)
         runs.append(_play(stack, "recover", impatient(stack), None, left, room))
+    stack.let_all_go()
     after = stack.left = stack.settled(new, before.state)
     ended = "new" if after.state == new else "old" if after.state == before.state else ""
     problems = [] if runs[0].struck else [NOT_REACHED]
@@ -138,13 +139,16 @@ def _play(
 ) -> _Run:
     """Run a playbook to its end, let the case happen to it, and then others that it comes by; mend what they broke.
 
+    Modules go on without their controller: those of a playbook that was silenced may be held when the next one starts.
+
     :param room: for how many cases.
     """
     struck: list[Case] = []
+    silenced = False
     if case:
         stack.ask_to_hold({case.step.host: {case.step.name: case.step.occurrence}})
     elif left and room:
-        stack.ask_to_hold(left.wanted(struck))
+        stack.ask_to_hold(left.wanted(struck), but=stack.held())
     controller = stack.start(playbook, **values)
     # All the time: a playbook with more to say than a pipe holds would wait for somebody who reads it.
     with ThreadPoolExecutor(1) as reader:
@@ -157,10 +161,13 @@ def _play(
                 if left and len(known) < room and (one := left.take(host, held[host], known)):
                     now[host] = one
             _strike(stack, controller, now)
+            struck += now.values()
+            silenced = any(one.fault.silences for one in now.values())
+            if left and silenced and len(struck) < room:
+                stack.ask_to_hold_again(left.wanted(()))
             for host in held:
                 stack.let_go(host, "die" if host in now and now[host].fault.dies else "on")
-            struck += now.values()
-            if any(one.fault.silences for one in now.values()):
+            if silenced:
                 break
             if left and len(struck) < room:
                 stack.ask_to_hold(left.wanted(struck))
@@ -172,7 +179,8 @@ def _play(
     for one in struck:
         if one.fault.mend:
             one.fault.mend(Moment(stack, controller, one.step))
-    stack.let_all_go()
+    if not silenced:
+        stack.let_all_go()
     return _Run(controller.returncode, said, tuple(struck))
 
 

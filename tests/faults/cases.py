@@ -105,14 +105,16 @@ class Left:
             return self._cases.pop(case.key) if (case := self._at(self._steps[host, name], struck)) else None
 
     def _at(self, step: Step, struck: Collection[Case]) -> Case | None:
-        """What is left at a step; what ends the controller comes last.
+        """What is left at a step; what ends the controller comes last, and once.
 
         Only one fault that has to be mended happens to a playbook: mending two would depend on each other. And what prevents
         a rollback could do nothing to one that has failed already.
         """
         broken = any(case.fault.mend for case in struck)
+        silenced = any(case.fault.silences for case in struck)
         for fault in reversed(FAULTS):
-            if not fault.prevents and not (broken and fault.mend) and fault.hits(step):
+            useless = fault.prevents or (broken and fault.mend) or (silenced and fault.silences)
+            if not useless and fault.hits(step):
                 known = self._cases.get((fault.name, step.label))
                 if known and known.key not in self.alone:
                     return Case(known.scenario, step, fault)

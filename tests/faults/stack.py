@@ -146,7 +146,14 @@ class FaultStack(Stack):
         :param but: hosts that are held already, and stay so.
         """
         self.let_all_go(but)
-        for host in {host.name for host in self.lab.hosts} - set(but):
+        self._want(wanted, {host.name for host in self.lab.hosts} - set(but))
+
+    def ask_to_hold_again(self, wanted: Mapping[str, Mapping[str, int]]) -> None:
+        """The same for whoever is held now, once it was let go."""
+        self._want(wanted, self.held())
+
+    def _want(self, wanted: Mapping[str, Mapping[str, int]], hosts: Collection[str]) -> None:
+        for host in hosts:
             place = self.root(host) / PLACE
             place.mkdir(exist_ok=True)
             (place / "at.new").write_text(json.dumps(wanted.get(host, {})), encoding="utf-8")
@@ -168,8 +175,11 @@ class FaultStack(Stack):
         (place / "go.new").write_text(how, encoding="utf-8")
         (place / "go.new").rename(place / "go")
         deadline = time.monotonic() + _GOING_S
-        while (place / "held").exists() and time.monotonic() < deadline:
+        while (place / "go").exists() and time.monotonic() < deadline:
             time.sleep(0.005)
+        if (place / "go").exists():
+            (place / "held").unlink(missing_ok=True)
+            (place / "go").unlink(missing_ok=True)
 
     def let_all_go(self, but: Collection[str] = ()) -> None:
         """Nobody is held any more, and nothing asked for; but on these hosts."""

@@ -66,6 +66,14 @@ def test_what_was_not_reached_comes_once_more_at_the_end(left: Left) -> None:
     assert left.next("everything") is None
 
 
+def test_a_controller_ends_once(left: Left) -> None:
+    ends = []
+    while taken := left.take(UNDO.host, UNDO.name, [case(KILL, SWITCH)]):
+        ends.append(taken.fault.silences)
+    assert ends
+    assert not any(ends)
+
+
 def test_a_held_step_is_left_by_one_fault_after_the_other_the_controllers_end_last(left: Left) -> None:
     assert left.wanted([])[UNDO.host] == {UNDO.name: 0, PROMISE.name: 0}
     names = []

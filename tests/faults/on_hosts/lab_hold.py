@@ -21,7 +21,7 @@ from typing import Any
 
 #: Whoever starts while this is there looks into ``at`` whenever it writes into a journal: by name, the steps to be held at, and
 #: which of that name, from 1 (0 for any). ``taken`` by the first process that comes to one; ``held``, with its name, once it
-#: waits there; ``go`` lets it go on, or die.
+#: waits there; ``go`` lets it go on, or die, and is gone once it does.
 PLACE = "run/lab-hold"
 #: By how many seconds the wall clock has jumped.
 CLOCK = "run/lab-clock"
@@ -90,6 +90,7 @@ class _Hold:
                 time.sleep(_NAP_S)
                 continue
             (self.place / "held").unlink(missing_ok=True)
+            (self.place / "go").unlink(missing_ok=True)
             if word == "die":
                 os.kill(os.getpid(), signal.SIGKILL)
             return

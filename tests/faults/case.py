@@ -19,7 +19,7 @@ from typing import Any
 
 from faults.cases import Case, Left
 from faults.kinds import Moment
-from faults.stack import FaultStack, Look, impatient
+from faults.stack import FaultStack, Held, Look, impatient
 from lab_stack import STATE_DIR
 
 _ENVIRONMENTS = r"/\.venv\.lastgood(/\.gitignore|/(previous-)?[0-9a-f]{8})?$"
@@ -139,16 +139,17 @@ def _play(
 ) -> _Run:
     """Run a playbook to its end, let the case happen to it, and then others that it comes by; mend what they broke.
 
-    Modules go on without their controller: those of a playbook that was silenced may be held when the next one starts.
+    Modules go on without their controller: those of a playbook that was silenced may be held while the next one runs.
 
     :param room: for how many cases.
     """
     struck: list[Case] = []
-    silenced = False
+    silenced: list[Case] = []
     if case:
         stack.ask_to_hold({case.step.host: {case.step.name: case.step.occurrence}})
     elif left and room:
         stack.ask_to_hold(left.wanted(struck), but=stack.held())
+    began = time.monotonic()
     controller = stack.start(playbook, **values)
     # All the time: a playbook with more to say than a pipe holds would wait for somebody who reads it.
     with ThreadPoolExecutor(1) as reader:
@@ -157,14 +158,14 @@ def _play(
             now = {case.step.host: case} if case and case.step.host in held else {}
             case = None
             for host in held.keys() - now.keys():
-                known = [*struck, *now.values()]
-                if left and len(known) < room and (one := left.take(host, held[host], known)):
+                known, alone = [*struck, *now.values()], held[host].began < began
+                if left and len(known) < room and (one := left.take(host, held[host].name, known, alone)):
                     now[host] = one
             _strike(stack, controller, now)
             struck += now.values()
-            silenced = any(one.fault.silences for one in now.values())
+            silenced = [one for one in now.values() if one.fault.silences]
             if left and silenced and len(struck) < room:
-                stack.ask_to_hold_again(left.wanted(()))
+                stack.ask_to_hold_again(left.wanted(silenced))
             for host in held:
                 stack.let_go(host, "die" if host in now and now[host].fault.dies else "on")
             if silenced:
@@ -192,8 +193,8 @@ def _strike(stack: FaultStack, controller: subprocess.Popen[str], now: Mapping[s
 
 def _held(
     stack: FaultStack, controller: subprocess.Popen[str], left: Left | None, struck: Sequence[Case]
-) -> dict[str, str]:
-    """The hosts that are held, with the names of their steps; none when the playbook ends before.
+) -> dict[str, Held]:
+    """The hosts that are held; none when the playbook ends before.
 
     While the first of them waits, others may come to steps that something is left for: they are held as well.
 

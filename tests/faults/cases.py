@@ -99,19 +99,22 @@ class Left:
                     found.setdefault(host, {})[name] = 0
         return found
 
-    def take(self, host: str, name: str, struck: Collection[Case]) -> Case | None:
-        """One for a step that is held."""
-        with self._lock:
-            return self._cases.pop(case.key) if (case := self._at(self._steps[host, name], struck)) else None
+    def take(self, host: str, name: str, struck: Collection[Case], alone: bool = False) -> Case | None:
+        """One for a step that is held.
 
-    def _at(self, step: Step, struck: Collection[Case]) -> Case | None:
+        :param alone: by a module whose controller has gone already: ending another one is not what such a case is about.
+        """
+        with self._lock:
+            return self._cases.pop(case.key) if (case := self._at(self._steps[host, name], struck, alone)) else None
+
+    def _at(self, step: Step, struck: Collection[Case], alone: bool = False) -> Case | None:
         """What is left at a step; what ends the controller comes last, and once.
 
         Only one fault that has to be mended happens to a playbook: mending two would depend on each other. And what prevents
         a rollback could do nothing to one that has failed already.
         """
         broken = any(case.fault.mend for case in struck)
-        silenced = any(case.fault.silences for case in struck)
+        silenced = alone or any(case.fault.silences for case in struck)
         for fault in reversed(FAULTS):
             useless = fault.prevents or (broken and fault.mend) or (silenced and fault.silences)
             if not useless and fault.hits(step):

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from faults.on_hosts.lab_hold import CLOCK, PLACE
@@ -80,6 +80,17 @@ class Look:
 
     state: dict[str, str]
     around: frozenset[str]
+
+
+class Held(NamedTuple):
+    """A process that waits.
+
+    :param name: of the step that it waits at.
+    :param began: when it was started (`time.monotonic`, in seconds).
+    """
+
+    name: str
+    began: float
 
 
 class FaultStack(Stack):
@@ -159,12 +170,14 @@ class FaultStack(Stack):
             (place / "at.new").write_text(json.dumps(wanted.get(host, {})), encoding="utf-8")
             (place / "at.new").rename(place / "at")
 
-    def held(self) -> dict[str, str]:
-        """The hosts where a process waits, with the name of the step that it waits at."""
+    def held(self) -> dict[str, Held]:
+        """The hosts where a process waits, and which one."""
         found = {}
         for host in self.lab.hosts:
             with suppress(OSError):
-                found[host.name] = (self.root(host.name) / PLACE / "held").read_text(encoding="utf-8")
+                found[host.name] = Held(
+                    *json.loads((self.root(host.name) / PLACE / "held").read_text(encoding="utf-8"))
+                )
         return found
 
     def let_go(self, host: str, how: str) -> None:

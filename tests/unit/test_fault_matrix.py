@@ -74,6 +74,15 @@ def test_a_controller_ends_once(left: Left) -> None:
     assert not any(ends)
 
 
+def test_a_module_whose_controller_has_gone_meets_all_but_the_end_of_another(left: Left) -> None:
+    names = []
+    while taken := left.take(UNDO.host, UNDO.name, [], alone=True):
+        assert not taken.fault.silences
+        names.append(taken.fault.name)
+    assert DIES.name in names
+    assert left.take(UNDO.host, UNDO.name, []), "what ends a controller is left for a run that has one"
+
+
 def test_a_held_step_is_left_by_one_fault_after_the_other_the_controllers_end_last(left: Left) -> None:
     assert left.wanted([])[UNDO.host] == {UNDO.name: 0, PROMISE.name: 0}
     names = []

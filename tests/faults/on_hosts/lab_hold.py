@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 #: Whoever starts while this is there looks into ``at`` whenever it writes into a journal: by name, the steps to be held at, and
-#: which of that name, from 1 (0 for any). ``taken`` by the first process that comes to one; ``held``, with its name, once it
-#: waits there; ``go`` lets it go on, or die, and is gone once it does.
+#: which of that name, from 1 (0 for any). ``taken`` by the first process that comes to one; ``held``, with its name and when the
+#: process began (`time.monotonic`, in seconds), once it waits there; ``go`` lets it go on, or die, and is gone once it does.
 PLACE = "run/lab-hold"
 #: By how many seconds the wall clock has jumped.
 CLOCK = "run/lab-clock"
@@ -41,6 +41,7 @@ class _Hold:
     def __init__(self, place: Path) -> None:
         self.place = place
         self.write, self.sync = os.write, os.fsync
+        self.began = time.monotonic()
         self.announced, self.name = -1, ""
 
     def on_write(self, handle: int, data: bytes) -> int:
@@ -78,7 +79,7 @@ class _Hold:
             (self.place / "at").rename(self.place / "taken")
             with (self.place / "taken").open("r+", encoding="utf-8") as file:
                 file.truncate()
-                file.write(name)
+                file.write(json.dumps([name, self.began]))
             (self.place / "taken").rename(self.place / "held")
         except FileNotFoundError:
             return

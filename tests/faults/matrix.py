@@ -78,8 +78,9 @@ def page(results: Mapping[tuple[str, str], Result], cases: Sequence[Case]) -> st
         "a fault happens, what it broke is mended, one recovery is run. Then everything is read again without the",
         "collection, and compared: rows, trees, packages, files and the answers of all services must be all new or all",
         "old, on every host, and nothing may be left or lost. The steps come from the journals of runs without a fault.",
-        "Other cases happen to the same run where it comes by their steps: on other hosts at the same time, while it undoes,",
-        "and while it is recovered; up to six faults in a run, and the same questions at its end.",
+        "Other cases happen to the same run where it comes by their steps: on other hosts at the same time, to modules that",
+        "go on without their controller, while it undoes, and while it is recovered; up to six faults in a run, and the same",
+        "questions at its end.",
         "",
         f"{len(ended)} of {len(wanted)} cases were run, in {minutes:.0f} minutes, on commits {', '.join(commits)}:"
         f" {len(ended) - len(failed)} held, {len(failed)} did not. Each step comes once before any comes twice.",

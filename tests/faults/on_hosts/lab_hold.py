@@ -28,12 +28,14 @@ CLOCK = "run/lab-clock"
 _ID = re.compile(r"\d{8}T\d{6}Z-\w+?-[0-9a-f]{4}")
 _HEX = re.compile(r"(?<![0-9a-zA-Z])(?=[0-9a-f]*[0-9])[0-9a-f]{4,}(?![0-9a-zA-Z])")
 _NUMBER = re.compile(r"(?<![\w.-])\d+(\.\d+)?")
+#: Which of the kept databases is the oldest depends on what was rolled back before.
+_OLDEST = re.compile(r"_(previous|rejected|tables)(?=, older than)")
 _NAP_S = 0.005
 
 
 def name_of(entry: Mapping[str, Any]) -> str:
     """A line's name: the same in every run, without ids, digests and counts."""
-    what = _NUMBER.sub("0", _HEX.sub("<digest>", _ID.sub("<id>", str(entry["what"]))))
+    what = _OLDEST.sub("_<kind>", _NUMBER.sub("0", _HEX.sub("<digest>", _ID.sub("<id>", str(entry["what"])))))
     return f"{entry['event']}: {what}"
 
 

@@ -35,6 +35,8 @@ _PLAY_S = 600.0
 NOT_REACHED = "the step was not reached"
 #: For how long a host that is held waits for others, which do their part of the same task.
 _TOGETHER_S = 3.0
+#: Between looks for somebody who is held. More of them would cost processor time that the hosts, on the same machine, could use.
+_LOOK_S = 0.05
 #: How many faults may happen to one rollback and its recoveries.
 _MOST = 6
 
@@ -204,12 +206,12 @@ def _held(
     while not (held := stack.held()):
         if controller.poll() is not None or time.monotonic() > deadline:
             return {}
-        time.sleep(0.01)
+        time.sleep(_LOOK_S)
     if left:
         stack.ask_to_hold(left.wanted(struck), but=held)
         deadline = time.monotonic() + _TOGETHER_S
         while len(stack.held()) < len(stack.lab.hosts) and time.monotonic() < deadline:
-            time.sleep(0.05)
+            time.sleep(_LOOK_S)
     held = stack.held()
     stack.let_all_go(but=held)
     return held

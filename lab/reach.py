@@ -83,7 +83,7 @@ def wait_for(lab: Lab, host: Host, seconds: float = 90) -> None:
     """
     deadline = time.monotonic() + seconds
     # systemd's own word; "degraded" is up as well, with a unit that failed.
-    command = "systemctl is-system-running --wait"
+    command = f"timeout {seconds:.0f} systemctl is-system-running --wait"
     while True:
         done = attempt(lab, host, command)
         if done.stdout.strip() in (b"running", b"degraded"):

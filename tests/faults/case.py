@@ -179,11 +179,12 @@ def _play(
         except TimeoutError:
             controller.kill()
             raise
-    for one in struck:
-        if one.fault.mend:
-            one.fault.mend(Moment(stack, controller, one.step))
-    if not silenced:
+    to_mend = [one for one in struck if one.fault.mend]
+    if to_mend or not silenced:
+        # A host does not come up while somebody holds what it undoes at its start.
         stack.let_all_go()
+    for one in to_mend:
+        one.fault.mend(Moment(stack, controller, one.step))
     return _Run(controller.returncode, said, tuple(struck))
 
 

@@ -111,14 +111,14 @@ class Left:
         """What is left at a step; what ends the controller comes last, and once.
 
         Only one fault that has to be mended happens to a playbook: mending two would depend on each other. And what prevents
-        a rollback could do nothing to one that has failed already.
+        a rollback could do nothing to one that has failed already: to its undo it can.
         """
         broken = any(case.fault.mend for case in struck)
         silenced = alone or any(case.fault.silences for case in struck)
         for fault in reversed(FAULTS):
-            useless = fault.prevents or (broken and fault.mend) or (silenced and fault.silences)
-            if not useless and fault.hits(step):
-                known = self._cases.get((fault.name, step.label))
-                if known and known.key not in self.alone:
-                    return Case(known.scenario, step, fault)
+            if (broken and fault.mend) or (silenced and fault.silences) or not fault.hits(step):
+                continue
+            known = self._cases.get((fault.name, step.label))
+            if known and known.key not in self.alone and not (fault.prevents and known.scenario.succeeds):
+                return Case(known.scenario, step, fault)
         return None

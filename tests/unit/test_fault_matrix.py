@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import pytest
-from faults.case import Result
+from faults.case import Result, _left
 from faults.cases import Case, Left, all_cases
 from faults.kinds import FAULTS, Fault
 from faults.matrix import page
+from faults.stack import Look
 from faults.steps import SCENARIOS, Scenario, Step
 
 THERE, UNDONE = SCENARIOS[:2]
@@ -89,10 +90,16 @@ def test_a_held_step_is_left_by_one_fault_after_the_other_the_controllers_end_la
     while taken := left.take(UNDO.host, UNDO.name, []):
         assert taken.step == UNDO
         names.append(taken.fault.name)
-    # What prevents a rollback does nothing to an undo: it is left for a run of its own.
-    assert sorted(names) == sorted(set(WITH) - {"PostgreSQL killed", "service does not start", "health check fails"})
+    assert sorted(names) == sorted(set(WITH) - {"PostgreSQL killed"})
     assert names[-1] == KILL.name
     assert left.wanted([])[UNDO.host] == {PROMISE.name: 0}
+
+
+def test_what_prevents_a_rollback_is_left_for_one_of_its_own(left: Left) -> None:
+    names = set()
+    while taken := left.take(SWITCH.host, SWITCH.name, []):
+        names.add(taken.fault.name)
+    assert names == set(WITH) - {"service does not start", "health check fails"}
 
 
 def test_only_one_fault_that_has_to_be_mended_happens_to_a_playbook(left: Left) -> None:
@@ -108,6 +115,15 @@ def test_what_has_failed_is_tried_alone() -> None:
     assert left.wanted([]) == {}
     assert left.take(UNDO.host, UNDO.name, []) is None
     assert left.next("everything") == case(DIES, UNDO, UNDONE)
+
+
+def test_a_database_that_is_left_is_named_in_the_final_table() -> None:
+    side = "lab-db database blog_lastgood_0a1b_tables"
+    before, after = Look({}, frozenset()), Look({}, frozenset({side, "lab-app1 lock /run/lastgood.lock"}))
+    said = "running: [lab-db] Create database blog_lastgood_0a1b_tables\n"
+    assert _left(before, after, "old", [said]) == ["lab-app1 lock /run/lastgood.lock", side]
+    table = "Kept on lab-db  rows of blog written meanwhile:\n                blog_lastgood_0a1b_tables, schema x\nReport  r\n"
+    assert _left(before, after, "old", [said, table]) == ["lab-app1 lock /run/lastgood.lock"]
 
 
 def test_the_page_has_the_steps_in_order_and_tells_what_was_not_tried_from_what_cannot_hurt() -> None:

@@ -25,6 +25,8 @@ POINT = "release-1.2.0"
 #: Two of the six projects: enough for every kind of component on every host, and much less to wait for.
 CORE, STAGE = PART = ("blog_core", "blog_writing")
 ALL = {"rollback_point": "last_good", "rollback_components": "all", "rollback_only": ",".join(PART)}
+#: What there is to break.
+KINDS = {"database", "code", "packages", "files"}
 #: A check that fails only after the switch: nobody listens there.
 FAILING = [{"url": "http://127.0.0.1:9/never", "status": 200}]
 
@@ -58,6 +60,11 @@ class RollbackStack:
         self.site.supervisorctl("restart", "all")
         self._until_settled()
 
+    def damage_whole(self) -> None:
+        """Break one thing of each kind, unless there is one broken already."""
+        if self.broken() != KINDS:
+            self.damage()
+
     def _damage_database(self) -> None:
         if self.site.psql(_MIGRATED) == "0":
             self.site.psql((ROOT / "demo" / "sql" / "disaster.sql").read_text(encoding="utf-8"))
@@ -88,6 +95,11 @@ class RollbackStack:
             time.sleep(0.2)
 
     # -- looking -------------------------------------------------------------------------------------------------
+
+    def broken(self) -> set[str]:
+        """The kinds of what is not as it was when it was good."""
+        found = self.site.look()
+        return {_kind(name) for name in {*found, *self.good} if found.get(name) != self.good.get(name)}
 
     def path(self, project: str) -> Path:
         """A project's checkout."""
@@ -240,10 +252,7 @@ def captured_stack() -> Iterator[RollbackStack]:
 @pytest.fixture
 def healthy(captured_stack: RollbackStack) -> RollbackStack:
     """The same, as it was when it was captured."""
-    found = captured_stack.site.look()
-    broken = sorted(
-        {_kind(name) for name in {*found, *captured_stack.good} if found.get(name) != captured_stack.good.get(name)}
-    )
+    broken = sorted(captured_stack.broken())
     if broken:
         ended = captured_stack.play("multi_rollback", **{**ALL, "rollback_components": broken})
         assert ended.status == 0, ended.said
@@ -253,7 +262,6 @@ def healthy(captured_stack: RollbackStack) -> RollbackStack:
 
 @pytest.fixture
 def stack(captured_stack: RollbackStack) -> RollbackStack:
-    """The same, broken, and with nothing open."""
-    if captured_stack.site.look() == captured_stack.good:
-        captured_stack.damage()
+    """The same, something of each kind broken, whatever the test before it left whole; with nothing open."""
+    captured_stack.damage_whole()
     return captured_stack

@@ -55,8 +55,7 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
 @pytest.fixture(scope="module")
 def before(captured_stack: RollbackStack) -> tuple[Any, ...]:
     """The broken stack before all that is refused here."""
-    if captured_stack.site.look() == captured_stack.good:
-        captured_stack.damage()
+    captured_stack.damage_whole()
     return looked(captured_stack)
 
 

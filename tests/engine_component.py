@@ -30,7 +30,8 @@ class Pair(Component):
     """The files ``one`` and ``two`` of a directory, each holding a word; the wish names the directory and the new word.
 
     What prepare builds stands in ``<name>.new``, what the switch replaced in ``<name>.old``; the undo keeps what it takes
-    back as ``<name>.rejected``. Files named ``fail-<phase>`` beside them make that phase fail, as a tool would.
+    back as ``<name>.rejected``, which was written to where there is a ``<name>.written``. Files named ``fail-<phase>`` beside
+    them make that phase fail, as a tool would.
     """
 
     kind = "pair"
@@ -89,9 +90,10 @@ class Pair(Component):
                     old.unlink(missing_ok=True)
                 new.unlink(missing_ok=True)
 
-    def count_written(self, plan: Plan) -> None:
+    def count_written(self, plan: Plan) -> dict[str, Any]:
         self._may_fail(plan, "count")
         _file(plan, "counted").touch()
+        return {name: 1 for name in NAMES if _file(plan, f"{name}.written").exists()}
 
     def let_go(self, plan: Plan) -> None:
         self._may_fail(plan, "let-go")

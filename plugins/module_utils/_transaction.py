@@ -381,10 +381,12 @@ class Transaction(Inspection):
             raise UndoIncomplete(f"Not yet undone: {', '.join(left)}. Run recover again.")
         for plan in self.plans():
             try:
-                self.component(plan).count_written(plan)
+                written = self.component(plan).count_written(plan)
             except (LastGoodError, OSError) as error:  # everything is back; this is only good to know
                 self._journal("note", f"What was written to what {plan.key} rejected is not counted: {error}")
-            self.component(plan).let_go(plan)  # not only good to know: a database that nobody needs must not be left
+                continue
+            if not written:  # not only good to know: a database that nobody needs must not be left
+                self.component(plan).let_go(plan)
         return "undone"
 
     def _finish_kept(self, standing: str | None) -> str:

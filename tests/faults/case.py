@@ -29,8 +29,6 @@ _KEPT = {
     "old": re.compile(r"_rejected$"),
     "": re.compile(rf"refs/heads/lastgood/|_previous$|_rejected$|{_ENVIRONMENTS}"),
 }
-#: A row of the final table, and the lines that it goes on in.
-_TOLD = re.compile(r"^Kept on \S+ +(.*(?:\n {2,}.*)*)", re.MULTILINE)
 #: What any killed module leaves to the cleaning of temporary files: Ansible's own payload, and the line of progress.
 _TEMPORARY = re.compile(r" /tmp/(ansible_lastgood\.|\.lastgood-[0-9a-f]{32}$)")
 _PLAY_S = 600.0
@@ -115,7 +113,7 @@ def play_case(stack: FaultStack, case: Case, left: Left | None = None) -> list[R
     if runs[0].status == 0 and ended != "new":
         problems.append("the playbook ended with 0, and yet not all is new")
     problems += [] if ended else _mixture(before.state, new, after.state)
-    problems += [f"left: {name}" for name in _left(before, after, ended, [run.said for run in runs])]
+    problems += [f"left: {name}" for name in _left(before, after, ended)]
     problems += [f"lost: {name}" for name in stack.lost(before)] if ended == "new" else []
     struck = [one for run in runs for one in run.struck] or [case]
     results = [
@@ -237,17 +235,10 @@ def _mixture(old: Mapping[str, str], new: Mapping[str, str], found: Mapping[str,
     return problems
 
 
-def _left(before: Look, after: Look, ended: str, said: Sequence[str]) -> list[str]:
-    """What is there that was not before; but for what is kept on purpose, and a database that people were told of.
-
-    :param said: by the playbooks: what was written to something can't be counted on a full disk, and then it is kept.
-    """
-    told = {word.strip(",") for text in said for row in _TOLD.findall(text) for word in row.split()}
+def _left(before: Look, after: Look, ended: str) -> list[str]:
+    """What is there that was not before; but for what is kept on purpose."""
     left = (name for name in after.around - before.around if not _TEMPORARY.search(name))
-    kept = _KEPT[ended]
-    return sorted(
-        name for name in left if not kept.search(name) and not (" database " in name and name.split()[-1] in told)
-    )
+    return sorted(name for name in left if not _KEPT[ended].search(name))
 
 
 def _keep(stack: FaultStack, results: Sequence[Result], runs: Sequence[_Run]) -> None:

@@ -5,11 +5,8 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +14,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._bas
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.code import Code
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
 from integration.checkouts import Checkout, clone, make_checkout, plan_of, switched
+from integration.file_limit import no_file_larger_than
 
 
 @pytest.fixture
@@ -39,17 +37,6 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 # -- files that git would take
-
-
-@contextmanager
-def no_file_larger_than(size: int) -> Iterator[None]:
-    """Writing more into any file of this process fails, as on a full disk."""
-    _soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 
 
 def test_an_archive_that_could_not_be_written_is_in_nobodys_way(code, checkout) -> None:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 import shutil
 import socket
 import tempfile
@@ -27,6 +26,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
 from integration.database_site import Site
+from integration.file_limit import no_file_larger_than
 from integration.postgres_server import PostgresServer, free_port, running_server, wait_until
 
 
@@ -297,7 +297,6 @@ def test_a_log_that_is_held_back_is_counted_in_full(site: Site, monkeypatch: pyt
 def test_a_disk_that_fills_during_the_restore_leaves_the_live_database_alone(
     make_context: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """A limit on the size of files stands in for the full disk: the server gets the same kind of error from a write."""
     with running_server() as server:
         site = Site(server, make_context, tmp_path)
         site.make_roles()
@@ -308,10 +307,8 @@ def test_a_disk_that_fills_during_the_restore_leaves_the_live_database_alone(
         before = (site.oid(), site.content())
         plan = site.plan(point)
         server.stop("fast")
-        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (17 * 1024**2, limits[1]))
-        server.start()
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        with no_file_larger_than(17 * 1024**2):
+            server.start()
         component = site.component()
         with pytest.raises(CommandFailed, match=r"could not (extend|write)"):
             component.prepare(plan)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, PointEntry, State
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign
+from integration.file_limit import no_file_larger_than
 from integration.postgres_server import PostgresServer
 from integration.tables_site import EVERYTHING, TablesSite, copied_shop, good_shop, quiet, shop
 
@@ -174,9 +175,9 @@ def test_undo_restores_the_rows_as_they_were_and_keeps_what_was_written_meanwhil
     after = shop.content()
     assert {name for name in before if after[name] != before[name]} <= stale | untouched
     assert shop.objects() == objects
-    component.count_written(plan)
-    component.let_go(plan)
-    assert component.kept(plan)["rows written to shop"] == {"public.customer": {"then": 50, "now": 51}}
+    written = {"public.customer": {"then": 50, "now": 51}}
+    assert component.count_written(plan) == written
+    assert component.kept(plan)["rows written to shop"] == written
     assert shop.query('SELECT name FROM lastgood_rejected."public.customer" WHERE id > 50', shop.side()) == "meanwhile"
 
 
@@ -211,10 +212,32 @@ def test_undo_without_new_rows_leaves_nothing_behind(shop: TablesSite) -> None:
     component.undo(plan)
     assert component.state(plan) is State.UNTOUCHED
     assert component.kept(plan) == {"rows of shop written meanwhile": f"{shop.side()}, schema lastgood_rejected"}
-    component.count_written(plan)
+    assert component.count_written(plan) == {}
     component.let_go(plan)
     assert component.state(plan) is State.UNTOUCHED
     assert (shop.others(), component.kept(plan)) == ([], {})
+
+
+def test_where_nobody_wrote_a_full_disk_leaves_nothing_either(shop: TablesSite) -> None:
+    shop.damage()
+    component, plan = shop.component(), shop.go_back(EVERYTHING)
+    component.undo(plan)
+    with no_file_larger_than(0):
+        assert component.count_written(plan) == {}
+    component.let_go(plan)
+    assert (shop.others(), component.state(plan)) == ([], State.UNTOUCHED)
+
+
+def test_on_a_full_disk_what_was_written_is_kept_and_counted_when_there_is_room(shop: TablesSite) -> None:
+    shop.damage()
+    component, plan = shop.component(), shop.go_back(EVERYTHING)
+    shop.query("INSERT INTO customer (name) VALUES ('meanwhile')")
+    component.undo(plan)
+    with no_file_larger_than(0), pytest.raises(OSError, match="File too large"):
+        component.count_written(plan)
+    assert component.kept(plan) == {"rows of shop written meanwhile": f"{shop.side()}, schema lastgood_rejected"}
+    assert component.count_written(plan) == {"public.customer": {"then": 50, "now": 51}}
+    assert component.kept(plan)["rows written to shop"] == {"public.customer": {"then": 50, "now": 51}}
 
 
 def test_what_was_dropped_by_hand_is_not_told_as_undone(shop: TablesSite) -> None:
@@ -240,7 +263,7 @@ def test_a_crash_while_it_lets_go_leaves_nothing_that_undo_does_not_remove(shop:
     shop.query(f"UPDATE pg_database SET datconnlimit = -2 WHERE datname = '{shop.side()}'", "postgres")
     assert (component.state(plan), component.kept(plan)) == (State.PARTIAL, {})
     component.undo(plan)
-    component.count_written(plan)
+    assert component.count_written(plan) == {}
     component.let_go(plan)
     assert (component.state(plan), shop.others()) == (State.UNTOUCHED, [])
     assert shop.content()["public.customer"] == before["public.customer"]

@@ -79,7 +79,7 @@ def test_switch_and_undo_killed_at_each_line(stage: Stage) -> None:
         assert run_and_die(site, plan, "undo", die) == -signal.SIGKILL
         assert component.state(plan) is AFTER_UNDO[die]
         component.undo(plan)
-        component.count_written(plan)
+        assert component.count_written(plan) == {}
         component.let_go(plan)
         assert (rows(site), site.objects(), site.others()) == (damaged, objects, [])
     component.prepare(plan)
@@ -101,7 +101,7 @@ def test_a_switch_killed_at_any_moment_is_all_old_or_all_new(stage: Stage, momen
     state = component.state(plan)
     assert rows(site) == (damaged if state is State.PREPARED else good)
     component.undo(plan)
-    component.count_written(plan)
+    assert component.count_written(plan) == {}
     component.let_go(plan)
     assert (rows(site), site.others()) == (damaged, [])
 
@@ -220,6 +220,6 @@ def test_the_server_killed_at_each_line_is_all_old_or_all_new(
             state in (State.UNTOUCHED, State.PREPARED) or (phase == "undo" and state is State.PARTIAL)
         )
         component.undo(plan)
-        component.count_written(plan)
+        assert component.count_written(plan) == {}
         component.let_go(plan)
         assert (component.state(plan), rows(site), site.others()) == (State.UNTOUCHED, before, [])

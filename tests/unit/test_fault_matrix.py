@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import pytest
-from faults.case import Result, _left
+from faults.case import Result
 from faults.cases import Case, Left, all_cases
 from faults.kinds import FAULTS, Fault
 from faults.matrix import page
-from faults.stack import Look
 from faults.steps import SCENARIOS, Scenario, Step
 
 THERE, UNDONE = SCENARIOS[:2]
@@ -115,15 +114,6 @@ def test_what_has_failed_is_tried_alone() -> None:
     assert left.wanted([]) == {}
     assert left.take(UNDO.host, UNDO.name, []) is None
     assert left.next("everything") == case(DIES, UNDO, UNDONE)
-
-
-def test_a_database_that_is_left_is_named_in_the_final_table() -> None:
-    side = "lab-db database blog_lastgood_0a1b_tables"
-    before, after = Look({}, frozenset()), Look({}, frozenset({side, "lab-app1 lock /run/lastgood.lock"}))
-    said = "running: [lab-db] Create database blog_lastgood_0a1b_tables\n"
-    assert _left(before, after, "old", [said]) == ["lab-app1 lock /run/lastgood.lock", side]
-    table = "Kept on lab-db  rows of blog written meanwhile:\n                blog_lastgood_0a1b_tables, schema x\nReport  r\n"
-    assert _left(before, after, "old", [said, table]) == ["lab-app1 lock /run/lastgood.lock"]
 
 
 def test_the_page_has_the_steps_in_order_and_tells_what_was_not_tried_from_what_cannot_hurt() -> None:

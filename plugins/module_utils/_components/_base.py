@@ -225,11 +225,15 @@ class Component(ABC):
         :raises Foreign: when reality is neither what was before nor what was switched to.
         """
 
-    def count_written(self, plan: Plan) -> None:  # noqa: B027 - most have nothing to count
-        """After an undo, when the services run again: count what was written to what was rejected, for `kept`."""
+    def count_written(self, plan: Plan) -> JsonObject:
+        """After an undo, when the services run again: what was written to what was rejected, remembered for `kept`.
+
+        :returns: what was written to → numbers of rows; empty for nothing.
+        """
+        return {}
 
     def let_go(self, plan: Plan) -> None:  # noqa: B027 - most have let go of it in the undo
-        """After that: remove what had to stay only to be counted."""
+        """After that, and only if nothing was written: remove what had to stay to be counted."""
 
     @abstractmethod
     def finish(self, plan: Plan) -> None:

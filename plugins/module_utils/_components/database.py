@@ -168,13 +168,18 @@ class Database(Component):
                 raise Foreign(look.said("undone"))
             self._drop_incoming(session, look)
 
-    def count_written(self, plan: Plan) -> None:
+    def count_written(self, plan: Plan) -> JsonObject:
         """Count what was written to the rejected database, once: that reads all of it, so nobody may be waiting."""
         look = Look(self.context, plan)
         with look.session() as session:
             look.refresh(session)
-        if look.rejected is not None and self._read(REJECTED_FILE) is None:
-            self._write(REJECTED_FILE, self._count_written(look))
+        if look.rejected is None:
+            return {}
+        written = self._read(REJECTED_FILE)
+        if written is None:
+            written = self._count_written(look)
+            self._write(REJECTED_FILE, written)
+        return written
 
     def finish(self, plan: Plan) -> None:
         """Drop databases that were put aside earlier, except for the newest ones."""

@@ -132,11 +132,16 @@ class DatabaseBack(Database):
             raise Foreign(look.said("undone"))
         (self.context.workspace / EVIDENCE_FILE).unlink(missing_ok=True)
 
-    def count_written(self, plan: Plan) -> None:
+    def count_written(self, plan: Plan) -> JsonObject:
         """Count what was written to the database that had come back, once."""
         place, look = self.context.workspace / REJECTED_FILE, _LookBack(self.context, plan)
-        if (self.context.workspace / TABLES_FILE).exists() and not place.exists():
-            write_atomic(place, dump_json(written_since(self.context, look.server, look.aside_name)))
+        if not (self.context.workspace / TABLES_FILE).exists():
+            return {}
+        written = read_json(place)
+        if written is None:
+            written = written_since(self.context, look.server, look.aside_name)
+            write_atomic(place, dump_json(written))
+        return written
 
     def state(self, plan: Plan) -> State:
         """Compare names and OIDs with the plan; that it was read to its end is noted in the workspace."""

@@ -151,18 +151,25 @@ class Tables(Component):
                 exchange.follow_up()
                 exchange.settle()
 
-    def count_written(self, plan: Plan) -> None:
-        """Compare what was taken back with what was restored, once."""
-        look = TablesLook(self.context, plan)
+    def count_written(self, plan: Plan) -> JsonObject:
+        """Compare what was taken back with what was restored; what was found is remembered."""
+        place, look = self.context.workspace / REJECTED_FILE, TablesLook(self.context, plan)
         with look.session():
-            if look.committed(UNDO) and read_json(self.context.workspace / REJECTED_FILE) is None:
-                write_atomic(self.context.workspace / REJECTED_FILE, dump_json(self._written(plan, look)))
+            if not look.committed(UNDO):
+                return {}
+            known = read_json(place)
+            if known is not None:
+                return known
+            written = self._written(plan, look)
+            if written:  # nothing needs no file, which a full disk would refuse: then its rows could never be let go of
+                write_atomic(place, dump_json(written))
+            return written
 
     def let_go(self, plan: Plan) -> None:
         """Where nobody had written to it, what was taken back is what the restore point has."""
         look = TablesLook(self.context, plan)
         with look.session() as session:
-            if look.committed(UNDO) and read_json(self.context.workspace / REJECTED_FILE) == {}:
+            if look.committed(UNDO):
                 self._drop_side(session, look)
 
     def finish(self, plan: Plan) -> None:

@@ -211,7 +211,7 @@ def test_undo_without_new_rows_leaves_nothing_behind(shop: TablesSite) -> None:
     component, plan = shop.component(), shop.go_back(EVERYTHING)
     component.undo(plan)
     assert component.state(plan) is State.UNTOUCHED
-    assert component.kept(plan) == {"rows of shop written meanwhile": f"{shop.side()}, schema lastgood_rejected"}
+    assert component.kept(plan) == {"rows of shop, rejected": f"{shop.side()}, schema lastgood_rejected"}
     assert component.count_written(plan) == {}
     component.let_go(plan)
     assert component.state(plan) is State.UNTOUCHED
@@ -235,7 +235,7 @@ def test_on_a_full_disk_what_was_written_is_kept_and_counted_when_there_is_room(
     component.undo(plan)
     with no_file_larger_than(0), pytest.raises(OSError, match="File too large"):
         component.count_written(plan)
-    assert component.kept(plan) == {"rows of shop written meanwhile": f"{shop.side()}, schema lastgood_rejected"}
+    assert component.kept(plan) == {"rows of shop, rejected": f"{shop.side()}, schema lastgood_rejected"}
     assert component.count_written(plan) == {"public.customer": {"then": 50, "now": 51}}
     assert component.kept(plan)["rows written to shop"] == {"public.customer": {"then": 50, "now": 51}}
 

@@ -197,7 +197,7 @@ class Tables(Component):
         with look.session():
             if look.committed(UNDO):
                 written = read_json(self.context.workspace / REJECTED_FILE)
-                rejected = {f"rows of {plan.name} written meanwhile": f"{look.name}, schema {REJECTED_ROWS}"}
+                rejected = {f"rows of {plan.name}, rejected": f"{look.name}, schema {REJECTED_ROWS}"}
                 return {**rejected, f"rows written to {plan.name}": written} if written else rejected
             if not look.committed(SWITCH):
                 return {}

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Earlier, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database_back import DatabaseBack
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign
 from integration.database_site import FIRST, SECOND, THIRD, Site, identifier, literal
 
@@ -69,6 +70,27 @@ def test_undo_swaps_back_and_counts_what_was_written_meanwhile(site: Site) -> No
     assert kept[f"rows written to {rejected}"] == {"public.visit": {"then": 50, "now": 52}}
     component.undo(plan)
     assert (site.oid(), site.oid(rejected)) == (oid, new)
+
+
+def test_what_is_written_while_a_rollback_is_undone_is_counted_when_that_is_taken_back(site: Site) -> None:
+    site.create()
+    point = site.capture()
+    site.damage()
+    then = site.roll_back(point)
+    good, oid = site.content(), site.oid()
+    back = DatabaseBack(site.make_context(SECOND))
+    plan = back.plan_back(Earlier(FIRST, then, site.make_context(FIRST).workspace))
+    back.prepare(plan)
+    back.switch(plan)
+    rows = int(site.query("SELECT count(*) FROM visit"))
+    site.query("INSERT INTO visit VALUES (1001), (1002)")
+    back.undo(plan)
+    assert (site.oid(), site.content()) == (oid, good)
+    written = {"public.visit": {"then": rows, "now": rows + 2}}
+    assert back.count_written(plan) == written
+    aside = plan.facts["aside"]["name"]
+    assert back.kept(plan) == {f"rows written to {aside}": written}
+    assert site.query("SELECT count(*) FROM visit", aside) == str(rows + 2)
 
 
 def test_undo_of_a_prepared_database_drops_only_that(site: Site) -> None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -173,13 +173,7 @@ class Database(Component):
         look = Look(self.context, plan)
         with look.session() as session:
             look.refresh(session)
-        if look.rejected is None:
-            return {}
-        written = self._read(REJECTED_FILE)
-        if written is None:
-            written = self._count_written(look)
-            self._write(REJECTED_FILE, written)
-        return written
+        return {} if look.rejected is None else self._once(lambda: self._count_written(look))
 
     def finish(self, plan: Plan) -> None:
         """Drop databases that were put aside earlier, except for the newest ones."""
@@ -236,6 +230,13 @@ class Database(Component):
 
     def _count_written(self, look: Look) -> JsonObject:
         return written_since(self.context, look.server, look.names.rejected)
+
+    def _once(self, count: Callable[[], JsonObject]) -> JsonObject:
+        written = self._read(REJECTED_FILE)
+        if written is None:
+            written = count()
+            self._write(REJECTED_FILE, written)
+        return written
 
     def _drop_incoming(self, session: Session, look: Look) -> None:
         if look.incoming is None:

@@ -134,14 +134,10 @@ class DatabaseBack(Database):
 
     def count_written(self, plan: Plan) -> JsonObject:
         """Count what was written to the database that had come back, once."""
-        place, look = self.context.workspace / REJECTED_FILE, _LookBack(self.context, plan)
         if not (self.context.workspace / TABLES_FILE).exists():
             return {}
-        written = read_json(place)
-        if written is None:
-            written = written_since(self.context, look.server, look.aside_name)
-            write_atomic(place, dump_json(written))
-        return written
+        look = _LookBack(self.context, plan)
+        return self._once(lambda: written_since(self.context, look.server, look.aside_name))
 
     def state(self, plan: Plan) -> State:
         """Compare names and OIDs with the plan; that it was read to its end is noted in the workspace."""

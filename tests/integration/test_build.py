@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 CONTENT = {"changelogs", "docs", "inventory", "meta", "playbooks", "plugins", "roles"}
-FILES = {"CHANGELOG.md", "CODE_OF_CONDUCT.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md"}
+FILES = {"CHANGELOG.md", "CODE_OF_CONDUCT.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "SECURITY.md"}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,43 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The attackers are accounts of this machine, have no rights, and leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from accounts import made
+
+HERE = Path(__file__).parent
+
+
+def test_an_attacker_is_a_real_account_without_rights_and_is_gone_afterwards(arena: Path) -> None:
+    with made(arena / "attacker") as account:
+        assert account.run("id", "-u").stdout.split() == [str(account.uid)] != ["0"]
+        assert account.run("id", "-G").stdout.split() == [str(account.gid)]
+        assert account.run("touch", arena / "theirs", check=False).returncode != 0
+        account.write(account.home / "mine", "content\n")
+        with account.running("sleep", "600") as sleeping:
+            assert os.stat(f"/proc/{sleeping.pid}").st_uid == account.uid
+        own = account.home / "mine"
+        assert (own.stat().st_uid, own.stat().st_gid) == (account.uid, account.gid)
+    assert subprocess.run(["getent", "passwd", account.name], check=False, stdout=subprocess.DEVNULL).returncode == 2
+
+
+def test_without_root_the_attacks_fail_instead_of_proving_nothing(tmp_path: Path) -> None:
+    # It may read this clone, wherever that is, and is not root.
+    reading = [f"--{kind}-caps=+dac_read_search" for kind in ("inh", "ambient")]
+    options = ["-p", "no:cacheprovider", "-n", "0", f"--basetemp={tmp_path / 'inner'}"]
+    done = subprocess.run(
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *reading, "pytest", *options, str(HERE)],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=HERE.parents[1],
+    )
+    assert "tests/attacks makes real accounts, and needs root" in done.stdout + done.stderr
+    assert done.returncode == pytest.ExitCode.INTERRUPTED

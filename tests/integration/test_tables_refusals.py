@@ -109,6 +109,27 @@ def test_orphans_are_kept_aside_when_asked_and_come_back_with_undo(shop: TablesS
     assert unchanged(shop, before)
 
 
+def test_rows_that_a_rule_only_marks_as_deleted_are_moved_aside_all_the_same(shop: TablesSite) -> None:
+    """Soft deletion: the server updates where it is told to delete, and so the row would be found again and again."""
+    shop.query(
+        "ALTER TABLE invoice ADD gone bool; CREATE RULE soft AS ON DELETE TO invoice"
+        " DO INSTEAD UPDATE invoice SET gone = true WHERE id = OLD.id;"
+        "ALTER TABLE reminder ENABLE ROW LEVEL SECURITY; CREATE RULE never AS ON DELETE TO reminder DO INSTEAD NOTHING;"
+        "ALTER TABLE reminder ENABLE ALWAYS RULE never;"
+        "INSERT INTO orders (id, customer_id) VALUES (501, 1); INSERT INTO invoice VALUES (901, 501);"
+        "INSERT INTO reminder VALUES (801, 901, 1)"
+    )
+    before = look(shop)
+    rules = "SELECT rulename, ev_enabled FROM pg_rewrite WHERE rulename IN ('soft', 'never') ORDER BY 1"
+    plan = shop.go_back(["orders"], orphans="keep_aside")
+    assert shop.query("SELECT count(*), bool_or(gone) FROM invoice WHERE id = 901") == "0|"
+    assert shop.query("SELECT count(*) FROM reminder WHERE id = 801") == "0"
+    assert shop.query(rules) == "never|A\nsoft|O"
+    shop.component().undo(plan)
+    assert unchanged(shop, before)
+    assert shop.query(rules) == "never|A\nsoft|O"
+
+
 def test_a_restored_row_whose_parent_was_deleted_since_is_refused_or_kept_aside(shop: TablesSite) -> None:
     shop.query(
         "UPDATE orders SET customer_id = 1 WHERE customer_id = 7; UPDATE event SET customer_id = 1 WHERE customer_id = 7"

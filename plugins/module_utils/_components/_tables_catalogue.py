@@ -60,6 +60,13 @@ WHERE t.tgrelid = ANY(%s::oid[]) AND (NOT t.tgisinternal OR t.tgparentid <> 0) A
 ORDER BY t.tgrelid, t.tgname
 """
 
+#: What the server makes of a DELETE or an INSERT in its place, such as a mark in the row. COPY and TRUNCATE know none.
+RULES = """
+SELECT n.nspname AS schema, c.relname AS relation, r.rulename AS name, r.ev_enabled::text AS state
+FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE r.ev_class = ANY(%s::oid[]) ORDER BY r.ev_class, r.rulename
+"""
+
 #: Materialized views that show rows of these tables, by way of views and of each other; the deepest last.
 MATVIEWS = """
 WITH RECURSIVE up (oid) AS (

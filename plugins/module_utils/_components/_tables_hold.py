@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import keys_touching
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import (
+    RULES,
     TRIGGERS,
     Unit,
     read_units,
@@ -23,8 +24,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._tab
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
-#: pg_trigger.tgenabled in the words of ALTER TABLE; what is disabled stays so.
-TRIGGER_STATES = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
+#: pg_trigger.tgenabled and pg_rewrite.ev_enabled in the words of ALTER TABLE; what is disabled stays so.
+STATES = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
 FOREIGN_KEY_VIOLATION = "23503"
 
 
@@ -53,8 +54,8 @@ def neighbours_of(keys: Iterable[JsonObject]) -> list[JsonObject]:
 
 
 class Hold:
-    """Takes keys, checks that are not valid, triggers and forced row security away, and puts all of it back. Needs `lock`
-    before.
+    """Takes keys, checks that are not valid, triggers, rules and forced row security away, and puts all of it back. Needs
+    `lock` before.
 
     :param units: the tables whose rows are exchanged, and those that rows may be taken out of.
     """
@@ -65,7 +66,12 @@ class Hold:
         oids = [oid for unit in units for oid in unit.oids]
         self.keys = keys_touching(session, oids)
         self.checks = Checks(session, oids)
-        self.triggers = [row for row in session.rows(TRIGGERS, [oids]) if row["state"] in TRIGGER_STATES]
+        self.watchers = [
+            (word, row)
+            for word, query in (("TRIGGER", TRIGGERS), ("RULE", RULES))
+            for row in session.rows(query, [oids])
+            if row["state"] in STATES
+        ]
         around = read_units(session, sorted({*oids, *(row["oid"] for row in neighbours_of(self.keys))}))
         #: Of the neighbours, too: a key could not look at the rows of its owner.
         self.forced = {part["oid"]: part for unit in around.values() for part in unit.parts if part["forced"]}
@@ -76,8 +82,8 @@ class Hold:
         for key in self.keys:
             self._alter(_child(key), sql.SQL("DROP CONSTRAINT {}").format(sql.Identifier(key["name"])))
         self.checks.take_off()
-        for row in self.triggers:
-            self._alter(_only(row), sql.SQL("DISABLE TRIGGER {}").format(sql.Identifier(row["name"])))
+        for word, row in self.watchers:
+            self._watch("DISABLE", word, row)
 
     def put_on_keys(self) -> None:
         """Make every key again, and so look at every row, unless nobody had looked before (NOT VALID).
@@ -99,17 +105,20 @@ class Hold:
                 self.session.execute(words.format(name, _child(key), comment))
 
     def put_on_rest(self) -> None:
-        """Checks, triggers, each in its own state, and row security."""
+        """Checks, triggers and rules, each in its own state, and row security."""
         self.checks.put_on()
-        for row in self.triggers:
-            state = sql.SQL(TRIGGER_STATES[row["state"]])
-            self._alter(_only(row), sql.SQL("{} TRIGGER {}").format(state, sql.Identifier(row["name"])))
+        for word, row in self.watchers:
+            self._watch(STATES[row["state"]], word, row)
         self._force_row_security("FORCE")
 
     def _force_row_security(self, word: str) -> None:
         for part in self.forced.values():
             table = sql.Identifier(part["schema"], part["name"])
             self._alter(table, sql.SQL("{} ROW LEVEL SECURITY").format(sql.SQL(word)))
+
+    def _watch(self, state: str, word: str, row: JsonObject) -> None:
+        name = sql.Identifier(row["name"])
+        self._alter(_only(row), sql.SQL("{} {} {}").format(sql.SQL(state), sql.SQL(word), name))
 
     def _alter(self, table: Any, what: Any) -> None:
         statement = sql.SQL("ALTER TABLE {} {}").format(table, what)
@@ -120,6 +129,6 @@ def _child(key: JsonObject) -> Any:
     return sql.Identifier(key["child_schema"], key["child_name"])
 
 
-def _only(trigger: JsonObject) -> Any:
+def _only(watcher: JsonObject) -> Any:
     """Not the partitions as well: each has a trigger of its own, with its own state."""
-    return sql.SQL("ONLY {}").format(sql.Identifier(trigger["schema"], trigger["relation"]))
+    return sql.SQL("ONLY {}").format(sql.Identifier(watcher["schema"], watcher["relation"]))

@@ -20,6 +20,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._tab
     read_units,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_look import ORPHANS, kept_table
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_copy import (
     column_list,
@@ -142,7 +143,9 @@ class Forecast:
 def keep_aside(live: Session, side: Session, keys: Sequence[JsonObject]) -> list[str]:
     """Move rows that refer to nothing into the side database, until none is left; what was moved, in words.
 
-    Whoever referred to such a row refers to nothing next.
+    Whoever referred to such a row refers to nothing next. That comes to an end: each round takes rows away for good.
+
+    :raises LastGoodError: when they do not go.
     """
     for row in side.rows("SELECT relname AS name FROM pg_class WHERE relnamespace = %s::regnamespace", [ORPHANS]):
         side.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(ORPHANS, row["name"])))
@@ -168,7 +171,14 @@ def _move(live: Session, side: Session, key: JsonObject) -> Iterator[str]:
     columns = sql.SQL(", ").join([sql.Identifier("c", name) for name in unit.stored])
     query = sql.SQL("COPY (SELECT {} {}) TO STDOUT").format(columns, lost)
     rows = stream_rows(live, query, side, copy_in(table, unit.stored), f"Keeping orphans of {unit.key}")
-    live.execute(sql.SQL("DELETE {}").format(lost), attempt=f"Removing orphans of {unit.key}")
+    # An inner SELECT counts what is really gone: the server itself refuses this where a rule does something else.
+    gone = sql.SQL("WITH gone AS (DELETE {} RETURNING 1) SELECT count(*) FROM gone").format(lost)
+    removed = live.value(gone, attempt=f"Removing orphans of {unit.key}")
+    if removed != rows:
+        raise LastGoodError(
+            f"{rows} rows of {unit.key} refer to nothing ({key['name']}) and were to be moved aside, but {removed} of them went: "
+            "something keeps them in the table. Nothing was changed. Roll the other table back as well, or remove them by hand."
+        )
     yield f"Moved {rows} rows of {unit.key} aside that referred to nothing ({key['name']})"
 
 

@@ -169,6 +169,63 @@ def test_a_file_that_was_absent_and_is_restored_goes_away_again(files, point, ap
     assert snapshot(app) == before
 
 
+def test_an_undo_takes_away_what_the_rollback_put_there_and_nothing_else(files, point, app) -> None:
+    """It is exchanged after it was looked at, right before it would be removed."""
+    (app / ".env").unlink()
+    plan = plan_of(files, {}, point)
+    files.prepare(plan)
+    files.switch(plan)
+    (app / "theirs").write_text("somebody's\n")
+    armed = True
+
+    def exchange(event: str, arguments: tuple) -> None:
+        nonlocal armed
+        if armed and event in ("os.rename", "os.remove") and arguments[0] == ".env":
+            armed = False
+            os.replace(app / "theirs", app / ".env")
+
+    sys.addaudithook(exchange)
+    with pytest.raises(Foreign, match="exchanged"):
+        files.undo(plan)
+    armed = False
+    assert (app / ".env").read_text() == "somebody's\n"
+
+
+@pytest.mark.parametrize(("uid", "gid"), [(0, 33), (65534, 33), (65534, 0)])
+def test_a_file_of_another_owner_and_group_than_its_directory_keeps_both(
+    files, app, tmp_path, uid, gid, other_account
+) -> None:
+    os.chown(app, 1, 1)
+    os.chown(app / ".env", uid, gid)
+    into = tmp_path / "owned"
+    into.mkdir()
+    facts = json.loads(json.dumps(files.capture({"paths": [str(app / ".env")]}, into)))
+    (app / ".env").write_text("SECRET_KEY=wrong\n")
+    os.chown(app / ".env", 2, 2)
+    plan = plan_of(files, {}, PointEntry("owned", into, facts))
+    files.prepare(plan)
+    files.switch(plan)
+    assert (app / ".env").stat()[4:6] == (uid, gid)
+    files.finish(plan)
+    files.undo(plan)  # from the copy
+    assert (app / ".env").stat()[4:6] == (2, 2)
+
+
+def test_an_owner_is_known_by_name_where_its_number_has_changed(files, app, tmp_path, other_account) -> None:
+    os.chown(app / ".env", 65534, 33)
+    into = tmp_path / "owned"
+    into.mkdir()
+    facts = json.loads(json.dumps(files.capture({"paths": [str(app / ".env")]}, into)))
+    look = facts["files"][str(app / ".env")]["look"]
+    assert (look["owner"], look["group"]) == ("nobody", "www-data")
+    look.update(uid=54321, gid=54322)  # the accounts had other numbers then
+    (app / ".env").write_text("SECRET_KEY=wrong\n")
+    plan = plan_of(files, {}, PointEntry("owned", into, facts))
+    files.prepare(plan)
+    files.switch(plan)
+    assert (app / ".env").stat()[4:6] == (65534, 33)
+
+
 def test_the_last_file_failing_puts_the_first_back(files, point, broken) -> None:
     before = snapshot(broken)
     plan = plan_of(files, {}, point)
@@ -474,7 +531,7 @@ def test_files_of_another_account_stay_its_own(files, app, tmp_path, other_accou
     plan = plan_of(files, {"validate": validate}, PointEntry("owned", into, facts))
     before = snapshot(app)
     files.prepare(plan)
-    assert (app / plan.facts["files"][0]["side"]).stat().st_uid == other_account
+    assert (app / plan.facts["files"][0]["side"]).stat().st_uid == os.geteuid()
     files.switch(plan)
     assert (app / ".env").stat().st_uid == other_account
     files.undo(plan)

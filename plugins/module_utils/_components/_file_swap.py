@@ -27,8 +27,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._fil
     sha256_of,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._file_plan import FilePlan
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._file_side import Side, exists
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import ChecksumMismatch, Foreign, LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import acting_as, user_by_uid
 
 
 class Standing(enum.Enum):
@@ -44,28 +44,30 @@ class Swap:
 
     :param spot: the place, open.
     :param newest: what was there right before the switch, as far as that is known.
+    :param side: the directory of ours beside it.
     """
 
-    def __init__(self, one: FilePlan, spot: Place, newest: Look) -> None:
+    def __init__(self, one: FilePlan, spot: Place, newest: Look, side: Side) -> None:
         self.one = one
         self.spot = spot
         self.newest = newest
-        self.staged = spot.name
-        self.previous = f"{spot.name}.previous"
+        self.side = side
 
     # -- looking
 
     def stands_beside(self) -> bool:
         """Whether anything of ours is there besides the file itself."""
-        return self.spot.lstat(self.one.side) is not None
+        return self.side.stands()
 
     def standing(self) -> Standing:
         """Old, new, or neither; also in the middle of a transaction that changes the file by other means as well."""
         now, wanted = self.spot.look(), self.one.after
-        beside = self._names()
-        if self.staged in beside or (not wanted.exists and now.exists and beside == set() and self.stands_beside()):
+        beside = self.side.names()
+        if self.side.staged in beside or (
+            not wanted.exists and now.exists and beside == set() and self.stands_beside()
+        ):
             return Standing.OLD  # nothing was switched: whatever is there now is not for us to judge
-        if self.previous in beside:
+        if self.side.previous in beside:
             return Standing.NEW if (now.exists, now.sha256) == (wanted.exists, wanted.sha256) else Standing.FOREIGN
         if now.same_as(wanted) and not now.same_as(self.newest):
             return Standing.NEW
@@ -73,37 +75,18 @@ class Swap:
             return Standing.OLD
         return Standing.NEW if (now.exists, now.sha256) == (wanted.exists, wanted.sha256) else Standing.FOREIGN
 
-    def _names(self) -> set[str]:
-        """What the directory beside holds; empty as well when there is no such directory."""
-        found = self.spot.lstat(self.one.side)
-        if found is None or not stat.S_ISDIR(found.st_mode):
-            return set()
-        with self._side() as side:
-            return {name for name in (self.staged, self.previous) if _exists(name, side)}
-
-    @contextmanager
-    def _side(self) -> Iterator[int]:
-        handle = os.open(self.one.side, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self.spot.handle)
-        try:
-            yield handle
-        finally:
-            os.close(handle)
-
     # -- changing
 
     def stage(self) -> None:
-        """Build the new file beside the old one, complete and durable.
+        """Build the new file beside the old one, complete and durable; until it is, nobody else can reach it.
 
         :raises ChecksumMismatch: when the source is no longer what it was when this was planned.
         """
-        self.remove_side()
-        above = os.stat(".", dir_fd=self.spot.handle)
-        with acting_as(user_by_uid(above.st_uid)):
-            os.mkdir(self.one.side, 0o700, dir_fd=self.spot.handle)
-        with self._side() as side:
+        self.side.make()
+        with self.side.opened() as side:
             if self.one.source is not None:
                 try:
-                    self._stage_content(side, above.st_uid)
+                    self._stage_content(side)
                 except OSError:
                     self.remove_side()  # a full disk needs the room for the journal
                     raise
@@ -111,11 +94,10 @@ class Swap:
             os.fchmod(side, 0o711)
             os.fsync(side)
 
-    def _stage_content(self, side: int, uid: int) -> None:
+    def _stage_content(self, side: int) -> None:
         source = os.open(str(self.one.source), os.O_RDONLY | os.O_NOFOLLOW)
         try:
-            with acting_as(user_by_uid(uid)):
-                staged = os.open(self.staged, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=side)
+            staged = os.open(self.side.staged, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=side)
             try:
                 if copy_content(source, staged) != self.one.after.sha256:
                     raise ChecksumMismatch(
@@ -139,21 +121,21 @@ class Swap:
         The replaced file is linked aside first, and looked at again after the rename: what somebody wrote at the last
         moment is in it.
         """
-        with self._side() as side:
+        with self.side.opened() as side:
             if self.one.after.exists:
                 self._require_whole(side)
                 if self.spot.lstat() is not None:
                     with suppress(FileNotFoundError):
-                        os.unlink(self.previous, dir_fd=side)
+                        os.unlink(self.side.previous, dir_fd=side)
                     self._link_aside(side)
-                os.rename(self.staged, self.spot.name, src_dir_fd=side, dst_dir_fd=self.spot.handle)
+                os.rename(self.side.staged, self.spot.name, src_dir_fd=side, dst_dir_fd=self.spot.handle)
             elif self.spot.lstat() is not None:
-                os.rename(self.spot.name, self.previous, src_dir_fd=self.spot.handle, dst_dir_fd=side)
+                os.rename(self.spot.name, self.side.previous, src_dir_fd=self.spot.handle, dst_dir_fd=side)
             os.fsync(side)
             self.sync()
-            if not _exists(self.previous, side):
+            if not exists(self.side.previous, side):
                 return None if not self.newest.exists else Look(False)
-            handle = os.open(self.previous, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=side)
+            handle = os.open(self.side.previous, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=side)
             try:
                 replaced = look_at(handle)
             finally:
@@ -162,22 +144,22 @@ class Swap:
 
     def open_previous(self) -> int | None:
         """A handle of the replaced file, while it is beside."""
-        if self.previous not in self._names():
+        if self.side.previous not in self.side.names():
             return None
-        with self._side() as side:
-            return os.open(self.previous, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=side)
+        with self.side.opened() as side:
+            return os.open(self.side.previous, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=side)
 
     def _link_aside(self, side: int) -> None:
         names = {"src_dir_fd": self.spot.handle, "dst_dir_fd": side}
         try:
-            os.link(self.spot.name, self.previous, follow_symlinks=False, **names)
+            os.link(self.spot.name, self.side.previous, follow_symlinks=False, **names)
         except OSError as error:
             raise LastGoodError(
                 f"{self.one.dest} can't be kept aside by a hard link: {error.strerror}. It was not replaced."
             ) from error
 
     def _require_whole(self, side: int) -> None:
-        handle = os.open(self.staged, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=side)
+        handle = os.open(self.side.staged, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=side)
         try:
             if sha256_of(handle) != self.one.after.sha256:
                 raise LastGoodError(
@@ -199,29 +181,46 @@ class Swap:
                 f"changed it since. It was left alone; what was replaced is kept in {copy or 'no place: it was absent'}."
             )
         if standing is Standing.NEW:
-            if self.previous in self._names():
-                with self._side() as side:
-                    os.rename(self.previous, self.spot.name, src_dir_fd=side, dst_dir_fd=self.spot.handle)
+            if self.side.previous in self.side.names():
+                with self.side.opened() as side:
+                    os.rename(self.side.previous, self.spot.name, src_dir_fd=side, dst_dir_fd=self.spot.handle)
             elif self.newest.exists:
                 self._put_copy_back(copy)
             else:
-                os.unlink(self.spot.name, dir_fd=self.spot.handle)
+                self._take_away()
             self.sync()
         self.remove_side()
+
+    def _take_away(self) -> None:
+        """Remove what the rollback put there: looked at again where nobody can exchange it any more."""
+        if not self.stands_beside():
+            self.side.make()
+        with self.side.opened() as side:
+            os.rename(self.spot.name, self.side.staged, src_dir_fd=self.spot.handle, dst_dir_fd=side)
+            found = os.stat(self.side.staged, dir_fd=side, follow_symlinks=False)
+            if stat.S_ISREG(found.st_mode):
+                handle = os.open(self.side.staged, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=side)
+                try:
+                    if sha256_of(handle) == self.one.after.sha256:
+                        return
+                finally:
+                    os.close(handle)
+            os.rename(self.side.staged, self.spot.name, src_dir_fd=side, dst_dir_fd=self.spot.handle)
+        raise Foreign(f"{self.one.dest} was exchanged while it was taken away: it was left alone. Look at it by hand.")
 
     def _put_copy_back(self, copy: Path | None) -> None:
         if copy is None or not copy.exists():
             raise Foreign(f"{self.one.dest}: the copy of what was replaced is missing: put it back by hand.")
         origin = FilePlan(self.one.dest, self.one.after, self.newest, str(copy), self.one.side, self.one.number)
-        back = Swap(origin, self.spot, self.one.after)
+        back = Swap(origin, self.spot, self.one.after, self.side)
         back.stage()
-        with back._side() as side:
-            os.rename(back.staged, self.spot.name, src_dir_fd=side, dst_dir_fd=self.spot.handle)
+        with self.side.opened() as side:
+            os.rename(self.side.staged, self.spot.name, src_dir_fd=side, dst_dir_fd=self.spot.handle)
 
     def remove_side(self) -> None:
         """Remove the directory beside, and all that is in it."""
         if self.stands_beside():
-            _remove_tree(self.one.side, self.spot.handle)
+            self.side.remove()
             self.sync()
 
     def sync(self) -> None:
@@ -234,10 +233,10 @@ class Swap:
 
 
 @contextmanager
-def swap(one: FilePlan, newest: Look | None) -> Iterator[Swap]:
+def swap(one: FilePlan, newest: Look | None, workspace: Path) -> Iterator[Swap]:
     """Open the place of a file to work there."""
     with place(Path(one.dest)) as spot:
-        yield Swap(one, spot, newest or one.before)
+        yield Swap(one, spot, newest or one.before, Side(spot, one.side, workspace / f"{one.number}.side"))
 
 
 @contextmanager
@@ -269,26 +268,3 @@ def copy_aside(handle: int, to: Path) -> Look:
     if look.sha256 != copied:
         raise LastGoodError(f"Something writes to the file while it is copied to {to}: stop that, then try again.")
     return look
-
-
-def _exists(name: str, side: int) -> bool:
-    try:
-        os.stat(name, dir_fd=side, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _remove_tree(name: str, above: int) -> None:
-    """Remove a name in an open directory with all that is below it, following no link."""
-    found = os.stat(name, dir_fd=above, follow_symlinks=False)
-    if not stat.S_ISDIR(found.st_mode):
-        os.unlink(name, dir_fd=above)
-        return
-    handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
-    try:
-        for inner in os.listdir(handle):
-            _remove_tree(inner, handle)
-    finally:
-        os.close(handle)
-    os.rmdir(name, dir_fd=above)

@@ -248,7 +248,7 @@ class Files(Component):
 
     def _swap(self, one: FilePlan) -> AbstractContextManager[Swap]:
         newest = self._newest(one)
-        return swap(one, Look(**newest["look"]) if newest else None)
+        return swap(one, Look(**newest["look"]) if newest else None, self.context.workspace)
 
     def _standing(self, one: FilePlan) -> Standing:
         with self._swap(one) as work:

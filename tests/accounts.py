@@ -22,7 +22,7 @@ _LOCKED = {1, 10}
 
 @dataclass(frozen=True)
 class Account:
-    """An account of this machine, in no group but its own.
+    """An account of this machine, in no group but its own until it joins one.
 
     :param home: a directory of its own that it can reach.
     """
@@ -35,12 +35,16 @@ class Account:
     @property
     def identity(self) -> dict[str, Any]:
         """Keywords of subprocess that start a program as this account."""
-        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+        return {"user": self.uid, "group": self.gid, "extra_groups": os.getgrouplist(self.name, self.gid)}
 
     @property
     def environment(self) -> dict[str, str]:
         """What a program of this account sees."""
         return {"PATH": os.environ["PATH"], "HOME": str(self.home), "USER": self.name, "LC_ALL": "C.UTF-8"}
+
+    def join(self, group: str) -> None:
+        """Become a member of a group of this machine, for as long as the account exists."""
+        _patiently(["usermod", "--append", "--groups", group, self.name])
 
     def run(self, *argv: str | Path, check: bool = True, **more: Any) -> subprocess.CompletedProcess[str]:
         """Run a program as this account, in its home."""

@@ -25,7 +25,18 @@ HEADER = (
 )
 
 # The layers, from the bottom up; what is not named here or by a pattern below is the engine.
-BASE = {"_types", "_errors", "_command", "_identity", "_files", "_journal", "_login_spec", "_masking", "_progress"}
+BASE = {
+    "_types",
+    "_errors",
+    "_command",
+    "_identity",
+    "_files",
+    "_journal",
+    "_login_spec",
+    "_masking",
+    "_paths",
+    "_progress",
+}
 TOOLS = {"_postgres"}
 LAYERS = ("base", "tool", "component", "engine", "runner", "module")
 

@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +17,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import C
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import owner_of
 from ansible_collections.lastgood.rollback.plugins.module_utils._progress import Several
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._web import ask
 
-_MOST_BYTES = 1024 * 1024
 _AT_ONCE = 4
 
-
-class _AsItIs(urllib.request.HTTPErrorProcessor):
-    """A status that is no success is an answer like any other, to be compared with the one that is expected."""
-
-    def http_response(self, request: Any, response: Any) -> Any:
-        """Only redirections are still followed."""
-        return super().http_response(request, response) if 300 <= response.status < 400 else response
-
-    https_response = http_response
-
-
-# Health is asked of the host itself: a proxy's answer would be somebody else's.
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _AsItIs)
 
 Check = tuple[str, Callable[[], "tuple[bool, str]"]]
 
@@ -78,35 +64,17 @@ def _bound(work: Callable[..., tuple[bool, str]], *arguments: Any) -> Callable[[
 
 
 def _ask(request: Mapping[str, Any], timeout_s: float) -> tuple[bool, str]:
-    if not request["url"].startswith(("http://", "https://")):
-        return False, "not an http address"
     try:
-        with _OPENER.open(request["url"], timeout=timeout_s) as answer:
-            status, body = answer.status, _body(answer, timeout_s)
+        answer = ask(request["url"], timeout_s, follow=True)
     except (OSError, HTTPException, ValueError) as error:
         return False, f"no answer: {error}"
     wanted = request.get("contains")
-    if status != request["status"]:
-        return False, f"{status} instead of {request['status']}: {_short(body)}"
-    if wanted and wanted.encode() not in body:
-        return False, f"{status}, but without {wanted!r}: {_short(body)}"
-    return True, str(status)
-
-
-def _body(answer: HTTPResponse, timeout_s: float) -> bytes:
-    """At most so many bytes in at most so many seconds: an endpoint that drips would never time out.
-
-    :raises TimeoutError: when it has not ended by then.
-    """
-    until, body = time.monotonic() + timeout_s, b""
-    while len(body) < _MOST_BYTES:
-        chunk = answer.read1(_MOST_BYTES - len(body))
-        if not chunk:
-            break
-        body += chunk
-        if time.monotonic() > until:
-            raise TimeoutError(f"no end of the answer after {timeout_s:.0f} s")
-    return body
+    if answer.status != request["status"]:
+        other = f"it points to another host, {answer.leads_to}, which was not asked: " if answer.leads_to else ""
+        return False, f"{answer.status} instead of {request['status']}: {other}{_short(answer.body)}"
+    if wanted and wanted.encode() not in answer.body:
+        return False, f"{answer.status}, but without {wanted!r}: {_short(answer.body)}"
+    return True, str(answer.status)
 
 
 def _run(command: list[str], path: Path, run: CommandRunner, timeout_s: float) -> tuple[bool, str]:

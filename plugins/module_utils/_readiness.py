@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import http.client
 import socket
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._web import ask
 
 #: Seconds that one probe may take; an application that is starting may accept and not answer.
 _PROBE_TIMEOUT = 5
-_BODY_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -112,34 +110,13 @@ def _host_and_port(text: str) -> tuple[str, int]:
     return parts.hostname or "", parts.port
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """The status that was asked for is the one of this address, not of another that it points to."""
-
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-        newurl: str,
-    ) -> None:
-        return None
-
-
 def _http(ready: Ready) -> str:
-    # A proxy from the environment would be asked about our own loopback.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
     try:
-        with opener.open(ready.url, timeout=_PROBE_TIMEOUT) as answer:
-            status, body = answer.status, answer.read(_BODY_BYTES)
-    except urllib.error.HTTPError as error:
-        with error:
-            status, body = error.code, error.read(_BODY_BYTES)
-    except (OSError, http.client.HTTPException) as error:
-        return f"{ready.url} does not answer ({getattr(error, 'reason', None) or error})"
-    if status != ready.status:
-        return f"{ready.url} answers {status} instead of {ready.status}"
-    if ready.contains and ready.contains.encode() not in body:
+        answer = ask(ready.url, _PROBE_TIMEOUT, follow=False)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return f"{ready.url} does not answer ({error})"
+    if answer.status != ready.status:
+        return f"{ready.url} answers {answer.status} instead of {ready.status}"
+    if ready.contains and ready.contains.encode() not in answer.body:
         return f"{ready.url} answers without {ready.contains!r}"
     return ""

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterable
 from pathlib import Path
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._processes import all_pids, open_files
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import parent_of
 
 _LISTEN = "0A"
@@ -44,14 +44,14 @@ def holders(inodes: Iterable[int], among: Iterable[int] | None = None) -> set[in
     :param among: only these processes; all by default.
     """
     wanted = {f"socket:[{inode}]" for inode in inodes}
-    pids = _all_pids() if among is None else among
-    return {pid for pid in pids if wanted & _open_files(pid)} if wanted else set()
+    pids = all_pids() if among is None else among
+    return {pid for pid in pids if wanted & open_files(pid)} if wanted else set()
 
 
 def family(pid: int) -> set[int]:
     """A process and all that descend from it."""
     children: dict[int, list[int]] = {}
-    for one in _all_pids():
+    for one in all_pids():
         children.setdefault(parent_of(one), []).append(one)
     found, waiting = set(), [pid]
     while waiting:
@@ -90,18 +90,3 @@ def _can_bind(family_: int, address: tuple[object, ...]) -> bool:
         except OSError:
             return False
     return True
-
-
-def _all_pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-
-
-def _open_files(pid: int) -> set[str]:
-    directory = f"/proc/{pid}/fd"
-    found = set()
-    try:
-        for name in os.listdir(directory):
-            found.add(os.readlink(f"{directory}/{name}"))
-    except OSError:
-        pass  # gone meanwhile, or not ours to look at
-    return found

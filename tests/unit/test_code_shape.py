@@ -35,6 +35,7 @@ BASE = {
     "_login_spec",
     "_masking",
     "_paths",
+    "_processes",
     "_progress",
 }
 TOOLS = {"_postgres"}

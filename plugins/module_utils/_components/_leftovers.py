@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._processes import all_pids, open_files
 
 MARKER = "LASTGOOD_WORKING_ON"
 
@@ -56,11 +57,4 @@ def _marked(needle: bytes) -> list[int]:
 
 def holders(path: Path) -> list[int]:
     """Process ids that have this file open, as far as we may see that."""
-    found = []
-    for handle in Path("/proc").glob("[0-9]*/fd/*"):
-        try:
-            if handle.readlink() == path:
-                found.append(int(handle.parts[2]))
-        except OSError:
-            continue
-    return sorted(set(found))
+    return sorted(pid for pid in all_pids() if str(path) in open_files(pid))

@@ -168,9 +168,13 @@ def crashing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TablesS
 
 def crash(server: PostgresServer) -> None:
     """kill -9 of the server's first process; the others end by themselves."""
-    pid = int((server.data / "postmaster.pid").read_text().split()[0])
-    os.kill(pid, signal.SIGKILL)
+    os.kill(postmaster(server), signal.SIGKILL)
     wait_until(lambda: started(server))
+
+
+def postmaster(server: PostgresServer) -> int:
+    """The number of the server's first process."""
+    return int((server.data / "postmaster.pid").read_text().split()[0])
 
 
 def started(server: PostgresServer) -> bool:
@@ -212,9 +216,11 @@ def test_the_server_killed_at_each_line_is_all_old_or_all_new(
             component.prepare(plan)
         if phase == "undo":
             component.switch(plan)
+        first = postmaster(server)
         mortal = Tables(dying(component.context.workspace, line, lambda: crash(server)))
         with suppress(LastGoodError):
             getattr(mortal, phase)(plan)
+        assert postmaster(server) != first, "the server was not killed"
         state, found = component.state(plan), rows(site)
         assert (found == before) is (
             state in (State.UNTOUCHED, State.PREPARED) or (phase == "undo" and state is State.PARTIAL)

@@ -153,29 +153,37 @@ def test_a_line_can_neither_move_the_cursor_nor_be_endless() -> None:
 def test_nothing_is_shown_once_the_step_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_watch, "_FIRST", 0.01)
     looking, over = threading.Event(), threading.Event()
+    watching: list[threading.Thread] = []
     shown: list[str] = []
 
     def look() -> str:
+        watching.append(threading.current_thread())
         looking.set()
         over.wait()
         return "too late"
 
     with watched(look, shown.append):
-        looking.wait()
+        assert looking.wait(60)
     over.set()
-    for thread in threading.enumerate():
-        if thread.daemon and thread is not threading.current_thread():
-            thread.join(5)
+    watching[0].join(60)
+    assert not watching[0].is_alive()
     assert shown == []
 
 
 def test_who_can_not_look_disturbs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_watch, "_FIRST", 0.01)
     looked = threading.Event()
+    watching: list[threading.Thread] = []
+    failed: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", failed.append)
 
     def look() -> str:
+        watching.append(threading.current_thread())
         looked.set()
         raise OSError("the way there is closed")
 
     with watched(look, lambda _line: None):
-        looked.wait()
+        assert looked.wait(60)
+        watching[0].join(60)
+    assert not watching[0].is_alive()
+    assert failed == []

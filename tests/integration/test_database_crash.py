@@ -92,6 +92,7 @@ def test_every_acknowledged_row_is_in_the_old_or_in_the_new_database(site: Site)
     assert old != new
     assert not rows[old] & rows[new]
     for hammer in hammers:
+        assert hammer.acknowledged
         for row in hammer.acknowledged:
             assert row.number in rows[row.oid]
 

@@ -204,6 +204,7 @@ def test_restarts_in_the_order_of_what_is_required(supervised: Supervised) -> No
     for name in ("planning", "writing"):
         assert stopped[name].stopped_at < stopped["core"].stopped_at
     started = {entry.name: entry for entry in _services.start(services, RUN)}
+    assert started.keys() == before.keys()
     for name, entry in started.items():
         assert supervised.info(name) == (entry.pid, "RUNNING")
         assert entry.pid != before[name]

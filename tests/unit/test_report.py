@@ -213,7 +213,9 @@ def test_bars_stand_where_their_times_are() -> None:
     window = downtime_window(found)
     assert window is not None
     for left, right in (window, (found["start"], found["end"])):
-        for drawn in drawing(found, (left, right), with_services=True)["bars"]:
+        bars = drawing(found, (left, right), with_services=True)["bars"]
+        assert bars
+        for drawn in bars:
             start = left if drawn["start"] is None else max(drawn["start"], left)
             assert drawn["x"] == pytest.approx((start - left) / (right - left) * 100, abs=0.001)
             assert drawn["width"] == pytest.approx((min(drawn["end"], right) - start) / (right - left) * 100, abs=0.001)

@@ -77,7 +77,9 @@ def test_the_links_make_this_checkout_the_collection() -> None:
 
 
 def test_lock_files_hold_what_is_asked_for_by_hash_and_from_anywhere() -> None:
-    for source in (ROOT / "requirements").glob("*.in"):
+    sources = list((ROOT / "requirements").glob("*.in"))
+    assert {source.stem for source in sources} == {path.stem for path in (ROOT / "requirements").glob("*.txt")}
+    for source in sources:
         lines = source.read_text(encoding="utf-8").splitlines()
         wanted = {re.split(r"[ ~=<>!]", line)[0].lower() for line in lines if line and not line.startswith("#")}
         versions = locked(source.stem)
@@ -114,6 +116,7 @@ def test_task_files_stay_small() -> None:
 
 def test_no_task_file_hides_one_of_the_same_name_in_a_directory_below() -> None:
     """``include_tasks: code.yml`` in ``prepare/`` would find the file above it, and go round in circles."""
+    assert roles()
     for role in roles():
         names = [path.name for path in role.glob("tasks/**/*.yml")]
         assert len(names) == len(set(names)), role

@@ -46,9 +46,15 @@ class Foreign(UndoIncomplete):
 
 
 class Damaged(LastGoodError):
-    """A record of a transaction can't be read or written, so nothing can be known or promised on this host."""
+    """A record of a transaction can't be written, so nothing can be promised on this host."""
 
     outcome = "undo_incomplete"
+
+
+class Unreadable(Damaged):
+    """What is read is not what was written: cut off, changed, gone, or of another type. Nothing is concluded from it."""
+
+    outcome = "in_doubt"
 
 
 class InDoubt(LastGoodError):

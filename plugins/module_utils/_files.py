@@ -74,9 +74,18 @@ def _complete_beside(path: Path, write: Callable[[IO[bytes]], object], mode: int
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object], mode: int = 0o600) -> None:
     """Replace a file by what a function writes: readers see all of the old or all of the new, also after a power cut."""
+    _replace(path, write, mode)
+    fsync_directory(path.parent)
+
+
+def _replace(path: Path, write: Callable[[IO[bytes]], object], mode: int) -> None:
     with _complete_beside(path, write, mode) as temporary:
         temporary.replace(path)
-    fsync_directory(path.parent)
+
+
+def replace_whole(path: Path, content: bytes) -> None:
+    """Replace a file that is allowed to be the old one again after a power cut, but whole."""
+    _replace(path, lambda stream: stream.write(content), 0o600)
 
 
 def write_atomic(path: Path, content: bytes, mode: int = 0o600) -> None:

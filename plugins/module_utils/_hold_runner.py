@@ -13,14 +13,18 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout import open_checkout
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_hold import Hold
-from ansible_collections.lastgood.rollback.plugins.module_utils._runner import run_guarded
+from ansible_collections.lastgood.rollback.plugins.module_utils._runner import nothing_touched, run_guarded
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 
 def run_release_hold(*, argument_spec: Mapping[str, Any]) -> NoReturn:
     """The main of ``release_hold``."""
     module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=True)
-    run_guarded(module, lambda: _result(module.params, check=module.check_mode), failed="refused")
+    run_guarded(
+        module,
+        lambda: _result(module.params, check=module.check_mode),
+        failed=nothing_touched,
+    )
 
 
 def _result(params: Mapping[str, Any], *, check: bool) -> JsonObject:

@@ -22,6 +22,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
     Damaged,
     Foreign,
     Refused,
+    Unreadable,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._lock import flock
 from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say
@@ -32,6 +33,14 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._records import 
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+#: How a component that was looked at is told about.
+_WORDS = {
+    State.UNTOUCHED: "is as it was before",
+    State.PREPARED: "is as it was before, and what was prepared stands beside it",
+    State.PARTIAL: "is switched in part",
+    State.SWITCHED: "is switched",
+    State.FOREIGN: "was changed by somebody else",
+}
 
 
 class Inspection:
@@ -51,6 +60,8 @@ class Inspection:
         self.state_dir = state_dir.absolute()  # the timer's process works elsewhere
         self.records = Records(self.state_dir / "transactions" / transaction_id)
         self._passwords = dict(passwords or {})
+        #: What was found to be wrong with the timer, in sentences, and was put right.
+        self.noticed: list[str] = []
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -98,9 +109,36 @@ class Inspection:
 
     def workspace(self, plan: Plan) -> Path:
         """Where a component keeps its evidence; there from prepare on, until it is pruned."""
-        keys = list(self.records.plans())
-        number = keys.index(plan.key) if plan.key in keys else len(keys)
+        return self._workspace(self.number(plan), plan)
+
+    def _workspace(self, number: int, plan: Plan) -> Path:
         return self.records.directory / "workspace" / f"{number}-{plan.kind}"
+
+    def number(self, plan: Plan) -> int:
+        """The position of a plan among those of this transaction here, also of one that is about to become the last."""
+        keys = list(self.records.plans())
+        return keys.index(plan.key) if plan.key in keys else len(keys)
+
+    def looked_at(self, error: Unreadable) -> Unreadable:
+        """The same error, with what is found by looking at the things themselves, and with what to do about it."""
+        found = [f"{plan.key} {self._seen(number, plan)}" for number, plan in self.records.kept_plans().items()]
+        directory = self.records.directory
+        return Unreadable(
+            f"{error.message} So what {self.records.id} has done here is in doubt, and nothing more is done. Found by "
+            f"looking: {'; '.join(found) or 'nothing, since no plan of a component can be read either'}. Put this host by "
+            f"hand into the state that the other hosts are in, start its services, then move {directory} elsewhere: until "
+            "then it holds the lock."
+        )
+
+    def _seen(self, number: int, plan: Plan) -> str:
+        """What is found of one component, in words."""
+        try:
+            known = self.records.secrets().get(plan.key, {})
+            workspace = self._workspace(number, plan)
+            component = make_component(plan.kind, self.records, workspace, known, back=plan.undoes is not None)
+            return _WORDS[component.state(plan)]
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one, the others are to be looked at
+            return f"can't be looked at ({str(error) or error.__class__.__name__})"
 
     def _journal(self, event: str, what: str, **facts: Any) -> None:
         self.records.journal.write(event, what, **facts)
@@ -152,8 +190,30 @@ class Inspection:
                 self._touch()
 
     def _touch(self) -> None:
+        """Move an armed deadline on, and see that somebody waits for it."""
+        directory = self.records.directory
         with suppress(OSError):  # a full disk; the deadline that was set before still stands
-            _timer.touch(self.records.directory)
+            try:
+                _timer.touch(directory)
+            except Unreadable as error:
+                header = self._require_known("set the deadline anew")
+                _timer.set_deadline(directory, header.confirm_timeout)
+                self._notice(f"{error.message} The dead man's timer has been given a new deadline.")
+            if _timer.deadline(directory) is not None and self.records.is_armed and not _timer.is_waiting(directory):
+                self._start_timer(self._require_known("start the timer again"))
+                self._notice(
+                    f"The dead man's timer of {self.records.id} did not run any more: it was killed, or could not undo "
+                    f"({directory / 'timer.log'} says why). It has been started again."
+                )
+
+    def _start_timer(self, header: Header) -> None:
+        waves = header.plan.get("of", {}).get(header.host, {}).get("waves", ())
+        services = [service for wave in waves for service in wave]
+        _timer.arm(self.records.directory, header.confirm_timeout, services)
+
+    def _notice(self, what: str) -> None:
+        self.noticed.append(what)
+        self._journal("failed", what)
 
 
 def _can_go_back(kind: str) -> bool:

@@ -13,14 +13,14 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lastgood.rollback.plugins.module_utils._integrity import CHECKS, Order, inspect
 from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_compare import open_captured
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server
-from ansible_collections.lastgood.rollback.plugins.module_utils._runner import run_guarded
+from ansible_collections.lastgood.rollback.plugins.module_utils._runner import nothing_touched, run_guarded
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 
 def run_pg_integrity_info(*, argument_spec: Mapping[str, Any]) -> NoReturn:
     """The main of ``pg_integrity_info``."""
     module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=True)
-    run_guarded(module, lambda: _result(module.params), failed="refused")
+    run_guarded(module, lambda: _result(module.params), failed=nothing_touched)
 
 
 def _result(params: Mapping[str, Any]) -> JsonObject:

@@ -14,14 +14,17 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LockHeld
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, LockHeld
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import ensure_private_directory, fsync_directory
 from ansible_collections.lastgood.rollback.plugins.module_utils._records import Header, Records, all_records
 
 _PARTIAL = ".begin-"
+#: Seconds between looks at a lock that another process holds, and for how long that one may be stopped.
+_NAP_S = 0.05
+_STOPPED_S = 5.0
 
 
 def refuse_if_held(state_dir: Path, transaction_id: str, stack: str | None, things: Sequence[str]) -> None:
@@ -35,7 +38,8 @@ def refuse_if_held(state_dir: Path, transaction_id: str, stack: str | None, thin
         header = other.header()
         if header is None:
             continue
-        held = {thing for plan in other.plans().values() for thing in plan.things} & set(things)
+        plans = other.plans().values() if things else ()
+        held = {thing for plan in plans for thing in plan.things} & set(things)
         if header.stack == stack or held:
             raise LockHeld(_held_by(header, f"stack {stack}" if header.stack == stack else ", ".join(sorted(held))))
 
@@ -72,10 +76,48 @@ def host_lock(state_dir: Path) -> Iterator[None]:
 
 @contextmanager
 def flock(path: Path) -> Iterator[None]:
-    """Wait for the exclusive lock on a file, and hold it."""
+    """Wait for the exclusive lock on a file, and hold it.
+
+    :raises LastGoodError: when whoever holds it was stopped: it would be waited for without end.
+    """
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        _take(handle, path)
+        _sign(handle)
         yield
     finally:
         os.close(handle)
+
+
+def _take(handle: int, path: Path) -> None:
+    stopped_since: float | None = None
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        holder = os.pread(handle, 20, 0).strip().decode("ascii", "replace")
+        stopped_since = (stopped_since or time.monotonic()) if _is_stopped(holder) else None
+        if stopped_since is not None and time.monotonic() - stopped_since > _STOPPED_S:
+            raise LastGoodError(
+                f"{path} is held by process {holder}, which was stopped (state T), so that nobody can go on. Let it go on "
+                f"(kill -CONT {holder}) or end it (kill -KILL {holder}), then try again."
+            )
+        time.sleep(_NAP_S)
+
+
+def _sign(handle: int) -> None:
+    """Say who holds it."""
+    mine = f"{os.getpid()}\n".encode()
+    with suppress(OSError):  # a full disk: only a name is missing
+        if os.pread(handle, 20, 0) != mine:
+            os.pwrite(handle, mine, 0)
+            os.ftruncate(handle, len(mine))
+
+
+def _is_stopped(process: str) -> bool:
+    """Whether a signal or a debugger has stopped a process; false for none."""
+    try:
+        stat = Path("/proc", str(int(process)), "stat").read_text(encoding="ascii", errors="replace")
+    except (OSError, ValueError):
+        return False
+    return stat.rpartition(")")[2].split()[0] in ("T", "t")

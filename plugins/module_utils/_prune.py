@@ -29,12 +29,13 @@ def prune(state_dir: Path, stack: str, keep_days: int) -> list[str]:
     for records in ended[:-1]:
         if (_ended_at(records, stack) or 0.0) > time.time() - keep_days * _DAY_S:
             continue
-        workspace, payload = records.directory / "workspace", records.directory / "payload.zip"
-        if not workspace.exists() and not payload.exists():
+        payload = records.directory / "payload.zip"
+        large = [path for name in ("workspace", "plans") if (path := records.directory / name).exists()]
+        if not large and not payload.exists():
             continue
         payload.unlink(missing_ok=True)
-        if workspace.exists():
-            shutil.rmtree(workspace)
+        for path in large:
+            shutil.rmtree(path)
         records.journal.note(f"Removed what transaction {records.id} had kept for {keep_days} days")
         pruned.append(records.id)
     return pruned

@@ -10,29 +10,54 @@ The names of the states are those of the protocol's model (tests/model).
 from __future__ import annotations
 
 import enum
-import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Damaged
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PLAN_SHAPE, Plan
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import (
     create_once,
     dump_json,
+    ensure_private_directory,
     fsync_directory,
     write_atomic,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._journal import Journal
+from ansible_collections.lastgood.rollback.plugins.module_utils._shape import Shape, require, require_json
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 KEEP = "keep"
 UNDO = "undo"
+#: The word for a host whose records can't be read: it is none of the protocol's states, and nothing follows from it.
+DAMAGED = "damaged"
+#: How a transaction ends on a host.
+UNDONE = "undone"
+ENDS = frozenset({"rolled_back", "undone_as_asked", UNDONE})
 
 #: Enough for the journal of an undo on a disk that has filled up.
 _RESERVED_BYTES = 256 * 1024
+_DECISION = {"decision": frozenset({KEEP, UNDO}), "by?": str}
+_PROMISE = {"checks": [{str: object}]}
+_OUTCOME = {"outcome": ENDS, "at?": float}
+_SECRETS = {str: {str: object}}
+_HEADER = {
+    "id": str,
+    "stack": str,
+    "host": str,
+    "hosts": [str],
+    "decision_host": str,
+    "operator": str,
+    "created": float,
+    "python": str,
+    "confirm_timeout?": int,
+    "plan?": {str: object},
+    "chained?": bool,
+}
+_SERVICE = {"manager": str, "name": str, "options": {str: object}, "ran_before": bool, "ready_before": bool}
 #: How the log tells what happened to services, and to those that have no time in it.
 _LOGGED = {"stopped": ("Stopped", "already down"), "started": ("Started, and ready", "no more ready than before")}
 
@@ -62,6 +87,7 @@ class Header:
     :param python: the interpreter that runs the self-contained undo.
     :param confirm_timeout: seconds without a call after which the dead man's timer undoes.
     :param plan: what the controller planned for all hosts; recovery goes by it.
+    :param chained: the journal is a chain, as `Records.write_header` begins it; old releases had none.
     """
 
     id: str
@@ -74,6 +100,7 @@ class Header:
     python: str
     confirm_timeout: int = 600
     plan: JsonObject = field(default_factory=dict)
+    chained: bool = False
 
     @property
     def kept_as(self) -> str:
@@ -113,27 +140,37 @@ class Records:
     def header(self) -> Header | None:
         """The header; None where only a tombstone was written, before the transaction ever began here.
 
-        :raises Damaged: when it can't be read.
+        :raises Unreadable: when it can't be read, or is gone.
         """
-        raw = self._read("header.json")
-        try:
-            return None if raw is None else Header.from_json(raw)
-        except (KeyError, TypeError) as error:
-            raise self._damaged("header.json", error) from error
+        raw = self._read("header.json", _HEADER)
+        if raw is not None:
+            return Header.from_json(raw)
+        if self.directory.is_dir() and not ((self.directory / "tombstone").exists() and not self._journalled("begun")):
+            raise Unreadable(f"{self.directory / 'header.json'} is gone.")
+        return None
 
     def write_header(self, header: Header) -> None:
-        """Begin: the header is the transaction's first durable fact."""
-        write_atomic(self.directory / "header.json", dump_json(asdict(header)))
+        """Begin: the header is the transaction's first durable fact, and the journal's chain hangs on it."""
+        write_atomic(self.directory / "header.json", dump_json({**asdict(header), "chained": True}))
+        self.journal.start()
 
     @property
     def tombstoned(self) -> bool:
         """True once this host has undone, or was told that it must never switch."""
-        return (self.directory / "tombstone").exists()
+        if (self.directory / "tombstone").exists():
+            return True
+        ended = self.outcome
+        return self.is_back if ended is None else ended["outcome"] == UNDONE
 
     @property
     def is_back(self) -> bool:
         """True once everything of this transaction on this host was seen to be as it was before."""
-        return any(entry["event"] == "undone" for entry in self.journal.entries())
+        return bool(self._journalled("undone"))
+
+    @property
+    def is_armed(self) -> bool:
+        """True while the dead man's timer has to run."""
+        return bool(self._journalled("armed")) and self.promise is None and self.outcome is None and not self.tombstoned
 
     def write_tombstone(self, reason: str) -> None:
         """From now on this host neither switches nor promises."""
@@ -142,7 +179,8 @@ class Records:
     @property
     def promise(self) -> JsonObject | None:
         """What this host promised (never to undo alone), with the checks that it was based on."""
-        return self._read("promise")
+        promise = self._read("promise", _PROMISE)
+        return {"checks": []} if promise is None and self._journalled("promised") else promise
 
     def write_promise(self, checks: list[JsonObject]) -> None:
         """Promise, durably."""
@@ -151,8 +189,12 @@ class Records:
     @property
     def decision(self) -> str | None:
         """``keep`` or ``undo`` once it was decided here; only ever set on the decision host."""
-        raw = self._read("decision")
-        return None if raw is None else str(raw["decision"])
+        raw = self._read("decision", _DECISION)
+        told = [require(entry.get("facts"), _DECISION, self._place(entry)) for entry in self._journalled("decided")]
+        words = {one["decision"] for one in [*filter(None, [raw]), *told]}
+        if len(words) > 1:
+            raise Unreadable(f"{self.directory / 'decision'} says another decision than the journal.")
+        return words.pop() if words else None
 
     def decide(self, wish: str, by: str) -> str:
         """Compare and set: the first decision stands; returns the one that stands."""
@@ -165,7 +207,10 @@ class Records:
     @property
     def outcome(self) -> JsonObject | None:
         """How it ended; None while the transaction is open and so holds its locks."""
-        return self._read("outcome.json")
+        outcome = self._read("outcome.json", _OUTCOME)
+        if outcome is not None and outcome["outcome"] != UNDONE and (self.directory / "tombstone").exists():
+            raise Unreadable(f"{self.directory / 'outcome.json'} says {outcome['outcome']} beside a tombstone.")
+        return outcome
 
     def close(self, outcome: str, **facts: Any) -> None:
         """End the transaction; this is what unlocks."""
@@ -173,7 +218,7 @@ class Records:
 
     def secrets(self) -> dict[str, dict[str, Any]]:
         """Passwords by component key, kept only until the promise, for the undo that nobody is there to type for."""
-        return self._read("secrets.json") or {}
+        return self._read("secrets.json", _SECRETS) or {}
 
     def write_secrets(self, key: str, secrets: Mapping[str, Any]) -> None:
         """Keep a component's passwords (0600) until the promise."""
@@ -195,39 +240,68 @@ class Records:
     def plans(self) -> dict[str, Plan]:
         """All plans that were journalled before their prepare, by component key, in order."""
         plans: dict[str, Plan] = {}
-        for entry in self.journal.entries():
-            facts = entry.get("facts", {})
-            if facts.get("phase") == "prepare" and entry["event"] == "intent":
-                plan = Plan.from_json(facts["plan"])
-                plans.setdefault(plan.key, plan)
+        for entry in self._journalled("intent", "prepare"):
+            plan = self._plan(entry["facts"].get("plan"), f"{self._place(entry)}, facts.plan")
+            plans.setdefault(plan.key, plan)
         return plans
+
+    def keep_plan(self, number: int, plan: Plan) -> None:
+        """A second copy beside the journal: what is to be looked at when that can't be read any more."""
+        ensure_private_directory(self.directory / "plans")
+        write_atomic(self.directory / "plans" / f"{number}.json", dump_json(plan.to_json()))
+
+    def kept_plans(self) -> dict[int, Plan]:
+        """What `keep_plan` kept, by number, as far as it can be read."""
+        kept = {}
+        for path in sorted((self.directory / "plans").glob("*.json")):
+            with suppress(Unreadable, OSError, ValueError):
+                kept[int(path.stem)] = self._plan(self._read(f"plans/{path.name}", {str: object}), str(path))
+        return kept
+
+    @staticmethod
+    def _plan(raw: Any, place: str) -> Plan:
+        """
+        :raises Unreadable: for what is no plan.
+        """
+        return Plan.from_json(require(raw, PLAN_SHAPE, place))
 
     def evidence(self) -> dict[str, JsonObject]:
         """What each finished prepare found, by component key."""
-        return {
-            entry["facts"]["component"]: entry["facts"]["evidence"]
-            for entry in self.journal.entries()
-            if entry.get("facts", {}).get("phase") == "prepare" and entry["event"] == "done"
-        }
+        shape = {"component": str, "evidence": {str: object}}
+        entries = self._journalled("done", "prepare")
+        found = [require(entry["facts"], shape, self._place(entry)) for entry in entries]
+        return {facts["component"]: facts["evidence"] for facts in found}
 
     def switch_begun(self) -> set[str]:
         """Keys of the components whose switch may have touched the live system."""
-        return {
-            entry["facts"]["component"]
-            for entry in self.journal.entries()
-            if entry.get("facts", {}).get("phase") == "switch"
-        }
+        return self._components(self._journalled(phase="switch"))
 
     def switched(self) -> set[str]:
         """Keys of the components whose switch came to its end."""
-        return {entry["facts"]["component"] for entry in self.journal.entries() if entry["event"] == "switched"}
+        return self._components(self._journalled("switched"))
+
+    def _components(self, entries: list[JsonObject]) -> set[str]:
+        shape = {"component": str}
+        return {require(entry.get("facts"), shape, self._place(entry))["component"] for entry in entries}
+
+    def _journalled(self, event: str | None = None, phase: str | None = None) -> list[JsonObject]:
+        """The journal's records of one event, of one phase, or of both."""
+        return [
+            entry
+            for entry in self.journal.entries()
+            if event in (None, entry["event"]) and phase in (None, entry.get("facts", {}).get("phase"))
+        ]
+
+    def _place(self, entry: JsonObject) -> str:
+        return f"{self.journal.path}, {entry['event']} ({entry['what']})"
 
     def services(self) -> list[JsonObject]:
         """The services that this transaction stopped: their options and whether they ran before."""
         found: dict[str, JsonObject] = {}
         for entry in self.journal.entries():
             if entry["event"] == "services":
-                for service in entry["facts"]["services"]:
+                facts = require(entry.get("facts"), {"services": [_SERVICE]}, self._place(entry))
+                for service in facts["services"]:
                     found.setdefault(f"{service['manager']}:{service['name']}", service)
         return list(found.values())
 
@@ -251,7 +325,8 @@ class Records:
         for entry in self.journal.entries():
             back = back or entry["event"] == "undone"
             if back and entry["event"] == "started":
-                found.update(entry["facts"]["services"], entry["facts"]["others"])
+                facts = require(entry.get("facts"), {"services": {str: float}, "others": [str]}, self._place(entry))
+                found.update(facts["services"], facts["others"])
         return found
 
     def state(self) -> HostState:
@@ -269,22 +344,16 @@ class Records:
             return HostState.PREPARED
         return HostState.OPEN
 
-    def _read(self, name: str) -> JsonObject | None:
+    def _read(self, name: str, shape: Shape) -> JsonObject | None:
+        """
+        :raises Unreadable: for what is not of this shape.
+        """
         try:
             raw = (self.directory / name).read_bytes()
         except FileNotFoundError:
             return None
-        try:
-            value: JsonObject = json.loads(raw)
-        except ValueError as error:
-            raise self._damaged(name, error) from error
+        value: JsonObject = require_json(raw, shape, str(self.directory / name))
         return value
-
-    def _damaged(self, name: str, error: Exception) -> Damaged:
-        return Damaged(
-            f"{self.directory / name} can't be understood ({error}): the transaction {self.id} can't be gone on with. "
-            "Look at its things by hand, then move its directory out of the way."
-        )
 
 
 def all_records(state_dir: Path) -> list[Records]:

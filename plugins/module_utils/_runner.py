@@ -31,25 +31,31 @@ COMMON_SPEC: dict[str, Any] = {
 }
 
 
-def run_guarded(module: AnsibleModule, work: Callable[[], JsonObject], failed: str = "undone") -> NoReturn:
+def run_guarded(
+    module: AnsibleModule, work: Callable[[], JsonObject], failed: Callable[[str], str] = lambda outcome: outcome
+) -> NoReturn:
     """Do the work of a module and leave: with its result, or with one failure that a person can act on.
 
-    :param failed: the outcome of a failure after which nothing but this module's own work could have taken back anything.
+    :param failed: what is true in place of the outcome that an error is of itself.
     """
     try:
         with shown():
             result = work()
     except LastGoodError as error:
-        outcome = failed if error.outcome == "undone" else error.outcome
-        module.fail_json(msg=error.message, outcome=outcome, **getattr(error, "facts", {}))
+        module.fail_json(msg=error.message, outcome=failed(error.outcome), **getattr(error, "facts", {}))
     except OSError as error:
-        module.fail_json(msg=os_error_message(error), outcome=failed, exception=traceback.format_exc())
+        module.fail_json(msg=os_error_message(error), outcome=failed("undone"), exception=traceback.format_exc())
     except Exception as error:  # noqa: BLE001 - the outermost edge: the traceback is kept
         message = f"Unexpected {error.__class__.__name__}: {error}"
-        module.fail_json(msg=message, outcome=failed, exception=traceback.format_exc())
+        module.fail_json(msg=message, outcome=failed("undone"), exception=traceback.format_exc())
     if not module._diff:
         result.pop("diff", None)
     module.exit_json(**result)
+
+
+def nothing_touched(outcome: str) -> str:
+    """For `run_guarded`: where there is nothing that could be taken back."""
+    return "refused" if outcome == "undone" else outcome
 
 
 def run_component(

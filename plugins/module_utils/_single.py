@@ -10,6 +10,7 @@ import platform
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan
@@ -55,35 +56,43 @@ def run_alone(transaction: Transaction, plan: Plan, passwords: Mapping[str, Any]
         transaction.promise([])
         transaction.decide(KEEP, [host], operator)
     except BaseException as error:
-        if not _is_kept(transaction, operator):
-            _take_back(transaction, error)
+        if not _is_kept(transaction, operator, error):
             raise
     return Done(evidence, downtime_ms, _finished(transaction))
 
 
-def _is_kept(transaction: Transaction, operator: str) -> bool:
-    """Whether the failure came after the decision to keep; else the decision is to undo from now on."""
-    return transaction.decide(UNDO, [], operator) == KEEP
+def _is_kept(transaction: Transaction, operator: str, cause: BaseException) -> bool:
+    """Whether the failure came after the decision to keep; else the decision is to undo, and all is taken back.
 
-
-def _take_back(transaction: Transaction, cause: BaseException) -> None:
+    :raises UndoIncomplete: when that fails.
+    """
     try:
+        if transaction.decide(UNDO, [], operator) == KEEP:
+            return True
         transaction.undo(UNDO, str(cause))
         transaction.finish(UNDO, [])
-    except (LastGoodError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, nothing reads as undone
+        with suppress(LastGoodError):
+            if transaction.records.decision == KEEP:
+                return True
         raise UndoIncomplete(
-            f"{cause} The undo failed as well: {error} Then run the module transaction with state=recover and "
-            f"id={transaction.records.id}."
+            f"{_in_words(cause)} The undo failed as well: {_in_words(error)} Then run the module transaction with "
+            f"state=recover and id={transaction.records.id}."
         ) from cause
+    return False
 
 
 def _finished(transaction: Transaction) -> list[str]:
     """End it; that it could not be ended is a warning, because the rollback itself is decided and done."""
     try:
         transaction.finish(KEEP, [])
-    except (LastGoodError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, what was decided is not taken back by it
         return [
             f"Rolled back, but the transaction {transaction.records.id} could not be ended and still holds its lock: "
-            f"{error} Then run the module transaction with state=recover."
+            f"{_in_words(error)} Then run the module transaction with state=recover."
         ]
     return []
+
+
+def _in_words(error: BaseException) -> str:
+    return str(error) if isinstance(error, LastGoodError) else f"{error.__class__.__name__}: {error}."

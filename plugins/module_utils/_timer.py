@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import fcntl
 import io
-import json
 import os
 import subprocess
 import sys
@@ -24,10 +23,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils import _timer_unit
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._shape import require_json
 
 _COLLECTION = Path("ansible_collections/lastgood/rollback/plugins/module_utils")
+_DEADLINE = {"boottime": float, "timeout": float, "boot": str}
+#: Seconds until a timer that was started has to wait.
+_START_S = 30.0
 _UNDO = """#!{python}
 # Takes this transaction back on this host, without Ansible: run it as the user that owns this file.
 import sys
@@ -44,10 +47,33 @@ def arm(directory: Path, timeout_s: int, services: Sequence[Mapping[str, Any]] =
     """
     write_undo(directory)
     set_deadline(directory, timeout_s)
-    with only_one(directory) as alone:
-        needed = alone
-    if needed and not _timer_unit.start(directory, services):  # two at the same instant: the later one ends at once
+    if is_waiting(directory):
+        return
+    (directory / "timer.pid").unlink(missing_ok=True)
+    if not _timer_unit.start(directory, services):  # two at the same instant: the later one ends at once
         _start_waiting(directory)
+    _await_waiting(directory)
+
+
+def is_waiting(directory: Path) -> bool:
+    """Whether a process waits for the deadline."""
+    with only_one(directory) as alone:
+        return not alone
+
+
+def _await_waiting(directory: Path) -> None:
+    """Services are stopped after this: only a timer that is seen to wait will start them again.
+
+    :raises LastGoodError: when none does.
+    """
+    began = time.monotonic()
+    while not ((directory / "timer.pid").exists() or is_waiting(directory)):
+        if time.monotonic() - began > _START_S:
+            raise LastGoodError(
+                f"The dead man's timer does not run {_START_S:.0f} s after it was started: without it nobody would undo if the "
+                f"controller fell silent. {directory / 'timer.log'} says why."
+            )
+        time.sleep(0.05)
 
 
 @contextmanager
@@ -119,11 +145,16 @@ def disarm(directory: Path) -> None:
 
 
 def deadline(directory: Path) -> dict[str, float | str] | None:
-    """The armed deadline; None when there is none."""
+    """The armed deadline; None when there is none.
+
+    :raises Unreadable: when it can't be understood.
+    """
+    path = directory / "deadline"
     try:
-        value: dict[str, float | str] = json.loads((directory / "deadline").read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
+    value: dict[str, float | str] = require_json(content, _DEADLINE, str(path))
     return value
 
 
@@ -159,6 +190,5 @@ def _start_waiting(directory: Path) -> None:
             cwd="/",
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"},
         )
-    write_atomic(directory / "timer.pid", f"{process.pid}\n".encode())
     # Not waited for on purpose: it belongs to the host from here on.
     process.returncode = 0

@@ -105,6 +105,7 @@ class Transaction(Inspection):
                 self.records.reserve()
                 if passwords:
                     self.records.write_secrets(plan.key, passwords)
+                self.records.keep_plan(self.number(plan), plan)
                 self._journal("intent", f"Prepare {plan.key}", **facts, plan=plan.to_json())
             ensure_private_directory(self.workspace(plan))
             with self._failure_journalled(f"Prepare {plan.key}"):
@@ -121,9 +122,7 @@ class Transaction(Inspection):
                 return
             self.records.reserve()
             armed = _timer.deadline(self.records.directory) is not None
-            waves = header.plan.get("of", {}).get(header.host, {}).get("waves", ())
-            services = [service for wave in waves for service in wave]
-            _timer.arm(self.records.directory, header.confirm_timeout, services)
+            self._start_timer(header)
             if not armed:
                 self._journal("armed", f"Undoes by itself after {header.confirm_timeout} s without a call")
 

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,9 +17,21 @@ from typing import Any, NoReturn
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lastgood.rollback.plugins.module_utils._back import plans_back
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused, os_error_message
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+    LastGoodError,
+    Refused,
+    Unreadable,
+    os_error_message,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._foresight import foresee, look
-from ansible_collections.lastgood.rollback.plugins.module_utils._records import KEEP, UNDO, Header, Records, all_records
+from ansible_collections.lastgood.rollback.plugins.module_utils._records import (
+    DAMAGED,
+    KEEP,
+    UNDO,
+    Header,
+    Records,
+    all_records,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._runner import run_guarded, told
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
@@ -34,8 +47,7 @@ def run_transaction(*, argument_spec: Mapping[str, Any], **constraints: Any) -> 
     """The main of ``transaction``."""
     module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=True, **constraints)
     work = partial(_transaction_result, module.params, check=module.check_mode)
-    # A phase that failed has not been taken back yet: that is for the caller to ask for.
-    run_guarded(module, work, failed="undo_incomplete")
+    run_guarded(module, work, failed=partial(_true_outcome, module.params))
 
 
 def run_transaction_info(*, argument_spec: Mapping[str, Any]) -> NoReturn:
@@ -44,8 +56,30 @@ def run_transaction_info(*, argument_spec: Mapping[str, Any]) -> NoReturn:
     run_guarded(module, lambda: _info_result(module.params))
 
 
+def _true_outcome(params: Params, outcome: str) -> str:
+    """What a failed phase leaves: it has not been taken back yet, and after the decision to keep it never will be."""
+    if outcome not in ("undone", "undo_incomplete"):
+        return outcome
+    try:
+        records = Transaction(Path(params["state_dir"]), params["id"]).records
+        header, ended = records.header(), records.outcome
+        if ended is not None:
+            return str(ended["outcome"])
+        is_kept = KEEP in (records.decision, params["decision"] if params["state"] == "finish" else None)
+        return header.kept_as if header is not None and is_kept else "undo_incomplete"
+    except (LastGoodError, OSError):
+        return "in_doubt"
+
+
 def _transaction_result(params: Params, *, check: bool) -> JsonObject:
     transaction = Transaction(Path(params["state_dir"]), params["id"], params["passwords"])
+    try:
+        return _called(transaction, params, check=check)
+    except Unreadable as error:
+        raise transaction.looked_at(error) from error
+
+
+def _called(transaction: Transaction, params: Params, *, check: bool) -> JsonObject:
     before = look(transaction.records)
     work = _STATES[params["state"]]
     facts: JsonObject = {
@@ -74,6 +108,7 @@ def _transaction_result(params: Params, *, check: bool) -> JsonObject:
         "components": components,
         "problem": problem,
         "journal": str(transaction.records.journal.path),
+        **({"warnings": transaction.noticed} if transaction.noticed else {}),
         **facts,
         "decision": facts["decision"] or after.decision,
         "outcome": facts["outcome"] or after.outcome,
@@ -86,6 +121,8 @@ def _looked_at(transaction: Transaction) -> tuple[list[JsonObject], str | None]:
         return [], None
     try:
         return transaction.components(), None
+    except Unreadable:
+        raise
     except LastGoodError as error:
         return [], error.message
     except OSError as error:
@@ -202,26 +239,55 @@ _STATES: dict[str, Callable[[Transaction, Params], JsonObject]] = {
 def _info_result(params: Params) -> JsonObject:
     state_dir = Path(params["state_dir"])
     wanted = [records for records in all_records(state_dir) if params["id"] in (None, records.id)]
-    if params["open_only"]:
-        wanted = [records for records in wanted if records.outcome is None]
     looked = params["id"] is not None
     found = [_described(state_dir, records, params["passwords"], ended_too=looked) for records in wanted]
+    if params["open_only"]:
+        found = [transaction for transaction in found if transaction["outcome"] is None]
     return {"changed": False, "transactions": found}
 
 
 def _described(state_dir: Path, records: Records, passwords: Mapping[str, Any], *, ended_too: bool) -> JsonObject:
-    """An ended transaction is looked at only when it is asked for by id: its things may be far or gone by now."""
-    records.sync()
-    header = records.header()
-    outcome = records.outcome
-    asked = ended_too or outcome is None
-    components, problem = _looked_at(Transaction(state_dir, records.id, passwords)) if asked else ([], None)
-    promise = records.promise
+    """All that is known; of one that can't be read, what is found by looking."""
+    try:
+        records.sync()
+        header, outcome = records.header(), records.outcome
+        return {
+            **_begun(records, header),
+            "outcome": outcome["outcome"] if outcome else None,
+            "ended": outcome.get("at") if outcome else None,
+            **_gone_through(records),
+            **_found(Transaction(state_dir, records.id, passwords), look=ended_too or outcome is None),
+        }
+    except Unreadable as error:
+        problem = Transaction(state_dir, records.id, passwords).looked_at(error).message
+        return {**_begun(records, _header_at_least(records)), **_UNKNOWN, "problem": problem}
+
+
+#: Of a transaction that can't be read: its word is none of the protocol's, so that nothing follows from it.
+_UNKNOWN: JsonObject = {
+    "outcome": None,
+    "ended": None,
+    "state": DAMAGED,
+    "promised": False,
+    "checks": [],
+    "tombstoned": False,
+    "decision": None,
+    "evidence": {},
+    "services": [],
+    "events": [],
+    "components": [],
+}
+
+
+def _header_at_least(records: Records) -> Header | None:
+    with suppress(Unreadable):
+        return records.header()
+    return None
+
+
+def _begun(records: Records, header: Header | None) -> JsonObject:
     return {
         "id": records.id,
-        "state": records.state().value,
-        "outcome": outcome["outcome"] if outcome else None,
-        "ended": outcome.get("at") if outcome else None,
         "stack": header.stack if header else None,
         "host": header.host if header else None,
         "hosts": list(header.hosts) if header else [],
@@ -229,20 +295,31 @@ def _described(state_dir: Path, records: Records, passwords: Mapping[str, Any], 
         "operator": header.operator if header else None,
         "created": header.created if header else None,
         "plan": header.plan if header else {},
+        "confirm_timeout": header.confirm_timeout if header else None,
+        "python": header.python if header else None,
+        "journal": str(records.journal.path),
+        "user": os.geteuid(),
+    }
+
+
+def _gone_through(records: Records) -> JsonObject:
+    promise = records.promise
+    return {
+        "state": records.state().value,
         "promised": promise is not None,
         "checks": promise["checks"] if promise else [],
         "tombstoned": records.tombstoned,
         "decision": records.decision,
-        "components": components,
         "evidence": records.evidence(),
         "services": records.services(),
         "events": _events(records),
-        "journal": str(records.journal.path),
-        "problem": problem,
-        "confirm_timeout": header.confirm_timeout if header else None,
-        "python": header.python if header else None,
-        "user": os.geteuid(),
     }
+
+
+def _found(transaction: Transaction, *, look: bool) -> JsonObject:
+    """The components; an ended transaction is looked at only when it is asked for by id: its things may be gone by now."""
+    components, problem = _looked_at(transaction) if look else ([], None)
+    return {"components": components, "problem": problem}
 
 
 def _events(records: Records) -> list[JsonObject]:

@@ -9,6 +9,7 @@ so that recovery can write down the decision for all hosts.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -23,7 +24,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
     LastGoodError,
     Refused,
     UndoIncomplete,
+    Unreadable,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._records import Records
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
@@ -36,6 +39,8 @@ def main(directory: str, arguments: Sequence[str]) -> None:
     records = Records(Path(directory))
     if "--wait" in arguments:
         with _timer.only_one(records.directory, tries=10) as alone:
+            if alone:
+                write_atomic(records.directory / "timer.pid", f"{os.getpid()}\n".encode())
             while alone and _wait(records):
                 _undo_by_timer(records)
         _timer_unit.ready()
@@ -56,7 +61,7 @@ def _undo_by_timer(records: Records) -> None:
     """
     try:
         undo_alone(records, "the controller fell silent", if_silent=True)
-    except (UndoIncomplete, InDoubt, Refused) as error:
+    except (UndoIncomplete, InDoubt, Refused, Unreadable) as error:
         _failed(records, error)
         raise SystemExit(1) from error
     except (LastGoodError, OSError) as error:
@@ -70,8 +75,12 @@ def _undo_by_timer(records: Records) -> None:
 
 def _failed(records: Records, error: LastGoodError | OSError) -> None:
     sys.stderr.write(f"{error}\n")
+    what = f"Undo without the controller: {error}"
     with suppress(Damaged):
-        records.journal.write("failed", f"Undo without the controller: {error}")
+        try:
+            records.journal.write("failed", what)
+        except Unreadable:
+            records.journal.tell("failed", what)
 
 
 def _wait(records: Records) -> bool:
@@ -80,15 +89,32 @@ def _wait(records: Records) -> bool:
     A call that is being served is no silence, however long it takes: the undo waits for its end, and looks again.
     """
     while True:
-        if records.outcome is not None or records.promise is not None or not records.directory.is_dir():
-            return False
-        left = _timer.seconds_left(records.directory)
+        left = None if _is_bound(records) else _seconds_left(records)
         if left is None:
             return False
         if left <= 0:
             return True
         _timer_unit.ready()
         time.sleep(min(max(left, 0.2), _LONGEST_NAP_S))
+
+
+def _is_bound(records: Records) -> bool:
+    """Whether there is nothing more to do alone; what can't be read is told of when the deadline has passed."""
+    try:
+        return records.outcome is not None or records.promise is not None or not records.directory.is_dir()
+    except Unreadable:
+        return False
+
+
+def _seconds_left(records: Records) -> float | None:
+    """Until the deadline; one that can't be read is said, and set anew."""
+    try:
+        return _timer.seconds_left(records.directory)
+    except Unreadable as error:
+        _failed(records, error)
+        header = records.header()
+        _timer.set_deadline(records.directory, header.confirm_timeout if header else 0)
+        return _timer.seconds_left(records.directory)
 
 
 def undo_alone(records: Records, reason: str, *, if_silent: bool = False) -> None:
@@ -99,13 +125,16 @@ def undo_alone(records: Records, reason: str, *, if_silent: bool = False) -> Non
         had been switched or everything is back.
     """
     transaction = Transaction(records.directory.parent.parent, records.id)
-    transaction.undo(
-        None,
-        reason,
-        stop=lambda: stop_running(records),
-        start=lambda: start_stopped(records),
-        if_silent=if_silent,
-    )
+    try:
+        transaction.undo(
+            None,
+            reason,
+            stop=lambda: stop_running(records),
+            start=lambda: start_stopped(records),
+            if_silent=if_silent,
+        )
+    except Unreadable as error:
+        raise transaction.looked_at(error) from error
 
 
 def stop_running(records: Records) -> None:

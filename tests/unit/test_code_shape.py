@@ -37,6 +37,7 @@ BASE = {
     "_paths",
     "_processes",
     "_progress",
+    "_shape",
 }
 TOOLS = {"_postgres"}
 LAYERS = ("base", "tool", "component", "engine", "runner", "module")

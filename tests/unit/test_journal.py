@@ -10,16 +10,30 @@ import multiprocessing
 import os
 import re
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Damaged
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Damaged, Unreadable
 from ansible_collections.lastgood.rollback.plugins.module_utils._journal import Journal, log_line
 
 
-@pytest.fixture
-def journal(tmp_path: Path) -> Journal:
+@pytest.fixture(params=["chained", "of an old release"])
+def journal(tmp_path: Path, request: pytest.FixtureRequest) -> Journal:
+    """One that hangs on a header, and one of a release that had no chain."""
+    if request.param == "chained":
+        return chained(tmp_path)
+    (tmp_path / "header.json").write_text("{}")
     return Journal(tmp_path / "journal.jsonl", tmp_path / "rollback.log")
+
+
+def chained(directory: Path, *notes: str) -> Journal:
+    (directory / "header.json").write_text('{"chained": true, "stack": "blog"}')
+    journal = Journal(directory / "journal.jsonl", directory / "rollback.log")
+    journal.start()
+    for note in notes:
+        journal.note(note)
+    return journal
 
 
 def what(journal: Journal) -> list[str]:
@@ -120,3 +134,103 @@ def test_many_writers_cut_no_line_of_each_other(journal: Journal) -> None:
 
 def _write(directory: Path, number: int) -> None:
     Journal(directory / "journal.jsonl", directory / "rollback.log").note("x" * 5000 + str(number))
+
+
+# -- the chain -----------------------------------------------------------------------------------------------------
+
+
+def lines_of(journal: Journal) -> list[bytes]:
+    return journal.path.read_bytes().splitlines(keepends=True)
+
+
+Damage = Callable[[list[bytes]], list[bytes]]
+CHANGES: dict[str, Damage] = {
+    "the first record is gone": lambda lines: lines[1:],
+    "one in the middle is gone": lambda lines: [*lines[:1], *lines[2:]],
+    "the last one is gone": lambda lines: lines[:-1],
+    "all are gone": lambda lines: [],
+    "two changed places": lambda lines: [lines[0], lines[2], lines[1]],
+    "one stands there twice": lambda lines: [lines[0], lines[0], *lines[1:]],
+    "the last one stands there twice": lambda lines: [*lines, lines[-1]],
+    "the first says something else": lambda lines: [lines[0].replace(b"one", b"eno"), *lines[1:]],
+    "the last says something else": lambda lines: [*lines[:-1], lines[-1].replace(b"three", b"theer")],
+    "the last is no record any more": lambda lines: [*lines[:-1], lines[-1][1:]],
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_whatever_is_changed_in_what_was_written_is_noticed_and_nothing_is_added(
+    tmp_path: Path, change: Damage
+) -> None:
+    journal = chained(tmp_path, "one", "two", "three")
+    journal.path.write_bytes(b"".join(change(lines_of(journal))))
+    with pytest.raises(Unreadable, match=re.escape(str(journal.path))):
+        journal.entries()
+    assert Unreadable.outcome == "in_doubt"
+
+
+def test_a_journal_that_is_cut_at_any_byte_is_noticed(tmp_path: Path) -> None:
+    journal = chained(tmp_path, "one", "two")
+    whole = journal.path.read_bytes()
+    for length in range(len(whole) - 1):
+        journal.path.write_bytes(whole[:length])
+        with pytest.raises(Unreadable, match="cut off"):
+            journal.entries()
+    journal.path.write_bytes(whole[:-1])  # the record is there
+    assert what(journal) == ["one", "two"]
+
+
+@pytest.mark.parametrize("name", ["journal.jsonl", "head.json", "header.json"])
+def test_a_file_of_the_chain_that_is_gone_is_missed_when_reading_and_when_writing(tmp_path: Path, name: str) -> None:
+    journal = chained(tmp_path, "one")
+    (tmp_path / name).unlink()
+    with pytest.raises(Unreadable, match=name):
+        journal.entries()
+    if name != "header.json":
+        with pytest.raises(Unreadable, match=name):
+            journal.note("two")
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"number": "1"}', '{"number": true, "hash": "", "end": 0}'])
+def test_a_head_of_another_type_is_named(tmp_path: Path, content: str) -> None:
+    journal = chained(tmp_path, "one")
+    (tmp_path / "head.json").write_text(content)
+    for use in (journal.entries, lambda: journal.note("two")):
+        with pytest.raises(Unreadable, match=r"head\.json can't be understood"):
+            use()
+
+
+def test_a_header_that_was_changed_breaks_the_chain(tmp_path: Path) -> None:
+    journal = chained(tmp_path, "one")
+    (tmp_path / "header.json").write_text('{"chained": true, "stack": "shop"}')
+    with pytest.raises(Unreadable, match="does not follow"):
+        journal.entries()
+
+
+def test_the_head_may_lag_behind(tmp_path: Path) -> None:
+    """A crash came between a record and the head; or a loss of power took heads back."""
+    journal = chained(tmp_path, "one")
+    head = (tmp_path / "head.json").read_bytes()
+    journal.note("two")
+    journal.note("three")
+    (tmp_path / "head.json").write_bytes(head)
+    assert what(journal) == ["one", "two", "three"]
+    journal.note("four")
+    assert what(journal) == ["one", "two", "three", "four"]
+
+
+def test_a_journal_of_an_old_release_goes_on_without_a_chain(tmp_path: Path) -> None:
+    (tmp_path / "header.json").write_text('{"stack": "blog"}')
+    journal = Journal(tmp_path / "journal.jsonl", tmp_path / "rollback.log")
+    journal.start()
+    journal.note("one")
+    assert "before" not in journal.entries()[0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["header.json", "journal.jsonl", "rollback.log"]
+
+
+@pytest.mark.parametrize("record", ['{"event": 1}', '{"event": "note", "what": "x", "at": "now"}', '{"event": []}'])
+def test_a_record_of_another_type_is_named(tmp_path: Path, record: str) -> None:
+    journal = Journal(tmp_path / "journal.jsonl", tmp_path / "rollback.log")
+    journal.path.write_text(record + "\n")
+    with pytest.raises(Unreadable, match="record 1 can't be understood"):
+        journal.entries()

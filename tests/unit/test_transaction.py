@@ -791,7 +791,7 @@ def test_old_workspaces_are_removed_and_the_history_stays(tmp_path: Path) -> Non
     assert [(each / "payload.zip").exists() for each in (old, other_stack, young)] == [False, True, True]
     assert (last.records().directory / "workspace").exists()
     assert sorted(path.name for path in old.iterdir()) == [
-        "decision", "header.json", "journal.jsonl", "lock", "outcome.json", "promise",
+        "decision", "head.json", "header.json", "journal.jsonl", "lock", "outcome.json", "promise",
     ]  # fmt: skip
     assert "Removed what transaction" in (old / "journal.jsonl").read_text()
 

@@ -75,8 +75,26 @@ class Plan:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Plan:
-        """Read a plan back from a journal."""
-        return cls(**{**raw, "things": tuple(raw["things"]), "warnings": tuple(raw["warnings"])})
+        """Read a plan back from a journal, where it was found to be of `PLAN_SHAPE`."""
+        known = {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}
+        return cls(**{**known, "things": tuple(raw["things"]), "warnings": tuple(raw["warnings"])})
+
+
+#: What a plan must look like when it is read back.
+PLAN_SHAPE = {
+    "kind": str,
+    "name": str,
+    "things": [str],
+    "changed": bool,
+    "before": {str: object},
+    "after": {str: object},
+    "discards": {str: object},
+    "facts": {str: object},
+    "downtime": {str: object},
+    "disk_bytes": float,
+    "warnings": [str],
+    "undoes?": (None, str),
+}
 
 
 class Change(Protocol):

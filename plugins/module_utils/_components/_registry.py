@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Component
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
 
 
 def _database() -> type[Component]:
@@ -97,5 +98,8 @@ def component_class(kind: str, *, back: bool = False) -> type[Component]:
     """The component of a kind.
 
     :param back: the one that takes a finished rollback back.
+    :raises Unreadable: for a word that is no kind; it was read from a journal.
     """
+    if kind not in COMPONENTS:
+        raise Unreadable(f"{kind!r} is no kind of component that this release knows.")
     return BACK[kind]() if back and kind in BACK else COMPONENTS[kind]()

@@ -22,6 +22,7 @@ from typing import IO, Any, cast
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User
+from ansible_collections.lastgood.rollback.plugins.module_utils._loaded import require_command, require_program
 
 #: Kept from our own environment; everything else of it stays out of the tools' sight.
 KEPT_ENVIRONMENT = ("PATH", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -116,9 +117,11 @@ class CommandRunner:
         What both print goes into a file that nobody waits for: a pipe would stay open as long as the second one lives.
 
         :param timeout: seconds; whatever has not left the program's group is ended after that.
+        :raises Refused: before it starts, when somebody else could change what it loads.
         :raises CommandFailed: on a status other than zero, a timeout, or a program that can't be started.
         """
         arguments = [os.fspath(word) for word in argv]
+        require_command(arguments, cwd, self.uid)
         with tempfile.TemporaryFile() as said:
             process = self._start(arguments, attempt, cwd=cwd, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
             try:
@@ -149,7 +152,22 @@ class CommandRunner:
         finally:
             _end_group(process)
 
+    @property
+    def uid(self) -> int:
+        """Whom programs run as."""
+        return os.geteuid() if self.user is None or os.geteuid() != 0 else self.user.uid
+
+    def run_named(self, argv: Sequence[str], attempt: str, *, cwd: Path | str, timeout: float) -> Completed:
+        """Run a command that people named, such as a check, as whom all that it loads belongs to.
+
+        :raises Refused: before it starts, when somebody else could change what it loads.
+        :raises CommandFailed: see `run`.
+        """
+        require_command([os.fspath(word) for word in argv], cwd, self.uid)
+        return self.run(argv, attempt, cwd=cwd, timeout=timeout)
+
     def _start(self, arguments: list[str], attempt: str, **more: Any) -> subprocess.Popen[bytes]:
+        require_program(arguments[0], more.get("cwd"), self.uid)
         try:
             return subprocess.Popen(
                 arguments,

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import owner_of
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._loaded import owner_along
 from ansible_collections.lastgood.rollback.plugins.module_utils._progress import Several
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._web import ask
@@ -78,15 +78,11 @@ def _ask(request: Mapping[str, Any], timeout_s: float) -> tuple[bool, str]:
 
 
 def _run(command: list[str], path: Path, run: CommandRunner, timeout_s: float) -> tuple[bool, str]:
-    try:
-        owner = owner_of(path)
-    except OSError as error:
-        return False, f"{path}: {error.strerror}"
     environment = {"PYTHONDONTWRITEBYTECODE": "1"}
     try:
-        runner = run.as_user(owner).with_env(environment)
-        runner.run(command, f"Checking {path}", cwd=path, timeout=timeout_s)
-    except CommandFailed as error:
+        runner = run.as_user(owner_along(path)).with_env(environment)
+        runner.run_named(command, f"Checking {path}", cwd=path, timeout=timeout_s)
+    except LastGoodError as error:
         return False, error.message
     return True, "ended with 0"
 

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._web import ask
 
 #: Seconds that one probe may take; an application that is starting may accept and not answer.
@@ -62,8 +62,8 @@ class Ready:
                 return f"{self.tcp} does not accept connections ({error})"
         if self.command:
             try:
-                run.run(self.command, "Asking whether it is ready", timeout=_PROBE_TIMEOUT)
-            except CommandFailed as error:
+                run.run_named(self.command, "Asking whether it is ready", cwd="/", timeout=_PROBE_TIMEOUT)
+            except LastGoodError as error:
                 return error.message
         return ""
 

@@ -503,7 +503,7 @@ class Runner(_command.CommandRunner):
         return die(name, super().run)(argv, attempt, **options)
 
 
-packages.write_atomic = die("marker", packages.write_atomic)
+packages.write_marker = die("marker", packages.write_marker)
 environment_link._new_link = die("link", environment_link._new_link)
 environment_link.exchange = die("exchanged", environment_link.exchange)
 plan = Plan.from_json(json.loads(Path("{plan}").read_text()))

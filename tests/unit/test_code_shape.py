@@ -32,6 +32,7 @@ BASE = {
     "_identity",
     "_files",
     "_journal",
+    "_loaded",
     "_login_spec",
     "_masking",
     "_paths",

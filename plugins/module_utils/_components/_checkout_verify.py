@@ -98,7 +98,7 @@ def _check(run: CommandRunner, argv: Sequence[str], tree: Path, timeout: float) 
     attempt = f"Checking the target with {' '.join(argv)}"
     say(attempt)
     try:
-        run.run(argv, attempt, cwd=tree, timeout=timeout)
+        run.run_named(argv, attempt, cwd=tree, timeout=timeout)
     except CommandFailed as error:
         said = "\n".join(filter(None, (error.stdout.strip(), error.stderr.strip())))[-2000:]
         raise VerificationFailed(

@@ -26,6 +26,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._fil
     real_place,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import ChecksumMismatch, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._loaded import require_command
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
@@ -80,6 +81,8 @@ def plan_files(wish: Mapping[str, Any], point: PointEntry | None, transaction: s
     twice = sorted({dest for dest in dests if dests.count(dest) > 1})
     if twice:
         raise Refused(f"{twice[0]} is named more than once.")
+    if wish.get("validate"):
+        _require_validation(plans, list(wish["validate"]))
     _require_space(plans)
     return plans
 
@@ -169,6 +172,14 @@ def _require_rights(dest: Path, before: Look, after: Look) -> None:
     for look in (before, after):
         if look.exists and (look.uid != os.geteuid() or look.gid not in mine):
             raise Refused(f"{dest} belongs to {look.owner}:{look.group}: only root can give it back. Become root.")
+
+
+def _require_validation(plans: list[FilePlan], validate: list[str]) -> None:
+    """The validator runs as the file's owner, and may load what lies beside the file."""
+    for one in plans:
+        if one.changed and one.after.exists:
+            uid = one.after.uid if os.geteuid() == 0 else os.geteuid()
+            require_command([str(word) for word in validate if word != "%s"], Path(one.dest).parent, uid)
 
 
 def _require_space(plans: list[FilePlan]) -> None:

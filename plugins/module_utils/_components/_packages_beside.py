@@ -5,16 +5,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.environment_link import Place
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.environment_link import Place, side_id
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.wheelhouse import Wheel, stage
+
+_MARKER = ".lastgood.json"
 
 
 def make_base(place: Place, owner: User) -> None:
@@ -26,7 +30,7 @@ def make_base(place: Place, owner: User) -> None:
     ignore = place.base / ".gitignore"
     if not ignore.exists():
         with acting_as(owner):
-            ignore.write_text("*\n", encoding="ascii")  # a checkout around it stays clean
+            ignore.write_bytes(b"*\n")  # a checkout around it stays clean
 
 
 def fill_staging(place: Place, owner: User, facts: Mapping[str, Any]) -> None:
@@ -60,7 +64,54 @@ def remove_build(place: Place) -> None:
         remove(leftover)
 
 
-def remove_base(place: Place) -> None:
-    """Leave no trace, unless somebody else keeps something there."""
+def remove_base(place: Place, owner: User) -> None:
+    """Leave no trace, unless somebody else keeps something there. Called with the rights of whoever may write the parent."""
     if place.base.is_dir() and {entry.name for entry in place.base.iterdir()} <= {".gitignore"}:
-        shutil.rmtree(place.base)
+        with acting_as(owner):
+            (place.base / ".gitignore").unlink(missing_ok=True)
+        place.base.rmdir()
+
+
+def remove_older(place: Place, kept: Collection[Path]) -> list[str]:
+    """Remove the environments that earlier rollbacks left beside; which could not be removed, and why.
+
+    Called with the rights of the owner, whose directory it is: nobody else's things can be moved there to be removed.
+    A name alone makes nothing ours: it has to be what we leave under such a name.
+    """
+    problems = []
+    for entry in place.entries():
+        if entry in kept or not _is_ours(place, entry):
+            continue
+        try:
+            remove(entry)
+        except OSError as error:
+            problems.append(f"{entry}: {error.strerror}")
+    return problems
+
+
+def write_marker(place: Place, transaction: str) -> None:
+    """Last of all: the environment is whole, and it is this transaction's."""
+    write_atomic(place.side / _MARKER, dump_json({"transaction": transaction}), 0o644)
+
+
+def is_whole(place: Place) -> bool:
+    """Whether an earlier call has finished building."""
+    return (place.side / _MARKER).is_file()
+
+
+def _is_ours(place: Place, entry: Path) -> bool:
+    """Whether it is what a rollback leaves under this name."""
+    kind = entry.name.rpartition("-")[0]
+    try:
+        if kind == "link":
+            return entry.is_symlink()
+        if entry.is_symlink() or not entry.is_dir():
+            return False
+        if kind == "staging":
+            return (entry / "requirements.txt").is_file() or not any(entry.iterdir())
+        if kind == "previous":
+            return (entry / "pyvenv.cfg").is_file() or os.path.lexists(entry / "bin" / "python")
+        marker = json.loads((entry / _MARKER).read_bytes())
+        return side_id(str(marker["transaction"]), place.path) == entry.name
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

@@ -22,7 +22,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._pac
     labelled,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, me, user_by_name, user_by_uid
+from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, me, user_by_name
+from ansible_collections.lastgood.rollback.plugins.module_utils._loaded import owner_along
+from ansible_collections.lastgood.rollback.plugins.module_utils._paths import look as look_along
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.environment_link import (
     Live,
     Place,
@@ -55,14 +57,7 @@ def environment_owner(path: Path, name: str | None) -> User:
 
     :raises Refused: when that is somebody else and we are not root.
     """
-    if name:
-        owner = user_by_name(name)
-    else:
-        there = path if path.exists() else path.parent
-        try:
-            owner = user_by_uid(there.stat().st_uid)
-        except OSError as error:
-            raise Refused(f"{path}: {there} can't be read ({error.strerror}): name an existing environment.") from error
+    owner = user_by_name(name) if name else owner_along(path)
     if os.geteuid() not in (0, owner.uid):
         raise Refused(f"{path} belongs to {owner.name}, and this runs as {me().name}: become {owner.name} or root.")
     return owner
@@ -130,6 +125,7 @@ class Planner:
     def _require_place(self) -> None:
         """Refuse what is no environment, and what can't be renamed."""
         path, parent = self.path, self.path.parent
+        look_along(parent).require({self.owner.uid}, f"replacing {path.name} there for {self.owner.name}")
         if self.before.kind == "other" or not _looks_like_environment(path):
             raise Refused(
                 f"{path} is not a Python environment (no pyvenv.cfg, no bin/python): name the environment itself."

@@ -151,7 +151,7 @@ class Files(Component):
         attempt = f"Validating what {one.dest} would become"
         run = self.context.run.as_user(user_by_uid(one.after.uid)) if os.geteuid() == 0 else self.context.run
         try:
-            run.run(argv, attempt, cwd=Path(one.dest).parent, timeout=VALIDATE_TIMEOUT_S)
+            run.run_named(argv, attempt, cwd=Path(one.dest).parent, timeout=VALIDATE_TIMEOUT_S)
         except CommandFailed as error:
             said = "\n".join(filter(None, (error.stdout.strip(), error.stderr.strip())))[-2000:]
             raise VerificationFailed(f"{attempt} failed with {error.rc}: {said}\nNothing was replaced.") from error

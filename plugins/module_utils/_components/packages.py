@@ -25,10 +25,13 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._bas
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._packages_beside import (
     fill_staging,
+    is_whole,
     make_base,
     remove,
     remove_base,
     remove_build,
+    remove_older,
+    write_marker,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._packages_capture import (
     IMPORT_TIMEOUT,
@@ -45,7 +48,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
     Foreign,
     VerificationFailed,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as, user_by_uid
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools import environment_link
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.environment_link import Live, Place
@@ -57,8 +60,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_en
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_install import Build, Installer
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
-
-_MARKER = ".lastgood.json"
 
 
 class Packages(Component):
@@ -135,24 +136,27 @@ class Packages(Component):
         if state in (State.SWITCHED, State.PARTIAL):
             with self.context.change(f"Put {place.path} back to {_words(before)}"), place.rights(owner):
                 put_back(place, before)
-        with self.context.change(f"Remove what was built beside {place.path}"), place.rights(owner):
-            remove(place.link)
-            remove(place.previous)
-            remove_build(place)
-            if not place.entries():
-                remove_base(place)
+        with self.context.change(f"Remove what was built beside {place.path}"):
+            with acting_as(owner):
+                for left in (place.link, place.previous):
+                    if left.is_symlink():  # what was put aside is back; a directory of that name is none of ours
+                        left.unlink()
+                remove_build(place)
+            with place.rights(owner):
+                if not place.entries():
+                    remove_base(place, owner)
 
     def finish(self, plan: Plan) -> None:
         """Keep what was replaced now; environments that were replaced earlier go."""
         place, before = Place.of(plan.facts), Live(**plan.facts["before"])
         kept = {place.side, place.previous, place.path.parent / before.target if before.target else place.side}
-        old = [entry for entry in place.entries() if entry not in kept]
+        old = [str(entry) for entry in place.entries() if entry not in kept]
         if old:
-            names = [str(entry) for entry in old]
-            change = self.context.change(f"Remove older environments beside {place.path}", old=names)
-            with change, place.rights(plan_owner(plan)):
-                for entry in old:
-                    remove(entry)
+            change = self.context.change(f"Remove older environments beside {place.path}", old=old)
+            with change, acting_as(plan_owner(plan)):
+                problems = remove_older(place, kept)
+            if problems:
+                self.context.note(f"Older environments could not be removed: {'; '.join(problems)}.")
 
     def state(self, plan: Plan) -> State:
         """Look at the live path and at the names beside it."""
@@ -192,7 +196,7 @@ class Packages(Component):
     def _is_built(self, plan: Plan) -> bool:
         """Whether an earlier call finished: the marker is written last, and the set is looked at again."""
         place = Place.of(plan.facts)
-        if not (place.side / _MARKER).is_file():
+        if not is_whole(place):
             return False
         try:
             found = inspect_environment(self.context.run.as_user(plan_owner(plan)), place.side)
@@ -204,12 +208,13 @@ class Packages(Component):
         """Build it whole; what is not whole is removed at once, since a full disk needs the room for the journal."""
         place, owner = Place.of(plan.facts), plan_owner(plan)
         with place.rights(owner):
-            remove_build(place)
             make_base(place, owner)
+        with acting_as(owner):
+            remove_build(place)
         try:
             self._install(place, owner, plan.facts)
         except BaseException:
-            with place.rights(owner):
+            with acting_as(owner):
                 remove_build(place)
             raise
 
@@ -232,7 +237,7 @@ class Packages(Component):
         # Now, not in the downtime: a link must never lead to files that a power cut can still empty.
         run.run(["sync", "-f", str(place.side)], f"Writing {place.side} to disk", check=False)
         with acting_as(owner):
-            write_atomic(place.side / _MARKER, dump_json({"transaction": self.context.transaction}), 0o644)
+            write_marker(place, self.context.transaction)
             remove(place.staging)
 
 

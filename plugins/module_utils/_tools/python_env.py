@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._loaded import require_environment
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 #: Seconds for a look at an environment; reading metadata takes a fraction of one.
@@ -210,8 +211,10 @@ def inspect_environment(run: CommandRunner, path: Path) -> Environment:
     """Ask an environment's interpreter what is installed.
 
     :param run: runs programs as the environment's owner.
+    :raises Refused: when somebody else could change what its interpreter loads.
     :raises CommandFailed: when its interpreter can't be started or fails.
     """
+    require_environment(path, run.uid)
     raw = _ask(run, path / "bin" / "python", _LOOK, [], f"Looking at the environment {path}", LOOK_TIMEOUT)
     return _environment(path, raw)
 
@@ -235,6 +238,7 @@ def failed_imports(run: CommandRunner, path: Path, modules: Sequence[str], timeo
         return {}
     try:
         attempt = f"Importing {', '.join(modules)} in {path}"
+        require_environment(path, run.uid)
         raw = _ask(run, path / "bin" / "python", _IMPORT, modules, attempt, timeout)
     except LastGoodError as error:
         return {modules[0] if len(modules) == 1 else ", ".join(modules): error.message}

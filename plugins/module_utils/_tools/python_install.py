@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import DEFAULT_PATH, CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User
 from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_env import Interpreter
@@ -195,10 +195,10 @@ def _uv_programs(owner: User | None) -> list[str]:
 
 
 def _starts(run: CommandRunner, argv: list[str]) -> bool:
-    """Whether it can be started by this user; a program that is not there is an answer, not an error."""
+    """Whether it can be started by this user; one that is not there, or not to be trusted, is an answer, not an error."""
     try:
         run.run(argv, f"Trying {argv[0]}", timeout=_VERSION_TIMEOUT, cwd="/")
-    except CommandFailed:
+    except (CommandFailed, Refused):
         return False
     return True
 

@@ -5,15 +5,21 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 from accounts import Account
+from ansible_collections.lastgood.rollback.plugins.module_utils import _services
+from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.files import Files
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.supervisor import read_address
 
 SECRET = "TOKEN=of-root-alone\n"
 #: So large that it takes a while to be written; the attacker has to be there only once in all that time.
@@ -50,6 +56,14 @@ def directory(attacker: Account) -> Path:
 @pytest.fixture
 def files(make_context) -> Files:
     return Files(make_context())
+
+
+def process(attacker: Account, **more: str) -> _services.Service:
+    """A service of the attacker's, as the catalogue describes it."""
+    home = attacker.home
+    spec = {"name": "it", "manager": "process", "pid_file": f"{home}/pid", "log": f"{home}/log", "command": ["true"]}
+    (service,) = _services.parse([{**spec, "user": attacker.name, **more}])
+    return service
 
 
 def captured(files: Files, tmp_path: Path, path: Path) -> PointEntry:
@@ -97,3 +111,68 @@ def test_what_takes_the_name_of_our_directory_is_neither_used_nor_removed(files,
     files.undo(plan)
     assert (side / ".env").read_text() == "another secret\n"
     assert (directory / ".env").read_text() == "TOKEN=other\n"
+
+
+@pytest.mark.parametrize("way", ["symbolic", "hard"])
+def test_no_log_shows_what_the_service_could_not_read_itself(arena: Path, attacker: Account, way: str) -> None:
+    secret = arena / "secret"
+    secret.write_text(SECRET)
+    secret.chmod(0o600)
+    if way == "hard":  # as it can where links to files of others are allowed
+        os.link(secret, attacker.home / "log")
+    else:
+        attacker.run("ln", "-s", secret, attacker.home / "log")
+    assert SECRET.strip() not in process(attacker).manager_of(CommandRunner()).log("it")
+
+
+def test_a_log_in_place_is_shown(attacker: Account) -> None:
+    attacker.write(attacker.home / "log", "one\ntwo\n")
+    assert process(attacker).manager_of(CommandRunner()).log("it") == "one\ntwo"
+    (attacker.home / "log").unlink()
+    assert process(attacker).manager_of(CommandRunner()).log("it") == ""
+
+
+@pytest.mark.parametrize("name", ["log", "pid", "supervisord.conf"])
+def test_a_pipe_is_not_waited_for(attacker: Account, name: str) -> None:
+    attacker.run("mkfifo", attacker.home / name)
+
+    def read() -> None:
+        manager = process(attacker).manager_of(CommandRunner())
+        manager.log("it"), manager.look("it")
+        with pytest.raises(Refused, match="can't be read"):
+            read_address(attacker.home / "supervisord.conf")
+
+    reading = threading.Thread(target=read, daemon=True)
+    reading.start()
+    reading.join(20)
+    is_waiting = reading.is_alive()
+    if is_waiting:
+        attacker.run("sh", "-c", f": > {name}")  # nobody waits any more
+    assert not is_waiting
+
+
+def test_a_pid_file_names_no_process_of_root_to_be_ended(attacker: Account) -> None:
+    with subprocess.Popen(["sleep", "600"]) as victim:
+        attacker.write(attacker.home / "pid", f"{victim.pid}\n")
+        for user in ("", attacker.name):
+            with pytest.raises(LastGoodError, match="can be changed by" if not user else "runs as root"):
+                process(attacker, user=user).manager_of(CommandRunner()).stop("it")
+        assert victim.poll() is None
+        victim.kill()
+
+
+def test_a_configuration_of_supervisor_shows_no_file_of_root(arena: Path, attacker: Account, monkeypatch) -> None:
+    secret = arena / "secret"
+    secret.write_text(SECRET)
+    secret.chmod(0o600)
+    attacker.run("ln", "-s", secret, attacker.home / "supervisord.conf")
+    with pytest.raises(Refused) as caught:
+        read_address(attacker.home / "supervisord.conf")
+    assert SECRET.strip() not in str(caught.value)
+
+    monkeypatch.setenv("OF_ROOT", "secret-of-root")
+    (attacker.home / "supervisord.conf").unlink()
+    text = "[inet_http_server]\nport=127.0.0.1:9001\nusername=%(ENV_OF_ROOT)s\npassword=x\n"
+    attacker.write(attacker.home / "supervisord.conf", text)
+    token = read_address(attacker.home / "supervisord.conf").authorization.removeprefix("Basic ")
+    assert b"secret-of-root" not in base64.b64decode(token)

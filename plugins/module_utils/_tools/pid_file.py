@@ -13,13 +13,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import user_by_uid
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, me, user_by_uid
+from ansible_collections.lastgood.rollback.plugins.module_utils._loaded import opened_as
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import (
     DOWN,
     RUNNING,
@@ -32,6 +33,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_m
 #: second, and the time of boot to a second.
 _SLACK_S = 2.0
 _LOG_BYTES = 2000
+#: More than any number of a process has.
+_PID_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,10 @@ class PidFile:
     def look(self, name: str) -> Look:
         """See Manager."""
         try:
-            text, written = self.file.read_text(encoding="ascii").strip(), self.file.stat().st_mtime
+            with opened_as(self.file, self._user) as handle:
+                text, written = os.read(handle, _PID_BYTES).decode("ascii").strip(), os.fstat(handle).st_mtime
+        except Refused as error:
+            return Look(DOWN, problem=error.message.rstrip("."))
         except FileNotFoundError:
             return Look(DOWN, detail=f"there is no {self.file}")
         except (OSError, UnicodeDecodeError) as error:
@@ -85,21 +91,30 @@ class PidFile:
         """See Manager."""
         if self.log_file is None:
             return ""
-        with suppress(OSError), self.log_file.open("rb") as stream:
-            stream.seek(max(self.log_file.stat().st_size - _LOG_BYTES, 0))
-            return "\n".join(stream.read().decode("utf-8", errors="replace").strip().splitlines()[-10:])
-        return ""
+        try:
+            with opened_as(self.log_file, self._user) as handle:
+                said = os.pread(handle, _LOG_BYTES, max(os.fstat(handle).st_size - _LOG_BYTES, 0))
+        except FileNotFoundError:
+            return ""
+        except (OSError, Refused) as error:
+            return f"(no log: {error})"
+        return "\n".join(said.decode("utf-8", errors="replace").strip().splitlines()[-10:])
 
     def accounts_for(self, name: str, pid: int) -> bool:
         """See Manager. There is nobody who would know."""
         return False
+
+    @property
+    def _user(self) -> User:
+        """Whom the process runs as. Nobody else may say which process it is, and nothing is read that it could not read."""
+        return self.run.user if self.run.user and os.geteuid() == 0 else me()
 
     def _judged(self, pid: int, started: str, uid: int, late_s: float) -> Look:
         """What a living process with the file's number is.
 
         :param late_s: how long after the writing of the file it started.
         """
-        wanted = os.geteuid() if self.run.user is None else self.run.user.uid
+        wanted = self._user.uid
         is_late = late_s > _SLACK_S
         if uid == wanted and not is_late:
             return Look(RUNNING, pid=pid, process=f"{pid}:{started}", detail=f"process {pid} of {self.file} runs")

@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._loaded import opened_as, owner_along
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import (
     DOWN,
     FAILED,
@@ -34,6 +35,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_m
 #: Seconds for one call; orders are given without waiting for the program.
 _TIMEOUT = 30
 _LOG_BYTES = 2000
+_MOST_CONFIG = 1024 * 1024
 _BAD_NAME, _NOT_RUNNING, _ALREADY_STARTED = 10, 70, 60
 _STATES = {
     "STOPPED": DOWN,
@@ -166,14 +168,19 @@ def read_address(config: Path) -> Address:
     :raises Refused: when the file can't be read, or has neither.
     """
     parser = configparser.RawConfigParser(inline_comment_prefixes=(";", " #"), strict=False)
+    owner = owner_along(config)
     try:
-        parser.read_string(config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, configparser.Error) as error:
+        with opened_as(config, owner) as handle, os.fdopen(os.dup(handle), encoding="utf-8") as stream:
+            parser.read_string(stream.read(_MOST_CONFIG))
+    except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"The configuration of supervisor, {config}, can't be read: {error}") from error
+    except configparser.Error as error:  # its message shows the line, which may be anything
+        kind = error.__class__.__name__
+        raise Refused(f"The configuration of supervisor, {config}, can't be read: it is none ({kind}).") from None
 
     def option(section: str, key: str) -> str:
         value = parser.get(section, key, fallback="").strip()
-        return _expanded(value, config)
+        return _expanded(value, config, os.environ if owner.uid == os.geteuid() else {})
 
     section = "unix_http_server" if parser.has_option("unix_http_server", "file") else "inet_http_server"
     user, password = option(section, "username"), option(section, "password")
@@ -189,10 +196,10 @@ def read_address(config: Path) -> Address:
     return Address(host=where.hostname or "127.0.0.1", port=where.port, authorization=authorization)
 
 
-def _expanded(value: str, config: Path) -> str:
+def _expanded(value: str, config: Path, environment: Mapping[str, str]) -> str:
     """``%(here)s``, ``%(host_node_name)s`` and ``%(ENV_X)s``, as supervisor expands them."""
     known = {"here": str(config.parent.absolute()), "host_node_name": socket.gethostname()}
-    known.update({f"ENV_{name}": text for name, text in os.environ.items()})
+    known.update({f"ENV_{name}": text for name, text in environment.items()})
     return re.sub(r"%\((\w+)\)s", lambda found: known.get(found[1], found[0]), value)
 
 

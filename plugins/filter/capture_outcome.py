@@ -42,7 +42,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(title), C(tone), C(rows), and C(good), whether the restore point can be gone back to as the last good one.
+  description:
+    - C(outcome), C(title), C(tone), C(rows), C(suggestion), and C(good), whether the restore point can be gone back to as the
+      last good one.
   type: dict
 """
 

@@ -48,7 +48,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(outcome), C(success), C(title), C(tone), C(rows) and C(downtime_ms).
+  description: C(outcome), C(success), C(title), C(tone), C(rows), C(downtime_ms) and C(suggestion), what to run next.
   type: dict
 """
 

@@ -37,16 +37,25 @@ def capture_outcome(hosts: Told, name: str) -> dict[str, Any]:
     removed = sorted({old for each in marked for old in each.get("removed", [])})
     if removed:
         rows.append(["Removed", f"older ones: {', '.join(removed)}"])
+    following: list[str] = []
     if good:
-        rows.append(["To go back", f"ansible-playbook lastgood.rollback.multi_rollback -e rollback_point={name}"])
+        following = ["To go back", f"ansible-playbook lastgood.rollback.multi_rollback -e rollback_point={name}"]
     elif failed:
-        rows.append(["Next", "mend what is named above, then capture again; last_good is what it was before"])
+        following = ["Next", "mend what is named above, then capture again; last_good is what it was before"]
+    rows += [following] if following else []
     title = "Captured: the restore point is good on all hosts"
     if not good:
         title = (
             "Planned: nothing was captured" if planned else "NOT CAPTURED: there is no new restore point to go back to"
         )
-    return {"good": good, "title": title, "tone": "good" if good or planned else "bad", "rows": rows}
+    return {
+        "outcome": "captured" if good else "planned" if planned else "not_captured",
+        "good": good,
+        "title": title,
+        "tone": "good" if good or planned else "bad",
+        "rows": rows,
+        "suggestion": following[1] if following else "",
+    }
 
 
 def _host_rows(host: str, told: Mapping[str, Any]) -> Iterator[list[str]]:

@@ -79,7 +79,8 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = 
         rows.append(["Downtime", _downtime_words(downtime_ms, hosts)])
         rows += _time_rows(hosts)
         rows += _unbinding_rows(plan, hosts) + _kept_rows(hosts)
-    rows += _next_rows(outcome, plan, hosts) or (_undo_rows(plan, hosts) if ended in _KEPT else [])
+    following = _next_rows(outcome, plan, hosts) or (_undo_rows(plan, hosts) if ended in _KEPT else [])
+    rows += following
     return {
         "outcome": outcome,
         "success": success,
@@ -87,6 +88,7 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = 
         "tone": "good" if success else "bad",
         "rows": rows,
         "downtime_ms": downtime_ms,
+        "suggestion": following[0][1] if following else "",
     }
 
 

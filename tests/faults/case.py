@@ -219,7 +219,7 @@ def _held(
 
 
 def _outcome(said: str) -> str:
-    found = re.findall(r'"?rollback_outcome"?: "?(\w+)', said)
+    found = re.findall(r'"?lastgood"?:.*?"?outcome"?: "?(\w+)', said, re.DOTALL)
     return found[-1] if found else ""
 
 

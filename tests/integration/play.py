@@ -36,13 +36,15 @@ class Ended:
 
     @property
     def artefacts(self) -> Mapping[str, Any]:
-        """What it left for job templates."""
-        return next((record["data"] for record in self.records if record["kind"] == "artefacts"), {})
+        """What it left for job templates, all of it under one key."""
+        data: Mapping[str, Any] = next((record["data"] for record in self.records if record["kind"] == "artefacts"), {})
+        assert not set(data) - {"lastgood"}
+        return data.get("lastgood", {})
 
     @property
     def outcome(self) -> str | None:
         """The outcome that it left for job templates."""
-        return self.artefacts.get("rollback_outcome")
+        return self.artefacts.get("outcome")
 
     @property
     def words(self) -> str:

@@ -14,7 +14,7 @@ UNCHECKED = "SET session_replication_role = replica;"
 
 
 def suggestion(ended: Ended) -> str:
-    return str(ended.artefacts["check_suggestion"])
+    return str(ended.artefacts["suggestion"])
 
 
 def test_a_healthy_stack_ends_with_0_and_is_left_alone(healthy: RollbackStack) -> None:
@@ -22,7 +22,7 @@ def test_a_healthy_stack_ends_with_0_and_is_left_alone(healthy: RollbackStack) -
     ended = healthy.play("check")
     assert ended.status == 0, ended.said
     assert "blog is healthy" in ended.words
-    assert (ended.artefacts["check_healthy"], suggestion(ended)) == (True, "")
+    assert (ended.artefacts["outcome"], suggestion(ended)) == ("healthy", "")
     assert "2 not looked at (pages: the extension amcheck is not installed in this database)" in ended.words
     assert (healthy.site.look(), healthy.pids(), healthy.traces()) == (before, pids, traces)
     assert not [call for call in ended.calls if call.get("changed")]
@@ -34,7 +34,7 @@ def test_a_damaged_database_asks_for_its_rollback_which_heals_it(healthy: Rollba
     assert ended.status == 2
     assert "blog is NOT HEALTHY" in ended.words
     assert suggestion(ended) == "ansible-playbook full_rollback.yml -e rollback_point=release-1.2.0"
-    found = {(one["kind"], one["object"]): one.get("count") for one in ended.artefacts["check_findings"]}
+    found = {(one["kind"], one["object"]): one.get("count") for one in ended.artefacts["findings"]}
     assert found["comparison", "blog: public.post"] == 1
     assert [what for kind, what in found if kind == "orphans"]
 
@@ -57,7 +57,7 @@ def test_a_database_that_does_not_answer_is_a_finding(healthy: RollbackStack) ->
     ended = healthy.play("check", rollback_databases={"gone": {"host": "demo_db", "login_unix_socket": "/nowhere"}})
     assert ended.status == 2
     assert suggestion(ended) == "ansible-playbook full_rollback.yml -e rollback_point=last_good"
-    (finding,) = ended.artefacts["check_findings"][:1]
+    (finding,) = ended.artefacts["findings"][:1]
     assert (finding["kind"], finding["host"], finding["database"]) == ("connection", "demo_db", "gone")
 
 

@@ -30,7 +30,7 @@ def table(said: str, title: str) -> list[str]:
 
 def outcome(said: str) -> dict[str, str]:
     """What the play left for job templates."""
-    found: dict[str, str] = dict(re.findall(r"(rollback_\w+): (\S+)", said.rpartition("\tRUN: ")[2]))
+    found: dict[str, str] = dict(re.findall(r"(outcome|id|report): (\S+)", said.rpartition("\tRUN: ")[2]))
     return found
 
 
@@ -64,7 +64,7 @@ def test_neither_the_table_nor_a_lost_host_fails_a_rollback_and_its_outcome_is_l
     assert "far can't be reached: the report is on the controller only" in " ".join(done.stdout.split())
     assert "Rolled back: everything is at the restore point" in done.stdout
     left = outcome(done.stdout)
-    assert (left["rollback_outcome"], left["rollback_id"]) == ("rolled_back", small.report()["id"])
+    assert (left["outcome"], left["id"]) == ("rolled_back", small.report()["id"])
     assert small.settings(1).read_text() == "MODE=good\n"
 
 
@@ -81,7 +81,7 @@ def test_a_second_rollback_in_the_same_run_is_refused_before_anything_is_touched
     assert "A rollback was played in this run of ansible-playbook already (Rolled back: everything is at" in words
     assert "start ansible-playbook again for it" in words
     left = outcome(done.stdout)
-    assert (left["rollback_outcome"], left["rollback_id"]) == ("rolled_back", small.report()["id"])
+    assert (left["outcome"], left["id"]) == ("rolled_back", small.report()["id"])
     assert small.settings(1).read_text() == "MODE=good\n"
 
 

@@ -48,7 +48,7 @@ def reports(captured_stack: RollbackStack) -> dict[str, Path]:
             "multi_rollback", **{**ALL, **values, "report_dest": str(logs), "rollback_contacts": CONTACTS}
         )
         assert ended.outcome == outcome, ended.said
-        page = logs / f"{ended.artefacts['rollback_id']}.html"
+        page = logs / f"{ended.artefacts['id']}.html"
         assert str(page) in ended.words
         found[outcome] = page
     return found

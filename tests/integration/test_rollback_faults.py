@@ -62,7 +62,7 @@ def recovers(stack: RollbackStack, play: Play, expected: dict[str, str]) -> None
     assert ended.status == 0, ended.said
     assert ended.outcome == "recovered"
     assert stack.site.look() == expected
-    assert {path.name for path in transactions(stack, play).values()} == {ended.artefacts["rollback_id"]}
+    assert {path.name for path in transactions(stack, play).values()} == {ended.artefacts["id"]}
 
 
 @pytest.mark.parametrize("moment", BEFORE_PROMISES)

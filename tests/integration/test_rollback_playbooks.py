@@ -59,7 +59,7 @@ def run_job(stack: RollbackStack, playbook: str, **values: Any) -> Job:
     return Job(
         (kept / "status").read_text(encoding="utf-8"),
         (kept / "stdout").read_text(encoding="utf-8"),
-        stats["event_data"]["artifact_data"],
+        stats["event_data"]["artifact_data"]["lastgood"],
         [record for record in records if record["kind"] == "call"],
     )
 
@@ -76,12 +76,12 @@ def test_a_job_template_ends_successful_and_tells_how(captured_stack: RollbackSt
     assert job.status == "successful", job.said
     assert captured_stack.site.look() == captured_stack.good
     assert set(captured_stack.health().values()) == {200}
-    assert job.artefacts["rollback_outcome"] == "rolled_back"
+    assert job.artefacts["outcome"] == "rolled_back"
     for host in HOSTS:
-        transaction = captured_stack.state(host) / "transactions" / job.artefacts["rollback_id"]
+        transaction = captured_stack.state(host) / "transactions" / job.artefacts["id"]
         outcome = json.loads((transaction / "outcome.json").read_text(encoding="utf-8"))
         assert outcome["outcome"] == "rolled_back"
-    assert job.artefacts["rollback_downtime_ms"] > 0
+    assert job.artefacts["downtime_ms"] > 0
 
 
 def test_while_services_are_down_a_host_is_called_no_more_than_it_must(job: Job) -> None:
@@ -181,7 +181,7 @@ def test_database_and_code_in_an_emergency_with_hooks(healthy: RollbackStack) ->
     ended = healthy.play("emergency_rollback", **values)
     assert ended.status == 0, ended.said
     assert healthy.site.look() == healthy.good
-    assert heard(told, ended.artefacts["rollback_id"]) == ["drain", "pause", "resume", "refill"]
+    assert heard(told, ended.artefacts["id"]) == ["drain", "pause", "resume", "refill"]
 
 
 def test_hooks_are_taken_back_with_the_rollback(healthy: RollbackStack) -> None:
@@ -192,7 +192,7 @@ def test_hooks_are_taken_back_with_the_rollback(healthy: RollbackStack) -> None:
     ended = healthy.play("full_rollback", rollback_point="last_good", rollback_hooks=chosen)
     assert ended.status == 2, ended.said
     assert ended.outcome == "undone"
-    assert heard(told, ended.artefacts["rollback_id"]) == ["drain", "resume", "refill"]
+    assert heard(told, ended.artefacts["id"]) == ["drain", "resume", "refill"]
     assert healthy.site.look() == before
     ended = healthy.play("full_rollback", rollback_point="last_good")
     assert ended.status == 0, ended.said

@@ -62,7 +62,7 @@ def rolled_back(stack: RollbackStack) -> Iterator[RolledBack]:
     before = look(stack)
     ended = stack.play("multi_rollback", **ALL)
     assert ended.outcome == "rolled_back", ended.said
-    yield RolledBack(stack, str(ended.artefacts["rollback_id"]), before, ended)
+    yield RolledBack(stack, str(ended.artefacts["id"]), before, ended)
     still_open = stack.traces()["open"]
     if still_open:
         stack.recover()
@@ -97,13 +97,13 @@ def test_a_finished_rollback_is_undone_as_a_whole_and_the_undo_as_well(rolled_ba
 
     again = rolled_back.undo()
     assert (again.status != 0, again.outcome) == (True, "refused")
-    assert f"{rolled_back.id} was undone already, by {undone.artefacts['rollback_id']}" in again.words
+    assert f"{rolled_back.id} was undone already, by {undone.artefacts['id']}" in again.words
     history = stack.play("history")
-    assert f"undone by {undone.artefacts['rollback_id']}" in history.words
+    assert f"undone by {undone.artefacts['id']}" in history.words
     traces = stack.traces()
     assert traces["open"] == traces["timers"] == []
 
-    back = stack.play("undo_rollback", rollback_id=undone.artefacts["rollback_id"])
+    back = stack.play("undo_rollback", rollback_id=undone.artefacts["id"])
     assert (back.status, back.outcome) == (0, "undone_as_asked"), back.said
     assert look(stack) == after
     assert stack.site.psql(WRITTEN) == "7"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from lab_stack import Stack, kill, wait_until
@@ -83,7 +84,7 @@ def test_a_host_that_is_cut_off_takes_everything_back(broken: Stack) -> None:
     machines.cut(broken.podman, host)
     said, _none = process.communicate()
     assert process.returncode != 0, said
-    assert "rollback_outcome: undo_incomplete" in said
+    assert re.search(r"lastgood:\s.*outcome: undo_incomplete", said, re.DOTALL)
     assert "No first item" not in said
     machines.join(broken.podman, host)
     wait_until(lambda: host.name in tombstones(broken))

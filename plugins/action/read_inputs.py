@@ -35,7 +35,7 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         mistakes = self._strangers(inputs, variables)
         values, wrong = self._read(inputs[arguments["role"]], arguments["entry_point"], variables)
-        mistakes += wrong
+        mistakes += wrong + self._wrong_elsewhere(inputs, arguments["role"], variables)
         mistakes += [
             f"{name}: {values[name]!r} is not read as text everywhere: it looks like a number, a date or another kind of value. "
             "Choose another name, such as one with a word in front"
@@ -78,6 +78,23 @@ class ActionModule(ActionBase):
             if name in role.required[entry_point] and not _inputs.is_given(value):
                 mistakes.append(_inputs.missing(option))
         return {name: value for name, value in values.items() if role.options[name].kept}, mistakes
+
+    def _wrong_elsewhere(
+        self, inputs: Mapping[str, _inputs.RoleInputs], role: str, variables: Mapping[str, Any]
+    ) -> list[str]:
+        """What is wrong with other roles' inputs: some are played at the end, when it is too late to refuse.
+
+        What is a template there may need what is only known then.
+        """
+        mistakes = []
+        others = {name: option for each in inputs.values() for name, option in each.options.items()}
+        for name in sorted(others.keys() - inputs[role].options.keys()):
+            value = variables.get(name)
+            try:
+                _inputs.typed(others[name], None if self._templar.is_template(value) else value)
+            except _inputs.InputError as error:
+                mistakes.append(str(error))
+        return mistakes
 
     def _value(self, option: _inputs.Input, variables: Mapping[str, Any]) -> Any:
         """What is given, or the role's default."""

@@ -19,6 +19,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ class RoleInputs:
     required: Mapping[str, tuple[str, ...]]
 
 
+@cache
 def load_inputs(roles: Path = ROLES) -> dict[str, RoleInputs]:
     """The inputs of every role, from their argument specs."""
     found = {}

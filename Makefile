@@ -127,10 +127,10 @@ operators: $(READY) programs ## Let two operators start a rollback at the same m
 	@LASTGOOD_OPERATORS=20 pytest tests/integration/test_two_operators.py
 
 .PHONY: proof
-proof: $(READY) programs ## Prove the database's rollback at length: 200 flipped bits, kill -9 at each step, 16 clients that write
-	@LASTGOOD_FLIPS=200 LASTGOOD_ALL_KILLS=1 pytest tests/integration/test_database_proof.py \
+proof: $(READY) programs ## Prove the database's rollback at length: 200 flipped bits, kill -9 at each step, 16 clients that write, every setting
+	@LASTGOOD_FLIPS=200 LASTGOOD_ALL_KILLS=1 LASTGOOD_ALL_SETTINGS=1 pytest tests/integration/test_database_proof.py \
 	    tests/integration/test_database_crash.py tests/integration/test_schema_crash.py tests/integration/test_tables_crash.py \
-	    tests/integration/test_schema_migrations_crash.py
+	    tests/integration/test_schema_migrations_crash.py tests/integration/test_hostile_settings.py
 
 .PHONY: foreign-databases
 foreign-databases: $(READY) programs ## Roll back databases made by others: pgbench, PostgreSQL's regression database, 500 tables with 5,000 keys

@@ -19,6 +19,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_sessio
     Session,
     WaitingSession,
     open_connection,
+    option_words,
     sql,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
@@ -157,18 +158,14 @@ class Server:
             except OSError:
                 return None
 
-    def environment(self, options: str = "") -> dict[str, str]:
+    def environment(self, settings: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment that leads a program of PostgreSQL here; ``conninfo`` holds the rest.
 
-        :param options: settings for its sessions, beside those of `connect_params`: ``-c name=value``.
+        :param settings: for its sessions, beside those of `connect_params`.
         """
         params = self.parameters("")
-        words = [params.get("options", ""), options]
-        if self.session_role:
-            role = self.session_role.replace("\\", "\\\\").replace(" ", "\\ ")
-            words.append(f"-c role={role}")
-        if any(words):
-            params["options"] = " ".join(word for word in words if word)
+        ours = option_words({**(settings or {}), "role": self.session_role or "none"})
+        params["options"] = " ".join(filter(None, [params.get("options"), ours]))
         return {ENVIRONMENT[name]: value for name, value in params.items() if name in ENVIRONMENT}
 
     def conninfo(self, database: str) -> str:

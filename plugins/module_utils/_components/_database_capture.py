@@ -35,6 +35,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._sch
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json
 from ansible_collections.lastgood.rollback.plugins.module_utils._progress import Pace, say, size
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import MONEY
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 
@@ -75,6 +76,7 @@ def capture_database(context: Context, wish: Mapping[str, Any], into: Path) -> J
             "rows": sum(table["rows"] for table in tables.values()),
             "inside": content.read_inside(session),
             "properties": read_properties(session, name),
+            "settings": MONEY,
         }
 
 

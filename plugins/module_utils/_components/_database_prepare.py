@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
@@ -76,7 +77,7 @@ class SideBuild:
                 run = self.context.run.as_user(self.server.os_user())
                 restore_script(self.server, self.name, archive, run, source["label"], meanwhile)
             else:
-                self.programs.restore(self.name, archive, self.facts["jobs"], source["label"], meanwhile)
+                self._restore(archive, meanwhile)
         return int((time.monotonic() - begun) * 1000)
 
     def prove(self) -> JsonObject:
@@ -153,6 +154,15 @@ class SideBuild:
     def _mark(self, ready: bool) -> Mark:
         facts = self.facts
         return Mark(self.context.transaction, INCOMING, facts["name"], facts["old_oid"], ready, facts["comment"])
+
+    def _restore(self, archive: Path, meanwhile: Callable[[], None] | None = None, **parts: Any) -> None:
+        """Let pg_restore read the source's archive, or the ``parts`` that `PgPrograms.restore` knows.
+
+        What was captured is read with the settings that it was written with.
+        """
+        written = (self.facts["expected"] or {}).get("settings")
+        label = self.facts["source"]["label"]
+        self.programs.restore(self.name, archive, self.facts["jobs"], label, meanwhile, settings=written, **parts)
 
     @contextmanager
     def _archive(self) -> Iterator[Path]:

@@ -116,8 +116,7 @@ def restore_script(
     :param meanwhile: called about every second.
     """
     with open_script(path, run) as stream, server.connect(database) as session:
-        # As a program of PostgreSQL would: what the script relies on, it sets by itself.
-        session.execute("RESET ALL")
+        session.leave_to_dump()
         _Restore(session, f"Restoring {label} into database {database}", meanwhile).run(SqlScript(stream, label))
 
 

@@ -36,6 +36,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._identity import
 from ansible_collections.lastgood.rollback.plugins.module_utils._masking import masked
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import MONEY
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 #: In the workspace: the archive on its way from the live database to its copy.
@@ -71,7 +72,8 @@ class MigrationsBuild(SideBuild):
                 if not reading.value("SELECT count(*) FROM pg_namespace WHERE nspname = 'public'"):
                     with self.server.connect(self.name) as session:
                         session.execute("DROP SCHEMA public", attempt=f"Removing schema public from {self.name}")
-                self.programs.restore(self.name, archive, self.facts["jobs"], f"a copy of database {live}", meanwhile)
+                label = f"a copy of database {live}"
+                self.programs.restore(self.name, archive, self.facts["jobs"], label, meanwhile, settings=MONEY)
         finally:
             shutil.rmtree(archive, ignore_errors=True)
 

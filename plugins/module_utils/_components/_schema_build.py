@@ -39,7 +39,7 @@ class SchemaBuild(SideBuild):
         label = self.facts["source"]["label"]
         begun = self.context.change(f"Restore the tables of {label}, empty, into database {self.name}")
         with begun, self._definitions() as archive:
-            self.programs.restore(self.name, archive, self.facts["jobs"], label, only=["--section=pre-data"])
+            self._restore(archive, only=["--section=pre-data"])
         with self.server.connect(self.name) as session:
             if not self.facts["expected"]["inside"]["public_schema"]:
                 session.execute("DROP SCHEMA public", attempt=f"Removing schema public from database {self.name}")
@@ -83,7 +83,7 @@ class SchemaBuild(SideBuild):
         begun = time.monotonic()
         adding = self.context.change(f"Add the constraints and indexes of {label} to database {self.name}")
         with adding, self._definitions() as archive:
-            self.programs.restore(self.name, archive, self.facts["jobs"], label, only=["--section=post-data"])
+            self._restore(archive, only=["--section=post-data"])
         with self.server.connect(self.name) as session:
             session.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(STAGE)))
             session.execute("ANALYZE", attempt=f"Gathering statistics of database {self.name}")
@@ -118,7 +118,7 @@ class SchemaBuild(SideBuild):
             listed = [line for line in self.programs.archive_entries(archive) if line.endswith(tuple(wanted))]
             entries.write_text("".join(f"{line}\n" for line in listed), encoding="utf-8")
             give_to(entries, self.server.os_user())
-            self.programs.restore(self.name, archive, self.facts["jobs"], label, only=["--data-only"], listed=entries)
+            self._restore(archive, only=["--data-only"], listed=entries)
 
 
 def _empty_large_objects(session: Session) -> None:

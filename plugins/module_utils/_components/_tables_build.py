@@ -64,16 +64,14 @@ class TablesBuild(SideBuild):
         change = self.context.change(f"Restore tables of {source['label']} into database {self.name}")
         watched = growth(self.server, self.name, None)
         with change, self._archive() as archive, watched as meanwhile:
-            jobs, label = self.facts["jobs"], source["label"]
-            self.programs.restore(self.name, archive, jobs, label, only=[*PLAIN, "--section=pre-data"])
+            self._restore(archive, only=[*PLAIN, "--section=pre-data"])
             wanted = [f"{row['schema']} {row['name']} " for row in self._relations()]
             entries = [line for line in self.programs.archive_entries(archive) if _is_of(line, wanted)]
             if entries:
                 listed = self.context.workspace / "entries"
                 write_atomic(listed, "".join(f"{line}\n" for line in entries).encode())
                 give_to(listed, self.programs.run.user)
-                only = [*PLAIN, "--section=data"]
-                self.programs.restore(self.name, archive, jobs, label, meanwhile, only=only, listed=listed)
+                self._restore(archive, meanwhile, only=[*PLAIN, "--section=data"], listed=listed)
         return int((time.monotonic() - begun) * 1000)
 
     def _relations(self) -> list[JsonObject]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._command import 
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_session import (
+    LEFT_TO_DUMPS,
+    SESSION_SETTINGS,
+)
 
 INSTALLED = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin")
 VERSION = re.compile(r"\(PostgreSQL\) (\d+)(?:\.(\d+))?")
@@ -24,7 +28,10 @@ VERSION = re.compile(r"\(PostgreSQL\) (\d+)(?:\.(\d+))?")
 LOCK_WAIT_MS = 30_000
 #: Each index and key is a commit of its own. None has to wait for the disk: the database is no use before it is marked as
 #: built or switched to, and that commit waits for all before it, as all databases of a server share one log.
-NOT_WAITING = "-c synchronous_commit=off"
+NOT_WAITING = {"synchronous_commit": "off"}
+LOADING_SETTINGS = {name: value for name, value in SESSION_SETTINGS.items() if name not in LEFT_TO_DUMPS}
+#: Archives of ours are read as they were written: the text of money depends on this, and no dump names it.
+MONEY = {"lc_monetary": SESSION_SETTINGS["lc_monetary"]}
 #: Schemas that hold what a schema rollback had no place for; they are nobody's definition of anything.
 KEPT_SCHEMAS = "lastgood_kept_*"
 
@@ -52,7 +59,7 @@ class PgPrograms:
         :param bin_dir: look here only.
         :raises Refused: when there are none, or only older ones.
         """
-        suited = run.as_user(server.os_user()).with_env(server.environment())
+        suited = run.as_user(server.os_user())
         directories = [Path(bin_dir)] if bin_dir else _directories()
         found: list[tuple[tuple[int, int], Path]] = []
         for directory in directories:
@@ -91,7 +98,7 @@ class PgPrograms:
         :param compression: from 0 to 9; None for what pg_dump does by itself.
         """
         with lent(into, self.run.user) as (place, fds):
-            self.run.run(
+            self._reading(database).run(
                 [
                     self._program("pg_dump"),
                     "--format=directory",
@@ -125,7 +132,7 @@ class PgPrograms:
         :param timeout: seconds that it may take.
         :param lock_wait_ms: how long to stand behind somebody's schema change.
         """
-        self.run.run(
+        self._reading(database).run(
             [
                 self._program("pg_dump"),
                 "--schema-only",
@@ -152,6 +159,7 @@ class PgPrograms:
         *,
         only: Sequence[str] = (),
         listed: Path | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         """Fill an empty database from an archive; the first error ends it.
 
@@ -160,9 +168,10 @@ class PgPrograms:
         :param only: more options, that leave something out.
         :param listed: a file with the entries to restore, lines of `archive_entries`; None for all. It belongs to the
             programs' account, as the archive does.
+        :param settings: that the archive was written with; see `MONEY`.
         """
         with lent(archive, self.run.user) as (place, fds), lent(listed or archive, self.run.user) as (names, more):
-            self.run.with_env(self.server.environment(NOT_WAITING)).run(
+            self._loading(database, settings or {}).run(
                 [
                     self._program("pg_restore"),
                     "--exit-on-error",
@@ -198,6 +207,20 @@ class PgPrograms:
                 pass_fds=fds,
                 cwd="/",
             )
+
+    def _reading(self, database: str) -> CommandRunner:
+        """For pg_dump, which writes in its session's encoding: the database's own, whatever somebody has set."""
+        with self.server.connect(database) as session:
+            encoding = str(session.value("SELECT getdatabaseencoding()"))
+            return self._with(session.suited({**SESSION_SETTINGS, "client_encoding": encoding}))
+
+    def _loading(self, database: str, settings: Mapping[str, str]) -> CommandRunner:
+        """For pg_restore."""
+        with self.server.connect(database) as session:
+            return self._with(session.suited({**LOADING_SETTINGS, **NOT_WAITING, **settings}))
+
+    def _with(self, settings: Mapping[str, str]) -> CommandRunner:
+        return self.run.with_env(self.server.environment(settings))
 
     def _program(self, name: str) -> str:
         return str(self.directory / name)

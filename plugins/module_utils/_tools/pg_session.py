@@ -9,6 +9,7 @@ is opened.
 
 from __future__ import annotations
 
+import re
 import select
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,30 +26,97 @@ except ImportError:
     psycopg2 = extensions = sql = None  # type: ignore[assignment]
 
 #: ``sql`` is taken from here, so that the guard for a missing psycopg2 stands in one place.
-__all__ = ["CONNECT_TIMEOUT_S", "DatabaseError", "Session", "WaitingSession", "open_connection", "sql"]
+__all__ = [
+    "CONNECT_TIMEOUT_S",
+    "LEFT_TO_DUMPS",
+    "SESSION_SETTINGS",
+    "DatabaseError",
+    "Session",
+    "WaitingSession",
+    "open_connection",
+    "option_words",
+    "sql",
+]
 
 _Session = TypeVar("_Session", bound="Session")
 CONNECT_TIMEOUT_S = 10
 POLL_S = 0.01
 COPY_BYTES = 256 * 1024
 
-#: What every session gets, whatever the server's, database's or role's settings are: nothing may stop a long step, and
-#: the text of a value must not depend on anybody's taste. Compiling a query on the catalogues takes a second, running it none.
-SESSION_SETTINGS = {
+#: What could end a session before it has said a word, or what psycopg2 looks at only once: a part of the connection itself.
+#: All else is set afterwards, so that ``reset_val`` of pg_settings still tells what people's sessions have.
+STARTUP_SETTINGS = {
     "statement_timeout": "0",
+    "idle_session_timeout": "0",
+    "local_preload_libraries": "",
+    "client_min_messages": "warning",
+    "standard_conforming_strings": "on",
+}
+
+#: What every session gets, whatever the server's, database's or role's settings are. One that a server does not know is left
+#: out; one that needs a superuser is set by superusers.
+SESSION_SETTINGS = {
+    # Nothing may stop a long step, or make it longer. Compiling a query on the catalogues takes a second, running it none.
+    **STARTUP_SETTINGS,
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
-    "search_path": "pg_catalog",
+    "transaction_timeout": "0",
+    "temp_file_limit": "-1",
+    "exit_on_error": "off",
+    "vacuum_cost_delay": "0",
+    "commit_delay": "0",
+    "jit": "off",
+    # What is seen, written and kept: a snapshot must not be older than the lock that was waited for.
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    "synchronous_commit": "on",
+    "session_replication_role": "origin",
+    "zero_damaged_pages": "off",
+    "ignore_checksum_failure": "off",
     "row_security": "off",
+    "lo_compat_privileges": "off",
+    "gin_fuzzy_search_limit": "0",
+    "transform_null_equals": "off",
+    "check_function_bodies": "off",
+    "default_tablespace": "",
+    "default_table_access_method": "heap",
+    # The text of a name, a definition or a value must not depend on anybody's taste.
+    "search_path": "pg_catalog",
+    "quote_all_identifiers": "off",
+    "backslash_quote": "safe_encoding",
     "DateStyle": "ISO, YMD",
     "IntervalStyle": "postgres",
     "TimeZone": "UTC",
     "extra_float_digits": "1",
     "bytea_output": "hex",
+    "array_nulls": "on",
     "lc_monetary": "C",
     "xmloption": "content",
-    "jit": "off",
 }
+#: What somebody's dump relies on, or sets by itself: for a session that loads one these stay as people have them.
+LEFT_TO_DUMPS = ("search_path", "DateStyle", "TimeZone", "lc_monetary", "row_security")
+#: What the server lets only superusers change.
+FOR_SUPERUSERS = (
+    "commit_delay",
+    "ignore_checksum_failure",
+    "lo_compat_privileges",
+    "session_replication_role",
+    "temp_file_limit",
+    "zero_damaged_pages",
+)
+#: Rows would be missing or damaged, and nobody would be told.
+BLINDING = ("ignore_checksum_failure", "zero_damaged_pages")
+
+# As a statement of its own: operators and functions in people's schemas must not be found by what follows.
+BEFORE_ALL = "SET search_path = pg_catalog; SET ROLE NONE"
+# Not by pg_settings: that is written to a file where work_mem is small, and somebody may have set a limit for files.
+SUITED = """
+SELECT w.name, w.value, w.setting, r.rolsuper OR w.name <> ALL(%s) AS settable
+FROM (SELECT name, value, current_setting(name, true) AS setting FROM unnest(%s::text[], %s::text[]) AS u (name, value)) w
+JOIN pg_roles r ON r.rolname = session_user WHERE w.setting IS NOT NULL
+"""
+SET_ALL = f"SELECT set_config(q.name, q.value, false) FROM ({SUITED} OFFSET 0) q WHERE q.settable"  # noqa: S608 - our own words
 
 
 class DatabaseError(LastGoodError):
@@ -78,16 +146,37 @@ def open_connection(params: Mapping[str, str], attempt: str, *, waiting: bool = 
             "The Python library psycopg2 is missing on this host: install python3-psycopg2 for the interpreter that "
             "Ansible uses here."
         )
-    wanted: dict[str, Any] = {**params, "client_encoding": "UTF8"}
-    try:
-        connection = psycopg2.connect(**wanted, async_=int(waiting))
-        if waiting:
-            _wait(connection, time.monotonic() + CONNECT_TIMEOUT_S, lambda: None)
-        else:
-            connection.set_session(autocommit=True)
-    except psycopg2.Error as error:
-        raise DatabaseError(attempt, str(error), error.pgcode or "") from error
+    startup = dict(STARTUP_SETTINGS)
+    while True:
+        try:
+            return _connect(params, startup, waiting=waiting)
+        except psycopg2.Error as error:
+            unknown = [name for name in startup if f'"{name}"' in str(error)]
+            if not unknown and not (startup and "startup parameter" in str(error)):  # a pooler's words
+                raise DatabaseError(attempt, str(error), error.pgcode or "") from error
+            startup = {name: value for name, value in startup.items() if unknown and name not in unknown}
+
+
+def _connect(params: Mapping[str, str], startup: Mapping[str, str], *, waiting: bool) -> Any:
+    options = " ".join(filter(None, [params.get("options"), option_words(startup)]))
+    wanted: dict[str, Any] = {**params, "client_encoding": "UTF8", **({"options": options} if options else {})}
+    connection = psycopg2.connect(**wanted, async_=int(waiting))
+    if waiting:
+        _wait(connection, time.monotonic() + CONNECT_TIMEOUT_S, lambda: None)
+    else:
+        connection.set_session(autocommit=True)
     return connection
+
+
+def option_words(settings: Mapping[str, str]) -> str:
+    """Settings as libpq's ``options`` have them: ``-c name=value``."""
+    escaped = {name: re.sub(r"([\\\s])", r"\\\1", value) for name, value in settings.items()}
+    return " ".join(f"-c {name}={value}" for name, value in escaped.items())
+
+
+def _words(settings: Mapping[str, str]) -> list[list[str]]:
+    """What `SUITED` is asked with."""
+    return [list(FOR_SUPERUSERS), list(settings), list(settings.values())]
 
 
 class SupportsRead(Protocol):
@@ -107,8 +196,15 @@ class Session:
     def __init__(self, connection: Any, where: str, role: str) -> None:
         self.connection = connection
         self.where = where
-        for name, value in SESSION_SETTINGS.items():
-            self.execute(sql.SQL("SET {} = %s").format(sql.Identifier(name)), [value])
+        self.execute(BEFORE_ALL)
+        blind = [row for row in self._suited(SESSION_SETTINGS) if not row["settable"] and row["name"] in BLINDING]
+        for row in blind:
+            if row["setting"] != row["value"]:
+                raise Refused(
+                    f"Sessions of this role with {where} run with {row['name']} = {row['setting']}, which hides damaged rows, "
+                    f"and only a superuser may change that: ALTER ROLE … RESET {row['name']} (or ALTER DATABASE …)."
+                )
+        self.rows(SET_ALL, _words(SESSION_SETTINGS))
         if role:
             self.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
 
@@ -121,6 +217,19 @@ class Session:
     def close(self) -> None:
         """End the session; an open transaction is rolled back by the server."""
         self.connection.close()
+
+    def suited(self, settings: Mapping[str, str]) -> dict[str, str]:
+        """Those that this server knows, and that whoever has logged in may set."""
+        return {row["name"]: row["value"] for row in self._suited(settings) if row["settable"]}
+
+    def _suited(self, settings: Mapping[str, str]) -> list[JsonObject]:
+        return self.rows(SUITED, _words(settings))
+
+    def leave_to_dump(self) -> None:
+        """From here on the session is one that loads somebody's dump; see `LEFT_TO_DUMPS`."""
+        for name in LEFT_TO_DUMPS:
+            self.execute(sql.SQL("RESET {}").format(sql.Identifier(name)))
+        self.execute('SET search_path = "$user", public')
 
     @property
     def version(self) -> int:

@@ -32,6 +32,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._files import (
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say
 from ansible_collections.lastgood.rollback.plugins.module_utils._shape import require, require_json
+from ansible_collections.lastgood.rollback.plugins.module_utils._text import one_line
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 _EVENT = {"at": float, "event": str, "what": str, "facts?": {str: object}}
@@ -223,8 +224,7 @@ def _parsed(lines: list[bytes]) -> list[JsonObject]:
 def log_line(at: float, event: str, what: str) -> str:
     """One line of the log for people: ``YYYY-MM-DD HH:MM:SS - ROLLBACK - <what happened>`` in the host's local time."""
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
-    words = " ".join(what.split())
-    return f"{stamp} - ROLLBACK - {'FAILED: ' if event == 'failed' else ''}{words}"
+    return f"{stamp} - ROLLBACK - {'FAILED: ' if event == 'failed' else ''}{one_line(what)}"
 
 
 @contextmanager

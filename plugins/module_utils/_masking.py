@@ -19,6 +19,20 @@ def is_secret(name: str, value: str) -> bool:
     return bool(_SECRET_NAME.search(name)) or ("://" in value and "@" in value)
 
 
+def without_login(url: str | None) -> str | None:
+    """An address as it may be kept and shown: what logs in there is left out, a token in the place of a name too."""
+    if url is None:
+        return None
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url  # host:path, or a directory
+    host, slash, path = rest.partition("/")
+    login, _at, where = host.rpartition("@")
+    keeps = login if scheme.endswith("ssh") else ""
+    name = keeps.partition(":")[0]
+    return f"{scheme}://{name}{'@' if name else ''}{where}{slash}{path}"
+
+
 def masked(text: str, environment: Mapping[str, str]) -> str:
     """What a program said, without the secrets of its environment, and without the password of any address."""
     secrets = {value for name, value in environment.items() if is_secret(name, value)}

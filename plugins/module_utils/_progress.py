@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._text import one_line
+
 #: The environment variable that names the file.
 VARIABLE = "LASTGOOD_PROGRESS"
 #: How the file's name begins, in a directory that others may use as well.
@@ -67,7 +69,7 @@ def _is_left(status: os.stat_result) -> bool:
 def say(what: str) -> None:
     """Replace the line. Costs next to nothing, also where nobody watches."""
     if _Board.handle is not None:
-        line = " ".join(what.split()).encode()[: _BYTES - 1]
+        line = one_line(what).encode()[: _BYTES - 1]
         with suppress(OSError):
             os.pwrite(_Board.handle, line.ljust(_BYTES - 1) + b"\n", 0)
 

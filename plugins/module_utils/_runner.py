@@ -21,6 +21,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._masking import 
 from ansible_collections.lastgood.rollback.plugins.module_utils._progress import shown
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import open_entry
 from ansible_collections.lastgood.rollback.plugins.module_utils._single import run_alone
+from ansible_collections.lastgood.rollback.plugins.module_utils._text import visible
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction, new_id
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
@@ -42,12 +43,14 @@ def run_guarded(
         with shown():
             result = work()
     except LastGoodError as error:
-        module.fail_json(msg=error.message, outcome=failed(error.outcome), **getattr(error, "facts", {}))
+        module.fail_json(msg=visible(error.message), outcome=failed(error.outcome), **getattr(error, "facts", {}))
     except OSError as error:
-        module.fail_json(msg=os_error_message(error), outcome=failed("undone"), exception=traceback.format_exc())
+        module.fail_json(
+            msg=visible(os_error_message(error)), outcome=failed("undone"), exception=traceback.format_exc()
+        )
     except Exception as error:  # noqa: BLE001 - the outermost edge: the traceback is kept
         message = f"Unexpected {error.__class__.__name__}: {error}"
-        module.fail_json(msg=message, outcome=failed("undone"), exception=traceback.format_exc())
+        module.fail_json(msg=visible(message), outcome=failed("undone"), exception=traceback.format_exc())
     if not module._diff:
         result.pop("diff", None)
     module.exit_json(**result)

@@ -28,6 +28,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._records import Records
+from ansible_collections.lastgood.rollback.plugins.module_utils._text import visible
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
@@ -74,7 +75,7 @@ def _undo_by_timer(records: Records) -> None:
 
 
 def _failed(records: Records, error: LastGoodError | OSError) -> None:
-    sys.stderr.write(f"{error}\n")
+    sys.stderr.write(f"{visible(str(error))}\n")
     what = f"Undo without the controller: {error}"
     with suppress(Damaged):
         try:

@@ -19,8 +19,8 @@ from urllib.error import HTTPError
 
 from ansible.module_utils.urls import ConnectionError as UrlConnectionError
 from ansible.module_utils.urls import SSLValidationError, open_url
+from ansible_collections.lastgood.rollback.plugins.module_utils._text import one_line
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._contacts import is_address
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_text import one_line
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._spool import Message
 
 SECURITIES = ("starttls", "tls", "none")

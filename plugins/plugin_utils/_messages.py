@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._text import one_line
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_render import render
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_text import one_line
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._spool import Message
 
 KINDS = ("notice", "status", "postmortem")

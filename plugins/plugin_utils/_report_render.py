@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._text import one_line, visible
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_checklist import WORDS
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_text import (
     clock,
     clock_with_zone,
     log_lines,
     markdown,
-    one_line,
-    visible,
 )
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_timeline import (
     PHASES,

@@ -7,36 +7,15 @@ from __future__ import annotations
 
 import re
 import time
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn")
+from ansible_collections.lastgood.rollback.plugins.module_utils._text import one_line
+
 _MARKDOWN = frozenset("\\`*_[]<>#|~&")
 #: What means something at the beginning of a line only.
 _LEADING = re.compile(r"^(?:[-+=:]|\d+(?=[.)]))")
-
-
-def visible(text: str, *, keep: str = "\n\t") -> str:
-    """Show what is not seen as what it is: control characters, marks that turn the direction of writing round.
-
-    :param keep: characters that stay as they are.
-    """
-    return "".join(
-        character if character in keep or unicodedata.category(character) not in _UNSEEN else _escape(character)
-        for character in text
-    )
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
-def one_line(text: str) -> str:
-    """All on one line, and nothing hidden."""
-    return visible(" ".join(str(text).split()), keep="")
 
 
 def markdown(text: str) -> str:

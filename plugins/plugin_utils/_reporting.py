@@ -24,7 +24,17 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._watch import wa
 
 #: Connections that start a program of their own for each command, so that two commands can be under way at once.
 _CONNECTIONS = ("local", "ssh")
-_DIRECTORY = "/tmp"  # noqa: S108 - the name can't be guessed, and the module refuses one that exists
+_DIRECTORY = "/tmp"  # noqa: S108 - see `reading`; and the module refuses a name that exists
+
+
+def reading(path: str) -> str:
+    """A command that prints the module's file, and nothing that somebody else has put there.
+
+    The name stands in the environment of the module's command line, so that others on the host may see it, and be first. What
+    is the account's own, a file without another name, and closed to others, only the module can have made.
+    """
+    own = '-maxdepth 0 -type f -links 1 -perm 600 -user "$(id -u)"'
+    return f"find {shlex.quote(path)} {own} -exec cat '{{}}' ';' 2>/dev/null"
 
 
 class ReportingAction(NormalAction):  # type: ignore[misc]
@@ -40,7 +50,7 @@ class ReportingAction(NormalAction):  # type: ignore[misc]
 
             def look() -> str:
                 # With something to send, no terminal is asked for, as with pipelining.
-                said = reader._low_level_execute_command(f"cat {shlex.quote(path)} 2>/dev/null", in_data=b"\n")
+                said = reader._low_level_execute_command(reading(path), in_data=b"\n")
                 return str(said["stdout"])
 
             def show(line: str) -> None:

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._text import visible
 
 #: Columns of a table, where nobody knows how many there are.
 WIDTH = 100
@@ -16,7 +17,6 @@ WIDTH = 100
 _NARROWEST = 36
 #: A command, up to the end of its line; its blanks are kept from being broken at by what no plain text holds.
 _COMMAND, _KEPT = re.compile(r"ansible-playbook .*"), "\0"
-_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def render_table(title: str, rows: Sequence[Sequence[Any]], width: int = WIDTH) -> str:
@@ -54,7 +54,7 @@ def _lines(cell: str, room: int | None = None) -> list[str]:
     """The lines of a cell; without ``room``, as long as they are."""
     found: list[str] = []
     for line in cell.split("\n"):
-        text = _COMMAND.sub(lambda command: command[0].replace(" ", _KEPT), _plain(line))
+        text = _COMMAND.sub(lambda command: command[0].replace(" ", _KEPT), visible(line, keep=""))
         indent = " " * (len(text) - len(text.lstrip()))
         while room is not None and len(text) > room:
             cut = text.rfind(" ", len(indent) + 1, room + 1)
@@ -65,11 +65,3 @@ def _lines(cell: str, room: int | None = None) -> list[str]:
             text = f"{indent}{text[cut:].lstrip()}"
         found.append(text)
     return [line.replace(_KEPT, " ") for line in found]
-
-
-def _plain(text: str) -> str:
-    """Without anything that is not seen: control characters, direction marks, other line ends."""
-    return "".join(
-        character if unicodedata.category(character) not in _UNSEEN else character.encode("unicode_escape").decode()
-        for character in text
-    )

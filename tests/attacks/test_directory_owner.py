@@ -19,7 +19,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._command import 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.files import Files
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say, shown
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.supervisor import read_address
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._reporting import reading
 
 SECRET = "TOKEN=of-root-alone\n"
 #: So large that it takes a while to be written; the attacker has to be there only once in all that time.
@@ -176,3 +178,29 @@ def test_a_configuration_of_supervisor_shows_no_file_of_root(arena: Path, attack
     attacker.write(attacker.home / "supervisord.conf", text)
     token = read_address(attacker.home / "supervisord.conf").authorization.removeprefix("Basic ")
     assert b"secret-of-root" not in base64.b64decode(token)
+
+
+@pytest.mark.parametrize(
+    "prepared", ["ln -s {secret} {name}", "ln {secret} {name}", "mkfifo {name}", "echo forged > {name}"]
+)
+def test_what_others_prepare_for_a_line_of_progress_is_not_shown(arena: Path, attacker: Account, prepared: str) -> None:
+    (arena / "tmp").mkdir()
+    (arena / "tmp").chmod(0o1777)
+    (arena / "secret").write_text(SECRET)
+    (arena / "secret").chmod(0o600)
+    name = arena / "tmp/.lastgood-0123"
+    words = ["sh", "-c", prepared.format(secret=arena / "secret", name=name)]
+    if prepared.startswith("ln {"):  # as it can where the kernel does not forbid links to files of others
+        subprocess.run(words, check=True)
+    else:
+        attacker.run(*words)
+    done = subprocess.run(["sh", "-c", reading(str(name))], capture_output=True, text=True, timeout=20, check=False)
+    assert done.stdout == ""
+
+
+def test_the_line_of_the_module_is_shown(arena: Path, monkeypatch) -> None:
+    monkeypatch.setenv("LASTGOOD_PROGRESS", str(arena / "it's"))
+    with shown():
+        say("half of it")
+        done = subprocess.run(["sh", "-c", reading(str(arena / "it's"))], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "half of it"

@@ -38,6 +38,7 @@ BASE = {
     "_paths",
     "_processes",
     "_progress",
+    "_text",
     "_shape",
 }
 TOOLS = {"_postgres"}

@@ -96,6 +96,14 @@ def test_a_name_can_not_forge_a_line_of_the_log(text: str) -> None:
     assert len(log_line(0.0, "note", text).splitlines()) == 1
 
 
+@pytest.mark.parametrize("hidden", ["\x1b[2K", "\x9b2J", "\u202e", "\x07", "\x7f", "\u2066"])
+def test_no_name_gives_orders_to_a_terminal_that_shows_the_log(journal: Journal, hidden: str) -> None:
+    journal.note(f"Switched {hidden}blog")
+    (line,) = journal.log.read_text().splitlines()
+    assert hidden not in line
+    assert line.endswith(f"Switched {hidden.encode('unicode_escape').decode()}blog")
+
+
 def test_a_step_is_announced_before_and_closed_after(journal: Journal) -> None:
     with journal.change("Rename", oid=1):
         assert [entry["event"] for entry in journal.entries()] == ["intent"]

@@ -10,7 +10,8 @@ import json
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.lastgood.rollback.plugins.module_utils import _runner
-from ansible_collections.lastgood.rollback.plugins.module_utils._masking import masked
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._masking import masked, without_login
 
 ENVIRONMENT = {
     "DATABASE_USER": "blog",
@@ -33,6 +34,35 @@ def test_only_secrets_are_masked(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert {name: result[name] for name in harmless} == harmless
     assert "tulip" not in json.dumps(result)
     assert "0f1e2d" not in json.dumps(result)
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("https://me:tulip@git.example.org/blog.git", "https://git.example.org/blog.git"),
+        ("https://ghp_token@git.example.org:8443/blog.git", "https://git.example.org:8443/blog.git"),
+        ("https://git.example.org/me@home/blog.git", "https://git.example.org/me@home/blog.git"),
+        ("ssh://git:tulip@git.example.org/blog.git", "ssh://git@git.example.org/blog.git"),
+        ("git+ssh://git@git.example.org/blog.git", "git+ssh://git@git.example.org/blog.git"),
+        ("git@git.example.org:blog.git", "git@git.example.org:blog.git"),
+        ("/srv/git/blog.git", "/srv/git/blog.git"),
+        (None, None),
+    ],
+)
+def test_an_address_is_kept_without_what_logs_in_there(url: str | None, kept: str | None) -> None:
+    assert without_login(url) == kept
+
+
+def test_what_fails_gives_no_orders_to_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_words: object, **_options: object) -> None:
+        raise Refused("no \x1b[2J\u202e here,\nand here")
+
+    monkeypatch.setattr(_runner, "_component_result", fail)
+    with patch_module_args({}), pytest.raises(SystemExit):
+        _runner.run_component("code", argument_spec={})
+    assert json.loads(capsys.readouterr().out)["msg"] == "no \\x1b[2J\\u202e here,\nand here"
 
 
 def test_a_program_s_words_are_shown_without_the_secrets_of_its_environment() -> None:

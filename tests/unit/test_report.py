@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.action.write_report import append_log
+from ansible_collections.lastgood.rollback.plugins.module_utils._text import visible
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._contacts import ContactsRefused, parse_contacts
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import TITLES, UNENDED
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report import Material, build_report
@@ -23,7 +24,6 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_text imp
     log_lines,
     markdown,
     redacted,
-    visible,
 )
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_timeline import (
     downtime_window,

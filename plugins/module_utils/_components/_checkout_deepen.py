@@ -13,6 +13,7 @@ from pathlib import Path
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_aside import borrow, objects_of
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User
+from ansible_collections.lastgood.rollback.plugins.module_utils._masking import masked
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git, Head, Layout
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
@@ -44,13 +45,14 @@ def fetch_aside(
     """
     aside = borrow(git, layout.common_dir, directory, owner)
     url = str(git.config(f"remote.{history['remote']}.url"))
-    reaching = aside.online(git.settings(_REACHING))
+    # By a setting, and not by an argument, which every account of this host can read: it may hold a password.
+    reaching = aside.online([*git.settings(_REACHING), ("remote.lastgood-aside.url", url)])
     try:
-        reaching.text("fetch", *_QUIET, "--depth=1", url, name, attempt=f"Fetching {name}")
+        reaching.text("fetch", *_QUIET, "--depth=1", "lastgood-aside", name, attempt=f"Fetching {name}")
     except CommandFailed as error:
         raise Refused(
             f"{layout.top} has no commit {name!r}, and fetching it from the remote {history['remote']} failed: "
-            f"{error.stderr.strip()} Name a branch, a tag or a whole commit id that the remote has."
+            f"{masked(error.stderr.strip(), {})} Name a branch, a tag or a whole commit id that the remote has."
         ) from error
     seeing = {**objects_of(aside), "GIT_SHALLOW_FILE": str(aside.path / ".git" / "shallow")}
     return git.with_env(seeing), str(aside.resolve("FETCH_HEAD"))

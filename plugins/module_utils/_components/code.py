@@ -48,6 +48,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_words import foreign, shown
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._leftovers import end_leftovers
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._masking import without_login
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 PATIENCE_S = 60.0
@@ -79,7 +80,7 @@ class Code(Component):
             **describe(git, head),
             "path": str(layout.top),
             "ref": keep,
-            "remote": git.config("remote.origin.url"),
+            "remote": without_login(git.config("remote.origin.url")),
             "upstream": git.config(f"branch.{(head.branch or '').rpartition('refs/heads/')[2]}.merge"),
             "shallow": layout.shallow,
             "modified": shown(one.path for one in captured),

@@ -144,7 +144,8 @@ options:
     description:
       - How many databases that earlier rollbacks put aside for this name are kept, the one of this rollback included.
         Rejected ones are counted by themselves.
-      - One that has a replication slot, a subscription or a session is never dropped.
+      - One that has a replication slot, a subscription or a session is never dropped. Neither is the one of this rollback, nor
+        any that the records of this host do not know, nor any from before the server was restored or promoted.
     type: int
     default: 1
   accept:

@@ -15,6 +15,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     application_name,
 )
 
+#: Whoever may comment on a database can write them.
+WRONG_TYPES: list[dict[str, object]] = [
+    {"at": []}, {"at": "1"}, {"role": []}, {"name": {}}, {"of": "1"}, {"ready": "yes"}, {"comment": 1}, {"lastgood": 1},
+]  # fmt: skip
 NAMES = ["b", "blog", "x" * 63, "ü" * 31 + "x", "€" * 21, "🐘" * 15 + "abc", "a\"b'c;$ d"]
 
 
@@ -49,7 +53,8 @@ def test_a_mark_comes_back_from_its_comment() -> None:
 @pytest.mark.parametrize(
     "comment",
     [None, "", "The blog's own", "{", "[1]", "null", "{}", json.dumps({"role": "previous"}), json.dumps({"lastgood": "x"}),
-     json.dumps({"lastgood": "x", "role": "previous", "name": "b", "of": 1, "more": 2})],
+     json.dumps({"lastgood": "x", "role": "previous", "name": "b", "of": 1, "more": 2}),
+     *(json.dumps({"lastgood": "x", "role": "previous", "name": "b", "of": 1, **wrong}) for wrong in WRONG_TYPES)],
 )  # fmt: skip
 def test_any_other_comment_is_no_mark(comment: str | None) -> None:
     assert Mark.read(comment) is None

@@ -128,6 +128,11 @@ class Context:
     note: Callable[[str], None]
     secrets: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def state_dir(self) -> Path:
+        """The host's state directory; the workspace is ``<state dir>/transactions/<id>/workspace/<component>``."""
+        return self.workspace.parents[3]
+
 
 @dataclass(frozen=True)
 class PointEntry:

@@ -6,21 +6,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container, Iterable
+from pathlib import Path
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
     Database,
     all_databases,
+    timeline,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_hazards import hazards
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import (
-    PREVIOUS,
-    REJECTED,
-    TABLES,
-    SideNames,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import INCOMING
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import TABLES_FILE
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import (
+    Record,
+    forget,
+    records_of,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server, Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
@@ -54,36 +57,61 @@ def written_since(context: Context, server: Server, database: str) -> JsonObject
     return found
 
 
-def prune(context: Context, session: Session, name: str, keep: int) -> None:
-    """Drop databases that transactions put aside for this name, except for the newest ``keep`` of each kind.
+def prune(context: Context, session: Session, plan: Plan) -> None:
+    """Drop databases that transactions put aside for a plan's database, except for the newest of each kind, and never what
+    this transaction has put aside.
 
-    Only by mark and name together; one with a replication slot, a subscription or a session stays, and is named.
+    Only those that agree in every part with our own record; one with a replication slot, a subscription or a session
+    stays, and so does all that was put aside before the cluster began another timeline. What stays is named.
     """
-    aside: dict[str, list[Database]] = {PREVIOUS: [], REJECTED: [], TABLES: []}
-    for database in all_databases(session).values():
+    there = {database.oid: database for database in all_databases(session).values()}
+    known: dict[str, list[tuple[Path, Record]]] = {}
+    for path, record in records_of(context, plan):
+        if record.oid not in there:
+            forget(path)
+        elif record.is_of(there[record.oid]):
+            known.setdefault(record.role, []).append((path, record))
+    _name_unknown(context, plan, there.values(), {record.oid for of in known.values() for _path, record in of})
+    now = timeline(session)
+    for entries in known.values():
+        entries.sort(key=lambda entry: entry[1].at, reverse=True)
+        for path, record in entries[plan.facts["keep_previous"] :]:
+            if record.transaction == context.transaction:
+                continue
+            if record.timeline != now:
+                context.note(
+                    f"Database {record.name} stays: the server has begun a new timeline since it was put aside (it was restored, "
+                    "or a standby was promoted). If it is still what it was, drop it by hand"
+                )
+            elif _drop_if_free(context, session, there[record.oid]):
+                forget(path)
+
+
+def _name_unknown(context: Context, plan: Plan, there: Iterable[Database], known: Container[int]) -> None:
+    """Name what looks like ours and is not in our own records: it stays, whoever made it."""
+    for database in there:
         mark = database.mark
-        if mark is None or mark.name != name or mark.role not in aside:
-            continue
-        names = SideNames.of(mark.lastgood, name)
-        if database.name == getattr(names, mark.role):
-            aside[mark.role].append(database)
-    for databases in aside.values():
-        databases.sort(key=lambda database: database.mark.at if database.mark else 0.0, reverse=True)
-        for database in databases[keep:]:
-            _drop_if_free(context, session, database)
+        if mark is not None and mark.name == plan.name and mark.role != INCOMING and database.oid not in known:
+            context.note(
+                f"Database {database.name} stays: its comment says that {mark.lastgood} put it aside, but that is not in the "
+                f"records of this host, or does not agree with them. If nobody needs it, drop it by hand"
+            )
 
 
-def _drop_if_free(context: Context, session: Session, database: Database) -> None:
+def _drop_if_free(context: Context, session: Session, database: Database) -> bool:
+    """Drop it, unless something hangs on it; whether it is gone."""
     found = hazards(session, database.name)
     held = [kind for kind in ("slots", "subscriptions", "prepared_transactions") if found[kind]]
     if held:
         context.note(f"Database {database.name} stays: it has {', '.join(held)}")
-        return
+        return False
     try:
         with context.change(f"Drop database {database.name}, older than keep_previous", oid=database.oid):
             drop_database(session, database, force=False)
     except DatabaseError as error:
         context.note(f"Database {database.name} stays: {error.message}")
+        return False
+    return True
 
 
 def drop_database(session: Session, database: Database, *, force: bool) -> None:

@@ -33,6 +33,7 @@ CONTENT_PROPERTIES = ("encoding", "provider", "collate", "ctype", "locale", "rul
 class Database:
     """A database of the cluster, as a row of pg_database.
 
+    :param limit: how many may connect.
     :param is_whole: false for what a DROP DATABASE has left that was interrupted: it can only be dropped again. Any other
         change of it, and a connection to it, ends the session.
     """
@@ -43,6 +44,8 @@ class Database:
     allows_connections: bool
     is_template: bool
     is_whole: bool
+    owner: str
+    limit: int
 
     @property
     def mark(self) -> Mark | None:
@@ -55,7 +58,7 @@ def all_databases(session: Session) -> dict[str, Database]:
     rows = session.rows(
         "SELECT oid::bigint AS oid, datname AS name, shobj_description(oid, 'pg_database') AS comment,"
         " datallowconn AS allows_connections, datistemplate AS is_template,"
-        " datconnlimit <> %s AS is_whole FROM pg_database",
+        " datconnlimit <> %s AS is_whole, pg_get_userbyid(datdba) AS owner, datconnlimit AS limit FROM pg_database",
         [HALF_DROPPED],
     )
     return {row["name"]: Database(**row) for row in rows}
@@ -69,6 +72,11 @@ def system_identifier(session: Session, fallback: str) -> str:
         if error.code != NOT_ALLOWED:
             raise
         return fallback
+
+
+def timeline(session: Session) -> int:
+    """The timeline that the cluster writes: another one after it was restored, or a standby was promoted."""
+    return int(str(session.value("SELECT pg_walfile_name(pg_current_wal_lsn())"))[:8], 16)
 
 
 def end_strays(session: Session, application: str) -> None:
@@ -147,8 +155,8 @@ def _labels(session: Session, oid: int) -> JsonObject:
     return {row["provider"]: row["label"] for row in rows}
 
 
-def create_statement(name: str, properties: JsonObject, version: int) -> Any:
-    """CREATE DATABASE from template0 with what can't be changed later."""
+def create_statement(name: str, properties: JsonObject, version: int, limit: int = NO_LIMIT) -> Any:
+    """CREATE DATABASE from template0 with what can't be changed later, and a connection limit for as long as it is built."""
     words = [sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))]
     words.append(sql.SQL("OWNER {}").format(sql.Identifier(properties["owner"])))
     words.append(sql.SQL("ENCODING {}").format(sql.Literal(properties["encoding"])))
@@ -164,6 +172,7 @@ def create_statement(name: str, properties: JsonObject, version: int) -> Any:
         words.append(sql.SQL("ICU_RULES {}").format(sql.Literal(properties["rules"])))
     if properties["tablespace"] != "pg_default":
         words.append(sql.SQL("TABLESPACE {}").format(sql.Identifier(properties["tablespace"])))
+    words.append(sql.SQL("CONNECTION LIMIT {}").format(sql.Literal(limit)))
     return sql.SQL(" ").join(words)
 
 

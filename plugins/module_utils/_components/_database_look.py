@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan, State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
@@ -18,21 +16,20 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import (
     INCOMING,
-    PREVIOUS,
     SideNames,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import open_server
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import (
+    is_side_of,
+    noted_oid,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
-
-#: In the workspace: the OID of the side database.
-INCOMING_FILE = "incoming.json"
 
 
 class Look:
-    """One look at a cluster, compared with a plan. Names, OIDs and marks decide; nothing that was written down does,
-    except for the OID of a side database that took the place of a missing one.
+    """One look at a cluster, compared with a plan. Names and OIDs decide, those of the plan and that of the side database,
+    which was written down when that was made. What a comment says is believed of a database that is ours by these.
     """
 
     def __init__(self, context: Context, plan: Plan) -> None:
@@ -58,7 +55,8 @@ class Look:
         self.live = self.databases.get(self.plan.name)
         self.incoming = self.databases.get(self.names.incoming)
         self.previous = self.databases.get(self.names.previous)
-        self.rejected = self.databases.get(self.names.rejected)
+        rejected = self.databases.get(self.names.rejected)
+        self.rejected = rejected if rejected is not None and rejected.oid == noted_oid(self.context) else None
 
     def state(self) -> State:
         """What the last look found."""
@@ -66,7 +64,7 @@ class Look:
         live = self.live.oid if self.live else None
         if live == old:
             return self._beside()
-        took_over = live is not None and live == self._new_oid() and self.incoming is None
+        took_over = live is not None and live == noted_oid(self.context) and self.incoming is None
         kept = self.previous is None or self.previous.oid == old
         return State.SWITCHED if took_over and kept else State.FOREIGN
 
@@ -74,20 +72,7 @@ class Look:
         """The live database is as before; is there one of ours beside it?"""
         if self.incoming is None:
             return State.UNTOUCHED
-        mark = self.incoming.mark
-        # Killed between its creation and its mark, it has no comment yet; the name holds this transaction's digest.
-        ours = self.incoming.comment is None or (
-            mark is not None and mark.lastgood == self.context.transaction and mark.role == INCOMING
-        )
-        return State.PREPARED if ours else State.FOREIGN
-
-    def _new_oid(self) -> int | None:
-        """The OID of the database that took over, by the mark on the one put aside, else as written down."""
-        mark = self.previous.mark if self.previous else None
-        if mark is not None and mark.role == PREVIOUS and mark.lastgood == self.context.transaction:
-            return mark.of
-        noted = read_json(self.context.workspace / INCOMING_FILE)
-        return int(noted["oid"]) if noted else None
+        return State.PREPARED if is_side_of(self.context, self.plan, self.incoming, INCOMING) else State.FOREIGN
 
     def said(self, verb: str) -> str:
         """The message for a reality that does not fit."""
@@ -118,12 +103,3 @@ def planned_session(server: Server, plan: Plan) -> Iterator[Session]:
                 f"{system} instead of {plan.facts['system']})."
             )
         yield session
-
-
-def read_json(path: Path) -> JsonObject | None:
-    """A JSON object from the workspace; None when it was never written."""
-    try:
-        value: JsonObject = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    return value

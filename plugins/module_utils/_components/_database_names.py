@@ -4,7 +4,8 @@
 """(private) Names and marks of the databases that stand beside a live one.
 
 A name is built from the transaction, so that it is known before anything is made; a mark is a JSON comment on the
-database that says whose it is and what for, so that nothing is ever dropped by the look of its name alone.
+database that says, to people above all, whose it is and what for. Whoever may make databases can forge both: what is
+dropped or believed is known by this host's own record (see `_database_records`).
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from typing import Any
 
 #: PostgreSQL cuts longer names without a word.
 NAME_BYTES = 63
@@ -64,6 +64,7 @@ class Mark:
     :param ready: for ``incoming``: restored and checked to the end.
     :param comment: the database's own comment, which the mark stands in for.
     :param at: server time, in seconds since 1970, when it was put aside.
+    :param id: random, of the plan. Everybody can read it, so it proves nothing alone: see `_database_records`.
     """
 
     lastgood: str
@@ -73,6 +74,7 @@ class Mark:
     ready: bool = False
     comment: str | None = None
     at: float = 0.0
+    id: str = ""
 
     def text(self) -> str:
         """The comment's text."""
@@ -82,7 +84,14 @@ class Mark:
     def read(cls, comment: str | None) -> Mark | None:
         """The mark in a comment; None for any other comment."""
         try:
-            raw: JsonObject = json.loads(comment or "")
-            return cls(**raw) if "lastgood" in raw else None
-        except (TypeError, ValueError):
+            mark = cls(**json.loads(comment or ""))
+        except (TypeError, ValueError, RecursionError):
             return None
+        kinds: dict[str, Any] = {
+            "of": (int, type(None)),
+            "ready": bool,
+            "comment": (str, type(None)),
+            "at": (int, float),
+        }
+        values = asdict(mark)
+        return mark if all(isinstance(values[name], kinds.get(name, str)) for name in values) else None

@@ -36,6 +36,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     require_needs,
     require_space,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import new_identity
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_schema import schema_digest
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_source import Source, open_source
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
@@ -144,12 +145,12 @@ class Planner:
         databases = all_databases(self.session)
         live = databases.get(name)
         programs = choose_programs(self.context, self.server, self.session, self.source, self.wish)
-        self._refuse_strangers(name, names, databases, live)
         require_direct(self.session, self.server)
         require_rights(self.session, self.server, live.oid if live else None, name)
         if live is not None:
             self.warnings += require_consent(self.session, self.server, name, self.wish.get("accept") or [])
         properties = self._properties(name, live)
+        self._refuse_strangers(names, databases, live, str(properties["owner"]))
         inside = self._look_inside(name, live, programs)
         discards, equal = self._discards(name, inside)
         system = system_identifier(self.session, self.server.where)
@@ -168,6 +169,7 @@ class Planner:
             "name": name,
             "server_version": self.session.version,
             "system": system,
+            **new_identity(),
             "old_oid": oid,
             "comment": live.comment if live else None,
             "properties": properties,
@@ -190,13 +192,15 @@ class Planner:
         )
 
     def _refuse_strangers(
-        self, name: str, names: SideNames, databases: Mapping[str, Database], live: Database | None
+        self, names: SideNames, databases: Mapping[str, Database], live: Database | None, owner: str
     ) -> None:
+        """Refuse what another host of ours does just now. Only a database with the owner that ours have can be of it."""
+        name = str(self.wish["name"])
         for other in databases.values():
             mark = other.mark
             if mark is None or mark.role != INCOMING or mark.lastgood == self.context.transaction:
                 continue
-            if mark.name == name and (live is None or mark.of == live.oid):
+            if other.owner == owner and mark.name == name and (live is None or mark.of == live.oid):
                 raise Refused(
                     f"Database {name} is already being rolled back by transaction {mark.lastgood}, which has prepared "
                     f"{other.name}. Finish, undo or recover that one first."

@@ -18,6 +18,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     verify_point_archive,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
+    NO_LIMIT,
     comment_statement,
     compare_properties,
     create_statement,
@@ -30,6 +31,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     Mark,
     SideNames,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import note_oid
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_schema import (
     compare_objects,
     objects,
@@ -58,13 +60,15 @@ class SideBuild:
         self.name = SideNames.of(context.transaction, facts["name"]).incoming
         self.differences: list[str] = []
 
-    def create(self, session: Session) -> int:
-        """Make the empty database with its mark; its OID."""
-        statement = create_statement(self.name, self.facts["properties"], session.version)
+    def create(self, session: Session) -> None:
+        """Make the empty database with its mark, and note its OID."""
+        limit = self.facts.get("birth_limit", NO_LIMIT)
+        statement = create_statement(self.name, self.facts["properties"], session.version, limit)
         with self.context.change(f"Create database {self.name} from template0", of=self.facts["old_oid"]):
             session.execute(statement, attempt=f"Creating database {self.name}")
+            oid = int(session.value("SELECT oid::bigint FROM pg_database WHERE datname = %s", [self.name]))
+            note_oid(self.context, oid)
             self.mark(session, ready=False)
-        return int(session.value("SELECT oid::bigint FROM pg_database WHERE datname = %s", [self.name]))
 
     def fill(self) -> int:
         """Restore the archive, verified right before; milliseconds."""
@@ -146,14 +150,17 @@ class SideBuild:
             if row["name"] in then and then[row["name"]] != row["version"]
         ]
 
-    def mark(self, session: Session, *, ready: bool) -> None:
+    def mark(self, session: Session, *, ready: bool) -> Mark:
         """Say whose it is, and whether it is built to the end. A crash of the server must not take that back."""
         session.execute("SET synchronous_commit = on")
-        session.execute(comment_statement(self.name, self._mark(ready).text()))
+        mark = self._mark(ready)
+        session.execute(comment_statement(self.name, mark.text()))
+        return mark
 
     def _mark(self, ready: bool) -> Mark:
         facts = self.facts
-        return Mark(self.context.transaction, INCOMING, facts["name"], facts["old_oid"], ready, facts["comment"])
+        name, of, comment = facts["name"], facts["old_oid"], facts["comment"]
+        return Mark(self.context.transaction, INCOMING, name, of, ready, comment, id=facts.get("mark", ""))
 
     def _restore(self, archive: Path, meanwhile: Callable[[], None] | None = None, **parts: Any) -> None:
         """Let pg_restore read the source's archive, or the ``parts`` that `PgPrograms.restore` knows.

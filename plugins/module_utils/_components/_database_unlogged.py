@@ -10,7 +10,7 @@ it waited is not the one that was proven any more, and must not be switched to.
 from __future__ import annotations
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import read_json
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import read_json
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session, sql
 

@@ -148,7 +148,8 @@ class TablesBuild(SideBuild):
 
     def _mark(self, ready: bool) -> Mark:
         facts = self.facts
-        return Mark(self.context.transaction, TABLES, facts["name"], facts["old_oid"], ready, at=time.time())
+        mark = facts.get("mark", "")
+        return Mark(self.context.transaction, TABLES, facts["name"], facts["old_oid"], ready, at=time.time(), id=mark)
 
 
 def _make_durable(side: Session, units: Sequence[Unit]) -> None:

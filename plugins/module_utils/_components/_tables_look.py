@@ -23,16 +23,17 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     all_databases,
     end_strays,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import (
-    planned_session,
-    read_json,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import planned_session
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import (
     NAME_BYTES,
     TABLES,
     SideNames,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import open_server
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import (
+    is_side_of,
+    read_json,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import read_units
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session, sql
@@ -131,11 +132,8 @@ class TablesLook:
 
     @property
     def is_ours(self) -> bool:
-        """Whether the side database is this transaction's. Killed before its mark, it has none yet."""
-        mark = self.side.mark if self.side else None
-        if self.side is None or self.side.comment is None:
-            return self.side is not None
-        return mark is not None and mark.lastgood == self.context.transaction and mark.role == TABLES
+        """Whether the side database is this transaction's."""
+        return self.side is not None and is_side_of(self.context, self.plan, self.side, TABLES)
 
     @property
     def is_going(self) -> bool:

@@ -25,6 +25,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     open_server,
     programs_major,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import new_identity
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_source import Source, open_source
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import keys_touching
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import (
@@ -146,6 +147,7 @@ class _Planner:
             "bin_dir": self.wish.get("bin_dir"),
             "jobs": 1 if self.source.archive.form == "tar" else int(self.wish.get("jobs") or DEFAULT_JOBS),
             "keep_previous": keep_previous(self.wish),
+            **new_identity(),
             "name": name,
             "comment": None,
             "server_version": self.session.version,

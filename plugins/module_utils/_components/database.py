@@ -31,9 +31,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     end_strays,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import (
-    INCOMING_FILE,
     Look,
-    read_json,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import (
     PREVIOUS,
@@ -47,6 +45,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     only_rebuild,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import SideBuild
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import (
+    read_json,
+    remember,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_swap import Last, Rename, swap
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_unlogged import (
     lost_unlogged,
@@ -106,7 +108,7 @@ class Database(Component):
                 self.context, look.server, plan.facts["program_major"], plan.facts["bin_dir"]
             )  # fmt: skip
             build = SideBuild(self.context, look.server, programs, plan.facts)
-            self._write(INCOMING_FILE, {"oid": build.create(session)})
+            build.create(session)
             spent = build.fill()
             verification = build.prove()
             left = build.dress(session)
@@ -135,7 +137,9 @@ class Database(Component):
         coming = Rename(incoming.oid, names.incoming, plan.name, facts["comment"] or facts["properties"]["comment"])
         aside = None
         if look.live is not None:
-            mark = Mark(self.context.transaction, PREVIOUS, plan.name, incoming.oid, False, facts["comment"], now)
+            mark = self._mark(PREVIOUS, plan, incoming.oid, facts["comment"], now)
+            with look.session() as session:
+                remember(self.context, session, plan, look.live, names.previous, mark)
             aside = Rename(look.live.oid, plan.name, names.previous, mark.text())
         with self.context.change(
             f"Switch database {plan.name} to {names.incoming}", old=facts["old_oid"], new=incoming.oid
@@ -179,7 +183,7 @@ class Database(Component):
         """Drop databases that were put aside earlier, except for the newest ones."""
         look = Look(self.context, plan)
         with look.session() as session:
-            prune(self.context, session, plan.name, plan.facts["keep_previous"])
+            prune(self.context, session, plan)
 
     def state(self, plan: Plan) -> State:
         """Compare names, OIDs and marks with the plan."""
@@ -220,13 +224,17 @@ class Database(Component):
         if live is None or (plan.facts["old_oid"] is not None and look.previous is None):
             raise Foreign(f"Database {plan.name} can't be brought back: {names.previous} is gone.")
         now = session.value(NOW)
-        mark = Mark(self.context.transaction, REJECTED, plan.name, plan.facts["old_oid"], False, live.comment, now)
+        mark = self._mark(REJECTED, plan, plan.facts["old_oid"], live.comment, now)
+        remember(self.context, session, plan, live, names.rejected, mark)
         aside = Rename(live.oid, plan.name, names.rejected, mark.text())
         coming = None
         if look.previous is not None:
             coming = Rename(look.previous.oid, names.previous, plan.name, plan.facts["comment"])
         with self.context.change(f"Switch database {plan.name} back from {names.previous}", rejected=names.rejected):
             swap(look.server, aside, coming, names.incoming)
+
+    def _mark(self, role: str, plan: Plan, of: int | None, comment: str | None, now: float) -> Mark:
+        return Mark(self.context.transaction, role, plan.name, of, False, comment, now, plan.facts.get("mark", ""))
 
     def _count_written(self, look: Look) -> JsonObject:
         return written_since(self.context, look.server, look.names.rejected)

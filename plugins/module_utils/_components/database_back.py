@@ -20,13 +20,18 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     require_consent,
     require_rights,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import Look, read_json
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import Look
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import PREVIOUS, Mark
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import (
     COMPARE_SECONDS,
     rows_that_differ,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import TABLES_FILE
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import (
+    new_identity,
+    read_json,
+    remember,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_swap import Rename, swap
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database import (
     EVIDENCE_FILE,
@@ -65,6 +70,7 @@ class DatabaseBack(Database):
             discards=written,
             facts={
                 **{key: facts[key] for key in ("connection", "keep_previous", "name", "system")},
+                **new_identity(),
                 "old_oid": live.oid,
                 "comment": live.comment,
                 "aside": {"oid": aside.oid, "name": aside.name, "mark": aside.comment},
@@ -101,7 +107,10 @@ class DatabaseBack(Database):
             raise Foreign(look.said("switched"))
         aside = plan.facts["aside"]
         was = Mark.read(aside["mark"])
-        mark = Mark(self.context.transaction, PREVIOUS, plan.name, aside["oid"], False, plan.facts["comment"], now)
+        comment, mark_id = plan.facts["comment"], plan.facts.get("mark", "")
+        mark = Mark(self.context.transaction, PREVIOUS, plan.name, aside["oid"], False, comment, now, mark_id)
+        with look.session() as session:
+            remember(self.context, session, plan, look.live, look.names.previous, mark)
         with self.context.change(
             f"Switch database {plan.name} back to {aside['name']}", old=look.live.oid, new=aside["oid"]
         ):
@@ -170,6 +179,11 @@ class DatabaseBack(Database):
 
         :raises Refused: when there was none, or is none any more.
         """
+        if look.previous is not None and look.previous.oid != then.facts["old_oid"]:
+            raise Refused(
+                f"Database {look.previous.name} has OID {look.previous.oid} and is not what {look.context.transaction} put "
+                f"aside, which has {then.facts['old_oid']}: somebody else made it. Look for the other one, and rename it by hand."
+            )
         if look.previous is not None and look.previous.is_whole:
             return look.previous
         if look.previous is not None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import INCOMING_FILE, Look
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import Look
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import find_programs
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import SideBuild
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_unlogged import note_unlogged
@@ -149,7 +149,7 @@ class Migrations(Schema):
         """An empty database beside the live one; what there was of it is dropped."""
         self._drop_incoming(session, look)
         build = self._build(look)
-        self._write(INCOMING_FILE, {"oid": build.create(session)})
+        build.create(session)
         look.refresh(session)
         return build
 

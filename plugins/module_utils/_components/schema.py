@@ -15,7 +15,7 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, PointEntry, State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import Database as Side
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import end_strays
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import INCOMING_FILE, Look
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import Look
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import find_programs
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import SideBuild
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_swap import Last
@@ -157,7 +157,7 @@ class Schema(Database):
         facts = look.plan.facts
         programs = find_programs(self.context, look.server, facts["program_major"], facts["bin_dir"])
         build = SchemaBuild(self.context, look.server, programs, facts)
-        self._write(INCOMING_FILE, {"oid": build.create(session)})
+        build.create(session)
         build.base(mapped)
         look.refresh(session)
         return build

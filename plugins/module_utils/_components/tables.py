@@ -22,11 +22,14 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     fingerprint_database,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import end_strays
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import read_json
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import SideNames
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import (
     find_programs,
     only_rebuild,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import (
+    read_json,
+    remember,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_build import TablesBuild
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_exchange import Exchange
@@ -105,7 +108,9 @@ class Tables(Component):
             verification = build.prove_tables()
             evidence = {"verification": verification, "not_restored": [], "restore_ms": spent}
             write_atomic(self.context.workspace / EVIDENCE_FILE, dump_json(evidence))
-            build.mark(session, ready=True)
+            look.refresh(session)
+            if look.side is not None:
+                remember(self.context, session, plan, look.side, look.name, build.mark(session, ready=True))
         return evidence
 
     def switch(self, plan: Plan) -> None:
@@ -183,7 +188,7 @@ class Tables(Component):
                     self.context.change(f"Empty restored tables in {look.name}"),
                 ):
                     side.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(names)))
-            prune(self.context, session, plan.name, plan.facts["keep_previous"])
+            prune(self.context, session, plan)
 
     def state(self, plan: Plan) -> State:
         """Ask the server what became of the transactions that changed the tables."""

@@ -63,6 +63,13 @@ options:
         description: How many connections dump at the same time.
         type: int
         default: 4
+      migration_tables:
+        description:
+          - Tables that say which schema there is, and the column of each that tells how far it is, such as C({deployed:
+            version}). They go back with the schema, not with the rows.
+          - Those of Alembic, Django, Flyway, Rails, golang-migrate, Sqitch, Liquibase and yoyo are known.
+        type: dict
+        default: {}
       bin_dir:
         description: Directory of pg_dump and pg_restore. The default is the newest on this host that fits the server.
         type: path

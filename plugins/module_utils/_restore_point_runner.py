@@ -41,6 +41,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._types import Js
 DATABASE_OPTIONS: JsonObject = {
     "name": {"type": "str", "required": True},
     "jobs": {"type": "int", "default": 4},
+    "migration_tables": {"type": "dict", "default": {}},
     **LOGIN_SPEC,
 }
 

@@ -77,8 +77,8 @@ options:
       - V(rebuild) makes the schema of the restore point anew and moves the rows into it.
       - V(migrations) copies the database beside the live one, with its rows, runs the project's own downgrade command on the
         copy, compares the schema that this leaves with that of O(restore_point), and then lets the two change their names. What
-        becomes of the rows is what the downgrade makes of them. It is for Alembic and Flask-Migrate, which keep their revision
-        in a table C(alembic_version). It comes before code and packages go back, since the command needs those of now.
+        becomes of the rows is what the downgrade makes of them. The revision is read from the tables of known migration tools,
+        or of O(migration_tables). It comes before code and packages go back, since the command needs those of now.
       - The command never runs on the live database. While it is tried, the live tables can be read and written, but neither
         altered nor dropped, and the live revision can't be changed. A command that goes there all the same is ended.
       - Columns may have come back in another order than at the restore point. Any other difference fails.
@@ -111,6 +111,13 @@ options:
     description: For O(method=migrations), for how many seconds the command may run. Then it is ended with all that it started.
     type: int
     default: 600
+  migration_tables:
+    description:
+      - Tables that say which schema there is, and the column of each that tells how far it is, such as C({deployed: version}),
+        besides those that the restore point was captured with. With O(scope=schema) they get the rows of the restore point.
+      - Those of Alembic, Django, Flyway, Rails, golang-migrate, Sqitch, Liquibase and yoyo are known.
+    type: dict
+    default: {}
   restore_point:
     description:
       - Name of the restore point. V(last_good) is the newest good one that contains the database.
@@ -286,6 +293,7 @@ discards:
   description:
     - Under C(rows), each table whose content is not the restore point's, with the number of rows now and then.
     - Under C(not_compared), tables that were not looked at in time.
+    - Under C(migration), where the migration tools stood C(then) and stand C(now), where they differ.
     - With O(scope=schema), C(kept_tables), C(kept_columns) and C(changed_types) without a place in the older schema,
       C(returning_tables) and C(returning_columns) whose content only the restore point has, C(unknown_columns) that come back
       empty for lack of a primary key, and C(returning_grants) that were revoked since.
@@ -346,6 +354,7 @@ def main() -> None:
             "migration_user": {"type": "str"},
             "migration_environment": {"type": "dict", "default": {}, "no_log": True},
             "migration_timeout": {"type": "int", "default": 600},
+            "migration_tables": {"type": "dict", "default": {}},
             "restore_point": {"type": "str"},
             "source": {"type": "path"},
             "checksum": {"type": "str", "no_log": False},

@@ -47,6 +47,7 @@ DATABASE_KEYS: dict[str, Kind] = {
     "jobs": COUNT,
     "bin_dir": ABSOLUTE,
     "migrations": SECRET_MAPPING,
+    "migration_tables": MAPPING,
 }
 #: How a database's own migrations are taken back.
 MIGRATION_KEYS: dict[str, Kind] = {

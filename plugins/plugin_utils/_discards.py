@@ -62,6 +62,12 @@ def _files(_kind: str, files: list[Mapping[str, Any]]) -> Iterator[str]:
         yield f"{file['path']} is {file['becomes']}{settings}"
 
 
+def _migration(_kind: str, heads: Mapping[str, list[str]]) -> Iterator[str]:
+    """Where migration tools stand; an application has dozens of these lines."""
+    then, now = (", ".join(heads[word]) or "none" for word in ("then", "now"))
+    yield f"migrations: then {then}, now {now}"
+
+
 def _keeps(kind: str, names: list[str]) -> Iterator[str]:
     what = kind.removeprefix("kept_").removesuffix("s")
     yield from (f"{what} {name}: no place at the restore point, kept beside the data" for name in names)
@@ -106,6 +112,7 @@ _WORDS: dict[str, Callable[[str, Any], Iterator[str]]] = {
     "written": _written,
     "commits": _commits,
     "files": _files,
+    "migration": _migration,
     "kept_tables": _keeps,
     "kept_columns": _keeps,
     "changed_types": _types,

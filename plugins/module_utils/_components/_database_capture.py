@@ -29,6 +29,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     schema_digest,
     write_schema,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._migration_heads import migration_head
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import (
     LAYOUT_FILE,
     read_layout,
@@ -74,7 +75,7 @@ def capture_database(context: Context, wish: Mapping[str, Any], into: Path) -> J
             "schema": schema,
             "tables": tables,
             "rows": sum(table["rows"] for table in tables.values()),
-            "inside": content.read_inside(session),
+            "inside": content.read_inside(session, wish.get("migration_tables")),
             "properties": read_properties(session, name),
             "settings": MONEY,
         }
@@ -108,6 +109,6 @@ def fingerprint_database(context: Context, wish: Mapping[str, Any]) -> JsonObjec
             "system": system_identifier(session, server.where),
             "oid": session.value("SELECT oid::bigint FROM pg_database WHERE datname = %s", [name]),
             "schema": schema_digest(programs, name),
-            "migration": content.migration_head(session),
+            "migration": migration_head(session, wish.get("migration_tables")),
             "properties": hashlib.sha256(properties.encode()).hexdigest(),
         }

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._migration_heads import migration_head
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
@@ -58,8 +59,11 @@ FACTS = {
 }
 
 
-def read_inside(session: Session) -> JsonObject:
-    """Everything but the rows: sequences, extensions, what is not valid, roles and tablespaces that are needed."""
+def read_inside(session: Session, own: Mapping[str, str] | None = None) -> JsonObject:
+    """Everything but the rows: sequences, extensions, what is not valid, roles and tablespaces that are needed.
+
+    :param own: tables that say which schema there is, besides those of known tools (see `version_tables`).
+    """
     facts: JsonObject = {}
     for name, query in FACTS.items():
         facts[name] = {row["key"]: row["value"] for row in sorted(session.rows(query), key=lambda row: str(row["key"]))}
@@ -68,21 +72,9 @@ def read_inside(session: Session) -> JsonObject:
     facts["large_objects"] = session.value("SELECT count(*) FROM pg_largeobject_metadata")
     facts["public_schema"] = bool(session.value("SELECT count(*) FROM pg_namespace WHERE nspname = 'public'"))
     facts["bytes"] = session.value("SELECT pg_database_size(current_database())")
-    facts["migration"] = migration_head(session)
+    facts["migration"] = migration_head(session, own)
+    facts["migration_tables"] = dict(own or {})
     return facts
-
-
-def migration_head(session: Session) -> list[str]:
-    """What Alembic's tables say of the last migration; empty where there are none."""
-    heads = []
-    for table in session.rows(
-        f"SELECT n.nspname AS schema FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"  # noqa: S608
-        f" WHERE c.relname = 'alembic_version' AND c.relkind = 'r' AND {USER_SCHEMA} ORDER BY 1"
-    ):
-        name = sql.Identifier(table["schema"], "alembic_version")
-        query = sql.SQL("SELECT version_num::text AS head FROM {} ORDER BY 1").format(name)
-        heads += [row["head"] for row in session.rows(query)]
-    return heads
 
 
 def read_tables(session: Session) -> list[JsonObject]:

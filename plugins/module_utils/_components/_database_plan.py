@@ -39,6 +39,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import new_identity
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_schema import schema_digest
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_source import Source, open_source
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._migration_heads import migration_head
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server, Session
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import PgPrograms
@@ -153,6 +154,7 @@ class Planner:
         self._refuse_strangers(names, databases, live, str(properties["owner"]))
         inside = self._look_inside(name, live, programs)
         discards, equal = self._discards(name, inside)
+        discards = {**self._heads(inside), **discards}
         system = system_identifier(self.session, self.server.where)
         oid = live.oid if live else None
         size = self._size()
@@ -247,10 +249,28 @@ class Planner:
         """Schema and migration head; None for what somebody has locked: nobody is waited for while planning."""
         try:
             schema = schema_digest(programs, name, content.LOCK_WAIT_MS)
-            return {"schema": schema, "migration": content.migration_head(session)}
+            return {"schema": schema, "migration": migration_head(session, self._own_versions())}
         except LastGoodError as error:
             self.warnings.append(f"The schema of database {name} was not compared: {error.message}")
             return {"schema": None, "migration": None}
+
+    def _heads(self, inside: JsonObject | None) -> JsonObject:
+        """The migrations then and now, as far as they differ."""
+        captured = self.source.facts.get("inside", {})
+        then, now = captured.get("migration") or [], (inside or {}).get("migration") or []
+        # What older versions of this collection have captured knows of Alembic alone.
+        if then == now or not ("migration_tables" in captured or then):
+            return {}
+        differing = {
+            "then": [head for head in then if head not in now],
+            "now": [head for head in now if head not in then],
+        }
+        return {"migration": differing}
+
+    def _own_versions(self) -> dict[str, str]:
+        """Tables that say which schema there is, as the restore point or the task names them: see `version_tables`."""
+        captured = self.source.facts.get("inside", {}).get("migration_tables") or {}
+        return {**captured, **(self.wish.get("migration_tables") or {})}
 
     def _discards(self, name: str, inside: JsonObject | None) -> tuple[JsonObject, bool]:
         """Rows per table that people would lose sight of, and whether everything is as in the restore point."""

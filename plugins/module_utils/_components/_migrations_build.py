@@ -25,6 +25,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     write_schema,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._leftovers import MARKER, end_leftovers
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._migration_heads import migration_head
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._migrations_guard import EVERY_S, Watch
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_diff import blocks, unlike
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import TABLES, table_name
@@ -115,7 +116,8 @@ class MigrationsBuild(SideBuild):
         :param sequences: where the live database's sequences stand.
         :raises VerificationFailed: when it is not the restore point's migration and schema.
         """
-        heads, label = content.migration_head(session), self.facts["source"]["label"]
+        heads = migration_head(session, self.facts.get("migration_tables"))
+        label = self.facts["source"]["label"]
         if heads != self.facts["heads"]:
             raise VerificationFailed(
                 f"The downgrade command ended without an error, and left database {self.name} at migration "

@@ -12,11 +12,13 @@ ended, and so is the command.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._migration_heads import named_version_tables
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_freeze import RELATIONS
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_map import VERSION_TABLES
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import table_name
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
@@ -42,20 +44,31 @@ class Stray(LastGoodError):
     """The command went to the live database."""
 
 
+@dataclass(frozen=True)
+class Command:
+    """What is kept away from the live database.
+
+    :param name: how its sessions are called, where they let themselves be called.
+    :param versions: tables in which it notes what it has done, besides those of known tools (see `version_tables`).
+    """
+
+    name: str
+    versions: Mapping[str, str] | None
+
+
 class Watch:
     """Looks whether a command is at work where it should not be.
 
     :param database: the live one.
-    :param name: how the command's sessions are called, where they let themselves be called.
     :param holding: a session there, whose locks stop it.
     """
 
-    def __init__(self, session: Session, database: str, name: str, holding: Session) -> None:
+    def __init__(self, session: Session, database: str, command: Command, holding: Session) -> None:
         self._session = session
         self._database = database
-        self._name = name
+        self._name = command.name
         self._holder = int(holding.connection.info.backend_pid)
-        self._versions = [row["oid"] for row in holding.rows(RELATIONS) if row["name"] in VERSION_TABLES]
+        self._versions = [row["oid"] for row in _noting(holding, holding.rows(RELATIONS), command)]
         # Whoever was there before the command began is somebody else.
         self._others = [row["pid"] for row in session.rows(PRESENT, [database])]
 
@@ -103,7 +116,7 @@ class Watch:
 
 
 @contextmanager
-def guarded(server: Server, session: Session, database: str, name: str) -> Iterator[Watch]:
+def guarded(server: Server, session: Session, database: str, command: Command) -> Iterator[Watch]:
     """Hold the live database's tables and version as they are, while people go on; nothing is written.
 
     :raises LastGoodError: when somebody is changing the schema right now.
@@ -115,10 +128,16 @@ def guarded(server: Server, session: Session, database: str, name: str) -> Itera
         tables = holding.rows(RELATIONS)
         for mode, chosen in (
             ("ACCESS SHARE", tables),
-            ("EXCLUSIVE", [row for row in tables if row["name"] in VERSION_TABLES]),
+            ("EXCLUSIVE", _noting(holding, tables, command)),
         ):
             places = [sql.SQL("ONLY {}").format(sql.Identifier(row["schema"], row["name"])) for row in chosen]
             if places:
                 statement = sql.SQL("LOCK TABLE {} IN {} MODE").format(sql.SQL(", ").join(places), sql.SQL(mode))
                 holding.execute(statement, attempt=attempt)
-        yield Watch(session, database, name, holding)
+        yield Watch(session, database, command, holding)
+
+
+def _noting(holding: Session, tables: list[JsonObject], command: Command) -> list[JsonObject]:
+    """Those of these tables that say which schema there is."""
+    versions = named_version_tables(holding, command.versions)
+    return [table for table in tables if table_name(table) in versions]

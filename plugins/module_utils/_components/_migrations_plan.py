@@ -20,7 +20,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     read_properties,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_diff import unlike
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_map import VERSION_TABLES
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_plan import (
     SchemaPlanner,
     make_schema_plan,
@@ -40,8 +39,6 @@ GROWS_WITH = (
     "the whole database, and what the downgrade does: writes stand still while it is copied and the command works on the "
     "copy, readers go on. This is the copy alone; prepare measures both"
 )
-#: The version itself is no table of anybody's.
-VERSIONS = tuple(f".{name}" for name in VERSION_TABLES)
 #: How the words of a rebuild are called here: nothing is kept beside the data, and nothing comes from the restore point.
 DISCARDED = {
     "kept_tables": "downgraded_tables",
@@ -94,12 +91,12 @@ class MigrationsPlanner(SchemaPlanner):
         discards: JsonObject = {word: [] for word in DISCARDED.values()}
         for word, names in rebuilt.items():
             if word in DISCARDED:
-                discards[DISCARDED[word]] += [name for name in names if not name.endswith(VERSIONS)]
+                discards[DISCARDED[word]] += names
         heads = inside["migration"] if inside else []
         if not heads:
             raise Refused(
-                f"Database {name} has no migration in a table alembic_version, so there is nothing to downgrade from: use "
-                "method: rebuild."
+                f"Database {name} has no migration in a table of a known migration tool, so there is nothing to downgrade from: "
+                "name it with migration_tables, or use method: rebuild."
             )
         if heads != self.source.facts["inside"]["migration"]:
             return discards, False
@@ -134,8 +131,8 @@ def planned_command(
         )
     if not heads:
         raise Refused(
-            f"{label} has no migration in a table alembic_version, so it is not known how far to downgrade: use "
-            "method: rebuild, or another restore point."
+            f"{label} has no migration in a table of a known migration tool, so it is not known how far to downgrade: name it "
+            "with migration_tables, use method: rebuild, or another restore point."
         )
     if len(heads) > 1 and any("{revision}" in word for word in argv):
         raise Refused(

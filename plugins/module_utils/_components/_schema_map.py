@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._migration_heads import version_tables
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import table_name
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 #: Schemas that hold what an earlier rollback could not fit.
 KEPT = "lastgood_kept_"
-#: Where migration tools note which schema there is: these rows belong to the schema, and go back with it.
-VERSION_TABLES = ("alembic_version",)
 
 
 class _Renames:
@@ -76,27 +75,38 @@ def _columns(table: JsonObject) -> dict[str, JsonObject]:
     return {column["name"]: column for column in table["columns"]}
 
 
-def make_map(old: JsonObject, live: JsonObject, renames: Mapping[str, Any]) -> JsonObject:
+def make_map(
+    old: JsonObject, live: JsonObject, renames: Mapping[str, Any], own: Mapping[str, str] | None = None
+) -> JsonObject:
     """Compare two layouts.
 
     :param old: the restore point's.
+    :param own: tables that say which schema there is, besides those of known tools (see `version_tables`).
     :return: ``moves`` (see `_move`), ``added`` tables (live ones that the restore point does not know), ``returning`` tables
-        (gone from the live database; they come back with the restore point's rows), ``keys`` (the restore point's foreign
+        (gone from the live database, or noting which schema there is; they come back with the restore point's rows),
+        ``versions`` (the latter's names), ``keys`` (the restore point's foreign
         keys; ``proven`` says that the live database holds the very same one valid).
     :raises Refused: names all renames that can't be.
     """
     said = _Renames(renames, old, live)
     taken = {*said.tables.values()}
+    versions = {name for layout in (old, live) for name in version_tables(layout["tables"], own)}
     moves, returning = [], []
     for name, table in said.old.items():
         there = said.tables.get(name, name if name in said.live and name not in taken else None)
-        if there is None or table["name"] in VERSION_TABLES:
+        if there is None or name in versions:
             returning.append(table)
         else:
             moves.append(_move(table, said.live[there], said))
     used = {move["from"] for move in moves}
     added = [table for name, table in said.live.items() if name not in used]
-    return {"moves": moves, "added": added, "returning": returning, "keys": _keys(old, live, moves)}
+    return {
+        "moves": moves,
+        "added": added,
+        "returning": returning,
+        "versions": sorted(versions),
+        "keys": _keys(old, live, moves),
+    }
 
 
 def _move(old: JsonObject, live: JsonObject, said: _Renames) -> JsonObject:

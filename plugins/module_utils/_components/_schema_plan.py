@@ -84,7 +84,11 @@ class SchemaPlanner(Planner):
         """Put everything together."""
         self.found: JsonObject = {}
         plan = super().plan(name)
-        wished = {"renames": dict(self.wish.get("renames") or {}), "layout": self.found["digest"]}
+        wished = {
+            "renames": dict(self.wish.get("renames") or {}),
+            "migration_tables": self._own_versions(),
+            "layout": self.found["digest"],
+        }
         return replace(
             plan,
             kind="schema",
@@ -120,7 +124,7 @@ class SchemaPlanner(Planner):
         old = point_layout(path.parent, self.source.artefacts)
         with self.server.connect(name) as session:
             live = self.found["live"]
-            mapped = make_map(old, live, self.wish.get("renames") or {})
+            mapped = make_map(old, live, self.wish.get("renames") or {}, self._own_versions())
             self.found["downtime"] = predict(
                 self.server, name, session, mapped, int(self.wish.get("jobs") or DEFAULT_JOBS)
             )

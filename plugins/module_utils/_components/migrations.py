@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import Look
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import find_programs
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import SideBuild
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_unlogged import note_unlogged
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._migration_heads import migration_head
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._migrations_build import (
     MigrationsBuild,
     Timed,
@@ -25,7 +25,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._mig
     command_name,
     count_rows,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._migrations_guard import Watch, guarded
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._migrations_guard import (
+    Command,
+    Watch,
+    guarded,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._migrations_plan import (
     make_migrations_plan,
 )
@@ -81,7 +85,7 @@ class Migrations(Schema):
         with look.server.connect(build.name) as there:
             before = count_rows(there)
         timed.note("count_ms")
-        with guarded(look.server, session, name, command_name(self.context.transaction)) as watch:
+        with guarded(look.server, session, name, self._command(look)) as watch:
             self._downgrade(look, build, watch, thorough=True)
         timed.note("command_ms")
         with look.server.connect(name) as live, look.server.connect(build.name) as there:
@@ -137,13 +141,16 @@ class Migrations(Schema):
         self._require_as_planned(look.plan, freeze.session)
         build.copy(freeze.session, freeze.snapshot)
         build.dress(session)
-        watch = Watch(session, look.plan.name, command_name(self.context.transaction), freeze.session)
+        watch = Watch(session, look.plan.name, self._command(look), freeze.session)
         self._downgrade(look, build, watch, thorough=False)
         with look.server.connect(build.name) as there:
             build.judge(there, read_sequences(freeze.session))
             rows = count_rows(there)
         note_unlogged(self.context, look.server, build.name)
         self._write(LOADED_FILE, {"rows": rows, "kept": {}, "schema": "", "transaction": current_transaction(session)})
+
+    def _command(self, look: Look) -> Command:
+        return Command(command_name(self.context.transaction), look.plan.facts.get("migration_tables"))
 
     def _empty(self, session: Session, look: Look) -> MigrationsBuild:
         """An empty database beside the live one; what there was of it is dropped."""
@@ -164,7 +171,7 @@ class Migrations(Schema):
         :raises LastGoodError: when they are not those of the plan any more.
         """
         planned_layout(plan, live)
-        heads, planned = content.migration_head(live), plan.before["migration"]
+        heads, planned = migration_head(live, plan.facts.get("migration_tables")), plan.before["migration"]
         if heads != planned:
             raise LastGoodError(
                 f"Database {plan.name} is at migration {', '.join(heads) or 'none'} and not at {', '.join(planned)} any more, as "

@@ -149,7 +149,7 @@ class Schema(Database):
         """
         source, layout = plan.facts["source"], planned_layout(plan, live)
         old = point_layout(Path(source["path"]).parent, source["artefacts"])
-        return make_map(old, layout, plan.facts["renames"])
+        return make_map(old, layout, plan.facts["renames"], plan.facts.get("migration_tables"))
 
     def _base(self, session: Session, look: Look, mapped: JsonObject) -> SchemaBuild:
         """A side database with the older schema and no present row; what there was of it is dropped."""

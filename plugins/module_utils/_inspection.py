@@ -77,6 +77,7 @@ class Inspection:
                 "after": plan.after,
                 "discards": plan.discards,
                 "kept": self.component(plan).kept(plan),
+                "set_aside": self.component(plan).set_aside(plan),
                 "can_go_back": _can_go_back(plan.kind),
             }
             for plan in self.plans()

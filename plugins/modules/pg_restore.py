@@ -111,6 +111,20 @@ options:
     description: For O(method=migrations), for how many seconds the command may run. Then it is ended with all that it started.
     type: int
     default: 600
+  nulls:
+    description:
+      - For O(scope=schema), what becomes of a NULL in a column that takes none at the restore point.
+      - V(set_aside) puts its row aside, which O(accept) has to allow.
+      - V(default) gives it the older column's default, where that has one, and keeps beside the data which rows these were.
+    type: str
+    choices: [set_aside, default]
+    default: set_aside
+  max_rows_set_aside:
+    description:
+      - For O(scope=schema), how many rows at most may leave their tables because they don't fit the older schema. It is needed
+        with V(rows_set_aside) in O(accept). With O(method=migrations) these are the rows that the downgrade takes away.
+      - Preparing counts them, and so does the switch, since people go on writing. With more than that it changes nothing.
+    type: int
   migration_tables:
     description:
       - Tables that say which schema there is, and the column of each that tells how far it is, such as C({deployed: version}),
@@ -162,10 +176,11 @@ options:
       - V(subscriptions) stay with the database as it was.
       - V(standbys) are replicas, on which open sessions go on reading the database as it was.
       - V(workers) are background workers of extensions that are connected to the database, such as those of a scheduler.
+      - V(rows_set_aside) are rows that don't fit the older schema. See O(max_rows_set_aside).
       - V(other_database) is a O(source) that holds none of the tables that the database has now.
     type: list
     elements: str
-    choices: [slots, subscriptions, standbys, workers, other_database]
+    choices: [slots, subscriptions, standbys, workers, other_database, rows_set_aside]
     default: []
   compare_timeout:
     description:
@@ -229,6 +244,15 @@ EXAMPLES = r"""
     renames:
       public.post: article
       public.post.title: headline
+
+- name: Take the schema back though some rows don't fit it, after a look at which
+  lastgood.rollback.pg_restore:
+    name: blog
+    scope: schema
+    restore_point: last_good
+    nulls: default
+    accept: [rows_set_aside]
+    max_rows_set_aside: 4
 
 - name: Take the schema back by the project's own migrations
   lastgood.rollback.pg_restore:
@@ -294,6 +318,8 @@ discards:
     - Under C(rows), each table whose content is not the restore point's, with the number of rows now and then.
     - Under C(not_compared), tables that were not looked at in time.
     - Under C(migration), where the migration tools stood C(then) and stand C(now), where they differ.
+    - With O(scope=schema), C(may_not_fit) has each table with C(rows) that may have to leave it (at most, none where they were
+      not counted in time) C(of) how many, and C(why).
     - With O(scope=schema), C(kept_tables), C(kept_columns) and C(changed_types) without a place in the older schema,
       C(returning_tables) and C(returning_columns) whose content only the restore point has, C(unknown_columns) that come back
       empty for lack of a primary key, and C(returning_grants) that were revoked since.
@@ -311,6 +337,11 @@ unfit:
   returned: when O(scope=schema)
   type: dict
   sample: {"public.post": {"rows": {"rows": 1}, "reasons": ["invalid input value for enum public.mood: odd"]}}
+set_aside:
+  description: With O(scope=schema), how many C(rows) C(of) all had no place when it was tried, and of which C(tables).
+  returned: when O(scope=schema)
+  type: dict
+  sample: {"rows": 4, "of": 1204, "tables": {"public.post": 4}}
 kept:
   description: Databases that stand aside, by what they are; with O(scope=tables) with the schema that holds the rows.
   returned: always
@@ -354,6 +385,8 @@ def main() -> None:
             "migration_user": {"type": "str"},
             "migration_environment": {"type": "dict", "default": {}, "no_log": True},
             "migration_timeout": {"type": "int", "default": 600},
+            "nulls": {"type": "str", "choices": ["set_aside", "default"], "default": "set_aside"},
+            "max_rows_set_aside": {"type": "int"},
             "migration_tables": {"type": "dict", "default": {}},
             "restore_point": {"type": "str"},
             "source": {"type": "path"},
@@ -364,7 +397,7 @@ def main() -> None:
             "accept": {
                 "type": "list",
                 "elements": "str",
-                "choices": ["slots", "subscriptions", "standbys", "workers", "other_database"],
+                "choices": ["slots", "subscriptions", "standbys", "workers", "other_database", "rows_set_aside"],
                 "default": [],
             },
             "compare_timeout": {"type": "int", "default": 30},

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 _MOST_LINES = 8
+#: What is told before all else, whatever order a journal has given it.
+_FIRST = ("may_not_fit", "migration")
 
 
 def discard_lines(discards: Mapping[str, Any]) -> list[str]:
@@ -21,7 +23,17 @@ def discard_lines(discards: Mapping[str, Any]) -> list[str]:
 
 def all_discard_lines(discards: Mapping[str, Any]) -> list[str]:
     """Every one of them."""
-    return [line for kind, value in discards.items() for line in _WORDS.get(kind, _other)(kind, value)]
+    first = sorted(discards.items(), key=lambda item: _FIRST.index(item[0]) if item[0] in _FIRST else len(_FIRST))
+    return [line for kind, value in first for line in _WORDS.get(kind, _other)(kind, value)]
+
+
+def _unfit(_kind: str, tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for table, row in sorted(tables.items(), key=lambda item: -(item[1]["rows"] or item[1]["of"])):
+        of, why = f"{row['of']:,}", "; ".join(row["why"])
+        if row["rows"] is None:
+            yield f"rows of {table}, which has about {of}: not counted in time how many would leave it: {why}"
+        else:
+            yield f"up to {row['rows']:,} of {of} rows of {table} don't fit the older schema and would leave it: {why}"
 
 
 def _rows(_kind: str, tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -112,6 +124,7 @@ _WORDS: dict[str, Callable[[str, Any], Iterator[str]]] = {
     "written": _written,
     "commits": _commits,
     "files": _files,
+    "may_not_fit": _unfit,
     "migration": _migration,
     "kept_tables": _keeps,
     "kept_columns": _keeps,

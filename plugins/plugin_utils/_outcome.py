@@ -30,6 +30,8 @@ MOVED = "Rehearsed: it would work, BUT the live system moved meanwhile"
 UNENDED = "NOT ENDED: everything is where it was asked to go, but the transaction is still open"
 #: Everything is where it was asked to go.
 _KEPT = ("rolled_back", "undone_as_asked")
+#: Of those that rows have left.
+_MOST_TABLES = 8
 #: Kinds that can't go back without what they keep; a file may have been absent.
 _NOTHING_WITHOUT = ("database", "packages")
 #: What Ansible puts before the words of a filter or a module.
@@ -76,6 +78,7 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = 
         rows += _component_rows(hosts)
         if outcome == "rehearsed":
             rows += _rehearsed_rows(hosts, moved)
+        rows += _set_aside_rows(hosts) if ended in _KEPT else []
         rows.append(["Downtime", _downtime_words(downtime_ms, hosts)])
         rows += _time_rows(hosts)
         rows += _unbinding_rows(plan, hosts) + _kept_rows(hosts)
@@ -84,7 +87,7 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = 
     return {
         "outcome": outcome,
         "success": success,
-        "title": MOVED if moved else UNENDED if unended else _title(outcome, plan),
+        "title": MOVED if moved else UNENDED if unended else _title(outcome, plan, _set_aside(hosts)),
         "tone": "good" if success else "bad",
         "rows": rows,
         "downtime_ms": downtime_ms,
@@ -98,8 +101,12 @@ def _state(ended: str, plan: Mapping[str, Any]) -> str:
     return "as it was before the rollback that was undone" if plan.get("undoes") else "at the restore point"
 
 
-def _title(outcome: str, plan: Mapping[str, Any]) -> str:
+def _title(outcome: str, plan: Mapping[str, Any], set_aside: Mapping[str, Mapping[str, Any]]) -> str:
     title = TITLES[outcome]
+    if outcome == "rolled_back" and set_aside:
+        rows, of = (sum(each[word] for each in set_aside.values()) for word in ("rows", "of"))
+        without = f"Rolled back without {rows:,} of {of:,} rows"
+        title = f"{without}: these are set aside; all else is at the restore point, and its checks held"
     if plan.get("undoes"):
         title = title.replace("the rollback failed", "the undo failed")
         return title if plan["was_healthy"] else title.replace(", and its checks held", "")
@@ -168,6 +175,29 @@ def _component_rows(hosts: Told) -> list[list[str]]:
         for result in told.get("__rollback_planned", [])
         if result["changed"]
     ]
+
+
+def _set_aside(hosts: Told) -> dict[str, Mapping[str, Any]]:
+    """Component → what has left its tables; of an older version nothing is known."""
+    return {
+        f"{component['component']} on {host}": component["set_aside"]
+        for host, transaction in _transactions(hosts)
+        for component in transaction["components"]
+        if component.get("set_aside", {}).get("rows")
+    }
+
+
+def _set_aside_rows(hosts: Told) -> list[list[str]]:
+    """Which rows are not where people look for them."""
+    rows = []
+    for name, found in _set_aside(hosts).items():
+        rows.append(
+            ["SET ASIDE", f"{found['rows']:,} of {found['of']:,} rows of {name} are not in their tables any more"]
+        )
+        largest = sorted(found["tables"].items(), key=lambda item: -item[1])
+        rows += [["", f"  {count:,} of {table}"] for table, count in largest[:_MOST_TABLES]]
+        rows += [["", f"  and of {len(largest) - _MOST_TABLES} tables more"]] if len(largest) > _MOST_TABLES else []
+    return rows
 
 
 def _time_rows(hosts: Told) -> list[list[str]]:

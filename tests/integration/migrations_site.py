@@ -20,7 +20,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.migr
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
 from integration.database_site import FIRST
 from integration.postgres_server import PostgresServer
-from integration.schema_site import SchemaSite
+from integration.schema_site import ACCEPTED, SchemaSite
 
 BASE, STARS, TAGS = "1f0a", "2b1c", "3d2e"
 COMMAND = [sys.executable, "-m", "alembic", "downgrade", "{revision}"]
@@ -144,6 +144,7 @@ class MigrationsSite(SchemaSite):
             "migration_command": COMMAND,
             "migration_chdir": str(self.project),
             "migration_timeout": 60,
+            **ACCEPTED,
             **super().wish,
         }
 

@@ -84,6 +84,28 @@ def test_every_outcome(outcome: str, success: bool, db1: dict[str, Any], web1: d
     assert told["title"] == TITLES[outcome]
 
 
+def test_a_rollback_without_all_rows_is_never_called_whole() -> None:
+    found = {"rows": 31_206, "of": 36_674, "tables": {"public.cable": 206, "public.device": 31_000}}
+    component = {
+        "component": "schema:blog",
+        "kind": "schema",
+        "can_go_back": True,
+        "kept": {"a": "b"},
+        "set_aside": found,
+    }
+    history = {"transactions": [{"components": [component], "events": [], "checks": []}]}
+    told = tell(PLAN, {"db1": host("keep", **LAST, history=history)}, check=False)
+    assert (told["outcome"], told["success"]) == ("rolled_back", True)
+    assert told["title"].startswith("Rolled back without 31,206 of 36,674 rows: these are set aside")
+    assert "everything" not in told["title"]
+    at = told["rows"].index(
+        ["SET ASIDE", "31,206 of 36,674 rows of schema:blog on db1 are not in their tables any more"]
+    )
+    assert told["rows"][at + 1 : at + 3] == [["", "  31,000 of public.device"], ["", "  206 of public.cable"]]
+    component["set_aside"] = {"rows": 0, "of": 36_674, "tables": {}}
+    assert tell(PLAN, {"db1": host("keep", **LAST, history=history)}, check=False)["title"] == TITLES["rolled_back"]
+
+
 def test_what_follows_from_an_undo_that_failed_is_no_cause_of_its_own() -> None:
     refused = {
         "undo_failure": "no answer",

@@ -270,6 +270,10 @@ class Component(ABC):
     def kept(self, plan: Plan) -> JsonObject:
         """Where the things that were replaced are kept, for the report and the final table: label → place."""
 
+    def set_aside(self, plan: Plan) -> JsonObject:
+        """After the switch: ``rows`` that have left their ``tables``, ``of`` how many; empty for a kind that moves all."""
+        return {}
+
     @abstractmethod
     def result(self, plan: Plan, evidence: Mapping[str, Any]) -> JsonObject:
         """The module's documented return values; the same keys in check mode (then with empty evidence)."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
@@ -25,7 +26,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     write_schema,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._leftovers import MARKER, end_leftovers
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._migration_heads import migration_head
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._migration_heads import (
+    migration_head,
+    named_version_tables,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._migrations_guard import EVERY_S, Watch
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_diff import blocks, unlike
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import TABLES, table_name
@@ -185,13 +189,39 @@ def command_name(transaction: str) -> str:
     return f"{application_name(transaction)}-downgrade"
 
 
-def count_rows(session: Session) -> dict[str, int]:
-    """Table → its rows, its partitions' included."""
-    found = {}
-    for table in session.rows(TABLES):
-        query = sql.SQL("SELECT count(*) FROM {}").format(relation(table))
-        found[table_name(table)] = int(session.value(query, attempt=f"Counting table {table_name(table)}"))
-    return found
+@dataclass(frozen=True)
+class Counted:
+    """The rows of a database's tables, their partitions' included: by OID, since a table may be renamed.
+
+    :param versions: tables that say which schema there is; what they hold is no data of people's.
+    """
+
+    tables: Mapping[int, tuple[str, int]]
+    versions: Collection[str]
+
+    @classmethod
+    def of(cls, session: Session, own: Mapping[str, str] | None) -> Counted:
+        """Count them."""
+        found = {}
+        for table in session.rows(TABLES):
+            query = sql.SQL("SELECT count(*) FROM {}").format(relation(table))
+            rows = int(session.value(query, attempt=f"Counting table {table_name(table)}"))
+            found[table["oid"]] = table_name(table), rows
+        return cls(found, named_version_tables(session, own))
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """By name."""
+        return dict(self.tables.values())
+
+    def gone(self, after: Counted) -> dict[str, int]:
+        """Table → rows that it has not any more, under whichever name; of one that was made anew by that."""
+        found = {}
+        for oid, (name, rows) in self.tables.items():
+            _now, left = after.tables.get(oid, (name, after.rows.get(name, 0)))
+            if left < rows and name not in self.versions:
+                found[name] = rows - left
+        return found
 
 
 class Timed:
@@ -208,8 +238,8 @@ class Timed:
         self._last = now
 
     def told(self) -> dict[str, int]:
-        """All of them, and their sum: how long writes will stand still, which needs no counting before."""
-        return {**self._spent, "predicted_ms": sum(spent for name, spent in self._spent.items() if name != "count_ms")}
+        """All of them, and their sum: how long writes will stand still."""
+        return {**self._spent, "predicted_ms": sum(self._spent.values())}
 
 
 def _last_words(error: CommandFailed, environment: Mapping[str, str]) -> str:

@@ -13,6 +13,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
 
 GRANT = re.compile(r"(?:GRANT) (?P<what>.+?) ON (?P<object>.+) TO (?P<who>\S+?)(?: WITH GRANT OPTION)?;$")
 REVOKE = re.compile(r"REVOKE (?P<what>.+?) ON (?P<object>.+) FROM (?P<who>\S+);$")
+CHECK = re.compile(r"\bCHECK \(")
+#: Of a type: its length or scale, and that it is an array.
+SUFFIX = re.compile(r"(\([^()]*\))?(\[\])*$")
 #: More than this nobody reads, and the journal holds it.
 MOST_LINES = 2_000
 #: Of one object, in a sentence.
@@ -67,6 +70,74 @@ def unlike(then: Blocks, now: Blocks) -> tuple[list[str], list[str]]:
             said += [f"with {line!r}" for line in found if line not in was]
             wrong.append(f"changed: {key} ({', '.join(said[:MOST_WORDS])}{' …' if len(said) > MOST_WORDS else ''})")
     return wrong, reordered
+
+
+def checks(lines: Iterable[str]) -> set[str]:
+    """The ``CHECK (…)`` of an object's definition."""
+    text, found = "\n".join(lines), set()
+    for match in CHECK.finditer(text):
+        depth, at = 1, match.end()
+        while depth and at < len(text):
+            depth += {"(": 1, ")": -1}.get(text[at], 0)
+            at += 1
+        found.add(text[match.start() : at])
+    return found
+
+
+class Differing:
+    """What both schemas have under one name, and not with one meaning."""
+
+    def __init__(self, then: Blocks, now: Blocks) -> None:
+        self._now = now
+        self._functions = {name for names in self._among(then, ("FUNCTION ", "PROCEDURE ")) for name in names}
+        self._types = {name for names in self._among(then, ("TYPE ", "DOMAIN ")) for name in names} | self._functions
+        rest = {key: lines for key, lines in then.items() if key.startswith(("TYPE ", "DOMAIN "))}
+        while True:  # types made of types; each round takes some of the rest away
+            more = {key for key, lines in rest.items() if _mentions(lines, self._types)}
+            if not more:
+                break
+            rest = {key: lines for key, lines in rest.items() if key not in more}
+            self._types |= {name for key in more for name in _spellings(key)}
+        #: Partitions, as schema and name.
+        self.attached = {
+            (schema, name)
+            for key, lines in then.items()
+            if key.startswith("TABLE ATTACH ") and _said(lines) != _said(now.get(key, []))
+            for schema, _space, name in [key[len("TABLE ATTACH ") :].partition(" ")]
+        }
+
+    def has_type(self, name: str) -> bool:
+        """Whether a type, as ``format_type`` calls it, has other values now."""
+        return SUFFIX.sub("", name) in self._types
+
+    def calls(self, expression: str) -> bool:
+        """Whether an expression calls a function that does something else now, or names such a type."""
+        return _mentions([expression], self._types)
+
+    def _among(self, then: Blocks, kinds: tuple[str, ...]) -> Iterator[set[str]]:
+        for key, lines in then.items():
+            if key.startswith(kinds) and _said(lines) != _said(self._now.get(key, [])):
+                yield _spellings(key)
+
+
+def _said(lines: Iterable[str]) -> list[str]:
+    return [levelled(line) for line in lines if " OWNER TO " not in line]
+
+
+def _spellings(key: str) -> set[str]:
+    """How SQL may call an object: with quotes and without."""
+    schema, _space, name = key.partition(" ")[2].partition(" ")
+    name = name.partition("(")[0]
+    return {f"{a}.{b}" for a in (schema, _quoted(schema)) for b in (name, _quoted(name))}
+
+
+def _quoted(name: str) -> str:
+    return '"{}"'.format(name.replace('"', '""'))
+
+
+def _mentions(lines: Iterable[str], names: Iterable[str]) -> bool:
+    text = "\n".join(lines)
+    return any(name in text for name in names)
 
 
 def returning_grants(live: Blocks, then: Blocks) -> list[str]:

@@ -21,6 +21,22 @@ TABLE, COLUMNS, ROWS, ORPHANS, VALUES = "table", "columns", "rows", "orphans", "
 #: The column that says why, in ``rows`` and ``orphans``.
 REASON = "lastgood_reason"
 REASONS_TOLD = 5
+#: Those that are whole rows: they have left their tables.
+WHOLE = (TABLE, ROWS, ORPHANS)
+
+
+def rows_set_aside(kept: JsonObject, versions: Sequence[str]) -> JsonObject:
+    """Table → rows that have left it.
+
+    :param kept: see `Kept.to_json`.
+    :param versions: tables that say which schema there is: what they held is no data of people's.
+    """
+    found = {}
+    for name, entry in kept.items():
+        rows = sum(count for what, count in entry["rows"].items() if what in WHOLE)
+        if rows and name not in versions and not name.startswith(KEPT):
+            found[name] = rows
+    return found
 
 
 class Kept:

@@ -18,6 +18,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._types import Js
 
 #: Schemas that hold what an earlier rollback could not fit.
 KEPT = "lastgood_kept_"
+#: What becomes of a NULL where the older column takes none: its row is set aside, or it takes the column's default.
+SET_ASIDE, DEFAULT = "set_aside", "default"
 
 
 class _Renames:
@@ -76,12 +78,17 @@ def _columns(table: JsonObject) -> dict[str, JsonObject]:
 
 
 def make_map(
-    old: JsonObject, live: JsonObject, renames: Mapping[str, Any], own: Mapping[str, str] | None = None
+    old: JsonObject,
+    live: JsonObject,
+    renames: Mapping[str, Any],
+    own: Mapping[str, str] | None = None,
+    nulls: str = SET_ASIDE,
 ) -> JsonObject:
     """Compare two layouts.
 
     :param old: the restore point's.
     :param own: tables that say which schema there is, besides those of known tools (see `version_tables`).
+    :param nulls: what becomes of a NULL where the older column takes none: `SET_ASIDE` or `DEFAULT`.
     :return: ``moves`` (see `_move`), ``added`` tables (live ones that the restore point does not know), ``returning`` tables
         (gone from the live database, or noting which schema there is; they come back with the restore point's rows),
         ``versions`` (the latter's names), ``keys`` (the restore point's foreign
@@ -97,7 +104,7 @@ def make_map(
         if there is None or name in versions:
             returning.append(table)
         else:
-            moves.append(_move(table, said.live[there], said))
+            moves.append(_move(table, said.live[there], said, nulls))
     used = {move["from"] for move in moves}
     added = [table for name, table in said.live.items() if name not in used]
     return {
@@ -109,11 +116,12 @@ def make_map(
     }
 
 
-def _move(old: JsonObject, live: JsonObject, said: _Renames) -> JsonObject:
+def _move(old: JsonObject, live: JsonObject, said: _Renames, nulls: str) -> JsonObject:
     """How one table's rows go from there to here.
 
     :return: ``old`` and ``live`` (the tables), ``from`` (the live one's name), ``pairs`` (columns that are copied: ``old``,
-        ``live``, ``same`` type), ``back`` (columns whose values only the restore point has), ``key`` (pairs that tell which
+        ``live``, ``same`` type, ``filled``: a NULL takes the older default),
+        ``back`` (columns whose values only the restore point has), ``key`` (pairs that tell which
         row is which, empty when nothing does), ``added`` (live columns without a place), ``staged`` (the rows can't go
         straight).
     """
@@ -124,7 +132,9 @@ def _move(old: JsonObject, live: JsonObject, said: _Renames) -> JsonObject:
         name = said.columns.get((table_name(old), column["name"]), column["name"])
         taken = name == column["name"] and name in _renamed_to(said, table_name(old))
         if name in there and not taken:
-            pairs.append({"old": column, "live": there[name], "same": column["type"] == there[name]["type"]})
+            same = column["type"] == there[name]["type"]
+            filled = nulls == DEFAULT and column["required"] and column["default"] is not None
+            pairs.append({"old": column, "live": there[name], "same": same, "filled": filled})
         else:
             back.append(column)
     carried = {pair["old"]["name"]: pair for pair in pairs}

@@ -29,6 +29,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._sch
     returning_grants,
     unified,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_fit import Foresight
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_foresight import predict
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import (
     LAYOUT_FILE,
@@ -36,7 +37,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._sch
     read_layout,
     table_name,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_map import KEPT, make_map
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_map import KEPT, SET_ASIDE, make_map
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import require_checksum
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session
@@ -44,6 +45,15 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_progra
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 GROWS_WITH = "the whole database: writes stand still while its rows are copied, readers go on"
+#: What must be accepted by name, and of how many tables a refusal tells.
+ROWS_SET_ASIDE = "rows_set_aside"
+TOLD = 5
+#: Why rows leave their tables, and what else can be done.
+UNFIT = (
+    "they don't fit the older schema",
+    "Change these rows, let NULLs take the older column's default where it has one (nulls: default; -e rollback_nulls=default)",
+)
+TAKEN_AWAY = ("the downgrade takes them away", "Correct the downgrade, use method: rebuild")
 # Reading is not enough to hold SHARE locks; and row security would hide rows from a copy.
 RIGHTS = """
 SELECT n.nspname || '.' || c.relname AS name, has_table_privilege(c.oid, 'SELECT') AS readable,
@@ -87,6 +97,8 @@ class SchemaPlanner(Planner):
         wished = {
             "renames": dict(self.wish.get("renames") or {}),
             "migration_tables": self._own_versions(),
+            "nulls": self._nulls(),
+            "max_rows_set_aside": accepted_rows(self.wish),
             "layout": self.found["digest"],
         }
         return replace(
@@ -124,16 +136,22 @@ class SchemaPlanner(Planner):
         old = point_layout(path.parent, self.source.artefacts)
         with self.server.connect(name) as session:
             live = self.found["live"]
-            mapped = make_map(old, live, self.wish.get("renames") or {}, self._own_versions())
+            mapped = make_map(old, live, self.wish.get("renames") or {}, self._own_versions(), self._nulls())
             self.found["downtime"] = predict(
                 self.server, name, session, mapped, int(self.wish.get("jobs") or DEFAULT_JOBS)
             )
+            then, now = self.found["both"] = self._both(name)
+            foresight = Foresight(session, mapped, then, now, self._seconds())
+            unfit = foresight.count(self.source.facts.get("tables", {}))
             if session.value("SELECT count(*) FROM pg_largeobject_metadata"):
                 self.warnings.append(f"Large objects of {name} can't be locked: let nobody write them meanwhile.")
         self.found["digest"] = layout_digest(live)
-        then, now = self.found["both"] = self._both(name)
         self.found["diff"] = unified(now, then)
-        return _discarded(mapped, returning_grants(now, then)), inside["schema"] == self.source.facts["schema"]
+        discarded = {"may_not_fit": unfit, **_discarded(mapped, returning_grants(now, then))}
+        return discarded, inside["schema"] == self.source.facts["schema"]
+
+    def _nulls(self) -> str:
+        return str(self.wish.get("nulls") or SET_ASIDE)
 
     def _both(self, name: str) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
         """The restore point's schema and the live one, object by object."""
@@ -176,13 +194,62 @@ def _require_rights(session: Session, name: str, layout: JsonObject) -> None:
         )
 
 
+def accepted_rows(wish: Mapping[str, Any]) -> int:
+    """How many rows may leave their tables.
+
+    :raises Refused: when that is accepted and no number is given.
+    """
+    if ROWS_SET_ASIDE not in (wish.get("accept") or []):
+        return 0
+    most = wish.get("max_rows_set_aside")
+    if most is None:
+        raise Refused(
+            f"accept: [{ROWS_SET_ASIDE}] lets rows leave the tables of database {wish['name']}: say how many at most with "
+            "max_rows_set_aside (rollback_max_rows_set_aside). Without the word, prepare counts them and changes nothing."
+        )
+    return int(most)
+
+
+def require_fit(plan: Plan, left: Mapping[str, int], rows: int, why: Mapping[str, Any] | None) -> JsonObject:
+    """What has left its tables, for the report; or the refusal, when that is more than was accepted.
+
+    :param left: table → rows that did not come along.
+    :param rows: how many did.
+    :param why: what is kept, with reasons (see `Kept.to_json`); None for a downgrade, of which nothing is known.
+    :raises Refused: says how many of how many, of which tables, why, and what to do.
+    """
+    gone = sum(left.values())
+    found = {"rows": gone, "of": gone + rows, "tables": dict(left)}
+    most = plan.facts.get("max_rows_set_aside")
+    if most is None or gone <= most:  # a plan of an older version has no such limit
+        return found
+    told = []
+    for name, count in sorted(left.items(), key=lambda item: -item[1])[:TOLD]:
+        reasons = "; ".join((why or {}).get(name, {}).get("reasons", [])[:2])
+        told.append(f"{count:,} of {name}{f' ({reasons})' if reasons else ''}")
+    more = f" and {len(left) - TOLD} tables more" if len(left) > TOLD else ""
+    accepted = f"; {most:,} were accepted" if most else ""
+    cause, advice = UNFIT if why is not None else TAKEN_AWAY
+    raise Refused(
+        f"{gone:,} of {gone + rows:,} rows of database {plan.name} would leave their tables, because {cause}: "
+        f"{', '.join(told)}{more}{accepted}. The live database was not touched. {advice}, or accept it: accept: "
+        f"[{ROWS_SET_ASIDE}] and max_rows_set_aside: {gone} "
+        f"(-e rollback_accept={ROWS_SET_ASIDE} -e rollback_max_rows_set_aside={gone})."
+    )
+
+
+def _is_data(table: JsonObject, mapped: JsonObject) -> bool:
+    """Neither what an earlier rollback kept, nor what says which schema there is."""
+    return not table["schema"].startswith(KEPT) and table_name(table) not in mapped["versions"]
+
+
 def _discarded(mapped: JsonObject, grants: list[str]) -> JsonObject:
     """What has no place in the older schema and is kept beside it, and what comes back with that."""
     found: JsonObject = {
-        "kept_tables": [table_name(table) for table in mapped["added"] if not table["schema"].startswith(KEPT)],
+        "kept_tables": [name for table in mapped["added"] for name in [table_name(table)] if _is_data(table, mapped)],
         "kept_columns": [],
         "changed_types": [],
-        "returning_tables": [table_name(table) for table in mapped["returning"]],
+        "returning_tables": [table_name(table) for table in mapped["returning"] if _is_data(table, mapped)],
         "returning_columns": [],
         "unknown_columns": [],
         "returning_grants": grants,

@@ -132,7 +132,10 @@ class Staged:
 
     def _cast(self, pair: JsonObject) -> Any:
         """The text read as the column's type, but for its length and its domain: what is too long must be refused, not cut."""
-        return sql.SQL("{}::{}").format(self._value(pair["live"]["name"]), sql.SQL(pair["old"]["base"]))
+        value = sql.SQL("{}::{}").format(self._value(pair["live"]["name"]), sql.SQL(pair["old"]["base"]))
+        if not pair["filled"]:
+            return value
+        return sql.SQL("coalesce({}, {})").format(value, sql.SQL(pair["old"]["default"]))
 
     def _insert(self) -> Any:
         move = self.move
@@ -185,8 +188,8 @@ class Staged:
         self.rejected += 1
 
     def _keep_values(self) -> None:
-        """Values that are not the same any more in the older type (cut fractions, lost zones), by the row's key."""
-        changed = [pair for pair in self.move["pairs"] if not pair["same"]]
+        """Values that are not the same any more (cut fractions, lost zones, a default in place of NULL), by the row's key."""
+        changed = [pair for pair in self.move["pairs"] if not pair["same"] or pair["filled"]]
         if not changed:
             return
         differ = sql.SQL(" OR ").join([self._differs(pair) for pair in changed])
@@ -204,9 +207,13 @@ class Staged:
 
     def _differs(self, pair: JsonObject) -> Any:
         """Whether a value, there and back again, is another; in the newer type's words where that type exists here."""
+        if pair["filled"] and pair["same"]:
+            return sql.SQL("{} IS NULL").format(self._value(pair["live"]["name"]))
         words = "{value} IS DISTINCT FROM {value}::{old}::text"
         if self.writing.value("SELECT to_regtype(%s) IS NOT NULL", [pair["live"]["type"]]):
             words += "::{live}::text"
+        if pair["filled"]:
+            words += " OR {value} IS NULL"
         old, live = sql.SQL(pair["old"]["type"]), sql.SQL(pair["live"]["type"])
         return sql.SQL(words).format(value=self._value(pair["live"]["name"]), old=old, live=live)
 

@@ -19,11 +19,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_unlogged import note_unlogged
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._migration_heads import migration_head
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._migrations_build import (
+    Counted,
     MigrationsBuild,
     Timed,
     clear,
     command_name,
-    count_rows,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._migrations_guard import (
     Command,
@@ -34,6 +34,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._mig
     make_migrations_plan,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_freeze import Freeze
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_plan import require_fit
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_sequences import read_sequences
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_written import current_transaction
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema import (
@@ -83,20 +84,22 @@ class Migrations(Schema):
         left = build.dress(session)
         timed.note("copy_ms")
         with look.server.connect(build.name) as there:
-            before = count_rows(there)
+            before = Counted.of(there, look.plan.facts.get("migration_tables"))
         timed.note("count_ms")
         with guarded(look.server, session, name, self._command(look)) as watch:
             self._downgrade(look, build, watch, thorough=True)
         timed.note("command_ms")
         with look.server.connect(name) as live, look.server.connect(build.name) as there:
             judged = build.judge(there, read_sequences(live))
-            after = count_rows(there)
+            after = Counted.of(there, look.plan.facts.get("migration_tables"))
             left += build.other_extensions(there)
         timed.note("complete_ms")
-        return {
-            "verification": {**judged, **self._told(name, before, after), **timed.told()},
+        evidence = {
+            "verification": {**judged, **self._told(name, before.rows, after.rows), **timed.told()},
             "not_restored": left,
-        }, build
+            "set_aside": require_fit(look.plan, before.gone(after), sum(after.rows.values()), None),
+        }
+        return evidence, build
 
     def _told(self, name: str, before: Mapping[str, int], after: Mapping[str, int]) -> JsonObject:
         """What the downgrade has done to the rows, as far as their numbers tell."""
@@ -141,13 +144,18 @@ class Migrations(Schema):
         self._require_as_planned(look.plan, freeze.session)
         build.copy(freeze.session, freeze.snapshot)
         build.dress(session)
+        own = look.plan.facts.get("migration_tables")
+        with look.server.connect(build.name) as there:
+            before = Counted.of(there, own)
         watch = Watch(session, look.plan.name, self._command(look), freeze.session)
         self._downgrade(look, build, watch, thorough=False)
         with look.server.connect(build.name) as there:
             build.judge(there, read_sequences(freeze.session))
-            rows = count_rows(there)
+            after = Counted.of(there, own)
+        set_aside = require_fit(look.plan, before.gone(after), sum(after.rows.values()), None)
         note_unlogged(self.context, look.server, build.name)
-        self._write(LOADED_FILE, {"rows": rows, "kept": {}, "schema": "", "transaction": current_transaction(session)})
+        loaded = {"rows": after.rows, "kept": {}, "schema": "", "set_aside": set_aside}
+        self._write(LOADED_FILE, {**loaded, "transaction": current_transaction(session)})
 
     def _command(self, look: Look) -> Command:
         return Command(command_name(self.context.transaction), look.plan.facts.get("migration_tables"))

@@ -22,15 +22,17 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_unlogged import note_unlogged
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_build import SchemaBuild
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_freeze import Freeze
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_kept import rows_set_aside
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import (
     layout_digest,
     read_layout,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_load import Loaded
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_map import make_map
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_map import SET_ASIDE, make_map
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_plan import (
     make_schema_plan,
     point_layout,
+    require_fit,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_sequences import (
     advance,
@@ -118,17 +120,28 @@ class Schema(Database):
             found[label] = {name: entry["rows"] for name, entry in loaded["kept"].items()}
         return found
 
+    def set_aside(self, plan: Plan) -> JsonObject:
+        """Rows that have left their tables; once they have moved."""
+        found: JsonObject = (self._read(LOADED_FILE) or {}).get("set_aside", {})
+        return found
+
     def result(self, plan: Plan, evidence: Mapping[str, Any]) -> JsonObject:
         """The values that the module pg_restore documents; the diff is one of the two schemas."""
         text = plan.facts["diff"]
-        return {**super().result(plan, evidence), "unfit": evidence.get("unfit", {}), "diff": {"prepared": text}}
+        return {
+            **super().result(plan, evidence),
+            "unfit": evidence.get("unfit", {}),
+            "set_aside": evidence.get("set_aside", {}),
+            "diff": {"prepared": text},
+        }
 
     def _try_out(self, session: Session, look: Look) -> tuple[JsonObject, SideBuild]:
         """See `prepare`; the evidence, and what stands beside the live database from then on."""
         plan = look.plan
         with look.server.connect(plan.name) as reading:
             mapped = self._map(plan, reading)
-            evidence = self._try(session, reading, self._base(session, look, mapped), mapped)
+            evidence = self._try(plan, session, reading, self._base(session, look, mapped), mapped)
+        self.context.note(_set_aside_words(plan, evidence["set_aside"]))
         return evidence, self._base(session, look, mapped)
 
     def _get_ready(self, session: Session, look: Look) -> None:
@@ -140,16 +153,23 @@ class Schema(Database):
         build = self._ready(session, look, mapped)
         staged = set((self._read(EVIDENCE_FILE) or {}).get("verification", {}).get("staged", ()))
         loaded = build.fill_from(look.plan.name, mapped, freeze.snapshot, staged)
-        self._complete(session, freeze, build, loaded)
+        set_aside = self._require_fit(look.plan, mapped, loaded)
+        self._complete(session, freeze, build, loaded, set_aside)
+
+    def _require_fit(self, plan: Plan, mapped: JsonObject, loaded: Loaded) -> JsonObject:
+        """See `require_fit`; rows go on changing until the switch, so it is asked there once more."""
+        kept = loaded.kept.to_json()
+        return require_fit(plan, rows_set_aside(kept, mapped["versions"]), sum(loaded.rows.values()), kept)
 
     def _map(self, plan: Plan, live: Session) -> JsonObject:
         """From the live tables to the restore point's, as it was planned.
 
         :raises LastGoodError: when the live tables are not those of the plan any more.
         """
-        source, layout = plan.facts["source"], planned_layout(plan, live)
+        facts, layout = plan.facts, planned_layout(plan, live)
+        source = facts["source"]
         old = point_layout(Path(source["path"]).parent, source["artefacts"])
-        return make_map(old, layout, plan.facts["renames"], plan.facts.get("migration_tables"))
+        return make_map(old, layout, facts["renames"], facts.get("migration_tables"), facts.get("nulls", SET_ASIDE))
 
     def _base(self, session: Session, look: Look, mapped: JsonObject) -> SchemaBuild:
         """A side database with the older schema and no present row; what there was of it is dropped."""
@@ -162,12 +182,15 @@ class Schema(Database):
         look.refresh(session)
         return build
 
-    def _try(self, session: Session, reading: Session, build: SchemaBuild, mapped: JsonObject) -> JsonObject:
+    def _try(
+        self, plan: Plan, session: Session, reading: Session, build: SchemaBuild, mapped: JsonObject
+    ) -> JsonObject:
         """Move the rows of one snapshot, to know what will come of it; the evidence."""
         begun = time.monotonic()
         reading.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         snapshot = reading.value("SELECT pg_export_snapshot()")
         loaded = build.fill_from(build.facts["name"], mapped, snapshot, set())
+        set_aside = self._require_fit(plan, mapped, loaded)
         completed = build.complete(lambda: read_sequences(reading))
         spent = int((time.monotonic() - begun) * 1000)
         left = build.dress(session)
@@ -187,7 +210,12 @@ class Schema(Database):
             "rows_per_second": int(rows / max(loaded.copy_ms, 1) * 1000),
             "predicted_ms": spent,
         }
-        return {"verification": verification, "not_restored": left, "unfit": loaded.kept.to_json()}
+        return {
+            "verification": verification,
+            "not_restored": left,
+            "unfit": loaded.kept.to_json(),
+            "set_aside": set_aside,
+        }
 
     def _ready(self, session: Session, look: Look, mapped: JsonObject) -> SchemaBuild:
         """The side database as prepare left it; built anew where a switch was killed while it copied, or the server crashed."""
@@ -200,12 +228,19 @@ class Schema(Database):
         build.mark(session, ready=False)
         return build
 
-    def _complete(self, session: Session, freeze: Freeze, build: SchemaBuild, loaded: Loaded) -> None:
+    def _complete(
+        self, session: Session, freeze: Freeze, build: SchemaBuild, loaded: Loaded, set_aside: JsonObject
+    ) -> None:
         """All that is left to do before the names change; and what is to be known of it afterwards."""
         build.complete(lambda: read_sequences(freeze.session))
         build.dress(session)
         note_unlogged(self.context, build.server, build.name)
-        kept = {"rows": loaded.rows, "kept": loaded.kept.to_json(), "schema": loaded.kept.schema}
+        kept = {
+            "rows": loaded.rows,
+            "kept": loaded.kept.to_json(),
+            "schema": loaded.kept.schema,
+            "set_aside": set_aside,
+        }
         self._write(LOADED_FILE, {**kept, "transaction": current_transaction(session)})
 
     def _side(self, session: Session, look: Look) -> Side:
@@ -217,6 +252,10 @@ class Schema(Database):
     def _count_written(self, look: Look) -> JsonObject:
         loaded = self._read(LOADED_FILE)
         return written_later(self.context, look.server, look.names.rejected, loaded) if loaded else {}
+
+
+def _set_aside_words(plan: Plan, found: JsonObject) -> str:
+    return f"{found['rows']} of {found['of']} rows of database {plan.name} don't fit the older schema"
 
 
 def planned_layout(plan: Plan, live: Session) -> JsonObject:

@@ -119,6 +119,14 @@ options:
     type: str
     choices: [set_aside, default]
     default: set_aside
+  conversion_settings:
+    description:
+      - For O(scope=schema), with which settings of the server values are converted where these decide what they become, such as
+        C({TimeZone: Europe/Berlin}) where C(timestamp with time zone) becomes C(timestamp).
+      - By default those of the database, as C(ALTER DATABASE … SET) or the server's configuration has them. Where roles that
+        can connect have others, the module refuses until this says which ones count.
+    type: dict
+    default: {}
   max_rows_set_aside:
     description:
       - For O(scope=schema), how many rows at most may leave their tables because they don't fit the older schema. It is needed
@@ -386,6 +394,7 @@ def main() -> None:
             "migration_environment": {"type": "dict", "default": {}, "no_log": True},
             "migration_timeout": {"type": "int", "default": 600},
             "nulls": {"type": "str", "choices": ["set_aside", "default"], "default": "set_aside"},
+            "conversion_settings": {"type": "dict", "default": {}},
             "max_rows_set_aside": {"type": "int"},
             "migration_tables": {"type": "dict", "default": {}},
             "restore_point": {"type": "str"},

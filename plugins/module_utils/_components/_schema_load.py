@@ -70,7 +70,7 @@ def load(
     loaded = Loaded(kept)
     works: queue.SimpleQueue[Work] = queue.SimpleQueue()
     for move in sorted(mapped["moves"], key=lambda move: -move["live"]["bytes"]):
-        works.put(_moving(move, loaded, staged))
+        works.put(_moving(move, loaded, staged, mapped["settings"]))
     for table in mapped["added"]:
         works.put(_keeping(table, kept))
     works.put(lambda reading, writing: _copy_large_objects(reading, writing, loaded))
@@ -110,7 +110,7 @@ def load(
     return loaded
 
 
-def _moving(move: JsonObject, loaded: Loaded, staged: set[str]) -> Work:
+def _moving(move: JsonObject, loaded: Loaded, staged: set[str], settings: JsonObject) -> Work:
     name = table_name(move["old"])
 
     def work(reading: Session, writing: Session) -> None:
@@ -124,7 +124,7 @@ def _moving(move: JsonObject, loaded: Loaded, staged: set[str]) -> Work:
                 straight = False
         if not straight:
             loaded.staged.add(name)
-            loaded.rows[name] = Staged(reading, writing, move, loaded.kept).run()
+            loaded.rows[name] = Staged(reading, writing, move, loaded.kept, settings).run()
         if move["added"]:
             keep_columns(reading, writing, move, loaded.kept)
 

@@ -24,6 +24,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     open_schema,
     write_schema,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_convert import plan_settings
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_diff import (
     blocks,
     returning_grants,
@@ -98,6 +99,7 @@ class SchemaPlanner(Planner):
             "renames": dict(self.wish.get("renames") or {}),
             "migration_tables": self._own_versions(),
             "nulls": self._nulls(),
+            "conversion_settings": self.found["settings"],
             "max_rows_set_aside": accepted_rows(self.wish),
             "layout": self.found["digest"],
         }
@@ -143,6 +145,9 @@ class SchemaPlanner(Planner):
             then, now = self.found["both"] = self._both(name)
             foresight = Foresight(session, mapped, then, now, self._seconds())
             unfit = foresight.count(self.source.facts.get("tables", {}))
+            wished = self.wish.get("conversion_settings") or {}
+            self.found["settings"], told = plan_settings(session, name, mapped, wished)
+            self.warnings += told
             if session.value("SELECT count(*) FROM pg_largeobject_metadata"):
                 self.warnings.append(f"Large objects of {name} can't be locked: let nobody write them meanwhile.")
         self.found["digest"] = layout_digest(live)

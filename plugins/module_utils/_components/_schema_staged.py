@@ -10,8 +10,14 @@ restore point alone knows (the values of columns that were dropped since) is joi
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_convert import (
+    by_way_of_the_newer_type,
+    depends_on,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_kept import (
     REASON,
     ROWS,
@@ -67,13 +73,19 @@ def _b(at: int) -> Any:
 
 
 class Staged:
-    """One table on its way."""
+    """One table on its way.
 
-    def __init__(self, reading: Session, writing: Session, move: JsonObject, kept: Kept) -> None:
+    :param settings: what values are converted with where that decides what they become.
+    """
+
+    def __init__(
+        self, reading: Session, writing: Session, move: JsonObject, kept: Kept, settings: Mapping[str, str]
+    ) -> None:
         self.reading = reading
         self.writing = writing
         self.move = move
         self.kept = kept
+        self.settings = settings if any(map(depends_on, move["pairs"])) else {}
         self.columns = [column["name"] for column in move["live"]["columns"]]
         self.stage = sql.Identifier(STAGE, f"rows_{_tag(move['old'])}")
         self.target = sql.Identifier(move["old"]["schema"], move["old"]["name"])
@@ -85,15 +97,30 @@ class Staged:
         """Move what fits, keep the rest; the number of rows that did fit."""
         count = self._lay_out()
         self._promise()
-        for low in range(1, count + 1, BATCH):
-            self._fit(low, min(low + BATCH - 1, count))
-        self._keep_values()
+        with self._set_as_people_are():
+            for low in range(1, count + 1, BATCH):
+                self._fit(low, min(low + BATCH - 1, count))
+            self._keep_values()
         self._promise_no_more()
         self._do("DROP TABLE {}", self.stage)
         return count - self.rejected
 
     def _do(self, text: str, *parts: Any) -> None:
         self.writing.execute(sql.SQL(text).format(*parts), attempt=self.attempt)
+
+    @contextmanager
+    def _set_as_people_are(self) -> Iterator[None]:
+        """For the conversion alone."""
+        ours = {name: self.writing.value("SELECT current_setting(%s)", [name]) for name in self.settings}
+        self._set(self.settings)
+        try:
+            yield
+        finally:
+            self._set(ours)
+
+    def _set(self, settings: Mapping[str, str]) -> None:
+        for name, value in settings.items():
+            self.writing.execute("SELECT set_config(%s, %s, false)", [name, value], self.attempt)
 
     def _lay_out(self) -> int:
         width = sql.SQL(", ").join([sql.SQL("{} text").format(_c(at)) for at in range(len(self.columns))])
@@ -132,7 +159,10 @@ class Staged:
 
     def _cast(self, pair: JsonObject) -> Any:
         """The text read as the column's type, but for its length and its domain: what is too long must be refused, not cut."""
-        value = sql.SQL("{}::{}").format(self._value(pair["live"]["name"]), sql.SQL(pair["old"]["base"]))
+        value = self._value(pair["live"]["name"])
+        if by_way_of_the_newer_type(pair):
+            value = sql.SQL("{}::{}").format(value, sql.SQL(pair["live"]["base"]))
+        value = sql.SQL("{}::{}").format(value, sql.SQL(pair["old"]["base"]))
         if not pair["filled"]:
             return value
         return sql.SQL("coalesce({}, {})").format(value, sql.SQL(pair["old"]["default"]))
@@ -209,6 +239,10 @@ class Staged:
         """Whether a value, there and back again, is another; in the newer type's words where that type exists here."""
         if pair["filled"] and pair["same"]:
             return sql.SQL("{} IS NULL").format(self._value(pair["live"]["name"]))
+        if by_way_of_the_newer_type(pair):  # as values: the text of one moment is another one in each zone
+            words = "{value}::{live} IS DISTINCT FROM {there}::{live}"
+            value, live = self._value(pair["live"]["name"]), sql.SQL(pair["live"]["base"])
+            return sql.SQL(words).format(value=value, live=live, there=self._cast(pair))
         words = "{value} IS DISTINCT FROM {value}::{old}::text"
         if self.writing.value("SELECT to_regtype(%s) IS NOT NULL", [pair["live"]["type"]]):
             words += "::{live}::text"

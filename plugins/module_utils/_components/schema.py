@@ -169,7 +169,8 @@ class Schema(Database):
         facts, layout = plan.facts, planned_layout(plan, live)
         source = facts["source"]
         old = point_layout(Path(source["path"]).parent, source["artefacts"])
-        return make_map(old, layout, facts["renames"], facts.get("migration_tables"), facts.get("nulls", SET_ASIDE))
+        mapped = make_map(old, layout, facts["renames"], facts.get("migration_tables"), facts.get("nulls", SET_ASIDE))
+        return {**mapped, "settings": facts.get("conversion_settings", {})}
 
     def _base(self, session: Session, look: Look, mapped: JsonObject) -> SchemaBuild:
         """A side database with the older schema and no present row; what there was of it is dropped."""

@@ -65,8 +65,8 @@ options:
         default: 4
       migration_tables:
         description:
-          - Tables that say which schema there is, and the column of each that tells how far it is, such as C({deployed:
-            version}). They go back with the schema, not with the rows.
+          - Tables that say which schema there is, and the column of each that tells how far it is. They go back
+            with the schema, not with the rows.
           - Those of Alembic, Django, Flyway, Rails, golang-migrate, Sqitch, Liquibase and yoyo are known.
         type: dict
         default: {}

@@ -121,8 +121,8 @@ options:
     default: set_aside
   conversion_settings:
     description:
-      - For O(scope=schema), with which settings of the server values are converted where these decide what they become, such as
-        C({TimeZone: Europe/Berlin}) where C(timestamp with time zone) becomes C(timestamp).
+      - For O(scope=schema), with which settings of the server values are converted where these decide what they become. So does
+        C(TimeZone) where C(timestamp with time zone) becomes C(timestamp).
       - By default those of the database, as C(ALTER DATABASE … SET) or the server's configuration has them. Where roles that
         can connect have others, the module refuses until this says which ones count.
     type: dict
@@ -135,8 +135,8 @@ options:
     type: int
   migration_tables:
     description:
-      - Tables that say which schema there is, and the column of each that tells how far it is, such as C({deployed: version}),
-        besides those that the restore point was captured with. With O(scope=schema) they get the rows of the restore point.
+      - Tables that say which schema there is, and the column of each that tells how far it is, besides
+        those that the restore point was captured with. With O(scope=schema) they get the rows of the restore point.
       - Those of Alembic, Django, Flyway, Rails, golang-migrate, Sqitch, Liquibase and yoyo are known.
     type: dict
     default: {}

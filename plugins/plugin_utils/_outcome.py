@@ -33,7 +33,7 @@ _KEPT = ("rolled_back", "undone_as_asked")
 #: Of those that rows have left.
 _MOST_TABLES = 8
 #: Kinds that can't go back without what they keep; a file may have been absent.
-_NOTHING_WITHOUT = ("database", "packages")
+_NOTHING_WITHOUT = ("database", "schema", "migrations", "packages")
 #: What Ansible puts before the words of a filter or a module.
 _WRAPPED = re.compile(
     r"^Task failed: .*The filter plugin '[\w.]+' failed: |^Task failed: (Module|Action) failed: ", re.DOTALL

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Earlier, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema_back import SchemaBack
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
 from integration.database_site import FIRST, SECOND
 from integration.schema_site import ACCEPTED, SchemaSite
@@ -352,6 +353,30 @@ def test_a_second_schema_rollback_carries_what_the_first_one_kept(schema_site: S
     assert kept == "2|2"
     assert list(site.kept().values()) == ["(1,)\n(2,b)"]
     assert len(site.databases()) == 2
+
+
+def test_a_finished_schema_rollback_is_undone_as_a_whole_and_the_undo_as_well(schema_site: SchemaSite) -> None:
+    site = schema_site
+    site.create()
+    point = site.capture()
+    site.migrate("ALTER TABLE post ADD stars int; UPDATE post SET stars = 3")
+    oid, migrated = site.oid(), site.content()
+    plan, component = site.plan(point), site.component()
+    component.prepare(plan)
+    component.switch(plan)
+    component.finish(plan)
+    site.query("INSERT INTO base VALUES (77, 'later')")
+    after, back = site.content(), SchemaBack(site.make_context(SECOND))
+    plan_back = back.plan_back(Earlier(FIRST, plan, component.context.workspace))
+    assert plan_back.kind == "schema"
+    assert plan_back.discards == {"written": {"public.base": {"then": 1, "now": 2, "written": 1}}, "not_compared": []}
+    back.prepare(plan_back)
+    back.switch(plan_back)
+    assert (site.oid(), site.content()) == (oid, migrated)
+    assert back.state(plan_back) is State.SWITCHED
+    back.undo(plan_back)
+    assert back.state(plan_back) is State.UNTOUCHED
+    assert site.content() == after
 
 
 def test_phases_can_be_repeated(schema_site: SchemaSite) -> None:

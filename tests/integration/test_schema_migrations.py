@@ -59,7 +59,7 @@ def test_there_and_back_by_the_downgrade_of_the_project(migrations_site: Migrati
     before = site.look()
     # Whole rows that the downgrade takes away have to be accepted, as those that a rebuild sets aside.
     plan, component = site.plan(point, max_rows_set_aside=0), site.component()
-    with pytest.raises(Refused, match=r"1 of \d+ rows .* because the downgrade takes them away: 1 of public.label"):
+    with pytest.raises(Refused, match=r"1 of [\d,]+ rows .* because the downgrade takes them away: 1 of public.label"):
         component.prepare(plan)
     component.undo(plan)
     assert site.look() == before

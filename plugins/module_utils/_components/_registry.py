@@ -63,6 +63,18 @@ def _database_back() -> type[Component]:
     return DatabaseBack
 
 
+def _schema_back() -> type[Component]:
+    from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema_back import SchemaBack
+
+    return SchemaBack
+
+
+def _migrations_back() -> type[Component]:
+    from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema_back import MigrationsBack
+
+    return MigrationsBack
+
+
 def _code_back() -> type[Component]:
     from ansible_collections.lastgood.rollback.plugins.module_utils._components.code_back import CodeBack
 
@@ -89,6 +101,8 @@ COMPONENTS: dict[str, Callable[[], type[Component]]] = {
 #: Kinds whose finished rollbacks are taken back by other steps than they were made by.
 BACK: dict[str, Callable[[], type[Component]]] = {
     "database": _database_back,
+    "schema": _schema_back,
+    "migrations": _migrations_back,
     "code": _code_back,
     "packages": _packages_back,
 }

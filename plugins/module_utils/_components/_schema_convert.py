@@ -26,7 +26,7 @@ _WORDS = {"interval": ("IntervalStyle",), "bytea": ("bytea_output",), "money": (
 _OWN = """
 SELECT s.name, coalesce((SELECT substr(c, length(s.name) + 2) FROM pg_db_role_setting r, unnest(r.setconfig) c
                          WHERE r.setrole = 0 AND r.setdatabase = d.oid AND lower(split_part(c, '=', 1)) = lower(s.name)),
-                        CASE WHEN s.source = 'client' THEN s.boot_val ELSE s.reset_val END) AS value
+                        s.reset_val) AS value
 FROM pg_settings s, pg_database d
 WHERE d.datname = current_database() AND lower(s.name) = ANY (SELECT lower(n) FROM unnest(%s::text[]) n) ORDER BY 1
 """

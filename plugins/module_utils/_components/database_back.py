@@ -10,6 +10,7 @@ switch. If the undo is undone, it gets it back, with its mark.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Earlier, Plan, State
@@ -59,7 +60,7 @@ class DatabaseBack(Database):
             require_rights(session, look.server, live.oid, then.name)
             warnings = require_consent(session, look.server, then.name, earlier.accept)
             require_consent(session, look.server, aside.name, earlier.accept)
-        written = self._written_after(look, then, read_json(earlier.workspace / TABLES_FILE) or {}, warnings)
+        written = self._written_after(look, then, earlier.workspace, warnings)
         return Plan(
             kind=self.kind,
             name=then.name,
@@ -200,8 +201,9 @@ class DatabaseBack(Database):
             "keep_previous or somebody dropped it. Roll back to a restore point instead."
         )
 
-    def _written_after(self, look: Look, then: Plan, tables: JsonObject, warnings: list[str]) -> JsonObject:
+    def _written_after(self, look: Look, then: Plan, workspace: Path, warnings: list[str]) -> JsonObject:
         """What people have written since the rollback, and would lose sight of."""
+        tables = read_json(workspace / TABLES_FILE) or {}
         try:
             with look.server.connect(then.name) as session:
                 rows, unread = rows_that_differ(session, tables, COMPARE_SECONDS)

@@ -1,0 +1,39 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) The way back from a schema that was taken back: the database as it was stands aside whole, as after any switch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import Look, read_json
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_written import written_later
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database_back import DatabaseBack
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema import LOADED_FILE
+from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+
+class SchemaBack(DatabaseBack):
+    """See `DatabaseBack`; what was written since is told by the ages of rows."""
+
+    kind = "schema"
+
+    def _written_after(self, look: Look, then: Plan, workspace: Path, warnings: list[str]) -> JsonObject:
+        loaded = read_json(workspace / LOADED_FILE)
+        if loaded is None:
+            warnings.append(f"What was written to {then.name} since is not counted: it is not known what was there.")
+            return {}
+        found = written_later(self.context, look.server, then.name, loaded)
+        if "unknown" in found:
+            warnings.append(f"Tables of {then.name} could not be compared: {found['unknown']}")
+            return {}
+        counted = {name: row for name, row in found.items() if isinstance(row, dict)}
+        return {"written": counted, "not_compared": sorted(set(found) - set(counted))}
+
+
+class MigrationsBack(SchemaBack):
+    """The same after a downgrade."""
+
+    kind = "migrations"

@@ -51,6 +51,9 @@ class Journal:
         self.log = log
         self._header_file = path.with_name("header.json")
         self._head_file = path.with_name("head.json")
+        #: What was read last, and what the files looked like before: each call asks for it many times over.
+        self._entries: list[JsonObject] = []
+        self._stamps: list[tuple[int, ...] | None] | None = None
 
     def write(self, event: str, what: str, **facts: Any) -> None:
         """Append one event durably, and its line to the log for people.
@@ -105,6 +108,13 @@ class Journal:
 
         :raises Unreadable: when the chain is cut, or a record is none.
         """
+        stamps = [_stamp(file) for file in (self._head_file, self._header_file, self.path)]
+        if stamps != self._stamps:
+            self._entries = self._read_all()
+            self._stamps = stamps
+        return self._entries
+
+    def _read_all(self) -> list[JsonObject]:
         head, root = self._head(), self._root()  # before the journal, which may grow meanwhile
         try:
             lines = self.path.read_bytes().split(b"\n")
@@ -199,6 +209,14 @@ class _Chain:
             self.entries.append(entry)
             self.hashes.append(_hash(line))
             self.number += 1
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _hash(content: bytes) -> str:

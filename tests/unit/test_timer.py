@@ -20,11 +20,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils import _timer, _timer_unit
+from ansible_collections.lastgood.rollback.plugins.module_utils import _lock, _timer, _timer_unit
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._lock import flock
 from engine_component import KINDS
-from engine_host import OK_CHECK, Host
+from engine_host import ID, OK_CHECK, Host
 
 PREFIX = "ansible_collections/lastgood/rollback/plugins/module_utils"
 REGISTRY = f"{PREFIX}/_components/_registry.py"
@@ -288,6 +289,109 @@ def test_what_only_a_person_can_solve_is_not_tried_again(host: Host, arm: Arm) -
     assert host.records().journal.entries()[-1]["event"] == "failed"
 
 
+# -- what goes wrong with the timer itself ---------------------------------------------------------------------------
+
+
+def garble(path: Path) -> None:
+    path.write_bytes(b"\xff{")
+
+
+def test_a_timer_that_was_killed_is_noticed_by_the_next_call_and_started_again(host: Host, arm: Arm) -> None:
+    first = armed_and_switched(host, arm, NEVER)
+    directory = host.records().directory
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: not runs(first))
+    transaction = host.transaction()
+    transaction.switch()
+    (noticed,) = transaction.noticed
+    assert f"timer of {ID} did not run any more" in noticed
+    assert "did not run any more" in (host.state_dir / "rollback.log").read_text()
+    second = arm(host)
+    assert second != first
+    silence(host)
+    wait_until(lambda: not runs(second))
+    assert (host.state, host.words) == ("undone", {"old"})
+    assert not (directory / "outcome.json").exists()
+
+
+def test_no_timer_is_missed_before_it_was_armed_and_after_it_has_undone(host: Host, arm: Arm) -> None:
+    host.until("prepare")
+    _timer.set_deadline(host.records().directory, NEVER)
+    transaction = host.transaction()
+    transaction.switch()
+    assert transaction.noticed == []
+    pid = arm(host)
+    silence(host)
+    wait_until(lambda: not runs(pid))
+    transaction = host.transaction()
+    transaction.undo(None, "asked")
+    assert transaction.noticed == []
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"boottime": "soon", "timeout": 1, "boot": "x"}', '{"boottime": NaN}']
+)
+def test_a_deadline_that_can_not_be_read_is_noticed_by_the_next_call_and_set_anew(host: Host, content: str) -> None:
+    host.until("prepare")
+    (host.records().directory / "deadline").write_text(content)
+    transaction = host.transaction()
+    transaction.switch()
+    assert "deadline can't be understood" in transaction.noticed[0]
+    assert (_timer.seconds_left(host.records().directory) or 0.0) > 500
+    assert "deadline can't be understood" in (host.state_dir / "rollback.log").read_text()
+
+
+def test_a_deadline_that_can_not_be_read_is_noticed_by_the_timer_and_set_anew(host: Host, arm: Arm) -> None:
+    pid = armed_and_switched(host, arm, NEVER)
+    directory = host.records().directory
+    garble(directory / "deadline")
+    wait_until(lambda: b"\xff" not in (directory / "deadline").read_bytes())
+    assert runs(pid)
+    assert host.records().journal.entries()[-1]["event"] == "failed"
+    silence(host)
+    wait_until(lambda: not runs(pid))
+    assert (host.state, host.words) == ("undone", {"old"})
+
+
+def test_no_service_is_stopped_without_a_timer_that_waits(
+    host: Host, arm: Arm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_timer, "_START_S", 0.3)
+    host.until("prepare")
+    garble(host.records().directory / "payload.zip")
+    with pytest.raises(LastGoodError, match=r"timer does not run .* after it was started"):
+        arm(host)
+
+
+def test_a_timer_with_a_damaged_journal_undoes_nothing_and_says_what_it_finds(host: Host, arm: Arm) -> None:
+    pid = armed_and_switched(host, arm, NEVER)
+    host.records().journal.path.unlink()
+    silence(host)
+    wait_until(lambda: not runs(pid))
+    assert host.words == {"new"}
+    assert not (host.records().directory / "tombstone").exists()
+    said = (host.state_dir / "rollback.log").read_text()
+    assert f"FAILED: Undo without the controller: {host.records().journal.path} ends after record 0" in said
+    assert f"pair:{host.path} is switched" in said
+
+
+def test_a_call_whose_lock_a_stopped_process_holds_says_which(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_lock, "_STOPPED_S", 0.2)
+    host.until("switch")
+    child = os.fork()
+    if child == 0:
+        with flock(host.records().directory / "lock"):
+            os.kill(os.getpid(), signal.SIGSTOP)
+        os._exit(0)
+    os.waitpid(child, os.WUNTRACED)
+    with pytest.raises(LastGoodError, match=rf"is held by process {child}, which was stopped .*kill -CONT {child}"):
+        host.transaction().undo(None, "asked")
+    os.kill(child, signal.SIGCONT)
+    host.transaction().undo(None, "asked")
+    os.waitpid(child, 0)
+    assert host.words == {"old"}
+
+
 # -- by hand -------------------------------------------------------------------------------------------------------
 
 
@@ -314,6 +418,15 @@ def test_an_operator_can_undo_with_nothing_but_the_directory(host: Host, arm: Ar
     assert (host.state, host.words) == ("undone", {"old"})
     again = by_hand(host, *options)
     assert again.returncode == 0, again.stderr
+
+
+def test_an_operator_with_a_damaged_journal_is_told_what_is_found(host: Host, arm: Arm) -> None:
+    armed_and_switched(host, arm, NEVER)
+    host.records().journal.path.unlink()
+    done = by_hand(host)
+    assert done.returncode == 1
+    assert f"in doubt, and nothing more is done. Found by looking: pair:{host.path} is switched." in done.stderr
+    assert host.words == {"new"}
 
 
 def test_the_undo_can_be_called_by_its_name(host: Host, arm: Arm) -> None:

@@ -235,6 +235,22 @@ def test_the_first_decision_stands(decider: Host, first: str, second: str) -> No
     assert json.loads((decider.records().directory / "decision").read_text())["by"] == "controller"
 
 
+def test_a_decision_is_never_written_over_even_by_who_has_not_looked(decider: Host) -> None:
+    decider.begin()
+    assert decider.records().decide("keep", "controller") == "keep"
+    before = snapshot(decider.records().directory)["decision"]
+    assert decider.records().decide("undo", "one that has not looked") == "keep"
+    assert snapshot(decider.records().directory)["decision"] == before
+
+
+def test_everything_is_on_the_disk_before_the_promise_stands(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.until("switch")
+    stood = []
+    monkeypatch.setattr(os, "sync", lambda: stood.append((host.records().directory / "promise").exists()))
+    host.transaction().promise([OK_CHECK])
+    assert stood == [False]
+
+
 def test_keep_is_refused_while_a_promise_is_missing(decider: Host) -> None:
     decider.until("promise")
     with pytest.raises(Refused, match="no promise of app1"):

@@ -6,12 +6,22 @@
 from __future__ import annotations
 
 import errno
+import os
+from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import IO
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import copy_durably, write_whole
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._file_place import dress, look_at
+from ansible_collections.lastgood.rollback.plugins.module_utils._files import (
+    copy_durably,
+    create_once,
+    write_atomic,
+    write_whole,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import RestorePoints
 
 
 def half(stream: IO[bytes]) -> None:
@@ -48,3 +58,80 @@ def test_a_copy_that_fails_is_not_there(tmp_path: Path) -> None:
         copy_durably(source, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+class Recorder:
+    """The order of what is synced and of what gets its name, as the disk would see it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[tuple[str, str]] = []
+        link, rename, replace = os.link, os.rename, os.replace
+
+        def fsync(handle: int) -> None:
+            path = os.readlink(f"/proc/self/fd/{handle}")
+            self.calls.append(("sync", f"{path} of {os.fstat(handle).st_size}" if os.path.isfile(path) else path))
+
+        def named(real: Callable[..., None]) -> Callable[..., None]:
+            def call(source: str, to: str, **words: object) -> None:
+                real(source, to, **words)
+                self.calls.append(("name", str(to)))
+
+            return call
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        monkeypatch.setattr(os, "sync", lambda: self.calls.append(("sync", "everything")))
+        for name, real in (("link", link), ("rename", rename), ("replace", replace)):
+            monkeypatch.setattr(os, name, named(real))
+
+    @property
+    def kinds(self) -> list[str]:
+        return [kind for kind, _what in self.calls]
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    return Recorder(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [create_once, write_atomic, lambda path, content: copy_durably(BytesIO(content), path)],
+    ids=["once", "atomic", "copy"],
+)
+def test_content_is_on_the_disk_before_its_name_and_the_name_before_the_answer(
+    tmp_path: Path, recorder: Recorder, write: Callable[[Path, bytes], object]
+) -> None:
+    write(tmp_path / "record", b"12345")
+    assert recorder.kinds == ["sync", "name", "sync"]
+    assert recorder.calls[0][1].endswith(" of 5")
+    assert recorder.calls[1:] == [("name", str(tmp_path / "record")), ("sync", str(tmp_path))]
+
+
+def test_a_restore_point_is_on_the_disk_before_it_appears(tmp_path: Path, recorder: Recorder) -> None:
+    store = RestorePoints(tmp_path)
+    with store.lock("a test"), store.building("good") as partial:
+        (partial / "code").mkdir()
+        (partial / "code" / "bundle").write_bytes(b"1234567")
+        recorder.calls.clear()
+    (appears,) = [number for number, call in enumerate(recorder.calls) if call[0] == "name"]
+    before, after = recorder.calls[:appears], recorder.calls[appears + 1 :]
+    places = [what.replace(str(partial), "") for _kind, what in before]
+    assert places == ["/code/bundle of 7", "/code", ""]
+    assert ("sync", str(store.directory)) in after
+
+
+def test_owner_mode_and_content_of_a_restored_file_are_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is set is set before the last sync."""
+    calls = []
+    for name in ("fchown", "fchmod", "utime", "fsync"):
+        real = getattr(os, name)
+        monkeypatch.setattr(
+            os, name, lambda *words, _name=name, _real=real, **more: (calls.append(_name), _real(*words, **more))
+        )
+    (tmp_path / "file").write_bytes(b"")
+    handle = os.open(tmp_path / "file", os.O_RDWR)
+    dress(handle, replace(look_at(handle), mode=0o640))
+    os.close(handle)
+    assert calls[-1] == "fsync" and "fchmod" in calls

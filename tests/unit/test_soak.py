@@ -1,0 +1,65 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a manager may say while a service soaks, for managers that can't run here. The other ways to fail have real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from ansible_collections.lastgood.rollback.plugins.module_utils import _services
+from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._progress import Several
+from ansible_collections.lastgood.rollback.plugins.module_utils._service_start import Starting
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import RUNNING, Look
+
+
+class Told:
+    """A manager that says one thing after the other, and then the last one for ever."""
+
+    def __init__(self, *looks: Look) -> None:
+        self.looks = self._in_turn(looks)
+
+    @staticmethod
+    def _in_turn(looks: tuple[Look, ...]) -> Iterator[Look]:
+        yield from looks
+        while True:
+            yield looks[-1]
+
+    def look(self, name: str) -> Look:
+        return next(self.looks)
+
+    def start(self, name: str) -> None:
+        raise AssertionError("it runs already")
+
+    def stop(self, name: str) -> None:
+        raise NotImplementedError
+
+    def kill(self, name: str) -> None:
+        raise NotImplementedError
+
+    def log(self, name: str) -> str:
+        return ""
+
+    def accounts_for(self, name: str, pid: int) -> bool:
+        return False
+
+
+def running(restarts: int, process: str = "one") -> Look:
+    return Look(RUNNING, pid=1, process=process, restarts=restarts, detail="active (running)")
+
+
+@pytest.mark.parametrize(
+    ("afterwards", "held"), [(running(0), True), (running(1), False), (running(0, "another"), False)]
+)
+def test_a_restart_that_its_manager_counts_during_the_soak_is_a_failure(afterwards: Look, held: bool) -> None:
+    (service,) = _services.parse([{"name": "core", "manager": "systemd", "soak": 0.1, "timeout": 20}])
+    starting = Starting(service, Told(running(0), running(0), afterwards), CommandRunner(), lenient=False)
+    starting.run_to_ready(Several("Waiting for", "services", 1))
+    if held:
+        starting.soak()
+        return
+    with pytest.raises(LastGoodError, match="was ready, and was restarted within"):
+        starting.soak()

@@ -28,16 +28,29 @@ def test_an_attacker_is_a_real_account_without_rights_and_is_gone_afterwards(are
     assert subprocess.run(["getent", "passwd", account.name], check=False, stdout=subprocess.DEVNULL).returncode == 2
 
 
-def test_without_root_the_attacks_fail_instead_of_proving_nothing(tmp_path: Path) -> None:
-    # It may read this clone, wherever that is, and is not root.
+def without_root(tmp_path: Path, what: Path | str) -> subprocess.CompletedProcess[str]:
+    """Run tests as an account that may read this clone, wherever that is, and is not root."""
     reading = [f"--{kind}-caps=+dac_read_search" for kind in ("inh", "ambient")]
-    options = ["-p", "no:cacheprovider", "-n", "0", f"--basetemp={tmp_path / 'inner'}"]
-    done = subprocess.run(
-        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *reading, "pytest", *options, str(HERE)],
+    os.chown(tmp_path, 65534, -1)
+    options = ["-n", "0", "-o", f"cache_dir={tmp_path / 'cache'}", f"--basetemp={tmp_path / 'inner'}"]
+    return subprocess.run(
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *reading, "pytest", *options, str(what)],
         check=False,
         capture_output=True,
         text=True,
         cwd=HERE.parents[1],
     )
+
+
+def test_without_root_the_attacks_fail_instead_of_proving_nothing(tmp_path: Path) -> None:
+    done = without_root(tmp_path, HERE)
     assert "tests/attacks makes real accounts, and needs root" in done.stdout + done.stderr
     assert done.returncode == pytest.ExitCode.INTERRUPTED
+
+
+def test_a_test_that_had_to_do_without_another_account_is_named(tmp_path: Path) -> None:
+    name = "tests/integration/test_files.py::test_files_of_another_account_stay_its_own"
+    done = without_root(tmp_path, name)
+    assert done.returncode == 0, done.stdout
+    _ran, _section, summary = done.stdout.partition("without another account")
+    assert name.partition("::")[2] in summary

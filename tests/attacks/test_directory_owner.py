@@ -204,3 +204,44 @@ def test_the_line_of_the_module_is_shown(arena: Path, monkeypatch) -> None:
         say("half of it")
         done = subprocess.run(["sh", "-c", reading(str(arena / "it's"))], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "half of it"
+
+
+@pytest.mark.parametrize("owner", ["root", "victim"])
+def test_a_file_keeps_an_owner_and_a_group_that_its_directory_has_not(
+    files, directory, tmp_path, attacker, victim, owner: str
+) -> None:
+    """As a secret of root's that the web server's group may read, in the application's directory."""
+    env, uid = directory / ".env", 0 if owner == "root" else victim.uid
+    gid = victim.gid if owner == "root" else 0
+    os.chown(env, uid, gid)
+    env.chmod(0o640)
+    point = captured(files, tmp_path, env)
+    env.write_text("TOKEN=other\n")
+    os.chown(env, attacker.uid, victim.gid)
+    plan = files.plan({}, point)
+    files.prepare(plan)
+    files.switch(plan)
+    assert owned(env) == (uid, gid, 0o640)
+    files.finish(plan)
+    files.undo(plan)  # from the copy: the replaced file itself is gone
+    assert owned(env) == (attacker.uid, victim.gid, 0o640)
+
+
+def test_an_owner_whose_number_has_changed_is_known_by_name(files, directory, tmp_path, victim) -> None:
+    os.chown(directory / ".env", victim.uid, victim.gid)
+    point = captured(files, tmp_path, directory / ".env")
+    look = point.facts["files"][str(directory / ".env")]["look"]
+    assert (look["owner"], look["group"]) == (victim.name, victim.name)
+    look.update(uid=54321, gid=54322)  # the account had other numbers when it was captured
+    (directory / ".env").write_text("TOKEN=other\n")
+    plan = files.plan({}, point)
+    files.prepare(plan)
+    files.switch(plan)
+    assert owned(directory / ".env")[:2] == (victim.uid, victim.gid)
+
+
+def owned(path: Path) -> tuple[int, int, int]:
+    """Owner, group and mode, as ``stat`` prints them."""
+    done = subprocess.run(["stat", "-c", "%u %g %a", path], capture_output=True, text=True, check=True)
+    uid, gid, mode = done.stdout.split()
+    return int(uid), int(gid), int(mode, 8)

@@ -24,6 +24,9 @@ from integration.schema_site import SchemaSite
 
 __all__ = ["captured_stack", "healthy", "migrated_project", "migrations_site", "postgres_server", "stack"]
 
+#: Marks the report of a test that should have used another account, and could not.
+OWN_ACCOUNT = "own account"
+
 ContextFactory = Callable[..., Context]
 
 
@@ -82,10 +85,30 @@ def schema_site(postgres_server: PostgresServer, make_context: ContextFactory, t
     site.drop([name for name in site.databases() if name not in before])
 
 
+def say_own_account(test: pytest.Item) -> None:
+    """Whoever calls this shows less than its name says."""
+    test.user_properties.append((OWN_ACCOUNT, True))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the tests that had to do without another account."""
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    properties = [(report, getattr(report, "user_properties", ())) for report in reports]
+    names = sorted({report.nodeid for report, given in properties if (OWN_ACCOUNT, True) in map(tuple, given)})
+    if names:
+        terminalreporter.section("without another account")
+        terminalreporter.line(
+            "Not run as root: these took our own account for another one, and show nothing of owners."
+        )
+        for name in names:
+            terminalreporter.line(name)
+
+
 @pytest.fixture
-def other_account(tmp_path: Path) -> Iterator[int]:
-    """The number of another account when we are root, else of our own; it can reach ``tmp_path``."""
+def other_account(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[int]:
+    """The number of another account when we are root, else of our own, and the summary says so; it can reach ``tmp_path``."""
     if os.geteuid() != 0:
+        say_own_account(request.node)
         yield os.geteuid()
         return
     # pytest's own directories only: from the test's up to the one that holds those of all runs.

@@ -191,41 +191,6 @@ def test_an_undo_takes_away_what_the_rollback_put_there_and_nothing_else(files, 
     assert (app / ".env").read_text() == "somebody's\n"
 
 
-@pytest.mark.parametrize(("uid", "gid"), [(0, 33), (65534, 33), (65534, 0)])
-def test_a_file_of_another_owner_and_group_than_its_directory_keeps_both(
-    files, app, tmp_path, uid, gid, other_account
-) -> None:
-    os.chown(app, 1, 1)
-    os.chown(app / ".env", uid, gid)
-    into = tmp_path / "owned"
-    into.mkdir()
-    facts = json.loads(json.dumps(files.capture({"paths": [str(app / ".env")]}, into)))
-    (app / ".env").write_text("SECRET_KEY=wrong\n")
-    os.chown(app / ".env", 2, 2)
-    plan = plan_of(files, {}, PointEntry("owned", into, facts))
-    files.prepare(plan)
-    files.switch(plan)
-    assert (app / ".env").stat()[4:6] == (uid, gid)
-    files.finish(plan)
-    files.undo(plan)  # from the copy
-    assert (app / ".env").stat()[4:6] == (2, 2)
-
-
-def test_an_owner_is_known_by_name_where_its_number_has_changed(files, app, tmp_path, other_account) -> None:
-    os.chown(app / ".env", 65534, 33)
-    into = tmp_path / "owned"
-    into.mkdir()
-    facts = json.loads(json.dumps(files.capture({"paths": [str(app / ".env")]}, into)))
-    look = facts["files"][str(app / ".env")]["look"]
-    assert (look["owner"], look["group"]) == ("nobody", "www-data")
-    look.update(uid=54321, gid=54322)  # the accounts had other numbers then
-    (app / ".env").write_text("SECRET_KEY=wrong\n")
-    plan = plan_of(files, {}, PointEntry("owned", into, facts))
-    files.prepare(plan)
-    files.switch(plan)
-    assert (app / ".env").stat()[4:6] == (65534, 33)
-
-
 def test_the_last_file_failing_puts_the_first_back(files, point, broken) -> None:
     before = snapshot(broken)
     plan = plan_of(files, {}, point)

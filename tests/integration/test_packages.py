@@ -32,7 +32,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
     VerificationFailed,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import sha256_file
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import me, user_by_name
+from ansible_collections.lastgood.rollback.plugins.module_utils._identity import user_by_name, user_by_uid
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools import environment_link, python_install, wheels
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_env import (
     inspect_environment,
@@ -426,9 +426,9 @@ def test_only_the_newest_previous_environment_is_kept(
 
 
 @pytest.mark.parametrize("parent", ["owner", "root"])
-def test_as_root_everything_belongs_to_the_owner(site: Site, parent: str) -> None:
+def test_as_root_everything_belongs_to_the_owner(site: Site, parent: str, other_account: int) -> None:
     """The point lies where only root may look; the tools run as the owner all the same. Without root: as ourselves."""
-    owner = user_by_name("nobody") if os.geteuid() == 0 else me()
+    owner = user_by_uid(other_account)
     python = next(path for path in ("/usr/bin/python3", BASE) if os.access(path, os.X_OK))
     with tempfile.TemporaryDirectory(dir="/tmp") as directory:
         home = Path(directory)

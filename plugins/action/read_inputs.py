@@ -9,7 +9,6 @@ import copy
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.lastgood.rollback.plugins.plugin_utils import _inputs
@@ -42,10 +41,9 @@ class ActionModule(ActionBase):
             for name in arguments["new_names"]
             if values.get(name) and not _inputs.stays_text(values[name])
         ]
-        if mistakes:
-            raise AnsibleActionFail(_inputs.complaint(mistakes))
-        result.update(changed=False, **values)
-        return result
+        if mistakes:  # not raised: core 2.16 would add an exception to it that says nothing
+            return {**result, "failed": True, "msg": _inputs.complaint(mistakes)}
+        return {**result, "changed": False, **values}
 
     def _strangers(self, inputs: Mapping[str, _inputs.RoleInputs], variables: Mapping[str, Any]) -> list[str]:
         """Variables that begin like inputs and are none, from wherever they come."""
@@ -108,6 +106,7 @@ class ActionModule(ActionBase):
         """The variables as they were without extra variables that say nothing but would hide the inventory's."""
         hosts = variables["hostvars"]
         manager = copy.copy(hosts._variable_manager)
+        manager._loader = self._loader  # a copy has none in core 2.16
         manager._extra_vars = {name: value for name, value in manager._extra_vars.items() if name not in empty}
         block = self._task._parent
         while not hasattr(block, "_play"):

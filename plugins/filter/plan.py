@@ -16,7 +16,6 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import (
     Wish,
     make_plan,
     parse_kinds,
-    parse_names,
 )
 
 DOCUMENTATION = r"""
@@ -45,11 +44,13 @@ options:
     type: str
   components:
     description: V(all), or the kinds of components to put back.
-    type: raw
+    type: list
+    elements: str
     required: true
   only:
     description: Only these projects.
-    type: raw
+    type: list
+    elements: str
   decision_host:
     description: The host that keeps the decision. Chosen when left out.
     type: str
@@ -67,18 +68,21 @@ options:
     description: The database that O(source) is restored into, or that has the O(tables). Not needed when there is only one.
     type: str
   tables:
-    description: The tables, for the component V(tables); a list, or names with commas between.
-    type: raw
+    description: The tables, for the component V(tables).
+    type: list
+    elements: str
   commits:
     description: Commits of one project's checkout to revert, in place of a restore point.
-    type: raw
+    type: list
+    elements: str
   mainline:
     description: The parent of merges among O(commits) that stays.
     type: int
     default: 1
   files:
     description: Single files of one project's checkout to bring back.
-    type: raw
+    type: list
+    elements: str
   to:
     description: A commit of one project's checkout, in place of a restore point.
     type: str
@@ -89,7 +93,7 @@ author:
 EXAMPLES = r"""
 - name: Show the plan
   ansible.builtin.debug:
-    msg: "{{ catalogue | lastgood.rollback.plan(groups, id='20261123T143000Z-blog-7f3a', components='all') }}"
+    msg: "{{ catalogue | lastgood.rollback.plan(groups, id='20261123T143000Z-blog-7f3a', components=['all']) }}"
 """
 
 RETURN = r"""
@@ -106,18 +110,18 @@ def plan(
     groups: Mapping[str, Sequence[str]],
     *,
     id: str,
-    components: Any,
+    components: Sequence[str],
     point: str | None = None,
-    only: Any = None,
+    only: Sequence[str] | None = None,
     decision_host: str | None = None,
     source: str | None = None,
     checksum: str | None = None,
     allow_unverified: bool = False,
     database: str | None = None,
-    tables: Any = None,
-    commits: Any = None,
+    tables: Sequence[str] | None = None,
+    commits: Sequence[str] | None = None,
     mainline: int = 1,
-    files: Any = None,
+    files: Sequence[str] | None = None,
     to: str | None = None,
 ) -> dict[str, Any]:
     """See the documentation above.
@@ -127,15 +131,15 @@ def plan(
     try:
         stack = parse_catalogue(raw, groups)
         file = {"path": source, "checksum": checksum or None, "allow_unverified": allow_unverified} if source else None
-        chosen = (parse_kinds(components), parse_names(only), decision_host or None)
-        code = code_wish(parse_names(commits), mainline, parse_names(files), to or None)
+        chosen = (parse_kinds(components), tuple(only or ()), decision_host or None)
+        code = code_wish(commits or [], mainline, files or [], to or None)
         wish = Wish(
             id,
             point or None,
             *chosen,
             source=file,
             database=database or None,
-            tables=parse_names(tables),
+            tables=tuple(tables or ()),
             code=code,
         )
         return make_plan(stack, wish)

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import Database, Project, Stack
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._code_wish import code_refusals
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._fields import nearest
@@ -71,14 +70,13 @@ class Wish:
         return self.source is not None or (self.code is not None and self.point is None)
 
 
-def parse_kinds(raw: Any) -> tuple[str, ...]:
-    """``all``, one kind, several with commas between, or a list of them.
+def parse_kinds(words: Sequence[str]) -> tuple[str, ...]:
+    """``all``, or kinds.
 
-    :raises PlanRefused: for anything else. A string is never searched for a word: ``-e`` passes strings.
+    :raises PlanRefused: for anything else.
     """
-    words = raw.replace(" ", "").split(",") if isinstance(raw, str) else raw
-    if not isinstance(words, (list, tuple)) or not words:
-        raise PlanRefused([f"rollback_components must be all, or a list of {', '.join(KINDS)}; not {raw!r}."])
+    if not words:
+        raise PlanRefused([f"rollback_components must be all, or a list of {', '.join(KINDS)}; not an empty one."])
     if list(words) == ["all"]:
         return ALL
     wrong = [str(word) for word in words if word not in KINDS]
@@ -89,14 +87,6 @@ def parse_kinds(raw: Any) -> tuple[str, ...]:
     if len(scopes) > 1:
         raise PlanRefused([f"rollback_components: choose one of {' and '.join(scopes)}: each goes back in a database."])
     return tuple(kind for kind in KINDS if kind in words)
-
-
-def parse_names(raw: Any) -> tuple[str, ...]:
-    """Names as a list, or as one string with commas between; also as ``-e name=[one, two]``, which is a string as well."""
-    if isinstance(raw, str) and raw.strip().startswith("["):
-        raw = yaml.safe_load(raw)
-    words = raw.split(",") if isinstance(raw, str) else list(raw or ())
-    return tuple(str(word).strip() for word in words if str(word).strip())
 
 
 def make_plan(stack: Stack, wish: Wish) -> dict[str, Any]:

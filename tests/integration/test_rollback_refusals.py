@@ -115,7 +115,7 @@ def test_a_damaged_restore_point_is_refused(untouched: RollbackStack, name: str)
 
 def test_code_alone_over_a_newer_schema_is_refused(untouched: RollbackStack) -> None:
     values = {"rollback_point": POINT, "rollback_only": CORE}
-    ended = untouched.play("code_rollback", **values)
+    ended = untouched.play("code_rollback", **values, rollback_allow_schema_mismatch="false")
     refused(ended)
     assert "The schema of database blog has moved on since release-1.2.0" in ended.words
     assert "-e rollback_allow_schema_mismatch=true" in ended.words

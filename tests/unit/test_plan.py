@@ -19,7 +19,6 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import (
     choose_point,
     make_plan,
     parse_kinds,
-    parse_names,
     passwords,
     with_point,
 )
@@ -64,8 +63,8 @@ def stack() -> Stack:
     return parse_catalogue(CATALOGUE, GROUPS)
 
 
-def plan(stack: Stack, kinds: Any = "code,files,packages", **wish: Any) -> dict[str, Any]:
-    return make_plan(stack, Wish("1-blog", LAST_GOOD, parse_kinds(kinds), **wish))
+def plan(stack: Stack, kinds: str = "code,files,packages", **wish: Any) -> dict[str, Any]:
+    return make_plan(stack, Wish("1-blog", LAST_GOOD, parse_kinds(kinds.split(",")), **wish))
 
 
 def services(planned: dict[str, Any]) -> dict[str, list[list[str]]]:
@@ -76,18 +75,14 @@ def services(planned: dict[str, Any]) -> dict[str, list[list[str]]]:
     return {host: found for host, found in waves.items() if any(found)}
 
 
-# -- kinds and names -----------------------------------------------------------------------------------------------
+# -- kinds ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("raw", "kinds"),
     [
-        ("all", ALL),
         (["all"], ALL),
-        ("tables, code", ("tables", "code")),
-        ("database", ("database",)),
-        ("database,code", ("database", "code")),
-        (" code , database ", ("database", "code")),
+        (["tables", "code"], ("tables", "code")),
         (["packages", "code"], ("code", "packages")),
         (("files", "files"), ("files",)),
     ],
@@ -99,41 +94,19 @@ def test_kinds_are_read_and_ordered(raw: Any, kinds: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
-        ("data", "'data' is none of database"),
-        ("databse", "did you mean 'database'"),
-        ("databasecode", "'databasecode' is none of"),
-        ("code;files", "'code;files' is none of"),
-        ("code,", "'' is none of"),
-        (["code", 7], "7' is none of"),
+        (["data"], "'data' is none of database"),
+        (["databse"], "did you mean 'database'"),
+        (["databasecode"], "'databasecode' is none of"),
+        (["code;files"], "'code;files' is none of"),
         (["all", "code"], "'all' is none of"),
-        ("database,tables", "choose one of database and tables"),
-        ("", "is none of"),
+        (["database", "tables"], "choose one of database and tables"),
         ([], "must be all, or a list"),
-        (None, "must be all, or a list"),
-        (True, "must be all, or a list"),
-        ({"code": True}, "must be all, or a list"),
     ],
 )
 def test_a_wrong_kind_is_refused(raw: Any, said: str) -> None:
     with pytest.raises(PlanRefused) as refused:
         parse_kinds(raw)
     assert said in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("raw", "names"),
-    [
-        ("core", ("core",)),
-        ("core, planning", ("core", "planning")),
-        (["core"], ("core",)),
-        ("[core, 'odd name']", ("core", "odd name")),
-        ("", ()),
-        (None, ()),
-        ([], ()),
-    ],
-)
-def test_names_are_read(raw: Any, names: tuple[str, ...]) -> None:
-    assert parse_names(raw) == names
 
 
 # -- who takes part ------------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ class Inspection:
                 "discards": plan.discards,
                 "kept": self.component(plan).kept(plan),
                 "set_aside": self.component(plan).set_aside(plan),
-                "can_go_back": _can_go_back(plan.kind),
+                "can_go_back": can_go_back(plan),
             }
             for plan in self.plans()
         ]
@@ -217,9 +217,9 @@ class Inspection:
         self._journal("failed", what)
 
 
-def _can_go_back(kind: str) -> bool:
-    """Whether a finished rollback of this kind can be undone as a whole."""
-    return component_class(kind, back=True).plan_back is not Component.plan_back
+def can_go_back(plan: Plan) -> bool:
+    """Whether a rollback by this plan can be undone as a whole once it has finished."""
+    return component_class(plan.kind, back=True).goes_back(plan)
 
 
 def make_component(

@@ -30,6 +30,9 @@ MOVED = "Rehearsed: it would work, BUT the live system moved meanwhile"
 UNENDED = "NOT ENDED: everything is where it was asked to go, but the transaction is still open"
 #: Everything is where it was asked to go.
 _KEPT = ("rolled_back", "undone_as_asked")
+NO_WAY_BACK = (
+    "once it has finished, this can't be undone as a whole; what it replaces is kept, and the final table says where"
+)
 #: Of those that rows have left.
 _MOST_TABLES = 8
 #: Kinds that can't go back without what they keep; a file may have been absent.
@@ -337,6 +340,7 @@ def plan_rows(hosts: Told) -> list[list[str]]:
             rows.append([host, result["component"]])
             rows += [["", f"  discards {line}"] for line in discard_lines(result["discards"])]
             rows += [["", f"  note: {warning}"] for warning in result["notes"]]
+            rows += [] if result["can_go_back"] else [["", f"  note: {NO_WAY_BACK}"]]
     unchanged = sum(not result["changed"] for _host, result in results)
     changed = [result for _host, result in results if result["changed"]]
     rows.append(["Unchanged", f"{unchanged} of {len(results)} components are as they should be"])

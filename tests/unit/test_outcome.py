@@ -8,7 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import TITLES, causes, plan_rows, tell
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import (
+    NO_WAY_BACK,
+    TITLES,
+    causes,
+    plan_rows,
+    tell,
+)
 
 PLAN: dict[str, Any] = {
     "id": "1-blog",
@@ -22,6 +28,7 @@ CHANGED: dict[str, Any] = {
     "discards": {},
     "notes": ["the next pull brings it back"],
     "predicted_downtime": {"ms": 1500, "grows_with": "nothing"},
+    "can_go_back": True,
     "disk_bytes": 2_000_000,
     "fingerprint": "5a13",
 }
@@ -82,6 +89,15 @@ def test_every_outcome(outcome: str, success: bool, db1: dict[str, Any], web1: d
     told = tell(PLAN, {"db1": db1, "web1": web1}, check=check)
     assert (told["outcome"], told["success"], told["tone"]) == (outcome, success, "good" if success else "bad")
     assert told["title"] == TITLES[outcome]
+
+
+def test_what_can_not_be_undone_as_a_whole_is_said_before_it_is_done() -> None:
+    rows = plan_rows(
+        {"db1": {"__rollback_planned": [CHANGED, {**CHANGED, "component": "tables:blog", "can_go_back": False}]}}
+    )
+    said = ["", f"  note: {NO_WAY_BACK}"]
+    assert rows.count(said) == 1
+    assert rows.index(said) > rows.index(["db1", "tables:blog"])
 
 
 def test_a_rollback_without_all_rows_is_never_called_whole() -> None:

@@ -232,6 +232,11 @@ class Component(ABC):
             "another rollback. What it replaced is kept; the report of that rollback says where."
         )
 
+    @classmethod
+    def goes_back(cls, plan: Plan) -> bool:
+        """Whether a rollback by this plan can be undone as a whole once it has finished; asked of the kind's way back."""
+        return cls.plan_back is not Component.plan_back
+
     @abstractmethod
     def prepare(self, plan: Plan) -> JsonObject:
         """Build everything beside the live system and check it there; return evidence for the report (JSON)."""

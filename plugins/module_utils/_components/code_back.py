@@ -11,6 +11,7 @@ from pathlib import Path
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Earlier, Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout import Checkout
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_plan import plan_checkout
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import REVERT
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.code import Code
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import ensure_private_directory
@@ -19,6 +20,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._identity import
 
 class CodeBack(Code):
     """A reset to the commit of before, and then the record that was made right before the earlier reset."""
+
+    @classmethod
+    def goes_back(cls, plan: Plan) -> bool:
+        """Only a checkout that went back as a whole, and not single paths or reverts in it."""
+        return plan.facts["paths"] is None and plan.facts["mode"] != REVERT
 
     def plan_back(self, earlier: Earlier) -> Plan:
         """The commit is there: a branch of ours held it. What was written since is archived, like before any reset."""

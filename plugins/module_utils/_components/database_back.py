@@ -81,6 +81,11 @@ class DatabaseBack(Database):
             undoes=earlier.transaction,
         )
 
+    @classmethod
+    def goes_back(cls, plan: Plan) -> bool:
+        """Only where the database as it was is there, and is kept."""
+        return plan.facts["old_oid"] is not None and plan.facts["keep_previous"] > 0
+
     def prepare(self, plan: Plan) -> JsonObject:
         """Nothing is built; what was put aside is read from end to end, so that a damaged one is never switched to."""
         look = _LookBack(self.context, plan)

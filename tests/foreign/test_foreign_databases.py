@@ -24,7 +24,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._bas
 from foreign.databases import FOREIGN, Foreign, copy, layout, rows, schema, sequences, tables
 from integration.database_site import Site
 from integration.postgres_server import PostgresServer, running_server
-from integration.schema_site import SchemaSite
+from integration.schema_site import ACCEPTED, SchemaSite
 from integration.tables_site import TablesSite, quiet
 
 SITES: dict[str, type[Site]] = {"database": Site, "tables": TablesSite, "schema": SchemaSite}
@@ -168,7 +168,7 @@ def test_the_schema_goes_back_with_the_present_rows_and_comes_again(stage: Stage
     # Tables that still have all columns of old keep their rows; the values of others only the restore point has.
     expected = {**good.rows, **rows(site, columns)}
     assert expected != good.rows
-    rollback = Rollback(site, stage)
+    rollback = Rollback(site, stage, **ACCEPTED)
     rollback.switch()
     assert (rows(site), schema(site)) == (expected, good.schema)
     assert behind(sequences(site), damaged.sequences) == []

@@ -42,8 +42,7 @@ class Service:
     :param command: starts the process; it ends with 0 once that is in the background.
     :param chdir: working directory of the command; the root directory when empty.
     :param log: the process' log file; empty when it has none.
-    :param requires: names of services that start before and stop after this one. Those that are not in the same list are
-        ordered by somebody else.
+    :param requires: names of services that start before and stop after this one.
     :param timeout: from the order to start until it is ready.
     :param stop_timeout: from the order to stop until it is killed.
     :param soak: how long it must go on running, unchanged, after it was ready.
@@ -114,6 +113,21 @@ def parse(raw: Sequence[Mapping[str, Any]]) -> list[Service]:
         raise Refused(f"Services are listed more than once: {', '.join(twice)}.")
     depths(services)
     return services
+
+
+def require_all_named(services: Sequence[Service]) -> None:
+    """Whoever gives the whole order himself has to name what it is about.
+
+    A transaction gives one wave after the other; its catalogue was read as a whole, and an older journal is not refused.
+
+    :raises Refused: for a name that no service of the list has.
+    """
+    names = {service.name for service in services}
+    lost = [f"{one.name} requires {name}" for one in services for name in one.requires if name not in names]
+    if lost:
+        raise Refused(
+            f"No service of this list has the name that another requires, so the order would be lost: {', '.join(lost)}."
+        )
 
 
 def depths(services: Sequence[Service]) -> list[list[Service]]:

@@ -77,8 +77,8 @@ options:
         type: path
       requires:
         description:
-          - Names of services in the list that start before this one and stop after it. Names that are not in the list are
-            left to whoever orders those.
+          - Names of services in the list that start before this one and stop after it. A name that is not in the list is
+            refused, unless the module is a part of a O(transaction), which orders the others.
         type: list
         elements: str
         default: []

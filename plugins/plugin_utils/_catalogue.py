@@ -210,10 +210,7 @@ def _project(name: str, raw: Any, groups: Mapping[str, Sequence[str]], mistakes:
         mistakes.add(f"{where}.group", f"{group!r} is not a group of this inventory{nearest(group, groups)}")
     elif group and not groups[group]:
         mistakes.add(f"{where}.group", f"{group!r} has no host in this inventory")
-    for index, service in enumerate(good.get("services", ())):
-        place = f"{where}.services[{index}]"
-        known = read_fields(place, service, SERVICE_KEYS, mistakes, required=["name"])
-        read_fields(f"{place}.ready", known.get("ready", {}), READY_KEYS, mistakes)
+    _read_services(where, good.get("services", ()), mistakes)
     checks = read_fields(f"{where}.checks", good.get("checks", {}), CHECK_KEYS, mistakes)
     for index, request in enumerate(checks.get("http", ())):
         read_fields(f"{where}.checks.http[{index}]", request, HTTP_KEYS, mistakes, required=["url"])
@@ -231,6 +228,22 @@ def _project(name: str, raw: Any, groups: Mapping[str, Sequence[str]], mistakes:
         requires=tuple(good.get("requires", ())),
         test_environment=good.get("test_environment", {}),
     )
+
+
+def _read_services(where: str, services: Sequence[Any], mistakes: Mistakes) -> None:
+    """Also whether what they require is there: else their order would be lost without a word."""
+    read = [
+        read_fields(f"{where}.services[{index}]", service, SERVICE_KEYS, mistakes, required=["name"])
+        for index, service in enumerate(services)
+    ]
+    names = [service.get("name", "") for service in read]
+    for index, service in enumerate(read):
+        place = f"{where}.services[{index}]"
+        read_fields(f"{place}.ready", service.get("ready", {}), READY_KEYS, mistakes)
+        for needed in service.get("requires", ()):
+            if needed not in names:
+                said = f"{needed!r} is not a service of this project{nearest(needed, names)}"
+                mistakes.add(f"{place}.requires", f"{said}; other projects belong into the project's own requires")
 
 
 def _wrong_requires(projects: Mapping[str, Project]) -> Iterator[str]:

@@ -226,6 +226,17 @@ MISTAKES = {
         changed("rollback_projects", "planning", "requires", to=["cores"]),
         "rollback_projects.planning.requires: 'cores' is not a project of the catalogue; did you mean 'core'?",
     ),
+    "a service that requires what is not there": (
+        changed(
+            "rollback_projects", "core", "services", to=[{"name": "core"}, {"name": "worker", "requires": ["cor"]}]
+        ),
+        "rollback_projects.core.services[1].requires: 'cor' is not a service of this project; did you mean 'core'?; other "
+        "projects belong into the project's own requires",
+    ),
+    "a service that requires another project's": (
+        changed("rollback_projects", "planning", "services", to=[{"name": "planning", "requires": ["core"]}]),
+        "rollback_projects.planning.services[0].requires: 'core' is not a service of this project (known: planning)",
+    ),
     "requires is a text": (
         changed("rollback_projects", "planning", "requires", to="core"),
         "rollback_projects.planning.requires: must be a list of texts, not 'core'",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._service_specs import depths, parse
+from ansible_collections.lastgood.rollback.plugins.module_utils._service_specs import depths, parse, require_all_named
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.supervisor import (
     Address,
     read_address,
@@ -49,6 +49,12 @@ def test_order(requires: dict[str, list[str]], waves: list[list[str]]) -> None:
 def test_a_circle_is_refused_and_named(requires: dict[str, list[str]], named: str) -> None:
     with pytest.raises(Refused, match=named):
         names(**requires)
+
+
+def test_who_orders_everything_names_everything() -> None:
+    require_all_named(parse([{"name": "core"}, {"name": "worker", "requires": ["core"]}]))
+    with pytest.raises(Refused, match=r"the order would be lost: worker requires cor, worker requires db\."):
+        require_all_named(parse([{"name": "core"}, {"name": "worker", "requires": ["cor", "db"]}]))
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools import wheels
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_env import canonical
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_install import installed
 
 
 @pytest.mark.parametrize(
@@ -44,3 +47,11 @@ def test_tags(lines: str, tags: str) -> None:
 @pytest.mark.parametrize("name", ["Zope.Interface", "zope_interface", "ZOPE--interface", "zope._-interface"])
 def test_canonical_names(name: str) -> None:
     assert canonical(name) == "zope-interface"
+
+
+def test_packages_are_counted_once_where_one_directory_has_two_names(tmp_path: Path) -> None:
+    packages = tmp_path / "lib" / "python3.11" / "site-packages"
+    for name in ("flask-3.0.dist-info", "click-8.1.dist-info", "flask"):
+        (packages / name).mkdir(parents=True)
+    (tmp_path / "lib64").symlink_to("lib")
+    assert installed(tmp_path) == 2

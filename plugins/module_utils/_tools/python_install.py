@@ -129,8 +129,7 @@ class Build:
     def _say(self) -> None:
         """How many packages are there by now."""
         wanted = (self.staging / "requirements.txt").read_text(encoding="utf-8").count("==")
-        there = sum(1 for _each in self.target.glob("lib*/python*/site-packages/*.dist-info"))
-        say(f"Installing into {self.target}: {there} of {wanted} packages")
+        say(f"Installing into {self.target}: {installed(self.target)} of {wanted} packages")
 
     @property
     def _sources(self) -> list[str]:
@@ -206,3 +205,8 @@ def _starts(run: CommandRunner, argv: list[str]) -> bool:
 def _can_install_elsewhere(version: str) -> bool:
     numbers = re.match(r"(\d+)\.(\d+)", version)
     return numbers is not None and (int(numbers[1]), int(numbers[2])) >= _PIP_FOR_OTHERS
+
+
+def installed(environment: Path) -> int:
+    """How many packages are in an environment; ``lib64`` is often but another name of ``lib``."""
+    return len({each.name for each in environment.glob("lib*/python*/site-packages/*.dist-info")})

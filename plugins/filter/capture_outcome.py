@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._capture_outcome import capture_outcome
+from ansible_collections.lastgood.rollback.plugins.plugin_utils import _capture_outcome
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import completed
 
 DOCUMENTATION = r"""
 name: capture_outcome
@@ -16,7 +17,7 @@ short_description: Tell how a capture ended
 version_added: 0.1.0
 description:
   - Puts together what the hosts of a stack reported while a restore point was made, for M(lastgood.rollback.show_table).
-positional: _input, name
+positional: _input, name, stack
 options:
   _input:
     description: Host to what it registered.
@@ -24,6 +25,10 @@ options:
     required: true
   name:
     description: The restore point's name.
+    type: str
+    required: true
+  stack:
+    description: The stack's name.
     type: str
     required: true
 author:
@@ -37,7 +42,7 @@ EXAMPLES = r"""
     rows: "{{ captured.rows }}"
     tone: "{{ captured.tone }}"
   vars:
-    captured: "{{ hosts | lastgood.rollback.capture_outcome('monday') }}"
+    captured: "{{ hosts | lastgood.rollback.capture_outcome('monday', 'blog') }}"
 """
 
 RETURN = r"""
@@ -49,9 +54,15 @@ _value:
 """
 
 
+def capture_outcome(hosts: Mapping[str, Mapping[str, Any]], name: str, stack: str) -> dict[str, Any]:
+    """See the documentation above."""
+    ended: dict[str, Any] = completed(_capture_outcome.capture_outcome(hosts, name, stack))
+    return ended
+
+
 class FilterModule:
     """Ansible's way in."""
 
-    def filters(self) -> dict[str, Callable[[Mapping[str, Any], str], dict[str, Any]]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         """Names to functions."""
         return {"capture_outcome": capture_outcome}

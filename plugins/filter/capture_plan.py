@@ -47,7 +47,8 @@ RETURN = r"""
 _value:
   description:
     - C(databases), C(checkouts), C(files) and C(packages) as M(lastgood.rollback.restore_point) takes them, C(projects)
-      as M(lastgood.rollback.health_info) takes them, and C(hosts), all that hold a part of the stack.
+      as M(lastgood.rollback.health_info) takes them, C(checked), the same with their services, and
+      C(hosts), all that hold a part of the stack.
     - It holds the passwords that the catalogue holds.
   type: dict
 """
@@ -76,6 +77,7 @@ def part_of(stack: Stack, host: str) -> dict[str, Any]:
         "files": list(dict.fromkeys(file for project in projects for file in project.files)),
         "packages": _environments([(project.packages, project.checks.get("imports", ())) for project in projects]),
         "projects": [project.health for project in projects],
+        "checked": [{**project.health, "services": [dict(each) for each in project.services]} for project in projects],
     }
 
 

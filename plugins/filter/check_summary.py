@@ -11,6 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import CatalogueError, parse_catalogue
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._check import summarise
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import completed
 
 DOCUMENTATION = r"""
 name: check_summary
@@ -76,7 +77,8 @@ def check_summary(
         stack = parse_catalogue(catalogue, groups)
     except CatalogueError as error:
         raise AnsibleFilterError(str(error)) from error
-    return summarise(stack, told, here, point)
+    verdict: dict[str, Any] = completed(summarise(stack, told, here, point))
+    return verdict
 
 
 class FilterModule:

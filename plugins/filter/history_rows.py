@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._recovery import history_rows
+from ansible_collections.lastgood.rollback.plugins.plugin_utils import _recovery
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import completed
 
 DOCUMENTATION = r"""
 name: history_rows
@@ -36,6 +37,12 @@ _value:
   description: What was found.
   type: list
 """
+
+
+def history_rows(hosts: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """See the documentation above."""
+    rows: list[list[str]] = completed(_recovery.history_rows(hosts))
+    return rows
 
 
 class FilterModule:

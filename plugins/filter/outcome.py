@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import completed
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import tell
 
 DOCUMENTATION = r"""
@@ -61,9 +62,10 @@ def outcome(
     :raises AnsibleFilterError: when a host reported something that this collection does not know.
     """
     try:
-        return tell(plan, hosts, check=check, rehearse=rehearse)
+        ended: dict[str, Any] = completed(tell(plan, hosts, check=check, rehearse=rehearse))
     except KeyError as error:
         raise AnsibleFilterError(f"A host reported something unknown: {error}") from error
+    return ended
 
 
 class FilterModule:

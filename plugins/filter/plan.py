@@ -83,6 +83,10 @@ options:
     description: Single files of one project's checkout to bring back.
     type: list
     elements: str
+  rehearse:
+    description: Whether everything is only prepared and checked, and then taken away again.
+    type: bool
+    default: false
   to:
     description: A commit of one project's checkout, in place of a restore point.
     type: str
@@ -123,6 +127,7 @@ def plan(
     mainline: int = 1,
     files: Sequence[str] | None = None,
     to: str | None = None,
+    rehearse: bool = False,
 ) -> dict[str, Any]:
     """See the documentation above.
 
@@ -141,6 +146,7 @@ def plan(
             database=database or None,
             tables=tuple(tables or ()),
             code=code,
+            rehearse=rehearse,
         )
         return make_plan(stack, wish)
     except (CatalogueError, PlanRefused) as error:

@@ -37,6 +37,10 @@ options:
     description: Name of the stack.
     type: str
     required: true
+  rehearse:
+    description: Whether everything is only prepared and checked, and then taken away again.
+    type: bool
+    default: false
 author:
   - the lastgood.rollback authors (@lastgood)
 """
@@ -56,13 +60,15 @@ _value:
 """
 
 
-def plan_back(hosts: Mapping[str, Mapping[str, Any]], *, id: str, undoes: str, stack: str) -> dict[str, Any]:
+def plan_back(
+    hosts: Mapping[str, Mapping[str, Any]], *, id: str, undoes: str, stack: str, rehearse: bool = False
+) -> dict[str, Any]:
     """See the documentation above.
 
     :raises AnsibleFilterError: with the reason to refuse.
     """
     try:
-        return _back.plan_back(hosts, id=id, undoes=undoes, stack=stack)
+        return _back.plan_back(hosts, id=id, undoes=undoes, stack=stack, rehearse=rehearse)
     except PlanRefused as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Earlier, Plan, State
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._open import RECOVER
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
 
 
@@ -25,7 +26,7 @@ def plans_back(transaction: Transaction, earlier: Transaction, accept: Sequence[
     """
     ended = earlier.records.outcome
     if ended is None or earlier.records.tombstoned:
-        how = f"ended as {ended['outcome']}" if ended else "has not ended: run recover.yml first"
+        how = f"ended as {ended['outcome']}" if ended else f"has not ended; first: {RECOVER}{earlier.records.id}"
         raise Refused(f"Only a finished rollback can be undone as a whole, and {earlier.records.id} {how}.")
     return [_plan_back(transaction, earlier, plan, accept) for plan in earlier.plans()]
 

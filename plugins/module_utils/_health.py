@@ -12,6 +12,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.lastgood.rollback.plugins.module_utils import _services
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._loaded import owner_along
@@ -20,7 +21,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._types import Js
 from ansible_collections.lastgood.rollback.plugins.module_utils._web import ask
 
 _AT_ONCE = 4
-
+#: How the result of a service begins that is down on purpose, as far as its manager knows.
+STOPPED = "is stopped"
 
 Check = tuple[str, Callable[[], "tuple[bool, str]"]]
 
@@ -49,6 +51,8 @@ def _checks_of(project: Mapping[str, Any], run: CommandRunner, timeout_s: float)
     name, path = project["name"], Path(project["path"])
     for request in project["http"]:
         yield f"{name}: {request['url']}", _bound(_ask, request, timeout_s)
+    for service in _services.parse(project.get("services") or ()):
+        yield f"{name}: service {service.name}", _bound(_runs, service, run)
     python = project["python"] or "python3"
     commands = [[python, "-c", f"import {module}"] for module in project["imports"]]
     labels = [f"{name}: import {module}" for module in project["imports"]]
@@ -61,6 +65,18 @@ def _checks_of(project: Mapping[str, Any], run: CommandRunner, timeout_s: float)
 
 def _bound(work: Callable[..., tuple[bool, str]], *arguments: Any) -> Callable[[], tuple[bool, str]]:
     return lambda: work(*arguments)
+
+
+def _runs(service: _services.Service, run: CommandRunner) -> tuple[bool, str]:
+    """Whether a service runs, and answers as its description asks; asked once."""
+    try:
+        [seen] = _services.inspect([service], run)
+        wrong = service.ready.missing(run) if seen.running and not seen.ready else ""
+    except LastGoodError as error:
+        return False, error.message
+    if not seen.running:
+        return False, f"{STOPPED} ({seen.manager}: {seen.detail or seen.state})"
+    return seen.ready, "runs and is ready" if seen.ready else f"is {seen.state}, but not ready: {wrong or seen.detail}"
 
 
 def _ask(request: Mapping[str, Any], timeout_s: float) -> tuple[bool, str]:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout import open_checkout
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_hold import Hold
+from ansible_collections.lastgood.rollback.plugins.module_utils._lock import refuse_if_held
 from ansible_collections.lastgood.rollback.plugins.module_utils._runner import nothing_touched, run_guarded
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
@@ -29,6 +31,7 @@ def run_release_hold(*, argument_spec: Mapping[str, Any]) -> NoReturn:
 
 def _result(params: Mapping[str, Any], *, check: bool) -> JsonObject:
     git, layout, owner = open_checkout(CommandRunner(), params)
+    refuse_if_held(Path(params["state_dir"]), "", None, [f"checkout:{layout.top}"])
     hold = Hold(git, layout.git_dir, owner)
     transaction, text = hold.read(), hold.text()
     held = transaction is not None or text is not None

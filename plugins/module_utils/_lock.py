@@ -17,20 +17,32 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, LockHeld
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import ensure_private_directory, fsync_directory
-from ansible_collections.lastgood.rollback.plugins.module_utils._records import Header, Records, all_records
+from ansible_collections.lastgood.rollback.plugins.module_utils._open import held_by
+from ansible_collections.lastgood.rollback.plugins.module_utils._records import Records, all_records
 
 _PARTIAL = ".begin-"
+_OF_A_DATABASE = ("tables", "schema", "migrations")
 #: Seconds between looks at a lock that another process holds, and for how long that one may be stopped.
 _NAP_S = 0.05
 _STOPPED_S = 5.0
 
 
-def refuse_if_held(state_dir: Path, transaction_id: str, stack: str | None, things: Sequence[str]) -> None:
+def refuse_if_held(
+    state_dir: Path,
+    transaction_id: str,
+    stack: str | None,
+    things: Sequence[str] = (),
+    keys: Sequence[str] = (),
+    services: Sequence[str] = (),
+) -> None:
     """Refuse when an open transaction other than this one holds the stack or one of the things.
 
-    :raises LockHeld: naming who holds it, since when, and the id to recover.
+    :param keys: components as a restore point calls them (``kind:name``), for whoever knows no more of a thing than that.
+    :param services: keys of services (``manager:name``) that a transaction may have stopped, or be about to.
+    :raises LockHeld: naming who holds it, since when, how far that is, and the command that goes on.
     """
     for other in all_records(state_dir):
         if other.id == transaction_id or other.outcome is not None:
@@ -38,18 +50,19 @@ def refuse_if_held(state_dir: Path, transaction_id: str, stack: str | None, thin
         header = other.header()
         if header is None:
             continue
-        plans = other.plans().values() if things else ()
+        plans = list(other.plans().values()) if things or keys else []
         held = {thing for plan in plans for thing in plan.things} & set(things)
+        held |= {_entry(plan) for plan in plans} & set(keys)
+        if services:
+            held |= {f"{one['manager']}:{one['name']}" for one in other.services()} & set(services)
         if header.stack == stack or held:
-            raise LockHeld(_held_by(header, f"stack {stack}" if header.stack == stack else ", ".join(sorted(held))))
+            what = f"stack {stack}" if header.stack == stack else ", ".join(sorted(held))
+            raise LockHeld(held_by(other, header, what))
 
 
-def _held_by(header: Header, what: str) -> str:
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(header.created))
-    return (
-        f"{what} is held by transaction {header.id}, begun {since} by {header.operator} and still open on "
-        f"{header.host}. Wait for it; if nobody runs it any more: ansible-playbook recover.yml -e rollback_id={header.id}"
-    )
+def _entry(plan: Plan) -> str:
+    """What a restore point calls the component: all ways to go back in a database are about one and the same."""
+    return f"database:{plan.name}" if plan.kind in _OF_A_DATABASE else plan.key
 
 
 def appear(directory: Path, write_first: Callable[[Records], None]) -> None:

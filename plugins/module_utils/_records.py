@@ -41,6 +41,7 @@ ENDS = frozenset({"rolled_back", "undone_as_asked", UNDONE})
 #: Enough for the journal of an undo on a disk that has filled up.
 _RESERVED_BYTES = 256 * 1024
 _DECISION = {"decision": frozenset({KEEP, UNDO}), "by?": str}
+_TOMBSTONE = {"reason?": str}
 _PROMISE = {"checks": [{str: object}]}
 _OUTCOME = {"outcome": ENDS, "at?": float}
 _SECRETS = {str: {str: object}}
@@ -171,6 +172,12 @@ class Records:
     def is_armed(self) -> bool:
         """True while the dead man's timer has to run."""
         return bool(self._journalled("armed")) and self.promise is None and self.outcome is None and not self.tombstoned
+
+    @property
+    def reason(self) -> str | None:
+        """Why this host has undone; None before."""
+        raw = self._read("tombstone", _TOMBSTONE)
+        return None if raw is None else raw.get("reason")
 
     def write_tombstone(self, reason: str) -> None:
         """From now on this host neither switches nor promises."""

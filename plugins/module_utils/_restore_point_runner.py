@@ -75,11 +75,14 @@ def _present(params: Mapping[str, Any], check: bool) -> JsonObject:
     store = RestorePoints(Path(params["state_dir"]), release)
     host = params["host"] or platform.node()
     request = Request(require_name(params["name"]), params["stack"], host, wishes_from(params))
+    # First of all: whatever else there is to say of a stack in the middle of a rollback may be wrong in a moment.
+    things = [f"file:{file}" for file in params["files"]]
+    keys = [key for key in request.keys if key != "files:files"]
+    Transaction(store.state_dir, new_id("capture")).refuse_if_held(request.stack, things, keys)
     refuse_impossible(request)
     if request.name in store.names():
         there = describe(_same_as_asked(store.open(request.name), request))
         return _result(request.name, there, there)
-    Transaction(store.state_dir, new_id("capture")).refuse_if_held(request.stack)
     if check:
         survey(request, store.directory)
         planned = {"stack": request.stack, "host": host, "components": list(request.keys)}
@@ -107,6 +110,7 @@ def _good(params: Mapping[str, Any], check: bool) -> JsonObject:
     name = params["name"]
     with _lock_unless(check, store, f"restore point {name} is being marked good"):
         point = store.open(name)
+        Transaction(store.state_dir, new_id("good")).refuse_if_held(point.manifest.stack)
         before = describe(point)
         after = before
         if _refuse_if_not_good(point, params):
@@ -170,12 +174,8 @@ def _record(point: RestorePoint, params: Mapping[str, Any]) -> Good:
 
 
 def _prune(store: RestorePoints, good: RestorePoint, keep: int | None, *, check: bool) -> list[str]:
-    """Names of those that are gone (or would be); none while a rollback of the stack is under way."""
+    """Names of those that are gone (or would be)."""
     if keep is None:
-        return []
-    try:
-        Transaction(store.state_dir, new_id("prune")).refuse_if_held(good.manifest.stack)
-    except Refused:
         return []
     surplus = store.surplus(good.manifest.stack, keep, good.manifest.name)
     for name in () if check else surplus:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Component, Plan, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import component_class
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, os_error_message
 from ansible_collections.lastgood.rollback.plugins.module_utils._inspection import can_go_back, make_component
@@ -100,7 +100,7 @@ def _component_result(kind: str, params: Mapping[str, Any], secrets: Sequence[st
     carrier = component_class(kind).variant(wish)
     component = make_component(carrier, records, records.directory / "workspace" / "planned", passwords)
     point = _point(state_dir, component.entry_kind(), component.entry_name(wish), wish.get("restore_point"))
-    plan = component.plan(wish, point)
+    plan = _planned(transaction, component, wish, point)
 
     evidence: JsonObject = {}
     changed, outcome, downtime_ms = plan.changed, None, 0
@@ -124,6 +124,20 @@ def _component_result(kind: str, params: Mapping[str, Any], secrets: Sequence[st
         "transaction": transaction.records.id,
         "outcome": outcome,
     }
+
+
+def _planned(transaction: Transaction, component: Component, wish: JsonObject, point: PointEntry | None) -> Plan:
+    """The component's plan, unless somebody else is at it: what is half switched may look as if there were nothing to do.
+
+    :raises LockHeld: when another open transaction holds one of its things, or may be why it can't be planned for.
+    """
+    try:
+        plan = component.plan(wish, point)
+    except LastGoodError:
+        transaction.refuse_if_held(None, keys=[f"{component.entry_kind()}:{component.entry_name(wish)}"])
+        raise
+    transaction.refuse_if_held(None, plan.things)
+    return plan
 
 
 def told(plan: Plan, kept: JsonObject) -> JsonObject:

@@ -19,7 +19,12 @@ from ansible_collections.lastgood.rollback.plugins.module_utils import _listener
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._progress import Several, say
-from ansible_collections.lastgood.rollback.plugins.module_utils._service_specs import Service, depths, parse
+from ansible_collections.lastgood.rollback.plugins.module_utils._service_specs import (
+    Service,
+    depths,
+    parse,
+    require_all_named,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._service_start import Starting
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import (
     DOWN,
@@ -31,7 +36,19 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_m
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
-__all__ = ["Inspected", "Service", "ServiceFailed", "Started", "Stopped", "inspect", "parse", "start", "stop"]
+__all__ = [
+    "Inspected",
+    "Service",
+    "ServiceFailed",
+    "Started",
+    "Stopped",
+    "inspect",
+    "parse",
+    "require_all_named",
+    "runs",
+    "start",
+    "stop",
+]
 
 T = TypeVar("T")
 
@@ -123,19 +140,41 @@ def inspect(services: Sequence[Service], run: CommandRunner) -> list[Inspected]:
     return _together(one, services)
 
 
-def stop(services: Sequence[Service], run: CommandRunner) -> list[Stopped]:
+def runs(service: Service, run: CommandRunner) -> bool:
+    """Whether a service runs or is on its way to; nothing is asked of it.
+
+    :raises Refused: when there is no way to its manager.
+    """
+    return service.manager_of(run).look(service.name).state in (RUNNING, STARTING)
+
+
+def stop(
+    services: Sequence[Service], run: CommandRunner, told: Callable[[Sequence[Stopped]], object] = len
+) -> list[Stopped]:
     """Stop services, dependents first; a service that does not heed the order in time is killed.
 
+    :param told: called once with those that were stopped, also when another one was not: nothing else knows of them then.
     :raises Refused: before the first is stopped, when one of them can't be managed.
     :raises ServiceFailed: when one goes on running, or something it left behind still holds its port.
     """
     looks = _manageable(services, run)
     found: dict[str, Stopped] = {}
     awaited = Several("Waiting for the end of", "services", len(services))
-    for wave in reversed(depths(services)):
-        for stopped in _together(lambda service: _stop(service, looks[service.key], run, awaited), wave):
-            found[stopped.key] = stopped
+
+    def one(service: Service) -> None:
+        found[service.key] = _stop(service, looks[service.key], run, awaited)
+
+    try:
+        for wave in reversed(depths(services)):
+            _together(one, wave)
+    finally:
+        told(list(found.values()))
     return [found[service.key] for service in services]
+
+
+def stop_times(stopped: Sequence[Stopped]) -> dict[str, float | None]:
+    """When each was told to stop, by its name, for the journal."""
+    return {entry.name: entry.stopped_at for entry in stopped}
 
 
 def start(services: Sequence[Service], run: CommandRunner, lenient: Collection[str] = ()) -> list[Started]:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lastgood.rollback.plugins.module_utils import _services
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._lock import refuse_if_held
 from ansible_collections.lastgood.rollback.plugins.module_utils._records import Records
 from ansible_collections.lastgood.rollback.plugins.module_utils._runner import COMMON_SPEC, run_guarded
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
@@ -26,6 +27,8 @@ def run_services(*, argument_spec: Mapping[str, Any]) -> NoReturn:
 
 def _result(params: Mapping[str, Any], *, check: bool) -> JsonObject:
     specs = _services.parse(params["services"])
+    if not params["transaction"]:
+        _services.require_all_named(specs)
     seen = _services.inspect(specs, CommandRunner())
     ran = {service.key: service.running for service in seen}
     if params["transaction"]:
@@ -41,8 +44,11 @@ def _result(params: Mapping[str, Any], *, check: bool) -> JsonObject:
                 if params["state"] != "started":
                     _remember(transaction.records, specs, seen)
                 return _carried_out(params["state"], specs, ran, seen, transaction.records)
-    elif params["state"] != "stopped":
-        ran = dict.fromkeys(ran, True)
+    else:
+        keys = [spec.key for spec in specs]
+        refuse_if_held(Path(params["state_dir"]), "", None, services=keys)
+        if params["state"] != "stopped":
+            ran = dict.fromkeys(ran, True)
     if check:
         return _described(params["state"], specs, ran, seen, {}, {})
     return _carried_out(params["state"], specs, ran, seen, None)
@@ -85,8 +91,8 @@ def _carried_out(
     wanted = [spec for spec in specs if ran[spec.key]]
     stopping = _outdated(wanted, seen, records) if state == "started" else specs
     if stopping:
-        stopped = {entry.key: entry for entry in _services.stop(stopping, run)}
-        _log(records, "stopped", {entry.name: entry.stopped_at for entry in stopped.values()})
+        found = _services.stop(stopping, run, lambda some: _log(records, "stopped", _services.stop_times(some)))
+        stopped = {entry.key: entry for entry in found}
     if state != "stopped":
         started = {entry.key: entry for entry in _services.start(wanted, run, _lenient(records))}
         _log(records, "started", {entry.name: entry.ready_at for entry in started.values()})

@@ -64,12 +64,12 @@ class Transaction(Inspection):
         self._journal("begun", f"Transaction {header.id} began on {header.host} for {header.operator}")
         return True
 
-    def refuse_if_held(self, stack: str) -> None:
-        """What `begin` would refuse, without changing anything.
+    def refuse_if_held(self, stack: str | None, things: Sequence[str] = (), keys: Sequence[str] = ()) -> None:
+        """What `begin` and `prepare` would refuse, without changing anything.
 
         :raises LockHeld: see `begin`.
         """
-        refuse_if_held(self.state_dir, self.records.id, stack, ())
+        refuse_if_held(self.state_dir, self.records.id, stack, things, keys)
 
     def _refuse_another(self, known: Header, header: Header) -> None:
         for name in ("stack", "host", "hosts", "decision_host"):

@@ -24,6 +24,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
     os_error_message,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._foresight import foresee, look
+from ansible_collections.lastgood.rollback.plugins.module_utils._open import RECOVER, down, phase
 from ansible_collections.lastgood.rollback.plugins.module_utils._records import (
     DAMAGED,
     KEEP,
@@ -202,7 +203,7 @@ def _recover(transaction: Transaction, params: Params) -> JsonObject:
         raise Refused(f"Transaction {records.id} never began on this host: nothing to recover.")
     if len(header.hosts) > 1:
         hosts = ", ".join(header.hosts)
-        raise Refused(f"{records.id} spans {hosts}: run the playbook recover.yml, which asks all of them.")
+        raise Refused(f"{records.id} spans {hosts}: {RECOVER}{records.id} asks all of them.")
     if records.outcome is not None:
         return {"outcome": records.outcome["outcome"]}
     wish = KEEP if records.promise is not None and not records.tombstoned else UNDO
@@ -239,15 +240,25 @@ _STATES: dict[str, Callable[[Transaction, Params], JsonObject]] = {
 def _info_result(params: Params) -> JsonObject:
     state_dir = Path(params["state_dir"])
     wanted = [records for records in all_records(state_dir) if params["id"] in (None, records.id)]
-    looked = params["id"] is not None
-    found = [_described(state_dir, records, params["passwords"], ended_too=looked) for records in wanted]
+    found = [_described(records, params) for records in wanted]
     if params["open_only"]:
         found = [transaction for transaction in found if transaction["outcome"] is None]
-    return {"changed": False, "transactions": found}
+    return {"changed": False, "transactions": found, "last_hosts": _last_hosts(state_dir)}
 
 
-def _described(state_dir: Path, records: Records, passwords: Mapping[str, Any], *, ended_too: bool) -> JsonObject:
+def _last_hosts(state_dir: Path) -> dict[str, list[str]]:
+    """Stack → the hosts that the newest transaction of it knows; a rehearsal proves nothing about them."""
+    found: dict[str, list[str]] = {}
+    for records in all_records(state_dir):
+        header = _header_at_least(records)
+        if header is not None and header.plan and not header.plan.get("rehearse"):
+            found[header.stack] = list(header.plan.get("stack_hosts") or header.hosts)
+    return found
+
+
+def _described(records: Records, params: Params) -> JsonObject:
     """All that is known; of one that can't be read, what is found by looking."""
+    transaction = Transaction(Path(params["state_dir"]), records.id, params["passwords"])
     try:
         records.sync()
         header, outcome = records.header(), records.outcome
@@ -255,11 +266,14 @@ def _described(state_dir: Path, records: Records, passwords: Mapping[str, Any], 
             **_begun(records, header),
             "outcome": outcome["outcome"] if outcome else None,
             "ended": outcome.get("at") if outcome else None,
+            "phase": phase(records) if outcome is None else None,
+            "down": down(records) if outcome is None else [],
             **_gone_through(records),
-            **_found(Transaction(state_dir, records.id, passwords), look=ended_too or outcome is None),
+            # What is only asked whether it is open is not looked at: that may take long, and run other people's programs.
+            **_found(transaction, look=not params["open_only"] and (params["id"] is not None or outcome is None)),
         }
     except Unreadable as error:
-        problem = Transaction(state_dir, records.id, passwords).looked_at(error).message
+        problem = transaction.looked_at(error).message
         return {**_begun(records, _header_at_least(records)), **_UNKNOWN, "problem": problem}
 
 
@@ -268,6 +282,9 @@ _UNKNOWN: JsonObject = {
     "outcome": None,
     "ended": None,
     "state": DAMAGED,
+    "phase": DAMAGED,
+    "down": [],
+    "reason": None,
     "promised": False,
     "checks": [],
     "tombstoned": False,
@@ -309,6 +326,7 @@ def _gone_through(records: Records) -> JsonObject:
         "promised": promise is not None,
         "checks": promise["checks"] if promise else [],
         "tombstoned": records.tombstoned,
+        "reason": records.reason,
         "decision": records.decision,
         "evidence": records.evidence(),
         "services": records.services(),

@@ -51,7 +51,9 @@ def main(directory: str, arguments: Sequence[str]) -> None:
     except LastGoodError as error:
         _failed(records, error)
         raise SystemExit(1) from error
-    sys.stdout.write(f"Transaction {records.id} is undone on this host; run recover.yml for the others.\n")
+    sys.stdout.write(
+        f"Transaction {records.id} is undone on this host; run ansible-playbook lastgood.rollback.recover for the others.\n"
+    )
     raise SystemExit(0)
 
 
@@ -140,8 +142,11 @@ def undo_alone(records: Records, reason: str, *, if_silent: bool = False) -> Non
 
 def stop_running(records: Records) -> None:
     """Stop the services of this transaction that run on the switched state."""
-    stopped = _services.stop(_specs(records.services()), CommandRunner())
-    records.log_services("stopped", {entry.name: entry.stopped_at for entry in stopped})
+    _services.stop(
+        _specs(records.services()),
+        CommandRunner(),
+        lambda stopped: records.log_services("stopped", _services.stop_times(stopped)),
+    )
 
 
 def start_stopped(records: Records) -> list[JsonObject]:

@@ -11,8 +11,8 @@ module: health_info
 short_description: Run health checks of projects and return each result
 version_added: 0.1.0
 description:
-  - Asks health endpoints, imports modules in a project's environment and runs its critical tests, all projects of a
-    host in one call. A check that fails is a result with C(ok=false), not a failed task.
+  - Asks health endpoints, looks at services, imports modules in a project's environment and runs its critical tests, all
+    projects of a host in one call. A check that fails is a result with C(ok=false), not a failed task.
   - It changes nothing, as far as the commands that it is given change nothing.
 author:
   - the lastgood.rollback authors (@lastgood)
@@ -67,6 +67,11 @@ options:
         description: Modules that must import.
         type: list
         elements: str
+        default: []
+      services:
+        description: Services that must run and be ready, each as M(lastgood.rollback.service_restart) takes them.
+        type: list
+        elements: dict
         default: []
       commands:
         description: Commands that must end with 0, each a list of arguments.
@@ -157,6 +162,7 @@ def main() -> None:
                         },
                     },
                     "imports": {"type": "list", "elements": "str", "default": []},
+                    "services": {"type": "list", "elements": "dict", "default": []},
                     "commands": {"type": "list", "elements": "list", "default": []},
                 },
             },

@@ -26,6 +26,11 @@ options:
     description:
       - User that git runs as. By default the owner of the directory O(path).
     type: str
+  state_dir:
+    description:
+      - Directory on the host that holds transactions. Nothing is released while one that has the checkout is open.
+    type: path
+    default: /var/lib/lastgood
 extends_documentation_fragment:
   - lastgood.rollback.attributes
 attributes:
@@ -75,7 +80,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._hold_runner imp
 def main() -> None:
     """Entry point."""
     run_release_hold(
-        argument_spec={"path": {"type": "path", "required": True}, "owner": {"type": "str"}},
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "owner": {"type": "str"},
+            "state_dir": {"type": "path", "default": "/var/lib/lastgood"},
+        },
     )
 
 

@@ -33,7 +33,8 @@ options:
     description: Only this transaction.
     type: str
   open_only:
-    description: Only transactions that have not ended.
+    description:
+      - Only transactions that have not ended. Their components are not looked at, so that the answer comes at once.
     type: bool
     default: false
   passwords:
@@ -72,6 +73,17 @@ transactions:
       returned: always
       type: str
       sample: finished
+    phase:
+      description: The phase that this host is in, or that was interrupted here; null when it has ended.
+      returned: always
+      type: str
+      sample: switch
+    down:
+      description: Services that ran before an open transaction and do not run now.
+      returned: always
+      type: list
+      elements: str
+      sample: [blog-core]
     outcome:
       description: How it ended; null while it is open.
       returned: always
@@ -108,6 +120,11 @@ transactions:
       returned: always
       type: bool
       sample: false
+    reason:
+      description: Why this host has undone; null when it has not.
+      returned: always
+      type: str
+      sample: null
     components:
       description: The components of an open transaction with their state as found by looking.
       returned: always
@@ -136,6 +153,11 @@ transactions:
       returned: always
       type: str
       sample: null
+last_hosts:
+  description: The hosts that the newest transaction of each stack knows, by stack.
+  returned: always
+  type: dict
+  sample: {blog: [app1, db1]}
 """
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction_runner import run_transaction_info

@@ -13,18 +13,20 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import RECOVER
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import PlanRefused
 
 Found = Mapping[str, Mapping[str, Any]]
-USAGE = "ansible-playbook undo_rollback.yml -e rollback_id="
+USAGE = "ansible-playbook lastgood.rollback.undo_rollback -e rollback_id="
 
 
-def plan_back(hosts: Found, *, id: str, undoes: str, stack: str) -> dict[str, Any]:
+def plan_back(hosts: Found, *, id: str, undoes: str, stack: str, rehearse: bool = False) -> dict[str, Any]:
     """The earlier rollback's own plan, for a new transaction that takes it back.
 
     :param hosts: host → ``__rollback_remembered`` of ``transaction_info``.
     :param id: of the transaction to be.
     :param undoes: id of the rollback to take back; it is named, never guessed.
+    :param rehearse: whether everything is taken away again before the switch.
     :raises PlanRefused: with the reason, and what could be undone instead.
     """
     found = _transactions(hosts, stack)
@@ -37,11 +39,10 @@ def plan_back(hosts: Found, *, id: str, undoes: str, stack: str) -> dict[str, An
     told = found[undoes]
     still_open = sorted(host for host, each in told.items() if each["outcome"] is None)
     if still_open:
-        raise PlanRefused(
-            [
-                f"{undoes} has not ended on {', '.join(still_open)}: ansible-playbook recover.yml -e rollback_id={undoes} first."
-            ]
-        )
+        raise PlanRefused([f"{undoes} has not ended on {', '.join(still_open)}. First: {RECOVER}{undoes}"])
+    others = [name for name, each in found.items() if any(one["outcome"] is None for one in each.values())]
+    if others:
+        raise PlanRefused([f"{others[0]} of {stack} has not ended. First: {RECOVER}{others[0]}"])
     if not _is_kept(told):
         raise PlanRefused([f"{undoes} was not kept: everything already is as it was before it. {_offer(found)}"])
     plan = next((each["plan"] for each in told.values() if each["plan"]), None)
@@ -58,6 +59,7 @@ def plan_back(hosts: Found, *, id: str, undoes: str, stack: str) -> dict[str, An
         **plan,
         "id": id,
         "undoes": undoes,
+        "rehearse": rehearse,
         "was_healthy": _was_healthy(told),
         "point": None,
         "source": None,
@@ -68,9 +70,14 @@ def plan_back(hosts: Found, *, id: str, undoes: str, stack: str) -> dict[str, An
 
 
 def undoable(hosts: Found) -> dict[str, list[str]]:
-    """Stack → the ids that may be undone as a whole now; for the history."""
+    """Stack → the ids that may be undone as a whole now; for the history. None while another transaction is open."""
     stacks = {str(each["stack"]) for registered in hosts.values() for each in _told(registered) if each["plan"]}
-    return {stack: sorted(_undoable(_transactions(hosts, stack))) for stack in sorted(stacks)}
+    found = {stack: _transactions(hosts, stack) for stack in sorted(stacks)}
+    return {
+        stack: sorted(_undoable(transactions))
+        for stack, transactions in found.items()
+        if all(each["outcome"] for told in transactions.values() for each in told.values())
+    }
 
 
 def _transactions(hosts: Found, stack: str) -> dict[str, dict[str, Any]]:

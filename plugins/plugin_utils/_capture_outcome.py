@@ -9,17 +9,20 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._progress import size
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import next_words, open_transactions
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import causes
 
 Told = Mapping[str, Mapping[str, Any]]
 
 
-def capture_outcome(hosts: Told, name: str) -> dict[str, Any]:
+def capture_outcome(hosts: Told, name: str, stack: str) -> dict[str, Any]:
     """Put together what the hosts reported.
 
     :param hosts: host → ``__restore_point_captured``, ``__restore_point_health``, ``__restore_point_marked`` (each of
-        its module), ``__restore_point_failure``; what it never came to is missing.
+        its module), ``__restore_point_open`` (of ``transaction_info``), ``__restore_point_failure``; what it never came to is
+        missing.
     :param name: the restore point's name.
+    :param stack: its stack's name.
     """
     failed = {
         host: told["__restore_point_failure"] for host, told in hosts.items() if "__restore_point_failure" in told
@@ -30,6 +33,7 @@ def capture_outcome(hosts: Told, name: str) -> dict[str, Any]:
     marked = [told.get("__restore_point_marked", {}) for told in hosts.values()]
     good = bool(marked) and not failed and all(each.get("good") for each in marked)
     planned = not failed and not any(marked)
+    still_open = open_transactions({host: _only(told, "__restore_point_open") for host, told in hosts.items()}, stack)
     rows = [["Restore point", name]]
     rows += [["Cause" if number == 0 else "", failure] for number, failure in enumerate(failures)]
     rows += [row for host, told in hosts.items() for row in _host_rows(host, told)]
@@ -39,7 +43,11 @@ def capture_outcome(hosts: Told, name: str) -> dict[str, Any]:
         rows.append(["Removed", f"older ones: {', '.join(removed)}"])
     following: list[str] = []
     if good:
-        following = ["To go back", f"ansible-playbook lastgood.rollback.multi_rollback -e rollback_point={name}"]
+        kinds = {str(each).partition(":")[0] for told in hosts.values() for each in _components(told)}
+        playbook = "full_rollback" if kinds == {"database"} else "multi_rollback"
+        following = ["To go back", f"ansible-playbook lastgood.rollback.{playbook} -e rollback_point={name}"]
+    elif still_open:
+        following = ["Next", "; ".join(map(next_words, still_open))]
     elif failed:
         following = ["Next", "mend what is named above, then capture again; last_good is what it was before"]
     rows += [following] if following else []
@@ -58,15 +66,22 @@ def capture_outcome(hosts: Told, name: str) -> dict[str, Any]:
     }
 
 
+def _only(told: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {name: told[name]} if name in told else {}
+
+
 def _host_rows(host: str, told: Mapping[str, Any]) -> Iterator[list[str]]:
     captured = told.get("__restore_point_captured", {})
-    components = captured.get("components") or []
-    for number, component in enumerate(components):
+    for number, component in enumerate(_components(told)):
         amount = captured.get("bytes")
         yield [
             host if number == 0 else "",
             f"{component}{f' ({size(amount)} in all)' if number == 0 and amount else ''}",
         ]
+
+
+def _components(told: Mapping[str, Any]) -> list[Any]:
+    return told.get("__restore_point_captured", {}).get("components") or []
 
 
 def _check_rows(hosts: Told) -> Iterator[list[str]]:

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._health import STOPPED
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import Stack
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import RECOVER, open_words
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import causes
 
 Told = Mapping[str, Mapping[str, Any]]
 Finding = dict[str, Any]
@@ -20,14 +23,25 @@ REPAIRS = {
     "indexes": "rebuild the index (REINDEX INDEX CONCURRENTLY …); nothing has to go back for that",
     "sequences": "move the sequence on (SELECT setval(…)); nothing has to go back for that",
     "triggers": "enable the triggers again (ALTER TABLE … ENABLE TRIGGER …), then check again",
+    "stopped": "start the services that are named above, and see in their logs why they do not run; then check again",
     "unreachable": "bring the host back, then check again",
     "failed": "see why the check itself could not be made",
 }
 #: What answers a project of which only this fails.
 ANSWERS = {
-    "imports": "dependency_rollback.yml",
-    "tests": "code_rollback.yml",
-    "endpoint": "project_rollback.yml",
+    "imports": "dependency_rollback",
+    "tests": "code_rollback",
+    "endpoint": "project_rollback",
+    "service": "project_rollback",
+}
+#: What each of them puts back, as ``rollback_components`` says it.
+COMPONENTS = {
+    "emergency_rollback": ["database", "code"],
+    "full_rollback": ["database"],
+    "dependency_rollback": ["packages"],
+    "code_rollback": ["code"],
+    "project_rollback": ["code", "files", "packages"],
+    "multi_rollback": ["code", "files", "packages"],
 }
 
 
@@ -38,25 +52,62 @@ def summarise(stack: Stack, told: Told, here: Sequence[str], point: str) -> dict
         database), ``__check_open`` (of ``transaction_info``), ``__check_failure`` (a sentence).
     :param here: hosts that could be asked.
     :param point: the restore point to suggest.
-    :returns: ``healthy``, ``title``, ``tone``, ``rows``, ``findings``, ``suggestions`` and the first of them, ``suggestion``.
+    :returns: ``healthy``, ``title``, ``tone``, ``rows``, ``findings``, ``proposal`` (the rollback that is suggested, to be
+        planned: ``playbook``, ``components``, ``only``, ``point``; None for none), ``suggestions`` and the first, ``suggestion``.
     """
     findings = [finding for host in stack.hosts for finding in _findings(host, told.get(host, {}), host in here)]
     wrong = [finding for finding in findings if finding["severity"] == "error"]
-    suggested = list(_suggestions(stack, wrong, point))
+    answer = _answer(stack, wrong)
+    proposal = (
+        {"playbook": answer[0], "components": COMPONENTS[answer[0]], "only": answer[1], "point": point}
+        if answer
+        else None
+    )
+    suggested = [*([_command(proposal)] if proposal else []), *_advice(wrong, answered=proposal is not None)]
     rows = [row for host in stack.hosts for row in _held(host, told.get(host, {}))]
     rows += [[finding["host"], finding["object"], _mark(finding), finding["detail"]] for finding in findings]
-    rows += [["Next" if index == 0 else "", text] for index, text in enumerate(suggested)]
     counted = "1 thing is" if len(wrong) == 1 else f"{len(wrong)} things are"
     title = f"{stack.name} is NOT HEALTHY: {counted} wrong" if wrong else f"{stack.name} is healthy"
     return {
         "healthy": not wrong,
         "title": title,
         "tone": "good" if not findings else "bad" if wrong else "warning",
-        "rows": rows or [["nothing was checked"]],
+        "rows": _with_next(rows or [["nothing was checked"]], suggested),
         "findings": findings,
+        "proposal": proposal,
         "suggestions": suggested,
         "suggestion": suggested[0] if suggested else "",
     }
+
+
+def planned(verdict: Mapping[str, Any], told: Told) -> dict[str, Any]:
+    """The verdict, without the command that it proposes when a plan of that was refused, or found nothing to do.
+
+    :param told: host → ``__check_refusal`` (a sentence), where its part of the plan was refused, and ``__rollback_planned``, what
+        each component would do.
+    """
+    name = f"lastgood.rollback.{verdict['proposal']['playbook']}"
+    refusals = causes(
+        {host: {"__rollback_failure": {"msg": each.get("__check_refusal")}} for host, each in told.items()}
+    )
+    changes = any(result["changed"] for each in told.values() for result in each.get("__rollback_planned", []))
+    if changes and not refusals:
+        return dict(verdict)
+    why = f"no rollback is proposed: {name} would change nothing, what it puts back is as it was at the restore point"
+    if refusals:
+        why = f"no rollback is proposed: {name} would be refused. {' '.join(refusals)}"
+    left = [text for text in verdict["suggestions"] if text != _command(verdict["proposal"])]
+    return {
+        **verdict,
+        "rows": _with_next([row for row in verdict["rows"] if row[0] not in ("Next", "")], [why, *left]),
+        "proposal": None,
+        "suggestions": [why, *left],
+        "suggestion": left[0] if left else "",
+    }
+
+
+def _with_next(rows: list[list[str]], suggested: Sequence[str]) -> list[list[str]]:
+    return [*rows, *(["Next" if index == 0 else "", text] for index, text in enumerate(suggested))]
 
 
 def _mark(finding: Finding) -> str:
@@ -69,12 +120,11 @@ def _findings(host: str, told: Mapping[str, Any], is_here: bool) -> Iterator[Fin
     elif not is_here:
         yield _finding(host, "unreachable", host, "can't be reached, or failed before it could be asked")
     for transaction in (told.get("__check_open") or {}).get("transactions", []):
-        said = f"a rollback has not ended here: it is {transaction['state']}"
-        yield _finding(host, "interrupted", transaction["id"], said)
+        yield _finding(host, "interrupted", transaction["id"], open_words(transaction["id"], {host: transaction}))
     for check in (told.get("check_health") or {}).get("checks", []):
         if not check["ok"]:
             project, what = check["name"].split(": ", 1)
-            yield {**_finding(host, _kind(what), check["name"], check["detail"]), "project": project}
+            yield {**_finding(host, _kind(what, check["detail"]), check["name"], check["detail"]), "project": project}
     for result in _databases(told):
         for found in result["findings"]:
             named = {**found, "object": f"{result['name']}: {found['object']}"}
@@ -96,7 +146,9 @@ def _not_checked(host: str, result: Mapping[str, Any]) -> Finding:
     return {**found, "severity": "warning", "database": result["name"]}
 
 
-def _kind(what: str) -> str:
+def _kind(what: str, detail: str) -> str:
+    if what.startswith("service "):
+        return "stopped" if detail.startswith(STOPPED) else "service"
     if what.startswith(("http://", "https://")):
         return "endpoint"
     return "imports" if what.startswith("import ") else "tests"
@@ -120,47 +172,51 @@ def _held(host: str, told: Mapping[str, Any]) -> Iterator[list[str]]:
         yield [host, result["name"], state, f"{counted} were read in {result['ms'] / 1000:.1f} s"]
 
 
-def _suggestions(stack: Stack, wrong: Sequence[Finding], point: str) -> Iterator[str]:
-    """Each thing to do once, what has to come first first."""
+def _answer(stack: Stack, wrong: Sequence[Finding]) -> tuple[str, list[str]] | None:
+    """The playbook that answers what is wrong, and the only projects that it is about; None where none does."""
+    kinds = {finding["kind"] for finding in wrong}
+    if kinds & {"interrupted", "unreachable"}:
+        return None
+    projects = _by_project(wrong)
+    if kinds & set(DAMAGE):
+        # Projects can't be healthy on a database that they do not reach.
+        both = bool(projects) and "connection" not in kinds
+        return ("emergency_rollback" if both else "full_rollback"), []
+    return _for_projects(stack, projects) if projects else None
+
+
+def _advice(wrong: Sequence[Finding], *, answered: bool) -> Iterator[str]:
+    """What else there is to do, each once."""
     kinds = {finding["kind"] for finding in wrong}
     if "interrupted" in kinds:
         names = sorted({finding["object"] for finding in wrong if finding["kind"] == "interrupted"})
-        yield from (f"ansible-playbook recover.yml -e rollback_id={name}" for name in names)
-        return
-    for kind, advice in REPAIRS.items():
-        if kind == "unreachable" and kind in kinds:
-            yield advice
-            return
-    projects = _by_project(wrong)
-    damaged = kinds & set(DAMAGE)
-    if damaged:
-        # Projects can't be healthy on a database that they do not reach.
-        both = bool(projects) and "connection" not in kinds
-        yield _command("emergency_rollback.yml" if both else "full_rollback.yml", point)
-        return
-    if projects:
-        yield _command(_for_projects(stack, projects), point)
-    yield from (advice for kind, advice in REPAIRS.items() if kind in kinds)
+        yield from (f"{RECOVER}{name}" for name in names)
+    elif "unreachable" in kinds:
+        yield REPAIRS["unreachable"]
+    elif not (answered and kinds & set(DAMAGE)):
+        yield from (advice for kind, advice in REPAIRS.items() if kind in kinds)
 
 
-def _command(playbook: str, point: str) -> str:
-    name, _space, options = playbook.partition(" ")
-    return f"ansible-playbook {name} -e rollback_point={point}{' ' + options if options else ''}"
+def _command(proposal: Mapping[str, Any]) -> str:
+    only = f" -e rollback_only={','.join(proposal['only'])}" if proposal["only"] else ""
+    return f"ansible-playbook lastgood.rollback.{proposal['playbook']} -e rollback_point={proposal['point']}{only}"
 
 
 def _by_project(wrong: Sequence[Finding]) -> dict[str, set[str]]:
+    """What fails of each project. One whose service is stopped can't answer: that is no reason to take it back."""
+    stopped = {finding["project"] for finding in wrong if finding["kind"] == "stopped"}
     found: dict[str, set[str]] = {}
     for finding in wrong:
-        if "project" in finding:
+        if "project" in finding and finding["project"] not in stopped:
             found.setdefault(finding["project"], set()).add(finding["kind"])
     return found
 
 
-def _for_projects(stack: Stack, failing: Mapping[str, set[str]]) -> str:
+def _for_projects(stack: Stack, failing: Mapping[str, set[str]]) -> tuple[str, list[str]]:
     """One project, the one that all others that fail depend on, or all of them."""
     for name, kinds in failing.items():
         if not set(failing) - {name} - set(stack.dependants(name)):
             # Of several that fail, the cause is not known well enough to take back a part of it only.
             alone = next(iter(kinds)) if len(failing) == 1 and len(kinds) == 1 else "endpoint"
-            return f"{ANSWERS[alone]} -e rollback_only={name}"
-    return "multi_rollback.yml"
+            return ANSWERS[alone], [name]
+    return "multi_rollback", []

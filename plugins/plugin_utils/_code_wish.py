@@ -33,8 +33,8 @@ def code_refusals(
     named = [name for name, value in asked.items() if value]
     if tuple(kinds) != ("code",):
         reasons.append(
-            f"{' and '.join(named)} belong to code, but {', '.join(kinds)} are asked for: run code_rollback.yml or "
-            "file_rollback.yml."
+            f"{' and '.join(named)} belong to code, but {', '.join(kinds)} are asked for: run lastgood.rollback.code_rollback "
+            "or lastgood.rollback.file_rollback."
         )
     if len(only) != 1 and len(projects) != 1:
         reasons.append(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible import constants
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import inventory_options
 
 _ROOT = Path(__file__).absolute().parents[2]
 _PLAYBOOK = _ROOT / "playbooks" / "notify_retry.yml"
@@ -25,16 +26,7 @@ def sending_command(spool: Path, options: Mapping[str, Any]) -> list[str]:
         last only whole files are taken over: what else was said on the command line may be a secret.
     """
     words = [sys.executable, "-m", "ansible", "playbook", str(_PLAYBOOK)]
-    for source in options.get("inventory") or ():
-        words += ["-i", str(source)]
-    for path in options.get("vault_password_files") or ():
-        words += ["--vault-password-file", str(path)]
-    for identity in options.get("vault_ids") or ():
-        words += ["--vault-id", str(identity)]
-    for extra in options.get("extra_vars") or ():
-        if str(extra).startswith("@"):
-            words += ["-e", str(extra)]
-    return [*words, "-e", f"notify_spool={spool}"]
+    return [*words, *inventory_options(options), "-e", f"notify_spool={spool}"]
 
 
 def asks_somebody(options: Mapping[str, Any]) -> bool:

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._discards import discard_lines, kept_places
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import RECOVER, next_words, open_transactions
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_timeline import PHASES, timeline
 
 Told = Mapping[str, Mapping[str, Any]]
@@ -47,7 +48,7 @@ _GOOD = ("rolled_back", "undone_as_asked", "nothing_to_do", "planned", "rehearse
 def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = False) -> dict[str, Any]:
     """Put together what the hosts reported.
 
-    :param plan: empty when it never came to one.
+    :param plan: nothing but the ``stack`` when it never came to one.
     :param hosts: host → what it registered, by variable name.
     :returns: ``outcome``, ``success``, ``title``, ``tone``, ``rows``, ``downtime_ms`` (None without any, and where it
         is not over).
@@ -90,7 +91,11 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = 
     return {
         "outcome": outcome,
         "success": success,
-        "title": MOVED if moved else UNENDED if unended else _title(outcome, plan, _set_aside(hosts)),
+        "title": MOVED
+        if moved
+        else UNENDED
+        if unended
+        else _title(outcome, plan, _set_aside(hosts), _still_open(plan, hosts)),
         "tone": "good" if success else "bad",
         "rows": rows,
         "downtime_ms": downtime_ms,
@@ -104,7 +109,17 @@ def _state(ended: str, plan: Mapping[str, Any]) -> str:
     return "as it was before the rollback that was undone" if plan.get("undoes") else "at the restore point"
 
 
-def _title(outcome: str, plan: Mapping[str, Any], set_aside: Mapping[str, Mapping[str, Any]]) -> str:
+def _still_open(plan: Mapping[str, Any], hosts: Told) -> list[str]:
+    """Ids of transactions that were open before this one could be planned."""
+    found = {host: {"open": told["__rollback_open"]} for host, told in hosts.items() if "__rollback_open" in told}
+    return list(open_transactions(found, plan.get("stack", "")))
+
+
+def _title(
+    outcome: str, plan: Mapping[str, Any], set_aside: Mapping[str, Mapping[str, Any]], still_open: Sequence[str]
+) -> str:
+    if outcome == "refused" and still_open:
+        return f"REFUSED: {', '.join(still_open)} is still open; nothing was touched by this run"
     title = TITLES[outcome]
     if outcome == "rolled_back" and set_aside:
         rows, of = (sum(each[word] for each in set_aside.values()) for word in ("rows", "of"))
@@ -282,9 +297,34 @@ def _downtime_words(downtime_ms: int | None, hosts: Told) -> str:
     if downtime_ms is not None:
         return f"{downtime_ms / 1000:.1f} s"
     if not _times(hosts, "stopped"):
-        return "none"
+        return downtime_unknown(hosts) or "none"
     started = _times(hosts, "started")
     return "not known to be over: services are not as they were" if started else "not over: no service was ready again"
+
+
+def downtime_unknown(hosts: Told) -> str:
+    """Why nobody can say that no service stood still, though no journal tells when one did; empty when it can be said."""
+    silent = [
+        host
+        for host, told in hosts.items()
+        if told.get("__rollback_begun") and "transactions" not in told.get("__rollback_history", {})
+    ]
+    if silent:
+        return f"not known: the journal of {', '.join(silent)} could not be read"
+    unseen = unseen_stops(transaction for _host, transaction in _transactions(hosts))
+    return f"not known: {', '.join(unseen)} may have been stopped for a while" if unseen else ""
+
+
+def unseen_stops(transactions: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Services that were to be stopped, and of which no journal says what became of that."""
+    found = []
+    for transaction in transactions:
+        stops = [event["facts"] for event in transaction["events"] if event["event"] == "stopped"]
+        seen = {name for facts in stops for name in (*facts["services"], *facts.get("others", ()))}
+        found += [
+            one["name"] for one in transaction.get("services", ()) if one["ran_before"] and one["name"] not in seen
+        ]
+    return found
 
 
 def _services_left(hosts: Told) -> bool:
@@ -299,7 +339,9 @@ def _times(hosts: Told, name: str) -> list[float]:
 
 
 def _next_rows(outcome: str, plan: Mapping[str, Any], hosts: Told) -> list[list[str]]:
-    recover = f"ansible-playbook recover.yml -e rollback_id={plan.get('id')}"
+    if outcome == "refused":
+        return [["Next", next_words(name)] for name in _still_open(plan, hosts)]
+    recover = f"{RECOVER}{plan.get('id')}"
     absent = _absent(hosts) if any(told.get("__rollback_recovering") for told in hosts.values()) else []
     if outcome == "undo_incomplete" and absent and not causes(hosts):
         return [["Next", f"bring {', '.join(absent)} back, then: {recover}"]]
@@ -327,8 +369,10 @@ def _undo_rows(plan: Mapping[str, Any], hosts: Told) -> list[list[str]]:
     ]
     if lost:
         return [["Undo", f"not as a whole ({', '.join(lost)}): what is kept of it is named above"]]
-    command = f"ansible-playbook undo_rollback.yml -e rollback_id={plan['id']}"
-    return [["Undo", f"{command} (until another rollback of {plan['stack']} has ended)"]]
+    return [
+        ["Undo", f"ansible-playbook lastgood.rollback.undo_rollback -e rollback_id={plan['id']}"],
+        ["", f"can be asked for until another rollback of {plan['stack']} has ended"],
+    ]
 
 
 def plan_rows(hosts: Told) -> list[list[str]]:

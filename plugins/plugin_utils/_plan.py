@@ -52,6 +52,7 @@ class Wish:
     :param database: which one that is, or has the tables; None when there is only one.
     :param tables: of a database, to go back in these only.
     :param code: how code goes back other than as a whole to the restore point: see `code_wish`.
+    :param rehearse: whether everything is taken away again before the switch.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Wish:
     database: str | None = None
     tables: tuple[str, ...] = ()
     code: Mapping[str, Any] | None = None
+    rehearse: bool = False
 
     @property
     def does_without_point(self) -> bool:
@@ -93,9 +95,10 @@ def make_plan(stack: Stack, wish: Wish) -> dict[str, Any]:
     """Compute who does what.
 
     :returns: JSON: ``id``, ``stack``, ``point`` (None until `with_point`), ``source``, ``code``, ``kinds``, ``scope`` and
-        ``tables`` of its databases, ``decision_host``, ``hosts``, ``waves`` (their number), ``schema_only`` (database → host,
-        of those that stay but must fit the code) and ``of`` (host → ``databases``, ``projects``, ``waves`` of services,
-        ``checked`` projects, ``keys`` of a restore point).
+        ``tables`` of its databases, ``decision_host``, ``hosts``, ``stack_hosts`` (also those that do not take part),
+        ``rehearse``, ``waves`` (their number), ``schema_only`` (database → host, of those that stay but must fit the code)
+        and ``of`` (host → ``databases``, ``projects``, ``waves`` of services, ``checked`` projects, ``keys`` of a restore
+        point).
     :raises PlanRefused: with all reasons.
     """
     unknown = [name for name in wish.only if name not in stack.projects]
@@ -138,6 +141,8 @@ def make_plan(stack: Stack, wish: Wish) -> dict[str, Any]:
         "only": list(wish.only),
         "decision_host": decision_host,
         "hosts": sorted(parts),
+        "stack_hosts": list(stack.hosts),
+        "rehearse": wish.rehearse,
         "waves": len(stack.waves),
         "schema_only": schema_only,
         "of": parts,
@@ -189,7 +194,9 @@ def _restored_from_file(stack: Stack, wish: Wish) -> Database:
         )
     if wish.kinds != ("database",):
         raise PlanRefused(
-            [f"A file holds a database, but {', '.join(wish.kinds)} are asked for: run database_rollback.yml."]
+            [
+                f"A file holds a database, but {', '.join(wish.kinds)} are asked for: run lastgood.rollback.database_rollback."
+            ]
         )
     return _the_database(stack, wish)
 
@@ -298,7 +305,11 @@ def choose_point(
             return {"name": candidate, "created": found["created"], "digest": found["good_digest"]}
         lacking += lacks
     if not candidates:
-        raise PlanRefused([f"There is no restore point on {', '.join(sorted(needs))}: run capture.yml first."])
+        raise PlanRefused(
+            [
+                f"There is no restore point on {', '.join(sorted(needs))}: first run ansible-playbook lastgood.rollback.capture"
+            ]
+        )
     raise PlanRefused([*lacking, "Nothing was touched. Choose another restore point, or capture one."])
 
 

@@ -10,6 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._back import USAGE, undoable
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import RECOVER
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import unseen_stops
+
+#: What the role gives as the reason for the undo of a rehearsal in which nothing failed.
+REHEARSED = "the rehearsal is over"
 
 Found = Mapping[str, Mapping[str, Any]]
 
@@ -76,9 +81,11 @@ def history_rows(hosts: Found) -> list[list[str]]:
     for registered in hosts.values():
         for transaction in registered.get("__rollback_history", {}).get("transactions", []):
             entry = found.setdefault(
-                transaction["id"], {"outcomes": set(), "hosts": [], "first": [], "last": [], **transaction}
+                transaction["id"],
+                {"outcomes": set(), "unseen": [], "hosts": [], "first": [], "last": [], **transaction},
             )
-            entry["outcomes"].add(transaction["outcome"] or f"open ({transaction['state']})")
+            entry["outcomes"].add(_ended_as(transaction))
+            entry["unseen"] += unseen_stops([transaction])
             for name in ("hosts", "created", "operator", "plan"):  # a host that has only a tombstone knows none of them
                 entry[name] = entry[name] or transaction[name]
             for event in transaction["events"]:
@@ -89,18 +96,46 @@ def history_rows(hosts: Found) -> list[list[str]]:
     for name in sorted(found, reverse=True):
         entry = found[name]
         began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry["created"])) if entry["created"] else ""
-        downtime = f"{max(entry['last']) - min(entry['first']):.1f} s" if entry["first"] and entry["last"] else "none"
         outcomes = ", ".join(sorted(entry["outcomes"]))
         where = f"{name}\n  on {', '.join(entry['hosts'])}" if entry["hosts"] else name
         if name in undone and found[undone[name]]["outcomes"] == {"undone_as_asked"}:
             where += f"\n  undone by {undone[name]}"
-        rows.append([began, outcomes, downtime, str(entry["operator"] or ""), where])
+        rows.append([began, outcomes, _downtime(entry), str(entry["operator"] or ""), where])
     if not found:
         return [["No transaction has begun on these hosts yet."]]
     ends = [
-        [f"To end {name}: ansible-playbook recover.yml -e rollback_id={name}"]
+        [f"To end {name}: {RECOVER}{name}"]
         for name, entry in sorted(found.items())
         if any(outcome.startswith("open") for outcome in entry["outcomes"])
     ]
-    undos = [[f"To undo {name}: {USAGE}{name}"] for names in undoable(hosts).values() for name in names]
-    return rows + ends + undos
+    return rows + ends + [[_undo_words(hosts, name)] for names in undoable(hosts).values() for name in names]
+
+
+def _ended_as(transaction: Mapping[str, Any]) -> str:
+    """The outcome on one host. A rehearsal ends by taking away what it prepared; one that failed says why it did."""
+    if transaction["outcome"] is None:
+        return f"open ({transaction['state']})"
+    rehearsed = transaction["outcome"] == "undone" and transaction["plan"].get("rehearse")
+    return "rehearsed" if rehearsed and transaction["reason"] == REHEARSED else str(transaction["outcome"])
+
+
+def _downtime(entry: Mapping[str, Any]) -> str:
+    """In words, of all hosts of a transaction together."""
+    if entry["first"]:
+        return f"{max(entry['last']) - min(entry['first']):.1f} s" if entry["last"] else "not over"
+    return "not known" if entry["unseen"] else "none"
+
+
+def _undo_words(hosts: Found, name: str) -> str:
+    """The command that undoes a rollback, where every host has just planned it; else why not."""
+    refused = {
+        str(result.get("msg") or "it could not be planned")
+        for registered in hosts.values()
+        for result in registered.get("__rollback_offered", {}).get("results", [])
+        if result["item"] == name and "prepared" not in result
+    }
+    return (
+        f"{name} can't be undone as a whole: {' '.join(sorted(refused))}"
+        if refused
+        else f"To undo {name}: {USAGE}{name}"
+    )

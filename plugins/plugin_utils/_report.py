@@ -64,7 +64,7 @@ def build_report(material: Material) -> dict[str, Any]:
     word, _colon, summary = str(ended["title"]).partition(": ")
     checks = list(_checks(transactions))
     found = timeline({host: transaction["events"] for host, transaction in transactions.items()})
-    story = Story(transactions, plan["hosts"], checks, material.log, material.deliveries)
+    story = Story(transactions, plan["hosts"], checks, material.log, material.deliveries, bool(plan.get("rehearse")))
     point = plan.get("point") or {}
     undo = _undo(material, found["end"] if found else None)
     return {
@@ -188,7 +188,10 @@ def _undo(material: Material, ended: float | None) -> dict[str, Any]:
     outcome = material.ended["outcome"]
     taken_back = any(transaction["tombstoned"] for transaction in material.transactions.values())
     if outcome in ("rolled_back", "undone_as_asked", "recovered") and material.ended["success"] and not taken_back:
-        command = f"ansible-playbook lastgood.rollback.undo_rollback -e rollback_id={material.plan['id']}"
+        command = next((str(row[1]) for row in material.ended["rows"] if row[0] == "Undo"), "")
+        if command and not command.startswith("ansible-playbook "):
+            return {"possible": False, "words": f"It can't be undone: {command}.", "command": None, "until": None}
+        command = command or f"ansible-playbook lastgood.rollback.undo_rollback -e rollback_id={material.plan['id']}"
         words = "The rollback can be undone as long as no later one of this stack has been finished."
         if not material.can_undo:
             words = "Put back by hand what is wanted from the places named above. Later rollbacks push a replaced database out."

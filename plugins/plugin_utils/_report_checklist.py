@@ -24,6 +24,7 @@ class Story:
     :param hosts: all hosts of the plan.
     :param checks: what was checked after the switch, each with ``host``, ``name``, ``ok``.
     :param log: where the log was written and how many lines of this transaction it holds; None when it was not.
+    :param rehearsed: whether nothing was ever to be switched.
     :param deliveries: each message with ``what``, ``to``, ``sent``, ``failed`` and ``detail``.
     """
 
@@ -32,6 +33,7 @@ class Story:
     checks: Sequence[Mapping[str, Any]] = ()
     log: Mapping[str, Any] | None = None
     deliveries: Sequence[Mapping[str, Any]] = ()
+    rehearsed: bool = False
 
     def events(self, event: str, phase: str | None = None) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Host and event, for each of this name."""
@@ -80,14 +82,18 @@ def _stop(story: Story) -> Tick:
         for service in transaction["services"]
         if service["ran_before"]
     ]
-    stopped = {(host, name) for host, entry in story.events("stopped") for name in entry["facts"]["services"]}
+    times = {
+        (host, name): at for host, entry in story.events("stopped") for name, at in entry["facts"]["services"].items()
+    }
+    stopped = set(times)
     down = {(host, name) for host, entry in story.events("stopped") for name in entry["facts"].get("others", ())}
     left = [f"{name} on {host}" for host, name in ran if (host, name) not in stopped | down]
     if not any(True for _each in story.events("services")):
         return NOT_DONE if _switched(story) else NOT_NEEDED, ["No service was to be stopped."]
     if left:
         return FAILED, [f"Never seen to stop: {', '.join(left)}."]
-    evidence = [f"{len(stopped)} stopped, dependents first: {', '.join(sorted(name for _host, name in stopped))}."]
+    order = sorted(stopped, key=lambda each: (times[each], each))
+    evidence = [f"{len(stopped)} stopped, in this order: {', '.join(name for _host, name in order)}."]
     if down - stopped:
         evidence.append(f"Already down: {', '.join(sorted(name for _host, name in down - stopped))}.")
     return DONE, evidence
@@ -107,6 +113,10 @@ def _execute(story: Story) -> Tick:
     wanted = story.components("intent", "prepare")
     switched = story.components("switched", "switch")
     undone = [host for host, _entry in story.events("undone")]
+    if story.rehearsed and not switched:
+        return NOT_NEEDED, [
+            "This was a rehearsal: what was prepared was taken away again, and nothing was to be switched."
+        ]
     if undone:
         taken = f"{len(switched)} of {len(wanted)} components were switched, and taken back"
         return FAILED, [f"{taken} on {', '.join(undone)}."]
@@ -120,7 +130,7 @@ def _execute(story: Story) -> Tick:
 
 def _data(story: Story) -> Tick:
     promised = {host for host, _entry in story.events("promised")}
-    missing = [host for host in story.hosts if host not in promised]
+    missing = [host for host in story.hosts if host not in promised and not story.rehearsed]
     evidence = [
         f"{component.partition(':')[2]}: {_count(proof['verification']['tables'], 'table')}, "
         f"{_count(proof['verification']['rows'], 'row')}, content {proof['verification']['content']}."
@@ -130,6 +140,8 @@ def _data(story: Story) -> Tick:
     ]
     if missing:
         return NOT_DONE, [f"Not confirmed by {', '.join(missing)}.", *evidence]
+    if story.rehearsed:
+        return NOT_NEEDED, ["This was a rehearsal: the live data was not touched.", *evidence]
     return DONE, ["Each host looked at every component and found what it was switched to.", *evidence]
 
 

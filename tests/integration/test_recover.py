@@ -83,14 +83,14 @@ def test_without_the_decisions_host_it_is_in_doubt_and_who_comes_back_joins_what
     assert "IN DOUBT: the decision can't be read" in said
     assert "Missing web1: joins the outcome that is decided" in said
     assert "Waiting web2: promised never to undo alone, so nothing was changed there" in said
-    assert "bring web1 back, then: ansible-playbook recover.yml -e rollback_id=" in said
+    assert "bring web1 back, then: ansible-playbook lastgood.rollback.recover -i " in said
     assert modes(small)[1] == "MODE=good"
 
     decided = small.play("recover", "--limit", "web1")
     said = " ".join(decided.stdout.split())
     assert decided.returncode != 0
     assert "Missing web2: joins the outcome that is decided" in said
-    assert "bring web2 back, then: ansible-playbook recover.yml -e rollback_id=" in said
+    assert "bring web2 back, then: ansible-playbook lastgood.rollback.recover -i " in said
     assert modes(small) == ["MODE=broken", "MODE=good"], "web2 is away and keeps its promise"
 
     joined = small.play("recover")

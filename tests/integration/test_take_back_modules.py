@@ -119,7 +119,8 @@ def test_it_is_refused_and_nothing_is_touched(site: Site, harm: Any, said: str) 
 
 
 @pytest.mark.parametrize(
-    ("last", "said"), [("promise", "has not ended: run recover.yml first"), ("undo", "ended as undone")]
+    ("last", "said"),
+    [("promise", "has not ended; first: ansible-playbook lastgood.rollback.recover"), ("undo", "ended as undone")],
 )
 def test_only_what_was_kept_and_has_ended_can_be_taken_back(tmp_path: Path, last: str, said: str) -> None:
     site = Site(tmp_path)

@@ -20,7 +20,7 @@ def host(**more: Any) -> dict[str, Any]:
 
 
 def test_good_on_all_hosts_says_how_to_go_back() -> None:
-    told = capture_outcome({"app1": host(), "db1": host()}, "monday")
+    told = capture_outcome({"app1": host(), "db1": host()}, "monday", "blog")
     assert (told["good"], told["tone"]) == (True, "good")
     assert told["rows"] == [
         ["Restore point", "monday"],
@@ -37,7 +37,7 @@ def test_good_on_all_hosts_says_how_to_go_back() -> None:
 def test_a_failure_is_told_once_with_the_check_and_what_to_do() -> None:
     failure = {"failure": {"msg": "these checks failed"}, "marked": {}}
     broken = host(**failure, health={"checks": [{**CHECK, "ok": False, "detail": "500"}]})
-    told = capture_outcome({"app1": host(**failure), "db1": broken}, "monday")
+    told = capture_outcome({"app1": host(**failure), "db1": broken}, "monday", "blog")
     assert (told["good"], told["tone"]) == (False, "bad")
     assert ["Cause", "these checks failed"] in told["rows"]
     assert ["", "FAILED on db1: core: http://127.0.0.1:5000/api/health: 500"] in told["rows"]
@@ -45,19 +45,19 @@ def test_a_failure_is_told_once_with_the_check_and_what_to_do() -> None:
 
 
 def test_a_host_that_is_gone_is_named() -> None:
-    told = capture_outcome({"app1": host(failure={"msg": ""}, marked={}), "db1": {}}, "monday")
+    told = capture_outcome({"app1": host(failure={"msg": ""}, marked={}), "db1": {}}, "monday", "blog")
     assert told["tone"] == "bad"
     assert ["Cause", "db1 can't be reached."] in told["rows"]
 
 
 def test_good_needs_every_host() -> None:
-    assert not capture_outcome({"app1": host(), "db1": host(marked={})}, "monday")["good"]
+    assert not capture_outcome({"app1": host(), "db1": host(marked={})}, "monday", "blog")["good"]
 
 
 def test_check_mode_plans() -> None:
-    told = capture_outcome({"app1": host(marked={}, health={})}, "monday")
+    told = capture_outcome({"app1": host(marked={}, health={})}, "monday", "blog")
     assert (told["good"], told["tone"], told["title"]) == (False, "good", "Planned: nothing was captured")
 
 
 def test_nothing_at_all_is_no_success() -> None:
-    assert not capture_outcome({}, "none")["good"]
+    assert not capture_outcome({}, "none", "blog")["good"]

@@ -63,6 +63,10 @@ CASES: dict[str, dict[str, Any]] = {
 def test_a_host_captures_its_own(host: str, expected: dict[str, Any]) -> None:
     plan = FilterModule().filters()["capture_plan"](CATALOGUE, host, GROUPS)
     names = [project["name"] for project in plan["projects"]]
+    checked = plan.pop("checked")
+    assert [{name: value for name, value in project.items() if name != "services"} for project in checked] == plan[
+        "projects"
+    ]
     assert {**plan, "projects": names} == {**expected, "hosts": ["db1", "web1", "web2"]}
 
 

@@ -12,7 +12,14 @@ from typing import Any
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._integrity import CHECKS
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import parse_catalogue
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._check import ANSWERS, DAMAGE, REPAIRS, summarise
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._check import (
+    ANSWERS,
+    COMPONENTS,
+    DAMAGE,
+    REPAIRS,
+    planned,
+    summarise,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTS = ["db1", "web1", "web2"]
@@ -29,7 +36,7 @@ STACK = parse_catalogue(
     },
     GROUPS,
 )
-POINT = "ansible-playbook {} -e rollback_point=last_good{}"
+POINT = "ansible-playbook lastgood.rollback.{} -e rollback_point=last_good{}"
 
 
 def told(failing: tuple[str, ...] = (), findings: tuple[str, ...] = (), severity: str = "error") -> dict[str, Any]:
@@ -60,28 +67,28 @@ def test_a_healthy_stack_needs_nothing() -> None:
 @pytest.mark.parametrize(
     ("failing", "findings", "command"),
     [
-        ((), ("orphans",), POINT.format("full_rollback.yml", "")),
-        ((), ("connection",), POINT.format("full_rollback.yml", "")),
-        (("core: http://core/",), ("connection",), POINT.format("full_rollback.yml", "")),
-        (("core: http://core/",), ("pages",), POINT.format("emergency_rollback.yml", "")),
-        (("images: http://images/",), (), POINT.format("project_rollback.yml", " -e rollback_only=images")),
+        ((), ("orphans",), POINT.format("full_rollback", "")),
+        ((), ("connection",), POINT.format("full_rollback", "")),
+        (("core: http://core/",), ("connection",), POINT.format("full_rollback", "")),
+        (("core: http://core/",), ("pages",), POINT.format("emergency_rollback", "")),
+        (("images: http://images/",), (), POINT.format("project_rollback", " -e rollback_only=images")),
         (
             ("planning: import flask",),
             (),
-            POINT.format("dependency_rollback.yml", " -e rollback_only=planning"),
+            POINT.format("dependency_rollback", " -e rollback_only=planning"),
         ),
-        (("images: python -m pytest",), (), POINT.format("code_rollback.yml", " -e rollback_only=images")),
+        (("images: python -m pytest",), (), POINT.format("code_rollback", " -e rollback_only=images")),
         (
             ("images: python -m pytest", "images: http://images/"),
             (),
-            POINT.format("project_rollback.yml", " -e rollback_only=images"),
+            POINT.format("project_rollback", " -e rollback_only=images"),
         ),
         (
             ("core: http://core/", "images: http://images/"),
             (),
-            POINT.format("project_rollback.yml", " -e rollback_only=core"),
+            POINT.format("project_rollback", " -e rollback_only=core"),
         ),
-        (("planning: import flask", "images: http://images/"), (), POINT.format("multi_rollback.yml", "")),
+        (("planning: import flask", "images: http://images/"), (), POINT.format("multi_rollback", "")),
         ((), ("sequences",), REPAIRS["sequences"]),
     ],
 )
@@ -111,9 +118,19 @@ def test_what_was_not_looked_at_is_shown() -> None:
 
 def test_an_open_rollback_is_ended_before_anything_else() -> None:
     hosts = told(("core: http://core/",), ("orphans",))
-    hosts["web1"]["__check_open"] = {"transactions": [{"id": "1-blog", "state": "prepared"}]}
+    facts = {
+        "id": "1-blog",
+        "stack": "blog",
+        "phase": "start",
+        "down": ["core"],
+        "operator": "night shift",
+        "created": 0.0,
+    }
+    hosts["web1"]["__check_open"] = {"transactions": [facts]}
     found = verdict(hosts)
-    assert found["suggestions"] == ["ansible-playbook recover.yml -e rollback_id=1-blog"]
+    assert found["suggestions"] == ["ansible-playbook lastgood.rollback.recover -e rollback_id=1-blog"]
+    (row,) = [row for row in found["rows"] if row[1] == "1-blog"]
+    assert "by night shift: start on web1. Down because of it: core on web1." in row[3]
 
 
 def test_a_host_that_is_away_or_could_not_be_asked_is_no_success() -> None:
@@ -126,11 +143,66 @@ def test_a_host_that_is_away_or_could_not_be_asked_is_no_success() -> None:
 
 def test_every_playbook_that_is_suggested_exists() -> None:
     source = (ROOT / "plugins" / "plugin_utils" / "_check.py").read_text(encoding="utf-8")
-    named = set(re.findall(r"\b(\w+\.yml)", source))
+    named = set(re.findall(r"\b(\w+_rollback)\b", source))
     assert len(named) >= 6
-    assert {name for name in named if not (ROOT / "playbooks" / name).exists()} == set()
+    assert {name for name in named if not (ROOT / "playbooks" / f"{name}.yml").exists()} == set()
 
 
 def test_every_check_of_a_database_has_an_answer() -> None:
     assert {*CHECKS, "connection"} <= {*DAMAGE, *REPAIRS}
-    assert ANSWERS.keys() == {"imports", "tests", "endpoint"}
+    assert ANSWERS.keys() == {"imports", "tests", "endpoint", "service"}
+
+
+def service(project: str, detail: str) -> dict[str, Any]:
+    return {"name": f"{project}: service {project}-worker", "ok": False, "detail": detail, "ms": 1}
+
+
+@pytest.mark.parametrize(
+    ("detail", "kind", "suggested"),
+    [
+        ("is stopped (supervisor: STOPPED)", "stopped", REPAIRS["stopped"]),
+        (
+            "is running, but not ready: 503 instead of 200",
+            "service",
+            POINT.format("project_rollback", " -e rollback_only=images"),
+        ),
+        ("is failed, but not ready: FATAL", "service", POINT.format("project_rollback", " -e rollback_only=images")),
+    ],
+)
+def test_a_service_that_is_stopped_or_not_ready_is_wrong(detail: str, kind: str, suggested: str) -> None:
+    """One that is stopped answers nothing: nothing has to go back for that, whatever else of its project fails then."""
+    hosts = told(("images: http://images/",) if kind == "stopped" else ())
+    hosts["web1"]["check_health"]["checks"].append(service("images", detail))
+    found = verdict(hosts)
+    assert not found["healthy"]
+    assert kind in {finding["kind"] for finding in found["findings"]}
+    assert found["suggestions"] == [suggested]
+
+
+def test_a_proposal_says_what_has_to_be_planned() -> None:
+    found = verdict(told(("images: python -m pytest",)))
+    assert found["proposal"] == {
+        "playbook": "code_rollback",
+        "components": ["code"],
+        "only": ["images"],
+        "point": "last_good",
+    }
+    assert verdict(told())["proposal"] is None
+    for playbook, components in COMPONENTS.items():
+        text = (ROOT / "playbooks" / f"{playbook}.yml").read_text(encoding="utf-8")
+        named = re.search(r"rollback_components: \[(.*)\]", text)
+        assert (named[1].split(", ") if named else ["code", "files", "packages"]) == components
+
+
+def test_what_would_be_refused_is_not_proposed() -> None:
+    found = verdict(told(("images: python -m pytest",)))
+    refusal = {"__check_refusal": "The schema of database blog has moved on."}
+    left = planned(found, {"web1": refusal, "db1": {}})
+    assert (left["healthy"], left["suggestion"], left["proposal"]) == (False, "", None)
+    assert "ansible-playbook" not in str(left)
+    said = "no rollback is proposed: lastgood.rollback.code_rollback would be refused. web1: The schema of database blog has"
+    assert left["rows"][-1] == ["Next", f"{said} moved on."]
+    work = {"web1": {"__rollback_planned": [{"changed": True}]}, "db1": {"__rollback_planned": []}}
+    assert planned(found, work) == found
+    idle = planned(found, {"web1": {"__rollback_planned": [{"changed": False}]}, "db1": {}})
+    assert "code_rollback would change nothing" in idle["rows"][-1][1] and idle["suggestion"] == ""

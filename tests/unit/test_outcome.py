@@ -140,7 +140,7 @@ def test_a_recovery_that_could_not_end_it_says_so() -> None:
     told = tell(PLAN, {"db1": db1, "web1": host(None, "rolled_back", **RECOVERING)}, check=False)
     assert (told["outcome"], told["success"], told["tone"]) == ("rolled_back", False, "bad")
     assert told["title"].startswith("NOT ENDED: everything is where it was asked to go")
-    said = "put right what is named above, then: ansible-playbook recover.yml -e rollback_id=1-blog"
+    said = "put right what is named above, then: ansible-playbook lastgood.rollback.recover -e rollback_id=1-blog"
     assert told["rows"][-1] == ["Next", said]
     waits = host("keep", finish_last={"outcome": None}, **RECOVERING)
     absent = tell(PLAN, {"db1": waits, "web1": {}}, check=False)
@@ -246,7 +246,7 @@ COMPONENT = {
     "can_go_back": True,
     "kept": {"database blog as it was": "blog_lastgood_7f3a_previous"},
 }
-COMMAND = "ansible-playbook undo_rollback.yml -e rollback_id=1-blog (until another rollback of blog has ended)"
+COMMAND = "ansible-playbook lastgood.rollback.undo_rollback -e rollback_id=1-blog"
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,9 @@ def test_what_was_kept_says_how_to_undo_it_and_until_when(
 ) -> None:
     history = {"transactions": [{"events": [], "components": [component]}]}
     hosts = {"db1": host("keep", history=history)}
-    assert rows(hosts, plan)[-1] == ["Undo", said]
+    shown = rows(hosts, plan)
+    assert ["Undo", said] in shown
+    assert (["", "can be asked for until another rollback of blog has ended"] in shown) == (said == COMMAND)
     undone = host("undo", "undone", history=history)
     assert "Undo" not in [row[0] for row in rows({"db1": undone}, plan)]
 
@@ -304,7 +306,10 @@ def test_an_undo_of_a_finished_rollback_has_words_of_its_own(decider: Any, outco
     ],
 )
 def test_the_next_step_is_a_command(decider: dict[str, Any], said: str) -> None:
-    assert rows({"db1": decider})[-1] == ["Next", f"{said}ansible-playbook recover.yml -e rollback_id=1-blog"]
+    assert rows({"db1": decider})[-1] == [
+        "Next",
+        f"{said}ansible-playbook lastgood.rollback.recover -e rollback_id=1-blog",
+    ]
 
 
 def test_a_plan_counts_what_it_would_take() -> None:
@@ -323,3 +328,24 @@ def test_a_plan_tells_how_many_rows_a_second_go_where_rows_are_what_takes_time()
     shown = plan_rows({"db1": {"__rollback_planned": [moving, CHANGED]}})
     at = shown.index(["Standstill", "about 62.5 s of switching, besides stopping and starting services"])
     assert shown[at + 1] == ["", "  tables:blog about 123,456 rows a second"]
+
+
+def stopping(*events: dict[str, Any]) -> dict[str, Any]:
+    """A host on which a service was to be stopped."""
+    core = {"name": "core", "ran_before": True}
+    return host(
+        "undo", "undone", history={"transactions": [{"events": list(events), "components": [], "services": [core]}]}
+    )
+
+
+@pytest.mark.parametrize(
+    ("db1", "words"),
+    [
+        (stopping(), "not known: core may have been stopped for a while"),
+        (stopping({"at": 1.0, "event": "stopped", "facts": {"services": {}, "others": ["core"]}}), "none"),
+        (host("undo", "undone"), "not known: the journal of db1 could not be read"),
+        (host("undo", "undone", history={"transactions": []}), "none"),
+    ],
+)
+def test_that_no_service_stood_still_is_said_only_where_it_is_known(db1: dict[str, Any], words: str) -> None:
+    assert ["Downtime", words] in rows({"db1": {"__rollback_begun": True, **db1}})

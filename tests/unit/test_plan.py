@@ -266,7 +266,12 @@ def test_last_good_passes_over_what_only_some_hosts_have() -> None:
         ([point()], [point(components=[])], "monday", "web1 captured no code:/srv/core, files:files"),
         ([point()], [point()], "tuesday", "'tuesday' does not exist on any host of the plan. There: monday."),
         ([], [], "tuesday", "There: none at all."),
-        ([], [], LAST_GOOD, "There is no restore point on db1, web1: run capture.yml first."),
+        (
+            [],
+            [],
+            LAST_GOOD,
+            "There is no restore point on db1, web1: first run ansible-playbook lastgood.rollback.capture",
+        ),
         ([point()], [], LAST_GOOD, "was the host added later?"),
     ],
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._recovery import history_rows, interrupted
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._recovery import REHEARSED, history_rows, interrupted
 
 PLAN = {"id": "1-blog", "stack": "blog", "decision_host": "db1", "hosts": ["app1", "db1"], "waves": 1, "of": {}}
 
@@ -26,6 +26,7 @@ def told(transaction_id: str = "1-blog", **facts: Any) -> dict[str, Any]:
         "hosts": ["app1", "db1"],
         "operator": "night shift",
         "tombstoned": False,
+        "reason": None,
         "decision": None,
         "created": 1_795_444_200.0,
         **facts,
@@ -114,12 +115,56 @@ def test_history_is_newest_first_with_the_downtime_over_all_hosts() -> None:
         ["open (promised)", "none", "night shift", "2-blog\n  on app1, db1"],
         ["rolled_back", "7.5 s", "night shift", "1-blog\n  on app1, db1"],
         [],
-        [],
     ]
-    assert rows[3:] == [
-        ["To end 2-blog: ansible-playbook recover.yml -e rollback_id=2-blog"],
-        ["To undo 1-blog: ansible-playbook undo_rollback.yml -e rollback_id=1-blog"],
-    ]
+    assert rows[3:] == [["To end 2-blog: ansible-playbook lastgood.rollback.recover -e rollback_id=2-blog"]]
+
+
+def offered(*results: dict[str, Any]) -> dict[str, Any]:
+    """A finished rollback, and what became of the plans to undo it."""
+    hosts = history(db1=[told(outcome="rolled_back")])
+    hosts["db1"]["__rollback_offered"] = {"results": [{"item": "1-blog", **result} for result in results]}
+    return hosts
+
+
+@pytest.mark.parametrize(
+    ("hosts", "said"),
+    [
+        (offered(), "To undo 1-blog: ansible-playbook lastgood.rollback.undo_rollback -e rollback_id=1-blog"),
+        (
+            offered({"prepared": []}),
+            "To undo 1-blog: ansible-playbook lastgood.rollback.undo_rollback -e rollback_id=1-blog",
+        ),
+        (offered({"msg": "its things have moved."}), "1-blog can't be undone as a whole: its things have moved."),
+    ],
+)
+def test_history_offers_to_undo_what_was_just_planned(hosts: dict[str, Any], said: str) -> None:
+    assert history_rows(hosts)[-1] == [said]
+
+
+@pytest.mark.parametrize(
+    ("facts", "outcome"),
+    [
+        ({"outcome": "undone", "reason": REHEARSED}, "rehearsed"),
+        ({"outcome": "undone", "reason": "a test failed"}, "undone"),
+        ({"outcome": None, "reason": REHEARSED}, "open (switched)"),
+    ],
+)
+def test_history_tells_a_rehearsal_from_a_rollback_that_failed(facts: dict[str, Any], outcome: str) -> None:
+    rows = history_rows(history(db1=[told(plan={**PLAN, "rehearse": True}, **facts)]))
+    assert rows[1][1] == outcome
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        ([], "not known"),
+        ([{"event": "stopped", "facts": {"services": {"core": 1.0}}}], "not over"),
+        ([{"event": "stopped", "facts": {"services": {}, "others": ["core"]}}], "none"),
+    ],
+)
+def test_history_knows_when_a_service_was_to_be_stopped(events: list[dict[str, Any]], words: str) -> None:
+    core = {"name": "core", "ran_before": True}
+    assert history_rows(history(db1=[told(services=[core], events=events, outcome="undone")]))[1][2] == words
 
 
 def test_history_shows_what_was_undone_by_what() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,48 @@ def test_what_is_not_in_the_journal_is_not_ticked(host: str, missing: str, key: 
     found = one(given, host)
     found["events"] = [each for each in found["events"] if each["event"] != missing]
     assert states(build_report(given))[key] == state
+
+
+def test_services_are_told_in_the_order_in_which_they_stopped() -> None:
+    given = material()
+    for entry in one(given, "web1")["events"]:
+        if entry["event"] == "stopped":
+            entry["facts"]["services"] = {"blog": 122.0, "admin": 123.0, "zoo": 121.0}
+    assert "3 stopped, in this order: zoo, blog, admin." in item(build_report(given), "stop")["evidence"]
+
+
+def test_a_rehearsal_is_no_rollback_that_failed() -> None:
+    given = material("rehearsed")
+    given = replace(given, plan={**given.plan, "rehearse": True})
+    for host in ("db1", "web1"):
+        found = one(given, host)
+        found["events"] = [each for each in found["events"] if each["event"] in ("begun", "intent", "done", "prepared")]
+        found["events"] = [each for each in found["events"] if each["facts"].get("phase") != "switch"]
+        found["events"].append(event(150, "undone"))
+        found["services"], found["tombstoned"] = [], True
+    found_states = states(build_report(given))
+    assert {key: found_states[key] for key in ("stop", "backup", "execute", "data")} == {
+        "stop": "not_needed",
+        "backup": "done",
+        "execute": "not_needed",
+        "data": "not_needed",
+    }
+    one(given, "web1")["events"] = [each for each in one(given, "web1")["events"] if each["event"] != "done"]
+    assert states(build_report(given))["backup"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("undo", "possible"),
+    [
+        ("ansible-playbook lastgood.rollback.undo_rollback -i hosts -e rollback_id=1-blog", True),
+        ("not as a whole (schema:blog): what is kept of it is named above", False),
+    ],
+)
+def test_the_report_offers_the_same_undo_as_the_table(undo: str, possible: bool) -> None:
+    given = material(can_undo=True)
+    given = replace(given, ended={**given.ended, "rows": [["Undo", undo]]})
+    offered = build_report(given)["undo"]
+    assert (offered["possible"], offered["command"]) == (possible, undo if possible else None)
 
 
 def test_an_undo_takes_the_tick_away() -> None:

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from ansible_collections.lastgood.rollback.plugins.module_utils._version import COLLECTION_VERSION
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import DATABASE_KINDS
@@ -164,6 +165,23 @@ def test_playbooks_use_roles_or_tasks_but_not_both() -> None:
         if "roles" in play and "tasks" in play
     ]
     assert both == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(f"rollback/tasks/{name}.yml" for name in ("plan", "plan_back", "release_hold")),
+        "restore_point/tasks/preflight.yml",
+    ],
+)
+def test_an_open_transaction_is_looked_for_before_any_host_is_asked_for_anything_else(path: str) -> None:
+    calls = [
+        f"{name}={given}" if name.endswith("include_tasks") else name
+        for task in read(ROLES / path)
+        for name, given in task.items()
+        if (name.startswith("lastgood.rollback.") and not name.endswith("read_inputs")) or given == "look.yml"
+    ]
+    assert calls[0] in ("ansible.builtin.include_tasks=look.yml", "lastgood.rollback.transaction_info")
 
 
 def test_what_breaks_all_or_nothing_is_not_in_the_critical_path() -> None:

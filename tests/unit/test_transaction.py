@@ -575,7 +575,7 @@ def test_a_held_stack_is_refused_with_who_holds_it(host: Host) -> None:
     since = time.strftime("%Y-%m-%d %H:%M", time.localtime(host.header().created))
     with pytest.raises(LockHeld) as refused:
         host.begin(OTHER_ID)
-    for word in ("stack blog", ID, since, "night shift", "web1", f"recover.yml -e rollback_id={ID}"):
+    for word in ("stack blog", ID, since, "night shift", "web1", f"lastgood.rollback.recover -e rollback_id={ID}"):
         assert word in refused.value.message
     assert not host.records(OTHER_ID).directory.exists()
 

@@ -48,6 +48,14 @@ def _side_name(name: str, suffix: str) -> str:
     return name.encode()[:room].decode(errors="ignore") + suffix
 
 
+def database_things(system: str, name: str, *oids: int | None) -> tuple[str, ...]:
+    """What stands for a database among the things that a transaction holds.
+
+    Its name as well: in the middle of a rollback it belongs to another database than when that was planned.
+    """
+    return (*(f"database:{system}:{oid}" for oid in oids if oid is not None), f"database:{system}:name={name}")
+
+
 def application_name(transaction: str) -> str:
     """What the sessions of a transaction are called on the server: how those of a killed module are found again."""
     return f"lastgood-{hashlib.sha256(transaction.encode()).hexdigest()[:16]}"

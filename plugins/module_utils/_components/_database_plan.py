@@ -30,6 +30,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     INCOMING,
     SideNames,
     application_name,
+    database_things,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_needs import (
     refuse_another,
@@ -182,7 +183,7 @@ class Planner:
         return Plan(
             kind="database",
             name=name,
-            things=(f"database:{system}:{oid if oid is not None else 'name=' + name}",),
+            things=database_things(system, name, oid),
             changed=not equal,
             before=self._before(name, oid, inside, properties),
             after=self._after(name, properties),

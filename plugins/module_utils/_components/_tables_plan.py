@@ -15,6 +15,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     read_properties,
     system_identifier,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import database_things
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_needs import require_space
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import (
     COMPARE_SECONDS,
@@ -128,7 +129,7 @@ class _Planner:
         return Plan(
             kind="tables",
             name=name,
-            things=(f"database:{system}:{oid}",),
+            things=database_things(system, name, oid),
             changed=not equal,
             before=self._shown(units, "now", "live"),
             after=self._shown(units, "then", self.source.label),

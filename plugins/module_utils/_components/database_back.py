@@ -22,7 +22,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     require_rights,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import Look
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import PREVIOUS, Mark
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import (
+    PREVIOUS,
+    Mark,
+    database_things,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import (
     COMPARE_SECONDS,
     rows_that_differ,
@@ -64,7 +68,7 @@ class DatabaseBack(Database):
         return Plan(
             kind=self.kind,
             name=then.name,
-            things=(f"database:{facts['system']}:{live.oid}", f"database:{facts['system']}:{aside.oid}"),
+            things=database_things(facts["system"], then.name, live.oid, aside.oid),
             changed=True,
             before={**then.after, "content": "live"},
             after={**then.before, "content": f"what {earlier.transaction} put aside"},

@@ -1,0 +1,58 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter ``check_proposal``: a verdict proposes what was planned, or says why it proposes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._check import planned
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import completed
+
+DOCUMENTATION = r"""
+name: check_proposal
+short_description: Leave a proposal out of a verdict when its plan was refused
+version_added: 0.1.0
+description:
+  - Compares what P(lastgood.rollback.check_summary#filter) proposes with what became of a plan of it.
+positional: _input, told
+options:
+  _input:
+    description: The verdict.
+    type: dict
+    required: true
+  told:
+    description: Host to C(__check_refusal), the reason where its part of the plan was refused.
+    type: dict
+    required: true
+author:
+  - the lastgood.rollback authors (@lastgood)
+"""
+
+EXAMPLES = r"""
+- name: Leave out what would be refused
+  ansible.builtin.set_fact:
+    verdict: "{{ verdict | lastgood.rollback.check_proposal(refusals) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The verdict.
+  type: dict
+"""
+
+
+def check_proposal(verdict: Mapping[str, Any], told: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """See the documentation above."""
+    found: dict[str, Any] = completed(planned(verdict, told))
+    return found
+
+
+class FilterModule:
+    """Ansible's way in."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Names to functions."""
+        return {"check_proposal": check_proposal}

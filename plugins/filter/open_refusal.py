@@ -1,0 +1,57 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter ``open_refusal``: tell which transaction of a stack is still open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.plugin_utils import _open
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import completed
+
+DOCUMENTATION = r"""
+name: open_refusal
+short_description: Tell which transaction of a stack is still open
+version_added: 0.1.0
+description:
+  - Puts together what M(lastgood.rollback.transaction_info) found on several hosts, whatever it was registered as.
+positional: _input, stack
+options:
+  _input:
+    description: Host to what it registered.
+    type: dict
+    required: true
+  stack:
+    description: Name of the stack.
+    type: str
+    required: true
+author:
+  - the lastgood.rollback authors (@lastgood)
+"""
+
+EXAMPLES = r"""
+- name: Refuse while a transaction is open
+  ansible.builtin.assert:
+    that: (hosts | lastgood.rollback.open_refusal('blog')) == ''
+"""
+
+RETURN = r"""
+_value:
+  description: Sentences with phase, owner, what is down and the command that goes on; empty when none is open.
+  type: str
+"""
+
+
+def open_refusal(hosts: Mapping[str, Mapping[str, Any]], stack: str) -> str:
+    """See the documentation above."""
+    return str(completed(_open.open_refusal(hosts, stack)))
+
+
+class FilterModule:
+    """Ansible's way in."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Names to functions."""
+        return {"open_refusal": open_refusal}

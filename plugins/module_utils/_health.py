@@ -16,6 +16,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils import _services
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._loaded import owner_along
+from ansible_collections.lastgood.rollback.plugins.module_utils._masking import hidden, secrets_in, without
 from ansible_collections.lastgood.rollback.plugins.module_utils._progress import Several
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._web import ask
@@ -58,7 +59,7 @@ def _checks_of(project: Mapping[str, Any], run: CommandRunner, timeout_s: float)
     labels = [f"{name}: import {module}" for module in project["imports"]]
     for command in project["commands"]:
         commands.append([python, *command[1:]] if command[0] == "python" else list(command))
-        labels.append(f"{name}: {' '.join(command)}")
+        labels.append(f"{name}: {' '.join(hidden(command))}")
     for label, command in zip(labels, commands):
         yield label, _bound(_run, command, path, run, timeout_s)
 
@@ -99,7 +100,7 @@ def _run(command: list[str], path: Path, run: CommandRunner, timeout_s: float) -
         runner = run.as_user(owner_along(path)).with_env(environment)
         runner.run_named(command, f"Checking {path}", cwd=path, timeout=timeout_s)
     except LastGoodError as error:
-        return False, error.message
+        return False, without(error.message, secrets_in(command))
     return True, "ended with 0"
 
 

@@ -11,13 +11,14 @@ from typing import Any, NoReturn
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._health import check_projects
-from ansible_collections.lastgood.rollback.plugins.module_utils._runner import run_guarded
+from ansible_collections.lastgood.rollback.plugins.module_utils._runner import hide_secrets_of, run_guarded
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 
 def run_health_info(*, argument_spec: Mapping[str, Any]) -> NoReturn:
     """The main of ``health_info``."""
     module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=True)
+    hide_secrets_of(module, [command for project in module.params["projects"] for command in project["commands"]])
     run_guarded(module, lambda: _result(module.params))
 
 

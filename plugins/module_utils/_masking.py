@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 #: Names of environment variables whose values nobody may see.
 _SECRET_NAME = re.compile("pass|secret|token|key|credential|auth", re.IGNORECASE)
@@ -37,6 +37,33 @@ def masked(text: str, environment: Mapping[str, str]) -> str:
     """What a program said, without the secrets of its environment, and without the password of any address."""
     secrets = {value for name, value in environment.items() if is_secret(name, value)}
     secrets |= {match[2] for value in secrets for match in _PASSWORD_IN_URL.finditer(value)}
+    return _PASSWORD_IN_URL.sub(rf"\1:{_MASK}", without(text, secrets))
+
+
+def secrets_in(command: Sequence[str]) -> set[str]:
+    """What of a command's words is secret, by the option, the name or the header it belongs to, or as a login."""
+    found: set[str] = set()
+    before = ""
+    for word in map(str, command):
+        found.update(match[2] for match in _PASSWORD_IN_URL.finditer(word))
+        for mark in ("=", ": "):
+            name, marked, value = word.partition(mark)
+            if marked and _SECRET_NAME.search(name):
+                found.add(value)
+        if before.startswith("-") and "=" not in before and not word.startswith("-") and _SECRET_NAME.search(before):
+            found.add(word)
+        before = word
+    return found - {""}
+
+
+def hidden(command: Sequence[str]) -> list[str]:
+    """A command's words as they may be kept and shown."""
+    secrets = secrets_in(command)
+    return [without(str(word), secrets) for word in command]
+
+
+def without(text: str, secrets: Iterable[str]) -> str:
+    """A text without these secrets."""
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, _MASK)
-    return _PASSWORD_IN_URL.sub(rf"\1:{_MASK}", text)
+    return text

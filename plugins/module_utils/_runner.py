@@ -17,7 +17,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._bas
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import component_class
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, os_error_message
 from ansible_collections.lastgood.rollback.plugins.module_utils._inspection import can_go_back, make_component
-from ansible_collections.lastgood.rollback.plugins.module_utils._masking import is_secret
+from ansible_collections.lastgood.rollback.plugins.module_utils._masking import hidden, is_secret, secrets_in
 from ansible_collections.lastgood.rollback.plugins.module_utils._progress import shown
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import open_entry
 from ansible_collections.lastgood.rollback.plugins.module_utils._single import run_alone
@@ -30,6 +30,8 @@ COMMON_SPEC: dict[str, Any] = {
     "transaction": {"type": "str"},
     "state_dir": {"type": "path", "default": "/var/lib/lastgood"},
 }
+#: Characters of a secret that Ansible is told of.
+_SHORTEST_SECRET = 4
 
 
 def run_guarded(
@@ -80,8 +82,19 @@ def run_component(
     module = AnsibleModule(argument_spec={**COMMON_SPEC, **argument_spec}, supports_check_mode=True, **constraints)
     for name in secrets:
         _show_what_is_no_secret(module, module.params[name])
+    hide_secrets_of(module, (module.params.get("verify") or {}).get("commands") or [])
     chosen = kind or module.params[kind_option]
     run_guarded(module, lambda: _component_result(chosen, module.params, secrets, check=module.check_mode))
+
+
+def hide_secrets_of(module: AnsibleModule, commands: Sequence[Sequence[str]]) -> None:
+    """Let Ansible mask the secrets among the words of commands that are ``no_log``, and show the other words.
+
+    :param commands: argument lists; a very short secret would blot out half of a result, and is left.
+    """
+    secrets = {secret for command in commands for secret in secrets_in(command)}
+    module.no_log_values.difference_update({str(word) for command in commands for word in command} - secrets)
+    module.no_log_values.update(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET)
 
 
 def _show_what_is_no_secret(module: AnsibleModule, option: Any) -> None:
@@ -96,6 +109,11 @@ def _component_result(kind: str, params: Mapping[str, Any], secrets: Sequence[st
     transaction = Transaction(state_dir, params["transaction"] or new_id(kind))
     passwords = {name: params[name] for name in secrets if params[name]}
     wish = {name: value for name, value in params.items() if name not in COMMON_SPEC and name not in secrets}
+    verify = wish.get("verify") or {}
+    shown_commands = [hidden(command) for command in verify.get("commands") or []]
+    if shown_commands != (verify.get("commands") or []):  # plans stand in the journal
+        passwords["commands"] = verify["commands"]
+        wish["verify"] = {**verify, "commands": shown_commands}
     records = transaction.records
     carrier = component_class(kind).variant(wish)
     component = make_component(carrier, records, records.directory / "workspace" / "planned", passwords)

@@ -280,7 +280,7 @@ def main() -> None:
                 "type": "dict",
                 "options": {
                     "compile": {"type": "list", "elements": "str", "default": []},
-                    "commands": {"type": "list", "elements": "list", "default": []},
+                    "commands": {"type": "list", "elements": "list", "default": [], "no_log": True},
                     "timeout": {"type": "int", "default": 600},
                 },
             },

@@ -163,7 +163,7 @@ def main() -> None:
                     },
                     "imports": {"type": "list", "elements": "str", "default": []},
                     "services": {"type": "list", "elements": "dict", "default": []},
-                    "commands": {"type": "list", "elements": "list", "default": []},
+                    "commands": {"type": "list", "elements": "list", "default": [], "no_log": True},
                 },
             },
             "timeout": {"type": "int", "default": 60},

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.lastgood.rollback.plugins.module_utils import _runner
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._masking import masked, without_login
+from ansible_collections.lastgood.rollback.plugins.module_utils._masking import hidden, masked, without_login
+from ansible_collections.lastgood.rollback.plugins.modules import git_reset, health_info
 
 ENVIRONMENT = {
     "DATABASE_USER": "blog",
@@ -65,8 +68,65 @@ def test_what_fails_gives_no_orders_to_a_terminal(
     assert json.loads(capsys.readouterr().out)["msg"] == "no \\x1b[2J\\u202e here,\nand here"
 
 
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        (["./check", "--token=tulip9", "-v"], "./check --token=******** -v"),
+        (["./check", "--password", "tulip9", "-v"], "./check --password ******** -v"),
+        (["env", "API_KEY=tulip9", "./check", "tulip9"], "env API_KEY=******** ./check ********"),
+        (["curl", "-H", "Authorization: Bearer tulip9", "http://x/"], "curl -H Authorization: ******** http://x/"),
+        (["psql", "postgresql://me:tulip9@db/blog"], "psql postgresql://me:********@db/blog"),
+        (["python", "manage.py", "check", "--deploy"], "python manage.py check --deploy"),
+        (["pytest", "--secret", "--verbose"], "pytest --secret --verbose"),
+    ],
+)
+def test_arguments_are_shown_without_their_secrets(command: list[str], shown: str) -> None:
+    assert " ".join(hidden(command)) == shown
+
+
 def test_a_program_s_words_are_shown_without_the_secrets_of_its_environment() -> None:
     environment = {name: str(value) for name, value in ENVIRONMENT.items()}
     said = "cannot connect to postgresql://blog:tulip@db1/blog as blog: tulip is wrong; nor to amqp://me:other@mq/"
     told = masked(said, environment)
     assert told == "cannot connect to ******** as blog: ******** is wrong; nor to amqp://me:********@mq/"
+
+
+def test_a_secret_among_the_arguments_of_a_check_is_told_nowhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not in what a module says at -vvv, not in the journal; the command gets it all the same, also in a later attempt."""
+    checkout, state, got = tmp_path / "checkout", tmp_path / "state", tmp_path / "got"
+    git = ["git", "-C", str(checkout), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    subprocess.run(["git", "init", "-q", str(checkout)], check=True)
+    for number in ("1", "2"):
+        (checkout / "app.py").write_text(number)
+        subprocess.run([*git, "add", "."], check=True)
+        subprocess.run([*git, "commit", "-q", "-m", number], check=True)
+    said = 'echo "$1" "$2" > "$3"; echo "not with $2" >&2; exit $4'
+    for status in ("1", "0"):
+        command = ["sh", "-c", said, "check", "--token", "tulip99", str(got), status]
+        options = {"path": str(checkout), "to": "HEAD~1", "state_dir": str(state), "verify": {"commands": [command]}}
+        with patch_module_args(options), pytest.raises(SystemExit):
+            git_reset.main()
+        result = json.loads(capsys.readouterr().out)
+        assert bool(result.get("failed")) is (status == "1"), result
+        assert got.read_text().split() == ["--token", "tulip99"]
+        assert "tulip99" not in json.dumps(result)
+        assert "--token" in json.dumps(result["invocation"])
+        if status == "1":
+            assert "not with ********" in result["msg"]
+    kept = subprocess.run(["grep", "-rl", "tulip99", str(state)], check=False, capture_output=True, text=True)
+    assert kept.stdout == ""
+
+
+def test_a_secret_among_the_arguments_of_a_health_check_is_not_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["sh", "-c", 'echo "not with $2" >&2; exit 1', "check", "--token", "tulip99"]
+    project = {"name": "core", "path": str(tmp_path), "commands": [command]}
+    with patch_module_args({"projects": [project]}), pytest.raises(SystemExit):
+        health_info.main()
+    result = json.loads(capsys.readouterr().out)
+    assert "tulip99" not in json.dumps(result)
+    assert "not with ********" in result["checks"][0]["detail"]
+    assert result["checks"][0]["name"].endswith("check --token ********")

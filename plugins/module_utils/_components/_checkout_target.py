@@ -18,13 +18,15 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import acting_as
 
 
-def verify(checkout: Checkout, variables: Mapping[str, Any]) -> list[str]:
+def verify(checkout: Checkout, secrets: Mapping[str, Any]) -> list[str]:
     """Compile and run what the plan says; what was done, one line each.
 
-    :param variables: environment of the commands; may hold secrets.
+    :param secrets: ``test_environment`` of the commands; and the ``commands`` themselves where there is a secret in them.
     :raises VerificationFailed: when one of them does not hold.
     """
     wish = dict(checkout.facts["verify"])
+    wish["commands"] = secrets.get("commands") or wish.get("commands") or []
+    variables = secrets.get("test_environment") or {}
     with checkout.scratch.made() as scratch:
         with acting_as(checkout.owner):
             (scratch / "tree").mkdir()

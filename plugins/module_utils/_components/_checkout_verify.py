@@ -23,6 +23,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
     VerificationFailed,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._masking import hidden, secrets_in, without
 from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git
 
@@ -90,17 +91,18 @@ def verify_tree(tree: Path, run: CommandRunner, wish: Mapping[str, Any], python:
     for command in wish.get("commands") or []:
         argv = [python if word == "python" and number == 0 else str(word) for number, word in enumerate(command)]
         _check(run, argv, tree, timeout)
-        done.append(f"ran {' '.join(argv)}")
+        done.append(f"ran {' '.join(hidden(argv))}")
     return done
 
 
 def _check(run: CommandRunner, argv: Sequence[str], tree: Path, timeout: float) -> None:
-    attempt = f"Checking the target with {' '.join(argv)}"
+    attempt = f"Checking the target with {' '.join(hidden(argv))}"
     say(attempt)
     try:
         run.run_named(argv, attempt, cwd=tree, timeout=timeout)
     except CommandFailed as error:
         said = "\n".join(filter(None, (error.stdout.strip(), error.stderr.strip())))[-2000:]
+        said = without(said, secrets_in(argv))
         raise VerificationFailed(
             f"{attempt} ended with {error.rc}: {said or 'it said nothing'}\nThe live checkout was not touched."
         ) from error

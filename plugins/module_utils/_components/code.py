@@ -126,7 +126,7 @@ class Code(Component):
         }
         if plan.facts["verify"]:
             with self.context.change(f"Check {checkout.target} in {checkout.scratch.path}"):
-                evidence["checks"] = verify(checkout, self.context.secrets.get("test_environment", {}))
+                evidence["checks"] = verify(checkout, self.context.secrets)
         return evidence
 
     def switch(self, plan: Plan) -> None:

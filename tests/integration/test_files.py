@@ -191,6 +191,29 @@ def test_an_undo_takes_away_what_the_rollback_put_there_and_nothing_else(files, 
     assert (app / ".env").read_text() == "somebody's\n"
 
 
+def test_a_directory_that_takes_the_place_of_a_new_one_is_not_taken_for_ours(files, point, broken) -> None:
+    """It is exchanged after it was made, right before it is opened for the first time."""
+    (broken / "private").mkdir()
+    (broken / "private" / ".env").write_text("another secret\n")
+    plan = plan_of(files, {}, point)
+    side = plan.facts["files"][0]["side"]
+    armed = True
+
+    def exchange(event: str, arguments: tuple) -> None:
+        nonlocal armed
+        if armed and event == "open" and arguments[0] == side:
+            armed = False
+            os.rename(broken / side, broken / "made")
+            os.rename(broken / "private", broken / side)
+
+    sys.addaudithook(exchange)
+    with pytest.raises(Refused, match="in the way"):
+        files.prepare(plan)
+    assert not armed
+    assert (broken / side / ".env").read_text() == "another secret\n"
+    assert not (files.context.workspace / "0.side").exists()
+
+
 def test_the_last_file_failing_puts_the_first_back(files, point, broken) -> None:
     before = snapshot(broken)
     plan = plan_of(files, {}, point)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,10 @@ class Server:
     def is_local(self) -> bool:
         """Whether the server surely runs on this host."""
         return self.is_socket or self.host in ("localhost", "127.0.0.1", "::1")
+
+    def logged_in_as(self, role: str) -> Server:
+        """The same cluster for another role. Our password is not its: it gets in as the server lets it, or not at all."""
+        return replace(self, user=role, session_role="", password="")
 
     def parameters(self, database: str) -> dict[str, str]:
         """Parameters for libpq, the password among them."""

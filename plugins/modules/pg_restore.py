@@ -150,7 +150,8 @@ options:
       - Dump on the host, made by C(pg_dump) in the custom, directory or tar format, or as plain SQL, which may be packed by
         C(gzip), or by C(zstd) where that program is.
       - Plain SQL is sent to the server without C(psql), so that commands of C(psql) in it can't run; with any, as
-        C(pg_dump --create) writes them, it is refused. Its first error ends the restore.
+        C(pg_dump --create) writes them, it is refused. Its first error ends the restore. So it is with statements that
+        C(pg_dump) does not write for one database, such as C(CREATE ROLE) and C(COPY … FROM PROGRAM).
       - It is restored where it lies if only its owner, root and the PostgreSQL user could have written to it, and
         C(pg_restore) can read it. Otherwise a copy is restored, which needs room below O(state_dir).
     type: path
@@ -186,9 +187,13 @@ options:
       - V(workers) are background workers of extensions that are connected to the database, such as those of a scheduler.
       - V(rows_set_aside) are rows that don't fit the older schema. See O(max_rows_set_aside).
       - V(other_database) is a O(source) that holds none of the tables that the database has now.
+      - V(owner_code) is code of the database's owners that would run with the rights of O(login_user). Functions that checks,
+        domains, generated columns and keys of partitions call run when rows come in, and plain SQL is code altogether. With
+        O(scope=database) such rows, and plain SQL, come in by a session that logs in as their owner, where the host can get
+        one. Where it can't, and with other scopes, the module refuses without this word. Built-in functions are no such code.
     type: list
     elements: str
-    choices: [slots, subscriptions, standbys, workers, other_database, rows_set_aside]
+    choices: [slots, subscriptions, standbys, workers, other_database, rows_set_aside, owner_code]
     default: []
   compare_timeout:
     description:
@@ -406,7 +411,15 @@ def main() -> None:
             "accept": {
                 "type": "list",
                 "elements": "str",
-                "choices": ["slots", "subscriptions", "standbys", "workers", "other_database", "rows_set_aside"],
+                "choices": [
+                    "slots",
+                    "subscriptions",
+                    "standbys",
+                    "workers",
+                    "other_database",
+                    "rows_set_aside",
+                    "owner_code",
+                ],
                 "default": [],
             },
             "compare_timeout": {"type": "int", "default": 30},

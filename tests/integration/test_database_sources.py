@@ -115,12 +115,10 @@ def test_a_command_of_psql_in_plain_sql_never_runs(blog: Site, line: str) -> Non
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("DROP DATABASE blog;", "cannot run inside a transaction block"),
-        ("COMMIT;\nDROP DATABASE blog;", "cannot run inside a transaction block"),
-        ("END;\nDROP DATABASE blog;", "ended the transaction"),
-        ("ROLLBACK;\nDROP DATABASE blog;", "ended the transaction"),
-        ("ALTER SYSTEM SET work_mem = '1GB';", "cannot run inside a transaction block"),
-        ("SELECT 1;\nSELECT 1 / 0;\nCREATE TABLE t ();", "line 6, failed: division by zero"),
+        (
+            "CREATE TABLE t (a int);\nINSERT INTO t VALUES (1 / 0);\nCREATE TABLE u ();",
+            "line 6, failed: division by zero",
+        ),
         ("CREATE TABLE t (a int);\nCOPY t FROM stdin;\n1\nx\n\\.\n", 'line 6, failed: .*"x"'),
         ("CREATE TABLE t (a int) SELECT 1;", "syntax error"),
     ],
@@ -167,7 +165,7 @@ def test_a_packed_archive_and_one_that_creates_its_database_are_refused(blog: Si
     with pytest.raises(Refused, match="not a custom"):
         blog.plan(None, source=str(packed), allow_unverified=True)
     creating = blog.dump("creating.sql", "plain", "--create", "--clean")
-    with pytest.raises(Refused, match=r"connect.*Dump without --create"):
+    with pytest.raises(Refused, match=r"DROP DATABASE.*Dump without --create"):
         blog.plan(None, source=str(creating), allow_unverified=True)
 
 

@@ -24,11 +24,13 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._command import 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_script import read_heading
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import ChecksumMismatch, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import (
+    copy_durably,
     ensure_private_directory,
     require_checksum,
     sha256_file,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User
+from ansible_collections.lastgood.rollback.plugins.module_utils._paths import Tree, look, opened
 
 MAGIC = b"PGDMP"
 #: Archives of PostgreSQL 9.0 to 18; in 1.15 the field for the compression changed.
@@ -186,13 +188,13 @@ def verify_point_archive(archive: Path, artefacts: Mapping[str, str], user: User
 
 
 def safe_in_place(path: Path, user: User | None) -> bool:
-    """Whether only root, we and pg_restore's account can write to an archive, and the latter can read it."""
-    trusted = {0, os.geteuid(), user.uid if user else 0}
+    """Whether only root, we and pg_restore's account could change an archive or put another in its place, on the whole way
+    there, and the latter can read it.
+    """
+    trusted = {os.geteuid(), user.uid if user else 0}
     for file in [path, *(files_of(path) if path.is_dir() else [])]:
-        found = file.lstat()
-        if found.st_uid not in trusted or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or stat.S_ISLNK(found.st_mode):
-            return False
-        if not _readable(file, found, user):
+        way = look(file, follow=False)
+        if way.parts[-1].is_link or way.stranger(trusted) is not None or not _readable(file, way.found, user):
             return False
     return True
 
@@ -201,8 +203,8 @@ def safe_in_place(path: Path, user: User | None) -> bool:
 def verified_source(path: Path, checksum: str | None, user: User | None, scratch: Path) -> Iterator[Path]:
     """A named archive that nobody but its owner, root or we can change between the check and the restore.
 
-    It is used where it lies when only these can write to it and pg_restore's account can read it; else a copy is, which
-    is removed afterwards.
+    It is used where it lies when only these can change it, or put another in its place, and pg_restore's account can read
+    it. Else a private copy is, which is removed afterwards: what is compared is what is restored.
 
     :param scratch: a place for the copy, in a directory of ours; it does not exist yet.
     :raises ChecksumMismatch: when the checksum differs, of the very bytes that would be restored.
@@ -214,7 +216,10 @@ def verified_source(path: Path, checksum: str | None, user: User | None, scratch
         return
     remove(scratch)
     try:
-        _copy(path, scratch)
+        try:
+            _copy(path, scratch)
+        except OSError as error:
+            raise Refused(f"Archive {path} can't be copied: {error.strerror or error}.") from error
         give_to(scratch, user)
         if checksum:
             require_archive_checksum(scratch, checksum)
@@ -232,14 +237,24 @@ def remove(path: Path) -> None:
 
 
 def _copy(path: Path, target: Path) -> None:
-    if path.is_dir():
-        ensure_private_directory(target)
-        for file in files_of(path):
-            shutil.copyfile(file, target / file.name)
-            (target / file.name).chmod(0o600)
-    else:
-        shutil.copyfile(path, target)
-        target.chmod(0o600)
+    """Copy a regular file, or all in a directory: from handles, so that nothing is waited for and no link is followed."""
+    if not path.is_dir():
+        with opened(path) as (handle, _way):
+            _copy_open(handle, target)
+        return
+    ensure_private_directory(target)
+    with Tree(path) as tree:
+        for name in sorted(file.name for file in files_of(path)):
+            handle = tree.open(name)
+            try:
+                _copy_open(handle, target / name)
+            finally:
+                os.close(handle)
+
+
+def _copy_open(handle: int, target: Path) -> None:
+    with open(handle, "rb", closefd=False) as stream:
+        copy_durably(stream, target)
 
 
 def _readable(file: Path, found: os.stat_result, user: User | None) -> bool:

@@ -19,6 +19,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     read_properties,
     system_identifier,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_code import captured_code
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import (
     DEFAULT_JOBS,
     find_programs,
@@ -76,6 +77,7 @@ def capture_database(context: Context, wish: Mapping[str, Any], into: Path) -> J
             "tables": tables,
             "rows": sum(table["rows"] for table in tables.values()),
             "inside": content.read_inside(session, wish.get("migration_tables")),
+            "code": captured_code(session),
             "properties": read_properties(session, name),
             "settings": MONEY,
         }

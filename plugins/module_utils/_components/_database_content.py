@@ -12,9 +12,11 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._migration_heads import migration_head
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
@@ -28,7 +30,7 @@ NOT_OF_EXTENSION = """NOT EXISTS (SELECT FROM pg_depend e
     WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')"""
 
 TABLES = f"""
-SELECT n.nspname AS schema, c.relname AS name,
+SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name,
        c.relpages * current_setting('block_size')::bigint AS bytes,
        ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
              ORDER BY a.attname COLLATE "C") AS columns
@@ -36,6 +38,13 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {USER_SCHEMA} AND {NOT_OF_EXTENSION}
 ORDER BY bytes, schema, name
 """  # noqa: S608 - our own words only
+
+#: As it is now, even where our snapshot is older; a partitioned table has no file, and no view is one.
+IS_TABLE = """
+SELECT %s::regclass::oid::bigint AS oid,
+       pg_relation_filenode(%s::regclass) IS NOT NULL OR c.relkind = 'p' AS is_table
+FROM (SELECT 1) q LEFT JOIN pg_class c ON c.oid = %s::regclass
+"""
 
 # Two halves of a SHA-256 each, so that the sums stay in fast integers; a sum, because XOR would lose equal rows.
 HASH = """
@@ -99,10 +108,34 @@ def hash_table(session: Session, table: JsonObject) -> JsonObject:
         encoding=sql.Literal("SQL_ASCII" if encoding == "SQL_ASCII" else "UTF8"),
         table=sql.SQL("{} {}").format(sql.SQL("" if table.get("partitioned") else "ONLY"), name),
     )
-    row = session.rows(query, attempt=f"Reading table {table_key(table)}")[0]
+    with _locked(session, table, name):
+        row = session.rows(query, attempt=f"Reading table {table_key(table)}")[0]
     names = "\0".join(table["columns"])
     digest = hashlib.sha256(f"{names}\0{row['rows']}\0{row['a']}\0{row['b']}".encode()).hexdigest()
     return {"rows": row["rows"], "hash": digest[:32]}
+
+
+@contextmanager
+def _locked(session: Session, table: JsonObject, name: Any) -> Iterator[None]:
+    """Nobody can put another thing in a table's place, such as a view that runs code with our rights, while we read it.
+
+    :raises LastGoodError: when somebody has done so since it was listed.
+    """
+    alone = not session.in_transaction
+    if alone:
+        session.execute("BEGIN")
+    try:
+        attempt = f"Reading table {table_key(table)}"
+        session.execute(sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE").format(name), attempt=attempt)
+        found = session.rows(IS_TABLE, [name.as_string(session.connection)] * 3)[0]
+        if not found["is_table"] or table.get("oid", found["oid"]) != found["oid"]:
+            raise LastGoodError(
+                f"{attempt} failed: it is not the table that it was a moment ago. Somebody has replaced it."
+            )
+        yield
+    finally:
+        if alone:
+            session.execute("ROLLBACK")
 
 
 def hash_tables(session: Session) -> JsonObject:
@@ -139,6 +172,8 @@ def hash_within(session: Session, seconds: float, skip: Callable[[str], bool] | 
             yield key, hash_table(session, table)
         except DatabaseError as error:
             yield key, None if error.code in (CANCELLED, LOCKED) else error.message
+        except LastGoodError as error:
+            yield key, error.message
     session.execute("SET statement_timeout = 0")
 
 

@@ -20,6 +20,15 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     read_properties,
     system_identifier,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_code import (
+    Code,
+    login_advice,
+    require_accepted,
+    script_role,
+    still_theirs,
+    tables_with_code,
+    without_login,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_hazards import (
     require_consent,
     require_direct,
@@ -140,6 +149,7 @@ class Planner:
         self.wish = wish
         self.source = source
         self.warnings: list[str] = []
+        self.code: list[Code] = []
 
     def plan(self, name: str) -> Plan:
         """Put everything together."""
@@ -162,6 +172,7 @@ class Planner:
         held = require_needs(self.session, self.source, properties, programs)
         if inside is not None and not self.source.facts and "other_database" not in (self.wish.get("accept") or []):
             self.warnings += filter(None, [refuse_another(name, self.source, held, inside["tables"])])
+        restore_as = "" if equal else self._limit_code(str(properties["owner"]))
         self.warnings += require_space(self.server, self.session, properties["tablespace"], size)
         facts = {
             "connection": self.server.to_json(),
@@ -177,6 +188,8 @@ class Planner:
             "comment": live.comment if live else None,
             "properties": properties,
             "program_major": programs_major(self.session, self.source),
+            "accept": list(self.wish.get("accept") or []),
+            "restore_as": restore_as,
             "source": self.source.to_json(),
             "expected": self.source.facts or None,
         }
@@ -240,11 +253,31 @@ class Planner:
             with self.server.connect(name) as session:
                 session.execute(f"SET lock_timeout = {content.LOCK_WAIT_MS}")
                 self.warnings += unknown_extensions(session, name)
+                self.code = tables_with_code(session)
                 tables = frozenset(map(content.table_key, content.read_tables(session)))
                 return {**self._definitions(session, name, programs), "tables": tables}
         except LastGoodError as error:
             self.warnings.append(f"Database {name} can't be read and will be put aside as it is: {error.message}")
             return None
+
+    def _limit_code(self, owner: str) -> str:
+        """Refuse what would run code of the database's owners with our rights.
+
+        :return: the role that plain SQL is to be run as; empty for our own.
+        """
+        accepted = self.wish.get("accept") or []
+        if self.source.archive.form == "plain":
+            return script_role(self.session, self.server, owner, accepted, self.source.label)
+        found, advice = self._with_our_rights()
+        self.warnings += require_accepted(self.session, self.server, found, accepted, advice)
+        return ""
+
+    def _with_our_rights(self) -> tuple[list[Code], str]:
+        """The tables whose code could only be run with our rights, and how else. The archive's is looked at in prepare."""
+        found = without_login(self.server, self.code)
+        if not found:
+            found = still_theirs(self.session, self.source.facts.get("code", ()))
+        return found, login_advice(self.server, found)
 
     def _definitions(self, session: Session, name: str, programs: PgPrograms) -> JsonObject:
         """Schema and migration head; None for what somebody has locked: nobody is waited for while planning."""

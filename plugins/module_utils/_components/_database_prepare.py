@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     SideNames,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import note_oid
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_restore import ArchiveRestore
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_schema import (
     compare_objects,
     objects,
@@ -78,11 +80,19 @@ class SideBuild:
         watched = growth(self.server, self.name, self.facts["expected"])
         with change, self._archive() as archive, watched as meanwhile:
             if source["form"] == "plain":
-                run = self.context.run.as_user(self.server.os_user())
-                restore_script(self.server, self.name, archive, run, source["label"], meanwhile)
+                self._send(archive, meanwhile)
             else:
-                self._restore(archive, meanwhile)
+                restore = partial(self._restore, archive, meanwhile)
+                into = (archive, self.name, restore, meanwhile)
+                ArchiveRestore(self.context, self.server, self.programs, self.facts, *into).run()
         return int((time.monotonic() - begun) * 1000)
+
+    def _send(self, script: Path, meanwhile: Callable[[], None]) -> None:
+        """Plain SQL: with the rights of the database's owner and no more, where that was possible when it was planned."""
+        role = self.facts.get("restore_as")
+        server = self.server.logged_in_as(role) if role else self.server
+        run = self.context.run.as_user(self.server.os_user())
+        restore_script(server, self.name, script, run, self.facts["source"]["label"], meanwhile)
 
     def prove(self) -> JsonObject:
         """Gather statistics, compare everything that is known with what was captured.
@@ -93,7 +103,9 @@ class SideBuild:
         with self.server.connect(self.name) as session:
             if expected and not expected["inside"]["public_schema"]:
                 session.execute("DROP SCHEMA public", attempt=f"Removing schema public from database {self.name}")
+            session.show_views(shown=True)  # the server computes statistics with the owners' rights
             session.execute("ANALYZE", attempt=f"Gathering statistics of database {self.name}")
+            session.show_views(shown=False)
             begun = time.monotonic()
             inside = content.read_inside(session)
             tables = content.hash_tables(session)

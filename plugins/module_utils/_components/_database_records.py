@@ -63,7 +63,7 @@ def is_side_of(context: Context, plan: Plan, database: Database, role: str) -> b
     if database.oid == noted_oid(context):
         return True
     if "birth_limit" in plan.facts:
-        return database.limit == plan.facts["birth_limit"]
+        return bool(database.limit == plan.facts["birth_limit"])
     mark = database.mark  # planned by version 0.1.0 before it kept these facts
     return database.comment is None or (mark is not None and mark.lastgood == context.transaction and mark.role == role)
 

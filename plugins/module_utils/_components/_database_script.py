@@ -9,14 +9,15 @@ import gzip
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server, Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.sql_rules import is_of_a_dump
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.sql_script import Rows, SqlScript, Statement
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -90,7 +91,7 @@ def definitions(path: Path, run: CommandRunner) -> list[str]:
     try:
         with open_script(path, run) as stream:
             script = SqlScript(stream, f"Script {path}")
-            for statement in script.statements():
+            for statement in ordinary(script):
                 lines += statement.text.decode(errors="replace").splitlines()
             if not script.complete:
                 raise Refused(f"Script {path} does not end as pg_dump ends one: it was cut off.")
@@ -115,9 +116,45 @@ def restore_script(
     :param label: what the script is, for the message of a failure: it may be a copy that nobody knows.
     :param meanwhile: called about every second.
     """
-    with open_script(path, run) as stream, server.connect(database) as session:
+    with open_script(path, run) as stream:
+        send_script(server, database, stream, label, meanwhile)
+
+
+def send_script(
+    server: Server,
+    database: str,
+    stream: IO[bytes],
+    label: str,
+    meanwhile: Callable[[], None] = lambda: None,
+    settings: Mapping[str, str] | None = None,
+) -> None:
+    """The same with an open script.
+
+    :param settings: that it was written with.
+    """
+    with server.connect(database) as session:
         session.leave_to_dump()
+        session.show_views(shown=True)
+        for name, value in (settings or {}).items():
+            session.execute(sql.SQL("SET {} = %s").format(sql.Identifier(name)), [value])
         _Restore(session, f"Restoring {label} into database {database}", meanwhile).run(SqlScript(stream, label))
+
+
+def ordinary(script: SqlScript) -> Iterator[Statement]:
+    """The statements of a script.
+
+    :raises Refused: for one that pg_dump does not write for a single database, such as CREATE ROLE or COPY … FROM PROGRAM.
+    """
+    for statement in script.statements():
+        text = statement.text
+        if statement.rows is None and not (BEGIN.match(text) or COMMIT.match(text) or is_of_a_dump(text)):
+            begun = text.strip().split(b"\n")[0][:60].decode(errors="replace")
+            raise script.refused(
+                f"holds a statement that pg_dump does not write for one database, {begun!r}: it could reach beyond the "
+                "database that is restored. Dump without --create, or in the custom format",
+                statement.line,
+            )
+        yield statement
 
 
 class _Restore:
@@ -139,7 +176,7 @@ class _Restore:
 
     def run(self, script: SqlScript) -> None:
         self.session.execute("BEGIN")
-        for statement in script.statements():
+        for statement in ordinary(script):
             if BEGIN.match(statement.text) or COMMIT.match(statement.text):
                 self.held = bool(BEGIN.match(statement.text))
                 self._next_block()
@@ -160,8 +197,6 @@ class _Restore:
             self.session.execute(statement.text, attempt=attempt)
         else:
             self.session.copy(statement.text, self, attempt)
-        if not self.session.in_transaction:
-            raise DatabaseError(attempt, "a statement of the script ended the transaction that it was sent in")
 
     def _tell(self) -> None:
         if time.monotonic() - self.told >= EVERY_S:

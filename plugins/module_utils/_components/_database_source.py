@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     require_archive_checksum,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._paths import look
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 
@@ -56,6 +58,21 @@ class Source:
         }
 
 
+def _require_readable(path: Path) -> None:
+    """Refuse what is no file or directory: a pipe would be waited for.
+
+    :raises Refused: also when there is nothing.
+    """
+    try:
+        kind = look(path).found.st_mode
+    except FileNotFoundError as error:
+        raise Refused(f"Archive {path} can't be read: {path} does not exist.") from error
+    except OSError as error:
+        raise Refused(f"Archive {path} can't be read: {error.strerror}.") from error
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+        raise Refused(f"Archive {path} can't be read: it is neither a file nor a directory.")
+
+
 def open_source(wish: Mapping[str, Any], point: PointEntry | None, run: CommandRunner | None = None) -> Source:
     """What the wish names: exactly one of a restore point and a file, the latter with its checksum.
 
@@ -76,8 +93,7 @@ def open_source(wish: Mapping[str, Any], point: PointEntry | None, run: CommandR
             f"Archive {path} has no checksum to be compared with: give checksum: sha256:…, or say allow_unverified: true. "
             "A changed archive can restore something else without any error, or run code."
         )
+    _require_readable(path)
     if checksum:
-        if not path.exists():
-            raise Refused(f"Archive {path} does not exist.")
         require_archive_checksum(path, str(checksum))
     return Source(f"archive {path}", path, read_archive(path, run), {}, {}, checksum, None)

@@ -85,8 +85,8 @@ _TOOLS = (
 )
 _CANDIDATES = """
 SELECT n.nspname AS schema, c.relname AS name,
-       ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
-       AS columns
+       ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+             AND a.atttypid < 16384) AS columns  -- a type that people made can have casts and operators that they made
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
       AND (c.relname = ANY(%s) OR n.nspname || '.' || c.relname = ANY(%s))

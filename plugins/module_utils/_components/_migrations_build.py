@@ -129,6 +129,7 @@ class MigrationsBuild(SideBuild):
                 "database, or not all the way? See migration_command and migration_environment."
             )
         differences = self._differences()
+        session.show_views(shown=True)  # the server computes statistics with the owners' rights
         session.execute("ANALYZE", attempt=f"Gathering statistics of database {self.name}")
         settle(session, sequences, {})
         return {

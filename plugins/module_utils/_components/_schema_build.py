@@ -11,6 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_archive import give_to
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_code import (
+    NO_LOGIN,
+    require_accepted,
+    tables_with_code,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import name_tag
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import SideBuild
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_kept import Kept
@@ -41,6 +46,8 @@ class SchemaBuild(SideBuild):
         with begun, self._definitions() as archive:
             self._restore(archive, only=["--section=pre-data"])
         with self.server.connect(self.name) as session:
+            code = tables_with_code(session)
+            require_accepted(session, self.server, code, self.facts.get("accept", ()), NO_LOGIN)
             if not self.facts["expected"]["inside"]["public_schema"]:
                 session.execute("DROP SCHEMA public", attempt=f"Removing schema public from database {self.name}")
             session.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(STAGE)))
@@ -86,6 +93,7 @@ class SchemaBuild(SideBuild):
             self._restore(archive, only=["--section=post-data"])
         with self.server.connect(self.name) as session:
             session.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(STAGE)))
+            session.show_views(shown=True)  # the server computes statistics with the owners' rights
             session.execute("ANALYZE", attempt=f"Gathering statistics of database {self.name}")
             settle(session, sequences(), expected["inside"]["sequences"])
         wrong = self._compare_schema(expected)

@@ -14,6 +14,11 @@ from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import Database
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_code import (
+    NO_LOGIN,
+    Code,
+    still_theirs,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import (
     DEFAULT_JOBS,
     Planner,
@@ -123,6 +128,10 @@ class SchemaPlanner(Planner):
                 self.found["live"] = read_layout(session)
                 _require_rights(session, name, self.found["live"])
         return super()._look_inside(name, live, programs)
+
+    def _with_our_rights(self) -> tuple[list[Code], str]:
+        """All with code: the present rows are moved by sessions of ours."""
+        return self.code or still_theirs(self.session, self.source.facts.get("code", ())), NO_LOGIN
 
     def _discards(self, name: str, inside: JsonObject | None) -> tuple[JsonObject, bool]:
         """What has no place in the older schema, and whether both are equal.

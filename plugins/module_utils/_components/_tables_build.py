@@ -12,9 +12,17 @@ from collections.abc import Sequence
 from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_archive import give_to
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_code import (
+    BY_ORIGIN,
+    NO_LOGIN,
+    owner_has_all,
+    require_accepted,
+    tables_with_code,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_growth import growth
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import TABLES, Mark
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import SideBuild
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_restore import DEFINITIONS, ROWS
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import (
     RELATIONS,
     Unit,
@@ -64,15 +72,27 @@ class TablesBuild(SideBuild):
         change = self.context.change(f"Restore tables of {source['label']} into database {self.name}")
         watched = growth(self.server, self.name, None)
         with change, self._archive() as archive, watched as meanwhile:
-            self._restore(archive, only=[*PLAIN, "--section=pre-data"])
+            self._restore(archive, only=[*PLAIN, DEFINITIONS])
+            self._limit_code()
             wanted = [f"{row['schema']} {row['name']} " for row in self._relations()]
             entries = [line for line in self.programs.archive_entries(archive) if _is_of(line, wanted)]
             if entries:
                 listed = self.context.workspace / "entries"
                 write_atomic(listed, "".join(f"{line}\n" for line in entries).encode())
                 give_to(listed, self.programs.run.user)
-                self._restore(archive, meanwhile, only=[*PLAIN, "--section=data"], listed=listed)
+                self._restore(archive, meanwhile, only=[*PLAIN, ROWS], listed=listed)
         return int((time.monotonic() - begun) * 1000)
+
+    def _limit_code(self) -> None:
+        """See `require_accepted`; nothing here has its owner any more, so that all that people made is meant.
+
+        :raises Refused: when rows would run code with more rights than the database's owner has.
+        """
+        wanted = {content.table_key(row) for row in self._relations()}
+        with self.server.connect(self.name) as side, self.server.connect(self.live) as live:
+            found = [] if owner_has_all(live) else tables_with_code(side, BY_ORIGIN)
+            code = [one for one in found if f"{one.schema}.{one.name}" in wanted]
+            require_accepted(live, self.server, code, self.facts.get("accept", ()), NO_LOGIN)
 
     def _relations(self) -> list[JsonObject]:
         """The tables in the side database, and their partitions as they were then."""

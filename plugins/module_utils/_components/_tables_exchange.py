@@ -97,6 +97,7 @@ class Exchange:
             begun = time.monotonic()
             # All databases of a server share one log: what the side database commits is safe when the live transaction is.
             side.execute("SET synchronous_commit = off")
+            live.show_views(shown=True)  # for functions that checks call; what we read ourselves is locked
             live.execute("BEGIN")
             # With synchronous_commit off an acknowledged commit can be lost in a crash.
             live.execute("SET LOCAL synchronous_commit = on")
@@ -129,6 +130,7 @@ class Exchange:
         """What can't be done within the transaction: materialized views, by depth, and statistics. May be repeated."""
         oids = [table["oid"] for table in self.plan.facts["tables"]]
         with self.look.server.connect(self.plan.name) as live:
+            live.show_views(shown=True)  # the server refreshes with the rights of the view's owner
             units = read_units(live, oids)
             for view in live.rows(MATVIEWS, [[oid for unit in units.values() for oid in unit.oids]]):
                 if view["owned"]:

@@ -15,6 +15,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     read_properties,
     system_identifier,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_code import (
+    NO_LOGIN,
+    require_accepted,
+    tables_with_code,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import database_things
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_needs import require_space
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import (
@@ -121,6 +126,7 @@ class _Planner:
         below = descendants(self.live, units)
         self._refuse_rights(units, keys, below)
         discards, equal = self._discards(units)
+        code = [] if equal else self._code(units)
         size = 2 * sum(int(part["bytes"]) for unit in units for part in unit.parts)
         properties = self._properties(name)
         said = require_space(self.server, self.session, properties["tablespace"], size)
@@ -137,8 +143,14 @@ class _Planner:
             facts={**self._facts(name, units, below), "system": system, "old_oid": oid, "properties": properties},
             downtime=self._downtime(name, units, keys) if not equal else _NONE,
             disk_bytes=size,
-            warnings=(*said, *warnings_for(self.live, units, keys, below)),
+            warnings=(*said, *code, *warnings_for(self.live, units, keys, below)),
         )
+
+    def _code(self, units: Sequence[Unit]) -> list[str]:
+        """See `require_accepted`: the rows are exchanged by one session, which is ours."""
+        oids = {oid for unit in units for oid in unit.oids}
+        found = [code for code in tables_with_code(self.live) if code.oid in oids]
+        return require_accepted(self.live, self.server, found, self.wish.get("accept") or [], NO_LOGIN)
 
     def _facts(self, name: str, units: Sequence[Unit], below: Sequence[Unit]) -> JsonObject:
         orphans = self.wish.get("orphans") or FAIL
@@ -149,6 +161,7 @@ class _Planner:
             "jobs": 1 if self.source.archive.form == "tar" else int(self.wish.get("jobs") or DEFAULT_JOBS),
             "keep_previous": keep_previous(self.wish),
             **new_identity(),
+            "accept": list(self.wish.get("accept") or []),
             "name": name,
             "comment": None,
             "server_version": self.session.version,

@@ -197,6 +197,20 @@ class PgPrograms:
             )
         return [line for line in done.stdout.splitlines() if line and not line.startswith(";")]
 
+    def archive_script(self, archive: Path, listed: Path, output: IO[bytes]) -> None:
+        """Write some entries of an archive as SQL to an open file. No server is asked.
+
+        :param listed: see `restore`.
+        """
+        with lent(archive, self.run.user) as (place, fds), lent(listed, self.run.user) as (names, more):
+            self.run.run(
+                [self._program("pg_restore"), f"--use-list={names}", "--file=-", place],
+                f"Reading parts of {archive}",
+                stdout=output,
+                pass_fds=(*fds, *more),
+                cwd="/",
+            )
+
     def archive_schema(self, archive: Path, output: IO[bytes]) -> None:
         """Write an archive's definitions, without rows, as SQL to an open file. No server is asked."""
         with lent(archive, self.run.user) as (place, fds):

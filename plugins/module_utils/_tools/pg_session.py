@@ -117,6 +117,8 @@ FROM (SELECT name, value, current_setting(name, true) AS setting FROM unnest(%s:
 JOIN pg_roles r ON r.rolname = session_user WHERE w.setting IS NOT NULL
 """
 SET_ALL = f"SELECT set_config(q.name, q.value, false) FROM ({SUITED} OFFSET 0) q WHERE q.settable"  # noqa: S608 - our own words
+#: The setting by which a session reads no views and foreign tables but the system's own.
+HIDDEN_KINDS = "restrict_nonsystem_relation_kind"
 
 
 class DatabaseError(LastGoodError):
@@ -205,6 +207,7 @@ class Session:
                     f"and only a superuser may change that: ALTER ROLE … RESET {row['name']} (or ALTER DATABASE …)."
                 )
         self.rows(SET_ALL, _words(SESSION_SETTINGS))
+        self.show_views(shown=False)
         if role:
             self.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
 
@@ -213,6 +216,17 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def show_views(self, *, shown: bool) -> None:
+        """Whether people's views and foreign tables may be read here: what they run, they may run with our rights.
+
+        Servers before the minor releases of August 2024 don't know this setting.
+        """
+        kinds = "" if shown else "view, foreign-table"
+        self.rows(
+            "SELECT set_config(name, %s, false) FROM (SELECT %s) AS u (name) WHERE current_setting(name, true) IS NOT NULL",
+            [kinds, HIDDEN_KINDS],
+        )
 
     def close(self) -> None:
         """End the session; an open transaction is rolled back by the server."""

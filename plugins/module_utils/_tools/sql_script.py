@@ -39,7 +39,7 @@ NAME = rb'(?:"(?:[^"]|"")*"|[^"()\s])+'
 COPY_IN = re.compile(
     rb'\s*COPY\s+%b\s*(?:\((?:"(?:[^"]|"")*"|[^"()])*\)\s*)?FROM\s+STDIN\b' % NAME, re.IGNORECASE
 )  # fmt: skip
-OLD_STRINGS = re.compile(rb"\s*SET\s+standard_conforming_strings\s*(?:=|TO)\s*'?off", re.IGNORECASE)
+STRINGS = re.compile(rb"\s*SET\s+standard_conforming_strings\s*(?:=|TO)\s*'?(on|off)\b", re.IGNORECASE)
 #: Written by pg_dump to keep psql from obeying a crafted dump. They mean nothing here.
 RESTRICT = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\s*$")
 COMPLETE = b"-- PostgreSQL database dump complete"
@@ -126,7 +126,9 @@ class SqlScript:
                 yield Statement(text, begun, rows)
                 if rows is not None:
                     rows.skip()
-                self._old_strings = self._old_strings or bool(OLD_STRINGS.match(text))
+                set_to = STRINGS.match(text)
+                if set_to is not None:
+                    self._old_strings = set_to[1].lower() == b"off"
             if self._parts or not self._means_nothing(rest):
                 self._parts.append(rest)
                 if sum(map(len, self._parts)) > STATEMENT_BYTES:

@@ -55,12 +55,14 @@ class Database:
 
     :param options: connection options, ``jobs`` and ``bin_dir``, as the modules take them; may hold a password.
     :param migrations: how its schema is taken back by the project's own command; may hold a password.
+    :param accept: words of ``pg_restore``'s option of this name that always hold for it, such as ``owner_code``.
     """
 
     name: str
     host: str
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     migrations: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    accept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,8 @@ def _database(name: str, raw: Any, groups: Mapping[str, Sequence[str]], mistakes
     if migrations is not None:
         place = f"{where}.migrations"
         migrations = read_fields(place, migrations, MIGRATION_KEYS, mistakes, required=["command", "chdir"])
-    return Database(name=name, host=host, options=good, migrations=migrations or {})
+    accept = tuple(good.pop("accept", ()))
+    return Database(name=name, host=host, options=good, migrations=migrations or {}, accept=accept)
 
 
 def _project(name: str, raw: Any, groups: Mapping[str, Sequence[str]], mistakes: Mistakes) -> Project:

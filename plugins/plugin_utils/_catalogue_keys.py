@@ -48,6 +48,7 @@ DATABASE_KEYS: dict[str, Kind] = {
     "bin_dir": ABSOLUTE,
     "migrations": SECRET_MAPPING,
     "migration_tables": MAPPING,
+    "accept": TEXTS,
 }
 #: How a database's own migrations are taken back.
 MIGRATION_KEYS: dict[str, Kind] = {

@@ -67,6 +67,11 @@ def without(*path: str) -> dict[str, Any]:
     return raw
 
 
+def test_what_a_database_accepts_is_no_option_of_its_connection() -> None:
+    stack = parse_catalogue(changed("rollback_databases", "blog", "accept", to=["owner_code"]), GROUPS)
+    assert (stack.databases["blog"].accept, "accept" in stack.databases["blog"].options) == (("owner_code",), False)
+
+
 def test_a_right_catalogue_comes_out_complete() -> None:
     stack = parse_catalogue(GOOD, GROUPS)
     assert stack.name == "blog"
@@ -119,7 +124,7 @@ def options_of(root: Path, module: str, *path: str) -> dict[str, Any]:
 def test_the_keys_of_the_catalogue_are_the_options_of_the_modules(root: Path) -> None:
     assert set(SERVICE_KEYS) == set(options_of(root, "service_restart", "services"))
     assert set(READY_KEYS) == set(options_of(root, "service_restart", "services", "ready"))
-    assert set(DATABASE_KEYS) - {"host", "migrations"} == set(DATABASE_OPTIONS) - {"name"}
+    assert set(DATABASE_KEYS) - {"host", "migrations", "accept"} == set(DATABASE_OPTIONS) - {"name"}
     options = options_of(root, "pg_restore")
     own = {name for name in options if name.startswith("migration_")} - {*DATABASE_KEYS}
     assert {f"migration_{key}" for key in MIGRATION_KEYS} == own

@@ -51,6 +51,7 @@ options:
     description:
       - Argument list of a command that has to accept each file before any of them is replaced. The word C(%s) stands for
         the staged file. It runs as the owner of the file, without a shell.
+      - It is refused where others than that owner and root could change what it loads, as in a directory of another account.
     type: list
     elements: str
     default: []

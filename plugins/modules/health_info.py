@@ -74,7 +74,11 @@ options:
         elements: dict
         default: []
       commands:
-        description: Commands that must end with 0, each a list of arguments.
+        description:
+          - Commands that must end with 0, each a list of arguments. They run as whom the project's directory belongs to.
+          - A command is refused where others than that account and root could change its program, a script among its
+            arguments, or the directory.
+          - What of the arguments is secret by its name is shown nowhere.
         type: list
         elements: list
         default: []

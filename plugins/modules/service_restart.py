@@ -61,11 +61,13 @@ options:
           - A process counts only if it started before the file was written, and has the account O(services[].user). A file
             that names another user's process which started later is stale. Where only one of both is wrong, it is
             refused before anything is stopped.
+          - So is a file that others than root and O(services[].user) can change.
         type: path
       command:
         description:
           - Program and arguments that start the process, put it into the background and end with 0. Only for V(process),
             which needs it. It sees a clean environment; what more it needs can be given with C(env NAME=value).
+          - It is refused where others than root and O(services[].user) could change the program, or O(services[].chdir).
         type: list
         elements: str
         default: []

@@ -1,33 +1,36 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) Paths of a worktree as they are, in a tar archive, and back again: content, mode, owner, times, absence.
+"""(private) Paths of a worktree as they are, in a tar archive: content, mode, owner, times, absence.
 
-Reading and writing is done as the owner of the checkout; the archive itself is ours. Links are never followed.
+Reading is done as the owner of the checkout; the archive itself is ours. Links are never followed, and what is said of a
+file comes from the handle that its content is read from: by its name it could have been another one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
-import shutil
+import posixpath
 import stat
 import tarfile
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import CHUNK_BYTES, write_whole
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._paths import Tree
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import parents_of
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 #: Why an entry stands there that says of no file that it differs from HEAD.
 AS_HEAD = ("replaced", "bytecode", "parent")
 FILE, LINK, DIRECTORY, ABSENT = "file", "link", "directory", "absent"
-SUFFIX = ".lastgood-restoring"
+#: What is kept of a file's mode: a program that runs as its owner or group is never put back.
+PERMISSIONS = 0o777
 #: A header of the archive's format that means nothing to who unpacks it.
 _WORK = "comment"
 
@@ -39,7 +42,7 @@ class Entry:
     :param path: relative to the top.
     :param why: what it is to a reset: ``replaced``, ``modified``, ``staged``, ``hidden``, ``untracked``, ``ignored``,
         ``bytecode``, ``put back`` for what an earlier record brings, or ``parent`` for a directory on the way to these.
-    :param stamp: changes whenever the content or anything else of the file does (from ``lstat``).
+    :param stamp: changes whenever the content or anything else of the file does.
     :param target: where a link leads.
     """
 
@@ -103,9 +106,16 @@ class Worktree:
         return [entries[path] for path in sorted(entries)]
 
     def _below(self, path: str) -> Iterable[str]:
-        for directory, names, files in os.walk(self.top / path):
-            for name in (*names, *files):
-                yield str((Path(directory) / name).relative_to(self.top))
+        try:
+            with Tree(self.top) as tree:
+                handle = tree.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise LastGoodError(f"{self.top / path} was a directory, and can't be read as one now: {error}.") from error
+        try:
+            for directory, names, files, _handle in os.fwalk(".", dir_fd=handle):
+                yield from (posixpath.normpath(f"{path}/{directory}/{name}") for name in (*names, *files))
+        finally:
+            os.close(handle)
 
     def _entry(self, path: str, why: str) -> Entry:
         found = self.look(path)
@@ -120,11 +130,19 @@ class Worktree:
             kind, target = LINK, str((self.top / path).readlink())
         else:
             raise Refused(f"{self.top / path} is a socket, pipe or device where a reset would write: move it away.")
-        stamp = stamp_of(found)
         size = found.st_size if kind == FILE else 0
-        return Entry(
-            path, kind, why, stat.S_IMODE(mode), found.st_uid, found.st_gid, found.st_mtime_ns, size, stamp, target
-        )
+        return _with_facts(Entry(path, kind, why, bytes=size, target=target), found)
+
+
+def _with_facts(entry: Entry, found: os.stat_result) -> Entry:
+    return replace(
+        entry,
+        mode=stat.S_IMODE(found.st_mode),
+        uid=found.st_uid,
+        gid=found.st_gid,
+        mtime_ns=found.st_mtime_ns,
+        stamp=stamp_of(found),
+    )
 
 
 def stamp_of(found: os.stat_result) -> str:
@@ -135,21 +153,36 @@ def stamp_of(found: os.stat_result) -> str:
     return ":".join(map(str, parts))
 
 
-def write_archive(worktree: Worktree, entries: Iterable[Entry], to: Path, owner: User | None) -> None:
+def write_archive(worktree: Worktree, entries: Iterable[Entry], to: Path, owner: User | None) -> list[Entry]:
     """Write what is there of these entries into a new tar archive (0600), durably; what no commit has comes first.
 
     The name appears once all of it is written: whoever comes after a full disk or a kill never reads half an archive.
 
+    :returns: the entries, in the same order; what they say of a file is of the one whose content was archived.
     :raises LastGoodError: when a file can't be read, or shrinks while it is read.
     """
+    found = {entry.path: entry for entry in entries}
 
     def write(stream: IO[bytes]) -> None:
-        with acting_as(owner), tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            for entry in sorted(entries, key=lambda one: not one.is_work):
+        with acting_as(owner), Tree(worktree.top) as tree, _new_archive(stream) as archive:
+            for entry in sorted(found.values(), key=lambda one: not one.is_work):
                 if entry.kind != ABSENT:
-                    _add(archive, worktree.top, entry)
+                    found[entry.path] = _add(archive, tree, entry)
 
     write_whole(to, write)
+    return list(found.values())
+
+
+def sha256_below(top: Path, path: str) -> str:
+    """SHA-256 of a regular file's content, as 64 hexadecimal digits.
+
+    :raises OSError: when it can't be read, or is of another kind by now.
+    """
+    digest = hashlib.sha256()
+    with Tree(top) as tree, os.fdopen(tree.open(path), "rb") as content:
+        for chunk in iter(lambda: content.read(CHUNK_BYTES), b""):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def holds_work(archive: Path) -> bool:
@@ -166,123 +199,46 @@ def holds_work(archive: Path) -> bool:
     return first is not None and _WORK in first.pax_headers
 
 
-def _add(archive: tarfile.TarFile, top: Path, entry: Entry) -> None:
-    member = tarfile.TarInfo(entry.path)
-    member.mode, member.uid, member.gid, member.mtime = entry.mode, entry.uid, entry.gid, entry.mtime_ns // 10**9
-    if entry.is_work:
-        member.pax_headers = {_WORK: entry.why}
+def _new_archive(stream: IO[bytes]) -> tarfile.TarFile:
+    return tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT)
+
+
+def _add(archive: tarfile.TarFile, tree: Tree, entry: Entry) -> Entry:
     if entry.kind == DIRECTORY:
+        member = _member(entry)
         member.type = tarfile.DIRTYPE
         archive.addfile(member)
     elif entry.kind == LINK:
+        member = _member(entry)
         member.type, member.linkname = tarfile.SYMTYPE, str(entry.target)
         archive.addfile(member)
     else:
-        member.size = entry.bytes
         try:
-            with os.fdopen(os.open(top / entry.path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as content:
-                archive.addfile(member, content)
+            with os.fdopen(tree.open(entry.path), "rb") as content:
+                found = os.fstat(content.fileno())
+                entry = replace(_with_facts(entry, found), bytes=found.st_size)
+                archive.addfile(_member(entry), content)
         except OSError as error:
             raise LastGoodError(
-                f"Archiving {top / entry.path} failed: {error}. Nothing was overwritten: see to it that the owner of "
+                f"Archiving {tree.top}/{entry.path} failed: {error}. Nothing was overwritten: see to it that the owner of "
                 "the checkout can read it and that nothing is writing to it, then try again."
             ) from error
+    return entry
 
 
-def restore(top: Path, entries: Iterable[Entry], archive: Path, owner: User | None) -> None:
-    """Put every path back to what its entry says; repeatable after a crash at any point.
-
-    :raises LastGoodError: when the archive lacks one of them.
-    """
-    listed = list(entries)
-    with acting_as(owner):
-        for entry in reversed(listed):
-            # Looked at afresh each time: behind a link there is nothing of ours to remove.
-            if entry.kind == ABSENT and Worktree(top).look(entry.path) is not None:
-                _make_absent(top / entry.path)
-        for entry in listed:
-            if entry.kind == DIRECTORY:
-                _make_directory(top / entry.path)
-            elif entry.kind == LINK:
-                _make_link(top / entry.path, entry)
-    with archive.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:") as opened:
-        files = {entry.path: entry for entry in listed if entry.kind == FILE}
-        for member in opened:
-            wanted = files.pop(member.name, None)
-            content = opened.extractfile(member) if wanted else None
-            if wanted is not None and content is not None:
-                _put_file(top / wanted.path, wanted, content, owner)
-    if files:
-        raise LastGoodError(f"{archive} lacks {sorted(files)[0]!r}: {top} can't be put back as it was from it.")
-    for entry in reversed(listed):
-        if entry.kind == DIRECTORY:
-            with acting_as(owner):
-                _chmod_directory(top / entry.path, entry)
-
-
-def _put_file(path: Path, entry: Entry, content: IO[bytes], owner: User | None) -> None:
-    """Write beside and rename: nobody sees half a file."""
-    beside = path.with_name(path.name[:200] + SUFFIX)
-    with acting_as(owner):
-        _unlink(beside)
-        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(handle, "wb") as stream:
-        shutil.copyfileobj(content, stream, CHUNK_BYTES)
-        stream.flush()
-        made = os.fstat(handle)
-        if (made.st_uid, made.st_gid) != (entry.uid, entry.gid):
-            os.fchown(handle, entry.uid, entry.gid)  # through the handle: a path could have been swapped meanwhile
-        os.fchmod(handle, entry.mode)
-        os.utime(handle, ns=(entry.mtime_ns, entry.mtime_ns))
-        os.fsync(handle)
-    with acting_as(owner):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        beside.rename(path)
-
-
-def _make_link(path: Path, entry: Entry) -> None:
-    if path.is_symlink() and str(path.readlink()) == entry.target:
-        return
-    _remove(path)
-    path.symlink_to(str(entry.target))
-    os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False)
-
-
-def _make_directory(path: Path) -> None:
-    if path.is_symlink() or not path.is_dir():
-        _remove(path)
-        path.mkdir()
-
-
-def _chmod_directory(path: Path, entry: Entry) -> None:
-    if stat.S_IMODE(path.lstat().st_mode) != entry.mode:
-        path.chmod(entry.mode)
-
-
-def _make_absent(path: Path) -> None:
-    """Remove a file or link; a directory only when it is empty: what else is in it was written since, by others."""
-    if path.is_symlink() or not path.is_dir():
-        _unlink(path)
-        return
-    try:
-        path.rmdir()
-    except OSError:
-        if not any(path.iterdir()):
-            raise
-
-
-def _remove(path: Path) -> None:
-    found = _lstat(path)
-    if found is not None and stat.S_ISDIR(found.st_mode):
-        shutil.rmtree(path)
-    else:
-        _unlink(path)
-
-
-def _unlink(path: Path) -> None:
-    with suppress(FileNotFoundError, NotADirectoryError):
-        path.unlink()
+def _member(entry: Entry) -> tarfile.TarInfo:
+    """Unpacked by hand, by root too, it makes no program that runs as somebody else."""
+    member = tarfile.TarInfo(entry.path)
+    member.mode, member.uid, member.gid, member.mtime = (
+        entry.mode & PERMISSIONS,
+        entry.uid,
+        entry.gid,
+        entry.mtime_ns // 10**9,
+    )
+    member.size = entry.bytes
+    if entry.is_work:
+        member.pax_headers = {_WORK: entry.why}
+    return member
 
 
 def _lstat(path: Path | str) -> os.stat_result | None:

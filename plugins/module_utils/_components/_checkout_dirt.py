@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -23,15 +22,15 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
     FILE,
     Entry,
     Worktree,
-    restore,
+    sha256_below,
     write_archive,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import modified
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_restore import restore
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import ALL, Selection
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import (
     copy_durably,
     require_checksum,
-    sha256_file,
     write_atomic,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
@@ -66,7 +65,7 @@ def present(git: Git, owner: User | None, *, selected: Selection = ALL, staged: 
     with acting_as(owner):
         for entry in Worktree(git.path).scan(reasons):
             if entry.kind == FILE:
-                found.append(Dirty(entry, sha256_file(git.path / entry.path)))
+                found.append(Dirty(entry, sha256_below(git.path, entry.path)))
             elif entry.kind != DIRECTORY and entry.why != "parent":
                 found.append(Dirty(entry, None))
     return tuple(found)
@@ -91,8 +90,8 @@ def capture(git: Git, owner: User | None, into: Path) -> tuple[Dirty, ...]:
     """Archive what differs now; no file is written when nothing does."""
     items = present(git, owner)
     if items:
-        write_archive(Worktree(git.path), [one.entry for one in items], into / ARCHIVE, owner)
-        raw = [{"entry": one.entry.to_json(), "sha256": one.sha256} for one in items]
+        entries = write_archive(Worktree(git.path), [one.entry for one in items], into / ARCHIVE, owner)
+        raw = [{"entry": entry.to_json(), "sha256": one.sha256} for entry, one in zip(entries, items)]
         # Escaped, not UTF-8: names of files may be no text at all.
         write_atomic(into / LIST, json.dumps(raw, sort_keys=True).encode("ascii"))
     return items
@@ -123,9 +122,9 @@ def apply(workspace: Path, top: Path, owner: User, selected: Selection) -> None:
     """Bring the restore point's uncommitted files into the worktree, those that are selected."""
     listed = [Entry(**one["entry"]) for one in json.loads((workspace / POINTS_LIST).read_bytes())]
     entries = [entry for entry in listed if selected.covers(entry.path)]
-    if os.geteuid() != 0:  # may be another account than the one that captured it, and can't give files away
-        entries = [replace(entry, uid=owner.uid, gid=owner.gid) for entry in entries]
-    restore(top, entries, workspace / POINTS_ARCHIVE, owner)
+    # Captured by root it may say of another account, and what it says of a group holds for the owner's files only.
+    own = [entry if entry.uid == owner.uid else replace(entry, uid=owner.uid, gid=owner.gid) for entry in entries]
+    restore(top, own, workspace / POINTS_ARCHIVE, owner)
 
 
 def staged_commit(git: Git, owner: User | None, index: Path, scratch: Path) -> str:

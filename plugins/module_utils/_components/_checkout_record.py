@@ -24,9 +24,12 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
     LINK,
     Entry,
     Worktree,
-    restore,
     stamp_of,
     write_archive,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_restore import (
+    remove_bytecode,
+    restore,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import ALL, Selection
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import CHUNK_BYTES, copy_durably, write_atomic
@@ -110,16 +113,6 @@ def stale_bytecode(worktree: Worktree, paths: Iterable[str]) -> list[str]:
     return found
 
 
-def remove_bytecode(top: Path, paths: Iterable[str]) -> None:
-    """Remove compiled files, and the directories that only they kept from being removed by git."""
-    for path in paths:
-        (top / path).unlink()
-        for directory in (top / path).parents:
-            if directory == top or any(directory.iterdir()):
-                break
-            directory.rmdir()
-
-
 @dataclass(frozen=True)
 class Record:
     """The worktree and the index right before the reset.
@@ -200,7 +193,7 @@ class Recorder:
         number = self._next_number("before")
         entries = self.scan(commit)
         archive, index = f"before-{number}.tar", f"index-{number}"
-        write_archive(Worktree(self._git.path), entries, self._workspace / archive, self._owner)
+        entries = write_archive(Worktree(self._git.path), entries, self._workspace / archive, self._owner)
         mtime_ns = self._copy_index(self._workspace / index)
         orig_head = self._git.ref("ORIG_HEAD")
         record = Record(tuple(entries), archive, index if mtime_ns else None, mtime_ns, orig_head, self._rest())

@@ -15,18 +15,22 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import (
     FILE,
     LINK,
+    Entry,
     Worktree,
-    restore,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_aside import borrow, make_reverts
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import (
     Record,
     modified,
-    remove_bytecode,
     stale_bytecode,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_restore import (
+    remove_bytecode,
+    restore,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import acting_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._paths import Tree
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git, Head
 
 
@@ -91,13 +95,22 @@ def tidy(checkout: Checkout, record: Record) -> None:
     with acting_as(checkout.owner):
         stale = stale_bytecode(Worktree(checkout.top), record.sources)
         remove_bytecode(checkout.top, stale)
-        worktree = Worktree(checkout.top)
-        for entry in record.entries:
-            found = worktree.look(entry.path) if entry.kind == FILE else None
-            if found is not None and stat.S_ISREG(found.st_mode):
-                wanted = _permissions(entry.mode, stat.S_IMODE(found.st_mode))
-                if wanted != stat.S_IMODE(found.st_mode):
-                    (checkout.top / entry.path).chmod(wanted)
+        with Tree(checkout.top) as tree:
+            for entry in record.entries:
+                found = tree.look(entry.path) if entry.kind == FILE else None
+                if found is not None and stat.S_ISREG(found.st_mode):
+                    _keep_permissions(tree, entry)
+
+
+def _keep_permissions(tree: Tree, entry: Entry) -> None:
+    handle = tree.open(entry.path)
+    try:
+        now = stat.S_IMODE(os.fstat(handle).st_mode)
+        wanted = _permissions(entry.mode, now)
+        if wanted != now:
+            os.fchmod(handle, wanted)
+    finally:
+        os.close(handle)
 
 
 def keep_ignored(checkout: Checkout, record: Record) -> None:

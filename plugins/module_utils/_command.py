@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) Running programs: argument lists only, as the owner of what they touch, with a clean environment.
+"""(private) Running programs: argument lists only, as the owner of what they touch, with a clean environment and an end.
+
+Any of them may be, or start, a program of somebody else, which may never end by itself, while a stack is locked. So each
+has a time limit, and says so where somebody watches.
 
 The same runner serves the modules and the self-contained undo, which has no Ansible to lean on; one code path is what
 makes the undo trustworthy (see docs/decisions).
@@ -10,10 +13,12 @@ makes the undo trustworthy (see docs/decisions).
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,11 +28,18 @@ from typing import IO, Any, cast
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User
 from ansible_collections.lastgood.rollback.plugins.module_utils._loaded import require_command, require_program
+from ansible_collections.lastgood.rollback.plugins.module_utils._progress import duration, say
 
 #: Kept from our own environment; everything else of it stays out of the tools' sight.
 KEPT_ENVIRONMENT = ("PATH", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 #: Seconds between looks at what a running program has done so far.
 _EVERY_S = 1.0
+#: Seconds that a program gets if its caller does not know better.
+TIMEOUT_S = 600.0
+#: The same for those whose work grows with the data: dumps, restores, the history of a repository.
+BULK_TIMEOUT_S = 86_400.0
+#: Nobody is told of a program that ends sooner.
+_SILENT_S = 3.0
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -46,19 +58,32 @@ class CommandRunner:
 
     :param user: run as this account (needs root; ignored when we are that account or not root).
     :param env: added to the clean environment of every program, e.g. ``GIT_CONFIG_*``.
+    :param timeout: seconds that a program gets if nothing else is said.
     """
 
-    def __init__(self, user: User | None = None, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, user: User | None = None, env: Mapping[str, str] | None = None, timeout: float = TIMEOUT_S
+    ) -> None:
         self.user = user
         self.env = dict(env or {})
+        self.timeout = timeout
 
     def as_user(self, user: User | None) -> CommandRunner:
         """The same runner for another account."""
-        return CommandRunner(user=user, env=self.env)
+        return self._with(user=user)
 
     def with_env(self, env: Mapping[str, str]) -> CommandRunner:
         """The same runner with more environment."""
-        return CommandRunner(user=self.user, env={**self.env, **env})
+        return self._with(env={**self.env, **env})
+
+    def limited(self, timeout: float) -> CommandRunner:
+        """The same runner with another time limit."""
+        return self._with(timeout=timeout)
+
+    def _with(self, **changed: Any) -> CommandRunner:
+        other = copy.copy(self)
+        vars(other).update(changed)
+        return other
 
     def run(
         self,
@@ -79,7 +104,8 @@ class CommandRunner:
         :param argv: program and arguments; never a secret in it: other users can read it.
         :param attempt: what this is meant to do ("Resetting /srv/app"), for the message of a failure.
         :param check: raise when the status is not zero.
-        :param timeout: seconds; the program's whole process group is ended after that.
+        :param timeout: seconds; the program's whole process group is ended after that. None for the runner's own limit: there
+            is none without.
         :param stdin: bytes or an open file to read from; default is an empty input.
         :param stdout: an open file that takes the output (``Completed.stdout`` is empty then): for large outputs.
         :param pass_fds: descriptors that stay open in the program: how a directory that only we may reach is lent to it.
@@ -97,11 +123,13 @@ class CommandRunner:
             stdout=stdout if stdout is not None else subprocess.PIPE,
             pass_fds=pass_fds,
         )
+        timeout = self.timeout if timeout is None else timeout
+        told = meanwhile or _Waiting(attempt, timeout)
         try:
-            out, err = _communicate(process, stdin if isinstance(stdin, bytes) else None, timeout, meanwhile, every)
+            out, err = _communicate(process, stdin if isinstance(stdin, bytes) else None, timeout, told, every)
         except subprocess.TimeoutExpired as error:
             _end_group(process)
-            said = f"{_text(error.stderr)}\nno end after {timeout:.0f} s; it was stopped".strip()
+            said = f"{_text(error.stderr)}\n{_no_end(timeout)}".strip()
             raise CommandFailed(attempt, arguments, -signal.SIGKILL, _text(error.output), said) from error
         except BaseException:
             _end_group(process)
@@ -128,28 +156,36 @@ class CommandRunner:
                 status = process.wait(timeout)
             except subprocess.TimeoutExpired as error:
                 _end_group(process)
-                message = f"no end after {timeout:.0f} s; it was stopped. It has to go into the background by itself"
+                message = f"{_no_end(timeout)}. It has to go into the background by itself"
                 raise CommandFailed(attempt, arguments, -signal.SIGKILL, stderr=message) from error
             if status != 0:
                 said.seek(0)
                 raise CommandFailed(attempt, arguments, status, stderr=_text(said.read()))
 
     @contextlib.contextmanager
-    def stream(self, argv: Sequence[str], attempt: str, stdin: IO[bytes]) -> Iterator[IO[bytes]]:
+    def stream(
+        self, argv: Sequence[str], attempt: str, stdin: IO[bytes], timeout: float = BULK_TIMEOUT_S
+    ) -> Iterator[IO[bytes]]:
         """Run a filter, and read its output while it works; it is ended when the block is left before the output's end.
 
         :param stdin: an open file.
+        :param timeout: seconds; what it has written by then is all that there is to read.
         :raises CommandFailed: when it can't be started, or all was read and it ended with another status than zero.
         """
         process = self._start(list(argv), attempt, stdin=stdin, stdout=subprocess.PIPE)
         output = cast("IO[bytes]", process.stdout)  # it is a pipe
+        watchman = threading.Timer(timeout, _kill_group, [process])
+        watchman.daemon = True
+        watchman.start()
         try:
             yield output
             if not output.read(1):
                 _rest, err = process.communicate()
                 if process.returncode != 0:
-                    raise CommandFailed(attempt, list(argv), process.returncode, "", _text(err))
+                    said = "" if watchman.is_alive() else _no_end(timeout)
+                    raise CommandFailed(attempt, list(argv), process.returncode, "", f"{_text(err)}\n{said}")
         finally:
+            watchman.cancel()
             _end_group(process)
 
     @property
@@ -196,20 +232,28 @@ class CommandRunner:
         return {"user": self.user.uid, "group": self.user.gid, "extra_groups": list(self.user.groups)}
 
 
+class _Waiting:
+    """Tells whoever watches how long a program has been at work, and when it will be ended."""
+
+    def __init__(self, attempt: str, timeout: float) -> None:
+        self._attempt = attempt
+        self._timeout = timeout
+        self._began = time.monotonic()
+
+    def __call__(self) -> None:
+        seconds = time.monotonic() - self._began
+        if seconds >= _SILENT_S:
+            say(f"{self._attempt}: for {duration(seconds)}, ended after {duration(self._timeout)}")
+
+
 def _communicate(
-    process: subprocess.Popen[bytes],
-    data: bytes | None,
-    timeout: float | None,
-    meanwhile: Callable[[], None] | None,
-    every: float,
+    process: subprocess.Popen[bytes], data: bytes | None, timeout: float, meanwhile: Callable[[], None], every: float
 ) -> tuple[bytes, bytes]:
     """Wait for a program's end.
 
     :raises subprocess.TimeoutExpired: when it has not ended in time.
     """
-    if meanwhile is None:
-        return process.communicate(data, timeout=timeout)
-    deadline = float("inf") if timeout is None else time.monotonic() + timeout
+    deadline = time.monotonic() + timeout
     while True:
         try:
             return process.communicate(data, timeout=min(every, max(deadline - time.monotonic(), 0.0)))
@@ -221,12 +265,20 @@ def _communicate(
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    _kill_group(process)
     process.wait()
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:
             stream.close()
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _no_end(timeout: float) -> str:
+    return f"no end after {timeout:.0f} s; it was stopped"
 
 
 def _text(raw: bytes | None) -> str:

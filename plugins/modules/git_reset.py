@@ -17,7 +17,8 @@ description:
     commits, or brings single files back from a commit.
   - Before that it makes an emergency branch, archives everything that would be overwritten or deleted and git does not have
     (staged, modified, untracked or ignored and in the way, marked skip-worktree), and checks the target in a scratch tree.
-  - When the rollback is undone, worktree and index are as before, byte for byte, modes and owners included.
+  - When the rollback is undone, worktree and index are as before, byte for byte, modes and groups included. Files that
+    belong to another account than the checkout, or run as their owner or group, are refused where a reset would replace them.
   - git runs as the owner of the checkout, without hooks and prompts, and without network but for O(deepen). No global
     configuration is written.
   - Refuses what would stop halfway or lose something, such as a merge in progress, somebody else's lock, missing objects
@@ -85,6 +86,13 @@ options:
     description:
       - User that git runs as. By default the owner of the directory O(path).
     type: str
+  timeout:
+    description:
+      - Seconds after which a git that has not ended is stopped, together with the filters of the checkout that it runs. What
+        was begun is undone then.
+      - An undo goes around a git that does not end. It puts back what was archived, and says what is left to do.
+    type: int
+    default: 600
   python:
     description:
       - Interpreter that compiles, and that stands for the first word C(python) in O(verify.commands). It must be one that
@@ -274,6 +282,7 @@ def main() -> None:
             "mainline": {"type": "int", "default": 1},
             "paths": {"type": "list", "elements": "str", "default": []},
             "owner": {"type": "str"},
+            "timeout": {"type": "int", "default": 600},
             "python": {"type": "path"},
             "test_environment": {"type": "dict", "default": {}, "no_log": True},
             "verify": {

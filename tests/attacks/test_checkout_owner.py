@@ -13,9 +13,13 @@ from pathlib import Path
 
 import pytest
 from accounts import Account
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.code import Code
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+    CommandFailed,
+    LastGoodError,
+    UndoIncomplete,
+)
 from attacks.races import racing
 from integration.checkouts import Checkout, make_checkout, plan_of
 
@@ -86,3 +90,34 @@ def test_no_file_of_root_is_made_with_the_content_of_another(
     made = [path for path in checkout.path.rglob("*") if path.lstat().st_mode & (stat.S_ISUID | stat.S_ISGID)]
     assert made == [], attacker.run(made[0], "-u").stdout
     assert {path.lstat().st_uid for path in checkout.path.rglob("*")} == {attacker.uid}
+
+
+@pytest.mark.parametrize("where", ["clean", "smudge"])
+def test_a_filter_that_never_ends_holds_neither_the_switch_nor_the_undo(
+    code: Code, checkout: Checkout, attacker: Account, where: str
+) -> None:
+    checkout.git("checkout", "-q", "v1")
+    checkout.write(".gitattributes", "app.py filter=slow\n")
+    checkout.commit("filtered", tag="target")
+    checkout.git("checkout", "-q", "main")
+    checkout.write(".gitattributes", "app.py filter=slow\n")
+    checkout.commit("also filtered")
+    checkout.write("app.py", "A = 9\n")  # never committed, and as long: git has to look at the content
+    before, head = checkout.tree(), checkout.id("HEAD")
+    plan = plan_of(code, checkout, to="target", timeout=2)
+    code.prepare(plan)
+    checkout.git("config", f"filter.slow.{where}", "sleep 600")
+    attacker.run("touch", checkout.path / "app.py")
+    with pytest.raises(CommandFailed, match="no end after 2 s; it was stopped"):
+        code.switch(plan)
+    alive = attacker.run("pgrep", "--exact", "--runstates=D,R,S", "--uid", attacker.name, "sleep", check=False)
+    assert alive.stdout == "", "the filter was left behind"
+    if code.state(plan) is not State.PREPARED:
+        with pytest.raises(UndoIncomplete, match=r"put back as far as possible.* no end after 2 s"):
+            code.undo(plan)
+    assert checkout.tree() == before
+    assert checkout.id("main") == head
+    checkout.git("config", "--unset", f"filter.slow.{where}")
+    code.undo(plan)
+    assert checkout.tree() == before
+    assert code.state(plan) is State.UNTOUCHED

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._command import TIMEOUT_S, CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._components import _checkout_checks as checks
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_hold import Hold
@@ -40,7 +40,8 @@ class Checkout:
         self.top = Path(facts["path"])
         self.owner: User = user_by_uid(int(facts["owner_uid"]))
         self.marker = f"{context.transaction}:{self.top}"
-        self.run = context.run.as_user(self.owner).with_env({MARKER: self.marker})
+        limited = context.run.limited(float(facts.get("timeout") or TIMEOUT_S))
+        self.run = limited.as_user(self.owner).with_env({MARKER: self.marker})
         self.git = Git(self.run, self.top, trust=bool(facts["trust"]))
         self.before = Head(**facts["before"])
         self.target = str(facts["target"])
@@ -72,7 +73,8 @@ def open_checkout(run: CommandRunner, wish: Mapping[str, Any]) -> tuple[Git, Lay
     named = user_by_name(wish["owner"]) if wish.get("owner") else None
     owner = named or owner_of(path)
     checks.require_owner(path, owner)
-    git = Git(run.as_user(owner), path, trust=named is not None)
+    limited = run.limited(float(wish.get("timeout") or TIMEOUT_S))
+    git = Git(limited.as_user(owner), path, trust=named is not None)
     return git, git.layout(), owner
 
 

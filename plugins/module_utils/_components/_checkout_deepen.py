@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._command import BULK_TIMEOUT_S
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_aside import borrow, objects_of
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User
@@ -62,5 +63,5 @@ def deepen(git: Git, history: JsonObject, target: str) -> None:
     """Fetch all of the history, so that a pull goes on working later; no ref is moved."""
     wanted = [name for name in (history["follows"], target) if name]
     words = ("fetch", *_QUIET, "--unshallow", "--refmap=", "--no-write-fetch-head")
-    online = git.online()
+    online = git.online(limit=BULK_TIMEOUT_S)
     online.text(*words, history["remote"], *wanted, attempt=f"Fetching the history of {git.path}")

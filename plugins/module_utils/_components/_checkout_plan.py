@@ -149,6 +149,7 @@ def _place(wish: Mapping[str, Any], layout: Layout, owner: User) -> JsonObject:
         "path": str(layout.top),
         "owner_uid": owner.uid,
         "trust": bool(wish.get("owner")),
+        "timeout": wish.get("timeout"),
         "git_dir": str(layout.git_dir),
         "common_dir": str(layout.common_dir),
         "index": str(layout.git_dir / "index"),

@@ -32,6 +32,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
     restore,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import ALL, Selection
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import CHUNK_BYTES, copy_durably, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Change, Git, TreeChange
@@ -246,18 +247,35 @@ class Recorder:
         write_archive(Worktree(self._git.path), entries, archive, self._owner)
         return archive
 
+    def keep_places(self, name: str, record: Record) -> None:
+        """Archive what stands at the paths of a record, whatever it is: for when git can't tell."""
+        reasons = {entry.path: "modified" for entry in record.entries if entry.kind in (FILE, LINK)}
+        with acting_as(self._owner):
+            entries = Worktree(self._git.path).scan(reasons)
+        archive = self._workspace / f"{name}-{self._next_number(name)}.tar"
+        write_archive(Worktree(self._git.path), entries, archive, self._owner)
+
     def apply(self, record: Record) -> None:
-        """Put worktree and index back; HEAD is where it was already."""
+        """Put worktree and index back; HEAD is where it was already.
+
+        :raises LastGoodError: in the end, when not all of the worktree could be put back.
+        """
         top = self._git.path
         with acting_as(self._owner):
             known = {entry.path for entry in record.entries}
             remove_bytecode(top, set(stale_bytecode(Worktree(top), record.sources)) - known)
-        restore(top, record.entries, self.archive_of(record), self._owner)
+        problem = None
+        try:
+            restore(top, record.entries, self.archive_of(record), self._owner)
+        except LastGoodError as error:
+            problem = error
         if record.orig_head is not None:
             self._git.text("update-ref", "ORIG_HEAD", record.orig_head, attempt=f"Restoring ORIG_HEAD of {top}")
         else:
             self._git.delete_ref("ORIG_HEAD")
         self._install_index(record)
+        if problem is not None:
+            raise problem
 
     def others_staged(self, record: Record) -> bool:
         """Whether the index has changed since beyond the selected paths: putting the old one back would lose that."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._command import BULK_TIMEOUT_S
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import LOCK_WAIT_MS, PgPrograms
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
@@ -43,7 +44,7 @@ def write_schema(
     database: str,
     output: IO[str],
     snapshot: str | None = None,
-    timeout: float | None = None,
+    timeout: float = BULK_TIMEOUT_S,
     lock_wait_ms: int = LOCK_WAIT_MS,
 ) -> str:
     """Read a database's schema and write its definitions to an open file; the SHA-256 of what is compared of it.

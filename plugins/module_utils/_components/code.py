@@ -10,8 +10,9 @@ is archived with content, mode and owner, and an undo puts all of it back, the i
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,12 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_target import verify
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_words import foreign, shown
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._leftovers import end_leftovers
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+    Foreign,
+    LastGoodError,
+    Refused,
+    UndoIncomplete,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._masking import without_login
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
@@ -174,11 +180,7 @@ class Code(Component):
             mark.set(done=False)
             mark.remove_own_locks(checkout)
             with self.context.change(f"Reset {checkout.top} back to {checkout.before.commit}"):
-                checkout.recorder.keep("rejected", checkout.before.commit, also=record.entries)
-                reset_checkout(checkout, checkout.before.commit, checkout.before.commit)
-                for move in plan.facts["submodules"]:
-                    move_submodule(checkout, move["path"], move["before"], move["branch"])
-                checkout.recorder.apply(record)
+                self._go_back(plan, checkout, record)
         self._clear(checkout)
 
     def finish(self, plan: Plan) -> None:
@@ -253,6 +255,38 @@ class Code(Component):
         """Put what was taken along into the worktree, where the target's commit is checked out by now."""
         if plan.facts["dirt_of_point"]:
             dirt.apply(self.context.workspace, checkout.top, checkout.owner, checkout.selected)
+
+    def _go_back(self, plan: Plan, checkout: Checkout, record: Record) -> None:
+        """Step by step; what can't be done, as where a filter of the checkout never ends, does not stop the rest.
+
+        :raises UndoIncomplete: with what is left to do.
+        """
+        before, failed = checkout.before.commit, []
+
+        def tried(step: Callable[[], object]) -> bool:
+            try:
+                step()
+            except (LastGoodError, OSError) as error:
+                failed.append(str(error))
+                # Of a git that was stopped.
+                Mark(self.context).remove_own_locks(checkout)
+                return False
+            return True
+
+        kept = tried(lambda: checkout.recorder.keep("rejected", before, also=record.entries))
+        if not kept:
+            checkout.recorder.keep_places("rejected", record)
+        if not kept or not tried(lambda: reset_checkout(checkout, before, before)):
+            # Without a look at any file: what the reset had replaced is in the record.
+            tried(lambda: checkout.git.move_head(before))
+        for move in plan.facts["submodules"]:
+            tried(partial(move_submodule, checkout, move["path"], move["before"], move["branch"]))
+        tried(lambda: checkout.recorder.apply(record))
+        if failed:
+            raise UndoIncomplete(
+                f"{checkout.top} was put back as far as possible: commit, index, and files from the record. Left to do: "
+                f"{' | '.join(failed)}. Mend that, look at git status, then undo again."
+            )
 
     def _require_before(self, checkout: Checkout) -> None:
         layout, head = checkout.git.layout(), checkout.git.head()

@@ -36,7 +36,8 @@ class CodeBack(Code):
         if record is None or not checkout.recorder.archive_of(record).is_file():
             raise Refused(f"{checkout.top}: the record of what was there before is gone from {earlier.workspace}.")
         owner = user_by_uid(int(then["owner_uid"])).name if then["trust"] else None
-        plan = plan_checkout(self.context, {"path": then["path"], "owner": owner, "to": checkout.before.commit}, None)
+        wish = {"path": then["path"], "owner": owner, "to": checkout.before.commit, "timeout": then.get("timeout")}
+        plan = plan_checkout(self.context, wish, None)
         held = checkout.hold.read() == earlier.transaction
         return replace(
             plan,

@@ -120,13 +120,16 @@ class Git:
         other._runner = self._runner.with_env(env)
         return other
 
-    def online(self, more: Iterable[tuple[str, str]] = ()) -> Git:
+    def online(self, more: Iterable[tuple[str, str]] = (), limit: float | None = None) -> Git:
         """The same checkout, where it may speak to remotes.
 
         :param more: settings besides, such as how a remote is reached.
+        :param limit: seconds that a program may take, if it may take longer here.
         """
         allowed = [(key, value) for key, value in self._settings.items() if key != "protocol.allow"]
-        return self.with_env(settings_environment([*allowed, *more]))
+        other = self.with_env(settings_environment([*allowed, *more]))
+        other._runner = other._runner.limited(max(limit or 0.0, other._runner.timeout))
+        return other
 
     def raw(self, *arguments: str, attempt: str, stdin: bytes | None = None) -> bytes:
         """Run and return the output, byte for byte."""

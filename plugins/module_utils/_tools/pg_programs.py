@@ -13,7 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import DEFAULT_PATH, CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._command import (
+    BULK_TIMEOUT_S,
+    DEFAULT_PATH,
+    CommandRunner,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server
@@ -113,6 +117,7 @@ class PgPrograms:
                 f"Dumping database {database}",
                 pass_fds=fds,
                 cwd="/",
+                timeout=BULK_TIMEOUT_S,
                 meanwhile=meanwhile,
             )
 
@@ -121,7 +126,7 @@ class PgPrograms:
         database: str,
         output: IO[bytes],
         snapshot: str | None = None,
-        timeout: float | None = None,
+        timeout: float = BULK_TIMEOUT_S,
         lock_wait_ms: int = LOCK_WAIT_MS,
     ) -> None:
         """Write the definition of everything in a database, without rows, to an open file.
@@ -186,6 +191,7 @@ class PgPrograms:
                 f"Restoring {label} into database {database}",
                 pass_fds=(*fds, *more),
                 cwd="/",
+                timeout=BULK_TIMEOUT_S,
                 meanwhile=meanwhile,
             )
 
@@ -220,6 +226,7 @@ class PgPrograms:
                 stdout=output,
                 pass_fds=fds,
                 cwd="/",
+                timeout=BULK_TIMEOUT_S,
             )
 
     def _reading(self, database: str) -> CommandRunner:

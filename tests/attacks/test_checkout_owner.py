@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,10 +20,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.code
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
     CommandFailed,
     LastGoodError,
+    Refused,
     UndoIncomplete,
 )
 from attacks.races import racing
-from integration.checkouts import Checkout, make_checkout, plan_of
+from integration.checkouts import Checkout, captured, make_checkout, plan_of
 
 
 @pytest.fixture
@@ -121,3 +124,150 @@ def test_a_filter_that_never_ends_holds_neither_the_switch_nor_the_undo(
     code.undo(plan)
     assert checkout.tree() == before
     assert code.state(plan) is State.UNTOUCHED
+
+
+def test_a_path_through_a_link_of_somebody_else_is_refused(
+    code: Code, checkout: Checkout, attacker: Account, victim: Account
+) -> None:
+    """It could lead to any checkout of anybody by the time that it is rolled back."""
+    theirs = make_checkout(victim.home / "app", victim.uid)
+    theirs.write("app.py", "A = 1\n")
+    theirs.commit("good", tag="v1")
+    theirs.write("app.py", "A = 2\n")
+    theirs.commit("bad")
+    attacker.run("ln", "-s", theirs.path, attacker.home / "current")
+    attacker.run("ln", "-s", victim.home, attacker.home / "homes")
+    for path in ("current", "homes/app"):
+        with pytest.raises(Refused, match=f"is a link of {attacker.name}, .*rolling it back is refused"):
+            code.plan({"path": str(attacker.home / path), "to": "v1"}, None)
+    attacker.run("ln", "-s", checkout.path, attacker.home / "own")
+    assert code.plan({"path": str(attacker.home / "own"), "to": "v1"}, None).name == str(checkout.path)
+
+
+@pytest.mark.parametrize("what", ["", ".git", ".git/config"])
+def test_git_does_not_run_as_root_what_others_could_write(
+    code: Code, attacker: Account, arena: Path, what: str
+) -> None:
+    ours = make_checkout(arena / "ours")
+    ours.write("app.py", "A = 1\n")
+    ours.commit("good", tag="v1")
+    ours.write("app.py", "A = 2\n")
+    ours.commit("bad")
+    assert code.plan({"path": str(ours.path), "to": "v1"}, None).changed
+    os.chown(ours.path / what, -1, attacker.gid)
+    (ours.path / what).chmod(0o775)
+    with pytest.raises(Refused, match=f"can be changed by {attacker.name}: git as root in {ours.path} is refused"):
+        code.plan({"path": str(ours.path), "to": "v1"}, None)
+
+
+def test_the_owners_checkout_is_not_rolled_back_as_root(code: Code, checkout: Checkout, attacker: Account) -> None:
+    ran = attacker.home / "ran"
+    checkout.git("config", "filter.own.clean", f"sh -c 'id -u > {ran}; cat'")
+    checkout.write(".git/info/attributes", "* filter=own\n")
+    attacker.run("touch", checkout.path / "app.py")
+    with pytest.raises(Refused, match=f"can be changed by {attacker.name}: git as root"):
+        code.plan({"path": str(checkout.path), "to": "v1", "owner": "root"}, None)
+    assert not ran.exists()
+
+
+def _of_root(path: Path) -> None:
+    os.chown(path, 0, 0, follow_symlinks=False)
+
+
+def _closed(path: Path) -> None:
+    os.chown(path, 0, 0)
+    path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def _set_id(path: Path) -> None:
+    path.chmod(0o4755)
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "why"),
+    [
+        ("app.py", _of_root, r"app\.py belongs to another account \(uid 0\)"),
+        ("app.py", _set_id, r"app\.py runs as its owner or group"),
+        ("__pycache__", _closed, "__pycache__ can't be written by"),
+        (".git/logs/HEAD", _closed, "logs/HEAD can't be written by"),
+        (".git/logs/refs/heads/main", _closed, "heads/main can't be written by"),
+        (".git/objects", _closed, "objects can't be written by"),
+        (".git/refs/heads", _closed, "heads can't be written by"),
+    ],
+)
+def test_what_the_owner_could_not_change_is_refused_in_the_plan(
+    code: Code, checkout: Checkout, path: str, change: Callable[[Path], None], why: str
+) -> None:
+    """After a pull by root, or a run of the application as root."""
+    checkout.write("__pycache__/app.cpython-311.pyc", "compiled\n")
+    assert plan_of(code, checkout).changed
+    change(checkout.path / path)
+    before = checkout.tree()
+    with pytest.raises(Refused, match=why):
+        plan_of(code, checkout)
+    assert checkout.tree() == before
+
+
+@pytest.mark.parametrize(("attribute", "path"), [("+i", "app.py"), ("+a", "app.py"), ("+i", ""), ("+i", ".git/index")])
+def test_what_is_immutable_is_refused_in_the_plan(code: Code, checkout: Checkout, attribute: str, path: str) -> None:
+    place = checkout.path / path
+    subprocess.run(["chattr", attribute, place], check=True)
+    try:
+        with pytest.raises(Refused, match=r"immutable or append-only|can't be written"):
+            plan_of(code, checkout)
+    finally:
+        subprocess.run(["chattr", "-i", "-a", place], check=True)
+    assert plan_of(code, checkout).changed
+
+
+def test_a_file_that_is_mounted_is_refused_in_the_plan(code: Code, checkout: Checkout, attacker: Account) -> None:
+    other = attacker.write(attacker.home / "other", "A = 2\n")
+    subprocess.run(["mount", "--bind", other, checkout.path / "app.py"], check=True)
+    try:
+        with pytest.raises(Refused, match=r"app\.py is a mount of its own"):
+            plan_of(code, checkout)
+    finally:
+        subprocess.run(["umount", checkout.path / "app.py"], check=True)
+    assert plan_of(code, checkout).changed
+
+
+@pytest.mark.parametrize(("side", "value"), [("v1", "1"), ("main", "true")])
+def test_a_required_filter_without_a_program_is_refused_for_both_ways(
+    code: Code, checkout: Checkout, side: str, value: str
+) -> None:
+    checkout.git("checkout", "-q", side)
+    checkout.write(".gitattributes", "*.bin filter=large\n")
+    checkout.commit("with a filter", tag="filtered")
+    target = "filtered" if side == "v1" else "v1"
+    checkout.git("checkout", "-q", "main")
+    checkout.git("config", "filter.large.required", value)
+    with pytest.raises(Refused, match=r"the filter 'large' is needed, whose program \(none configured\)"):
+        plan_of(code, checkout, to=target)
+    checkout.git("config", "filter.large.smudge", "no-such-program %f")
+    with pytest.raises(Refused, match="whose program no-such-program is not there"):
+        plan_of(code, checkout, to=target)
+    checkout.git("config", "filter.large.smudge", "cat")
+    assert plan_of(code, checkout, to=target).changed
+
+
+def test_a_ref_of_our_name_with_another_commit_is_not_removed(code: Code, checkout: Checkout) -> None:
+    plan = plan_of(code, checkout)
+    code.prepare(plan)
+    ours = plan.facts["emergency_ref"]
+    checkout.git("update-ref", ours, checkout.id("v1"))
+    checkout.git("update-ref", plan.facts["staged_ref"], checkout.id("v1"))
+    code.undo(plan)
+    assert checkout.id(ours) == checkout.id(plan.facts["staged_ref"]) == checkout.id("v1")
+    assert code.state(plan) is State.UNTOUCHED
+
+
+def test_the_ref_of_a_restore_point_goes_only_if_it_holds_its_commit(
+    code: Code, checkout: Checkout, tmp_path: Path
+) -> None:
+    entry = captured(code, checkout, tmp_path / "point")
+    checkout.git("update-ref", entry.facts["ref"], checkout.id("v1"))
+    code.release(entry.facts, [])
+    assert checkout.id(entry.facts["ref"]) == checkout.id("v1")
+    checkout.git("update-ref", entry.facts["ref"], entry.facts["commit"])
+    code.release(entry.facts, [])
+    assert checkout.try_git("rev-parse", "--verify", "--quiet", entry.facts["ref"]).returncode == 1

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import TIMEOUT_S, CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._components import _checkout_checks as checks
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_dirt import STAGED
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_hold import Hold
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import Recorder
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import (
@@ -21,13 +24,13 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._che
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_verify import Scratch
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._leftovers import MARKER
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import (
     User,
-    owner_of,
     user_by_name,
     user_by_uid,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._paths import look
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git, Head, Layout
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
@@ -54,6 +57,24 @@ class Checkout:
         self.hold = Hold(self.git, Path(facts["git_dir"]), self.owner)
         self.side_refs = [facts[name] for name in ("emergency_ref", "staged_ref", "target_ref") if facts[name]]
 
+    def own_refs(self) -> dict[str, str]:
+        """The refs beside that are there and hold what we put there, with that."""
+        facts, found = self.facts, {}
+        for name in self.side_refs:
+            held = self.git.ref(name)
+            ours = {facts["emergency_ref"]: self.before.commit, facts["target_ref"]: self.target}.get(name)
+            if held is not None and (held == ours or (name == facts["staged_ref"] and self._is_staged(held))):
+                found[name] = held
+        return found
+
+    def _is_staged(self, commit: str) -> bool:
+        """Whether a commit is one of what was staged, made by us on top of what was checked out."""
+        try:
+            subject = self.git.commit(commit).subject
+            return subject == STAGED and self.git.resolve(f"{commit}^1") == self.before.commit
+        except CommandFailed:  # it is none
+            return False
+
 
 def _selection(git: Git, facts: Mapping[str, Any]) -> Selection:
     """The paths that a plan is about; of reverts those that they change, which is known once these are made."""
@@ -67,15 +88,30 @@ def open_checkout(run: CommandRunner, wish: Mapping[str, Any]) -> tuple[Git, Lay
 
     :raises Refused: when there is none, or this account can't act as its owner.
     """
-    path = Path(wish["path"]).resolve()
-    if not path.is_dir():
+    try:
+        way = look(Path(wish["path"]))
+    except OSError as error:
+        raise Refused(f"{wish['path']} can't be reached ({error.strerror}): name the top of a checkout.") from error
+    path = way.path
+    if not stat.S_ISDIR(way.found.st_mode):
         raise Refused(f"{path} is not a directory: name the top of a checkout.")
     named = user_by_name(wish["owner"]) if wish.get("owner") else None
-    owner = named or owner_of(path)
+    owner = named or user_by_uid(way.found.st_uid)
     checks.require_owner(path, owner)
+    way.require({owner.uid, way.found.st_uid, os.geteuid()}, "rolling it back", links=True)
     limited = run.limited(float(wish.get("timeout") or TIMEOUT_S))
     git = Git(limited.as_user(owner), path, trust=named is not None)
-    return git, git.layout(), owner
+    layout = git.layout()
+    if owner.uid == 0:
+        _require_roots_own(path, layout)
+    return git, layout, owner
+
+
+def _require_roots_own(path: Path, layout: Layout) -> None:
+    """git runs what the settings of a checkout say: as root only what nobody else could have written there."""
+    settings = layout.common_dir / "config"
+    for place in (path, layout.git_dir, settings):
+        look(place).require((), f"git as root in {path}")
 
 
 def describe(git: Git, head: Head) -> JsonObject:

@@ -9,8 +9,8 @@ import os
 import re
 import shlex
 import shutil
-import stat
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
@@ -22,6 +22,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._identity import
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git, Head, Layout, parents_of
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
+#: As much as is read of the attributes that are in no commit.
+_ATTRIBUTES_BYTES = 1_000_000
 #: What git leaves in its directory while something is going on → how people call it.
 OPERATIONS = {
     "MERGE_HEAD": "merge",
@@ -188,22 +190,47 @@ def require_objects(git: Git, commit: str) -> None:
         )
 
 
-def require_filters(git: Git, tree: Iterable[tuple[str, str, int, str]], path_variable: str | None) -> None:
-    """Required filters of the commit (as of large file storage) have their programs."""
-    names: set[str] = set()
-    for _mode, blob, _size, path in tree:
-        if path.rsplit("/", 1)[-1] == ".gitattributes":
-            attributes = git.text("cat-file", "blob", blob, attempt=f"Reading {path} of the target")
-            names.update(re.findall(r"\bfilter=(\S+)", attributes))
-    for name in sorted(names):
-        command = git.config(f"filter.{name}.process") or git.config(f"filter.{name}.smudge")
-        required = git.config(f"filter.{name}.required") == "true"
-        program = shlex.split(command)[0] if command else None
-        if required and (program is None or shutil.which(program, path=path_variable) is None):
-            raise Refused(
-                f"{git.path}: the target needs the filter {name!r}, whose program {program or '(none configured)'} "
-                "is not there: a reset would stop halfway. Install it first."
-            )
+def require_filters(
+    git: Git, trees: Iterable[Iterable[tuple[str, str, int, str]]], layout: Layout, owner: User
+) -> None:
+    """Required filters (as of large file storage) have programs that the owner can run.
+
+    :param trees: of the target, and of what an undo goes back to.
+    """
+    blobs = {
+        blob: path for tree in trees for _mode, blob, _size, path in tree if path.rpartition("/")[2] == ".gitattributes"
+    }
+    texts = [git.text("cat-file", "blob", blob, attempt=f"Reading {path}") for blob, path in blobs.items()]
+    with (
+        acting_as(owner),
+        suppress(OSError),
+        (layout.common_dir / "info" / "attributes").open(errors="replace") as more,
+    ):
+        texts.append(more.read(_ATTRIBUTES_BYTES))
+    for name in sorted({name for text in texts for name in re.findall(r"\bfilter=(\S+)", text)}):
+        if git.is_set(f"filter.{name}.required"):
+            command = git.config(f"filter.{name}.process") or git.config(f"filter.{name}.smudge")
+            with acting_as(owner):
+                missing = _missing_program(command, layout.top)
+            if missing is not None:
+                raise Refused(
+                    f"{git.path}: the filter {name!r} is needed, whose program {missing} is not there for {owner.name}: a "
+                    "reset, or its undo, would stop halfway. Install it first."
+                )
+
+
+def _missing_program(command: str | None, top: Path) -> str | None:
+    """What a filter's command would start and can't; nothing also where only a shell could tell."""
+    if not command:
+        return "(none configured)"
+    try:
+        program = shlex.split(command)[0]
+    except (ValueError, IndexError):
+        return None
+    if any(letter in program for letter in "$`=(;&|"):
+        return None
+    place = str(top / program) if "/" in program else program
+    return None if shutil.which(place, path=os.environ.get("PATH")) else program
 
 
 def require_submodules(git: Git, worktree: Worktree, commit: str, selected: Selection) -> list[JsonObject]:
@@ -237,24 +264,6 @@ def require_submodules(git: Git, worktree: Worktree, commit: str, selected: Sele
     return moves
 
 
-def require_writable(worktree: Worktree, surveyed: Survey, owner: User) -> None:
-    """The owner may replace every file that a reset replaces, and could make it again as it was."""
-    with acting_as(owner):
-        for directory in sorted({_nearest_directory(worktree, path) for path in surveyed.writes}):
-            if not os.access(worktree.top / directory, os.W_OK | os.X_OK, effective_ids=True):
-                raise Refused(
-                    f"{worktree.top / directory} can't be written by {owner.name}, who owns the checkout: a reset "
-                    "would stop halfway. Give the directory back to its owner first."
-                )
-    for path in surveyed.reasons:
-        found = worktree.look(path)
-        if found is not None and found.st_uid != os.geteuid() != 0 and stat.S_ISREG(found.st_mode):
-            raise Refused(
-                f"{worktree.top / path} belongs to another account (uid {found.st_uid}): an undo could not give it "
-                "back. Become root, or correct the owner first."
-            )
-
-
 def require_space(git: Git, tree: Iterable[tuple[str, str, int, str]], surveyed: Survey) -> int:
     """Bytes that the reset writes; there has to be room for them."""
     written = set(surveyed.writes)
@@ -263,14 +272,3 @@ def require_space(git: Git, tree: Iterable[tuple[str, str, int, str]], surveyed:
     if needed > free:
         raise Refused(f"{git.path}: the reset writes {needed} bytes, and only {free} are free: make room first.")
     return needed
-
-
-def _nearest_directory(worktree: Worktree, path: str) -> str:
-    """The directory that has to be written for this path: its parent, or the nearest one that exists."""
-    directory = path.rpartition("/")[0]
-    while directory:
-        found = worktree.look(directory)
-        if found is not None and stat.S_ISDIR(found.st_mode):
-            return directory
-        directory = directory.rpartition("/")[0]
-    return "."

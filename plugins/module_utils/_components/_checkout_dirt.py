@@ -40,6 +40,9 @@ ARCHIVE, LIST = "worktree.tar", "worktree.json"
 #: A restore point's, in the workspace of a transaction that goes back to it.
 POINTS_ARCHIVE, POINTS_LIST = f"point-{ARCHIVE}", f"point-{LIST}"
 
+#: The message of the commit that keeps what was staged.
+STAGED = "Staged, and never committed, before a rollback"
+
 
 @dataclass(frozen=True)
 class Dirty:
@@ -134,5 +137,5 @@ def staged_commit(git: Git, owner: User | None, index: Path, scratch: Path) -> s
         shutil.copyfile(index, copy)
     aside = git.with_env({"GIT_INDEX_FILE": str(copy)})
     tree = aside.text("write-tree", attempt=f"Keeping what is staged in {git.path}")
-    words = ("commit-tree", tree, "-p", "HEAD", "-m", "Staged, and never committed, before a rollback")
+    words = ("commit-tree", tree, "-p", "HEAD", "-m", STAGED)
     return aside.text(*words, attempt=f"Keeping what is staged in {git.path}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._components import _checkout_dirt as dirt
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout import describe, open_checkout
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_access import Access
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import Worktree
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_goal import Goal, aim
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import (
@@ -60,7 +60,7 @@ class _Scene(NamedTuple):
 
 def _plan(git: Git, goal: Goal, scene: _Scene, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
     layout, owner, head, names = scene
-    surveyed, disk_bytes = _survey(git, layout, owner, goal, verified=bool(_verify(wish, goal.mode)))
+    surveyed, disk_bytes = _survey(git, scene, goal, verified=bool(_verify(wish, goal.mode)))
     wanted = dirt.read(point.directory) if point is not None else ()
     wanted = tuple(one for one in wanted if goal.selection.covers(one.path))
     moves = checks.require_submodules(git, Worktree(layout.top), goal.target, goal.selection)
@@ -122,18 +122,21 @@ def _content(mode: str, blob: str) -> str:
     return blob if blob != NO_OBJECT else "modified, never committed"
 
 
-def _survey(git: Git, layout: Layout, owner: User, goal: Goal, *, verified: bool) -> tuple[Survey, int]:
+def _survey(git: Git, scene: _Scene, goal: Goal, *, verified: bool) -> tuple[Survey, int]:
     """What a reset would do, and the bytes that archive, reset and scratch tree take; all of it has to be possible."""
-    target = goal.target
-    checks.require_objects(git, target)
-    tree = git.tree_paths(target)
+    layout, owner, head, _names = scene
+    checks.require_objects(git, goal.target)
+    tree = git.tree_paths(goal.target)
     checks.require_room(git, tree, goal.selection)
-    checks.require_filters(git, tree, os.environ.get("PATH"))
+    checks.require_filters(git, (tree, git.tree_paths(head.commit)), layout, owner)
     worktree = Worktree(layout.top)
-    surveyed = survey(git, worktree, target, owner, goal.selection)
-    checks.require_writable(worktree, surveyed, owner)
+    surveyed = survey(git, worktree, goal.target, owner, goal.selection)
     with acting_as(owner):
-        archived = sum(one.bytes for one in worktree.scan(surveyed.reasons))
+        entries = worktree.scan(surveyed.reasons)
+    access = Access(layout, owner)
+    access.require_files(entries, surveyed.writes)
+    access.require_git(head)
+    archived = sum(one.bytes for one in entries)
     written = checks.require_space(git, tree, surveyed)
     return surveyed, archived + written + (sum(row[2] for row in tree) if verified else 0)
 

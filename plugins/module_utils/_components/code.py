@@ -102,7 +102,7 @@ class Code(Component):
     def release(self, facts: JsonObject, needed: Sequence[JsonObject]) -> None:
         """Drop the ref that kept the commit alive, unless another restore point is at the same commit."""
         if all(other.get("ref") != facts["ref"] for other in needed):
-            open_checkout(self.context.run, {"path": facts["path"]})[0].delete_ref(facts["ref"])
+            open_checkout(self.context.run, {"path": facts["path"]})[0].delete_ref(facts["ref"], facts["commit"])
 
     # -- plan
 
@@ -188,7 +188,7 @@ class Code(Component):
         checkout = Checkout(self.context, plan.facts)
         checkout.scratch.remove()
         if plan.facts["target_ref"]:
-            checkout.git.delete_ref(plan.facts["target_ref"])
+            checkout.git.delete_ref(plan.facts["target_ref"], checkout.target)
         if plan.facts["mode"] == PATHS:
             return  # the branch is where it was: nothing was rejected that a deployment could bring back
         why = (
@@ -327,8 +327,8 @@ class Code(Component):
         """Remove what prepare and finish put beside; the evidence stays in the workspace."""
         with self.context.change(f"Remove what was prepared beside {checkout.top}"):
             remove_own_ref_locks(checkout)
-            for name in checkout.side_refs:
-                checkout.git.delete_ref(name)
+            for name, commit in checkout.own_refs().items():
+                checkout.git.delete_ref(name, commit)
             if checkout.hold.read() == self.context.transaction:
                 checkout.hold.release()
             checkout.scratch.remove()
@@ -336,6 +336,6 @@ class Code(Component):
             checkout.recorder.forget()
 
     def _stands_beside(self, checkout: Checkout) -> bool:
-        if any(checkout.git.ref(name) is not None for name in checkout.side_refs):
+        if checkout.own_refs():
             return True
         return checkout.scratch.path.exists() or checkout.recorder.read() is not None

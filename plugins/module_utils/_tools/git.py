@@ -308,6 +308,11 @@ class Git:
         done = self._runner.run(argv, f"Reading {name} of {self.path}", check=False)
         return done.stdout.rstrip("\n") if done.rc == 0 else None
 
+    def is_set(self, name: str) -> bool:
+        """Whether a switch is on, in any of git's words for that."""
+        argv = ["git", "-C", str(self.path), "config", "--type=bool", "--get", name]
+        return self._runner.run(argv, f"Reading {name} of {self.path}", check=False).stdout.strip() == "true"
+
     def settings(self, pattern: str) -> list[tuple[str, str]]:
         """The checkout's own settings whose keys match."""
         words = ["git", "-C", str(self.path), "config", "--local", "--null", "--get-regexp", pattern]
@@ -379,10 +384,15 @@ class Git:
         if self.ref(name) != commit:
             self.text("update-ref", name, commit, NO_OBJECT, attempt=f"Creating {name} in {self.path}")
 
-    def delete_ref(self, name: str) -> None:
-        """Remove a ref; nothing happens when it is not there."""
-        if self.ref(name) is not None:
-            self.text("update-ref", "-d", name, attempt=f"Removing {name} from {self.path}")
+    def delete_ref(self, name: str, holding: str | None = None) -> None:
+        """Remove a ref; nothing happens when it is not there.
+
+        :param holding: only if it holds this: by its name alone nothing is known to be ours.
+        """
+        found = self.ref(name)
+        if found is not None and holding in (None, found):
+            words = ("update-ref", "-d", name, found)
+            self.text(*words, attempt=f"Removing {name} from {self.path}")
 
 
 def parents_of(path: str) -> list[str]:

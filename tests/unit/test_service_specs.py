@@ -10,8 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._service_specs import depths, parse, require_all_named
+from ansible_collections.lastgood.rollback.plugins.module_utils import _services
+from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._service_specs import (
+    Service,
+    depths,
+    parse,
+    require_all_named,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import Look
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.supervisor import (
     Address,
     read_address,
@@ -173,3 +181,32 @@ def test_no_way_to_supervisor_is_refused(text: str, tmp_path: Path) -> None:
 def test_supervisors_states(word: str, exit_status: int, state: str) -> None:
     info = {"statename": word, "pid": 0, "start": 1, "stop": 2, "exitstatus": exit_status, "spawnerr": ""}
     assert read_info(info).state == state
+
+
+class Fake(Service):
+    """A service of a manager that obeys, or that never does."""
+
+    def manager_of(self, run: CommandRunner) -> Any:
+        return self
+
+    def look(self, name: str) -> Look:
+        return Look("running" if name == "stubborn" or name not in STOPPED else "down", detail="as ever")
+
+    def stop(self, name: str) -> None:
+        STOPPED.add(name)
+
+    kill = stop
+
+
+STOPPED: set[str] = set()
+
+
+def test_what_was_stopped_is_told_although_another_service_could_not_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its downtime would be none: nothing but that call knows when it stopped."""
+    STOPPED.clear()
+    monkeypatch.setattr(_services, "_GRACE", 0.0)
+    told: list[list[str]] = []
+    services = [Fake("stubborn", stop_timeout=0.0), Fake("worker", requires=("stubborn",), stop_timeout=0.0)]
+    with pytest.raises(LastGoodError, match=r"stubborn .* runs on"):
+        _services.stop(services, CommandRunner(), lambda some: told.append([one.name for one in some]))
+    assert told == [["worker"]]

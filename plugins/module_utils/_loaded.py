@@ -60,18 +60,19 @@ def _owner_of_what_is_missing(path: Path) -> User:
 
 
 @contextmanager
-def opened_as(path: Path, user: User) -> Iterator[int]:
+def opened_as(path: Path, user: User, *, links: bool = False) -> Iterator[int]:
     """Open a regular file for reading as this account could, without becoming it: threads share what a process may do.
 
+    :param links: only links of a third account are refused, and not that it could put another file there.
     :raises Refused: when a third account could have put it there.
     :raises OSError: when the account may not read it, or it is no regular file; a pipe is not waited for.
     """
     with opened(path) as (handle, way):
-        way.require({user.uid}, f"reading it for {user.name}")
+        way.require({user.uid}, f"reading it for {user.name}", links=links)
         directories = [one.found for one in way.parts[:-1] if not one.is_link]
         may_read = all(_permits(one, user, 0o1) for one in directories) and _permits(way.found, user, 0o4)
         # What only root could have put there, root may be asked to read.
-        if os.geteuid() == 0 and way.stranger(()) is not None and not may_read:
+        if os.geteuid() == 0 and user.uid != 0 and way.stranger(()) is not None and not may_read:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         yield handle
 
@@ -135,28 +136,34 @@ def _require_tree(top: Path, uid: int, attempt: str) -> None:
     """No code below a directory that somebody else can change; other files there are data."""
     known: set[tuple[int, int, int]] = set()
     for entry, found in _code_below(top):
+        if stat.S_ISLNK(found.st_mode):
+            _require(Path(entry), uid, attempt)
+            continue
         rights = (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode))
         is_plain = found.st_uid in (0, uid) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
         has_list = bool(found.st_mode & stat.S_IWGRP) and "system.posix_acl_access" in os.listxattr(entry)
         if is_plain or (rights in known and not has_list):
             continue
         _require(Path(entry), uid, attempt)
-        known.add(rights)
+        known.add(rights)  # who is in a group is asked once
 
 
 def _code_below(top: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Files that interpreters load, links to such, and the directories that hold some."""
+    """Files that interpreters load, links to such, and the directories that lead to some."""
+    told: set[str] = set()
     for above, directories, files in os.walk(top):
         directories[:] = [name for name in directories if name not in _NO_CODE]
         code = [name for name in files if name.endswith(_CODE)]
         for name in code:
             yield os.path.join(above, name), os.lstat(os.path.join(above, name))
-        if code:
-            yield above, os.stat(above)
         # What a link to a directory leads to is not walked through, and so it has to be trusted by itself.
         for name in directories:
             if os.path.islink(os.path.join(above, name)):
                 yield os.path.join(above, name), os.lstat(os.path.join(above, name))
+        while code and above not in told and len(above) >= len(str(top)):
+            told.add(above)
+            yield above, os.stat(above)
+            above = os.path.dirname(above)  # noqa: PLW2901 - up to the top
 
 
 def _is_code(path: Path) -> bool:

@@ -114,6 +114,27 @@ def by_a_directory_that_is_added(arena: Path, trap: Trap) -> Path:
     return path
 
 
+def by_a_link_among_links(arena: Path, trap: Trap) -> Path:
+    """Of root's, in an environment of root's that has other links, to a module of theirs."""
+    path = environment(arena / "env")
+    trap.attacker.write(trap.attacker.home / "src/__init__.py", trap.python)
+    (site_packages(path) / "attacked").symlink_to(trap.attacker.home / "src")
+    return path
+
+
+def by_a_directory_on_the_way(arena: Path, trap: Trap) -> Path:
+    """Of an environment of root's: it has no code in it, but one below."""
+    path = environment(arena / "env")
+    (site_packages(path) / "attacked/inner").mkdir(parents=True)
+    (site_packages(path) / "attacked/inner/module.py").write_text("")
+    (site_packages(path) / "attacked").chmod(0o777)
+    trap.attacker.write(site_packages(path) / "attacked/__init__.py", trap.python)
+    os.chown(
+        site_packages(path) / "attacked/__init__.py", 0, 0
+    )  # the code there is root's by now; anybody can replace it
+    return path
+
+
 def by_the_base(arena: Path, trap: Trap) -> Path:
     """An environment of root's that was made with an interpreter of theirs."""
     path = environment(arena / "env")
@@ -123,7 +144,16 @@ def by_the_base(arena: Path, trap: Trap) -> Path:
     return path
 
 
-WAYS = [by_a_link, by_the_directory_around, by_a_module, by_a_file, by_a_directory_that_is_added, by_the_base]
+WAYS = [
+    by_a_link,
+    by_the_directory_around,
+    by_a_module,
+    by_a_file,
+    by_a_directory_that_is_added,
+    by_the_base,
+    by_a_link_among_links,
+    by_a_directory_on_the_way,
+]
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._loaded import opened_as, owner_along
+from ansible_collections.lastgood.rollback.plugins.module_utils._paths import look
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import (
     DOWN,
     FAILED,
@@ -170,7 +171,8 @@ def read_address(config: Path) -> Address:
     parser = configparser.RawConfigParser(inline_comment_prefixes=(";", " #"), strict=False)
     owner = owner_along(config)
     try:
-        with opened_as(config, owner) as handle, os.fdopen(os.dup(handle), encoding="utf-8") as stream:
+        # Who could put another file there gains nothing by it: nothing of it is shown, and no variable of ours is put in.
+        with opened_as(config, owner, links=True) as handle, os.fdopen(os.dup(handle), encoding="utf-8") as stream:
             parser.read_string(stream.read(_MOST_CONFIG))
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"The configuration of supervisor, {config}, can't be read: {error}") from error
@@ -178,9 +180,11 @@ def read_address(config: Path) -> Address:
         kind = error.__class__.__name__
         raise Refused(f"The configuration of supervisor, {config}, can't be read: it is none ({kind}).") from None
 
+    environment = os.environ if look(config).stranger({os.geteuid()}) is None else {}
+
     def option(section: str, key: str) -> str:
         value = parser.get(section, key, fallback="").strip()
-        return _expanded(value, config, os.environ if owner.uid == os.geteuid() else {})
+        return _expanded(value, config, environment)
 
     section = "unix_http_server" if parser.has_option("unix_http_server", "file") else "inet_http_server"
     user, password = option(section, "username"), option(section, "password")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def test_another_id_than_that_of_the_open_transaction_is_refused_with_the_one_th
     assert done.returncode != 0, done.stdout
     words = " ".join(done.stdout.split())
     assert "20261123T143000Z-blog-7f3a is not open" in words
-    assert f"ansible-playbook lastgood.rollback.recover -e rollback_id={identity}" in words
+    assert re.search(rf"ansible-playbook lastgood\.rollback\.recover -i \S+ .*-e rollback_id={identity}", words)
     assert modes(small) == before
     assert not list((small.base / "state").glob(f"*/transactions/{identity}/outcome.json"))
 

@@ -41,7 +41,9 @@ def test_a_capture_ends_with_what_it_holds_and_how_to_go_back(small: SmallStack)
     for number in (1, 2):
         assert any(line.startswith(f"web{number}") for line in lines)
     assert "Checks         2 of 2 held" in lines
-    command = rf"To go back +ansible-playbook lastgood\.rollback\.multi_rollback -i \S+ -e @\S+ -e rollback_point={name}"
+    command = (
+        rf"To go back +ansible-playbook lastgood\.rollback\.multi_rollback -i \S+ -e @\S+ -e rollback_point={name}"
+    )
     assert re.fullmatch(command, lines[-1])
 
 

@@ -270,9 +270,11 @@ def test_what_takes_the_name_of_an_older_environment_is_not_removed(arena: Path,
     base = arena / "app/env.lastgood"
     (base / "private").mkdir(mode=0o700)
     (base / "private/secret").write_text("root's\n")
+    trap.attacker.write(base / "cafe0123/notes", "no environment\n")
     for name in ("deadbeef", "previous-deadbeef"):
         trap.attacker.run("mv", base / "private", base / name)
         with contextlib.suppress(LastGoodError, OSError):
             packages.finish(plan)
         assert (base / name / "secret").read_text() == "root's\n"
         trap.attacker.run("mv", base / name, base / "private")
+    assert (base / "cafe0123/notes").read_text() == "no environment\n"

@@ -65,7 +65,8 @@ WITH RECURSIVE own AS (
   SELECT f.adrelid, function, author FROM reached JOIN pg_attrdef f ON classid = 'pg_attrdef'::regclass AND objid = f.oid
   JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum WHERE a.attgenerated <> ''
   UNION
-  SELECT objid, function, author FROM reached WHERE classid = 'pg_class'::regclass
+  SELECT coalesce(t.relid::oid, objid), function, author FROM reached LEFT JOIN LATERAL pg_partition_tree(objid) t ON true
+  WHERE classid = 'pg_class'::regclass -- the key of a table is looked at in each of its partitions
 )
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, pg_get_userbyid(c.relowner)::text AS owner,
   r.rolsuper AS owner_is_superuser, false AS is_type, min(f.function) AS function, min(f.author) AS author

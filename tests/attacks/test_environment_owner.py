@@ -270,6 +270,7 @@ def test_what_takes_the_name_of_an_older_environment_is_not_removed(arena: Path,
     base = arena / "app/env.lastgood"
     (base / "private").mkdir(mode=0o700)
     (base / "private/secret").write_text("root's\n")
+    (base / "private/pyvenv.cfg").write_text("")  # it looks like one that was put aside
     trap.attacker.write(base / "cafe0123/notes", "no environment\n")
     for name in ("deadbeef", "previous-deadbeef"):
         trap.attacker.run("mv", base / "private", base / name)

@@ -47,6 +47,22 @@ def _rows(_kind: str, tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             yield f"{table}: {_count(now)} rows, of other content than at the restore point"
 
 
+def _sequences(_kind: str, sequences: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for name, row in sequences.items():
+        yield f"sequence {name}: {row['now'] or 'not used'} now, {row['then'] or 'not used'} at the restore point"
+
+
+def _behind(_kind: str, names: list[str]) -> Iterator[str]:
+    yield from (f"sequence {name} would give values that are in use: it is moved on" for name in names)
+
+
+def _large_objects(_kind: str, row: Mapping[str, Any]) -> Iterator[str]:
+    if row["now"] != row["then"]:
+        yield f"large objects: {_count(row['now'])} now, {_count(row['then'])} at the restore point"
+    else:
+        yield f"{_count(row['now'])} large objects: other content, owners, grants or comments than at the restore point"
+
+
 def _written(_kind: str, tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """What people wrote after a rollback, when that one is undone."""
     for table, row in tables.items():
@@ -121,6 +137,9 @@ def _other(kind: str, value: Any) -> Iterator[str]:
 
 _WORDS: dict[str, Callable[[str, Any], Iterator[str]]] = {
     "rows": _rows,
+    "sequences": _sequences,
+    "sequences_behind": _behind,
+    "large_objects": _large_objects,
     "written": _written,
     "commits": _commits,
     "files": _files,

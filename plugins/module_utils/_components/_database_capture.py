@@ -59,6 +59,8 @@ def capture_database(context: Context, wish: Mapping[str, Any], into: Path) -> J
         session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         snapshot = session.value("SELECT pg_export_snapshot()")
         context.note(f"Dumping database {name} from {server.where}")
+        # What the dump reads of a sequence lies between what it is before and after.
+        sequences = content.read_sequences(session)
         told = _Dumped(archive, name, session.value("SELECT pg_database_size(current_database())"))
         programs.dump(name, archive, snapshot, int(wish.get("jobs") or DEFAULT_JOBS), told.say)
         with open_schema(into / "schema.sql", "w") as output:
@@ -67,6 +69,8 @@ def capture_database(context: Context, wish: Mapping[str, Any], into: Path) -> J
             layout.write(dump_json(read_layout(session)))
         context.note(f"Counting and hashing the tables of database {name}")
         tables = content.hash_tables(session)
+        inside = content.read_inside(session, wish.get("migration_tables"))
+        inside = {**inside, "sequences": sequences, "sequences_until": inside["sequences"]}
         return {
             "name": name,
             "system": system_identifier(session, server.where),
@@ -76,10 +80,11 @@ def capture_database(context: Context, wish: Mapping[str, Any], into: Path) -> J
             "schema": schema,
             "tables": tables,
             "rows": sum(table["rows"] for table in tables.values()),
-            "inside": content.read_inside(session, wish.get("migration_tables")),
+            "inside": inside,
             "code": captured_code(session),
             "properties": read_properties(session, name),
             "settings": MONEY,
+            "of_extensions": True,
         }
 
 

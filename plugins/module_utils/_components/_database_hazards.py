@@ -62,6 +62,18 @@ def require_direct(session: Session, server: Server) -> None:
         )
 
 
+def require_primary(session: Session, server: Server) -> None:
+    """Refuse a standby: after a failover the address that was planned for can lead to one.
+
+    :raises Refused: when the server only follows another one.
+    """
+    if session.value("SELECT pg_is_in_recovery()"):
+        raise Refused(
+            f"{server.where} is in recovery: it is a standby and can't be written to. After a failover another server is the "
+            "primary: name that one with login_host, login_port or login_unix_socket."
+        )
+
+
 def require_rights(session: Session, server: Server, oid: int | None, name: str) -> None:
     """Refuse when our role may not make databases, or not rename this one.
 

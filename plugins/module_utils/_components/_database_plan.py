@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
@@ -32,6 +32,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_hazards import (
     require_consent,
     require_direct,
+    require_primary,
     require_rights,
     unknown_extensions,
 )
@@ -130,6 +131,7 @@ def plan_with(planner: type[Planner], context: Context, wish: Mapping[str, Any],
     source = open_source(wish, point, context.run.as_user(server.os_user()))
     try:
         with server.connect() as session:
+            require_primary(session, server)
             return planner(context, server, session, wish, source).plan(name)
     except Refused:
         raise
@@ -312,11 +314,17 @@ class Planner:
         rows: JsonObject = {}
         unread: list[str] = []
         same = bool(then) and inside is not None and inside["schema"] == self.source.facts["schema"]
+        beside: JsonObject = {}
         if inside is not None:
             try:
                 with self.server.connect(name) as session:
-                    rows, unread = rows_that_differ(session, then, self._seconds())
-                same = same and not rows and not unread
+                    rows, unread = self._rows_that_differ(session, then)
+                    if then:
+                        beside, late = content.beside_rows_that_differ(
+                            session, self.source.facts["inside"], self._seconds()
+                        )
+                        unread += late
+                same = same and not rows and not unread and not beside
             except DatabaseError as error:
                 self.warnings.append(f"Tables of {name} could not be compared: {error.message}")
                 same = False
@@ -325,7 +333,11 @@ class Planner:
                 f"{len(unread)} tables of {name} were not compared within {self._seconds():.0f} s, or can't be read: "
                 f"{', '.join(unread[:5])}{' …' if len(unread) > 5 else ''}."
             )
-        return {"rows": dict(sorted(rows.items())), "not_compared": sorted(unread)}, same
+        return {"rows": dict(sorted(rows.items())), "not_compared": sorted(unread), **beside}, same
+
+    def _rows_that_differ(self, session: Session, then: JsonObject) -> tuple[JsonObject, list[str]]:
+        unknown = content.unknown_to(self.source.facts, content.read_tables(session))
+        return rows_that_differ(session, then, self._seconds(), unknown.__contains__)
 
     def _seconds(self) -> float:
         given = self.wish.get("compare_timeout")
@@ -356,15 +368,18 @@ class Planner:
         }
 
 
-def rows_that_differ(session: Session, then: JsonObject, seconds: float) -> tuple[JsonObject, list[str]]:
+def rows_that_differ(
+    session: Session, then: JsonObject, seconds: float, skip: Callable[[str], bool] | None = None
+) -> tuple[JsonObject, list[str]]:
     """Count and hash the tables of a session's database, and compare.
 
     :param then: what they held once, by key.
+    :param skip: tables (by key) not to look at.
     :return: the differences by table, and the tables that could not be compared in time, or be read.
     """
     rows: JsonObject = {}
     unread: list[str] = []
-    for key, now in content.hash_within(session, seconds):
+    for key, now in content.hash_within(session, seconds, skip):
         if not isinstance(now, dict):
             unread.append(key)
         elif now != then.get(key):

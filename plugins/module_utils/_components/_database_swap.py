@@ -88,8 +88,6 @@ def swap(
             check()
         first.deadline = time.monotonic() + DEADLINE_S
         first.execute("BEGIN")
-        # With synchronous_commit off an acknowledged rename can be lost in a crash.
-        first.execute("SET LOCAL synchronous_commit = on")
         first.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
         try:
             if coming is not None and last is None:

@@ -22,7 +22,9 @@ def keep_orphans(session: Session, mapped: JsonObject, kept: Kept, rows: dict[st
     :param rows: table → rows that came over; lowered by those that are put aside.
     """
     tables = {(table["schema"], table["name"]): table for table in _tables(mapped)}
-    looking = [key for key in mapped["keys"] if not key["proven"] or _parent_lost(key, tables, kept)]
+    # Between tables of an extension keys are the extension's business.
+    keys = [key for key in mapped["keys"] if _root(key, "child") in tables]
+    looking = [key for key in keys if not key["proven"] or _parent_lost(key, tables, kept)]
     while looking:
         shrunk = set()
         for key in looking:
@@ -31,7 +33,7 @@ def keep_orphans(session: Session, mapped: JsonObject, kept: Kept, rows: dict[st
             if count:
                 rows[f"{child[0]}.{child[1]}"] = rows.get(f"{child[0]}.{child[1]}", 0) - count
                 shrunk.add(child)
-        looking = [key for key in mapped["keys"] if _root(key, "parent") in shrunk]
+        looking = [key for key in keys if _root(key, "parent") in shrunk]
 
 
 def _tables(mapped: JsonObject) -> list[JsonObject]:

@@ -13,6 +13,10 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_content import hash_large_objects
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_extensions import (
+    carry_extension_rows,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_kept import Kept
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import table_name
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_rows import (
@@ -22,6 +26,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._sch
     speaks_of_a_row,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_staged import Staged
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import VerificationFailed
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server, Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
@@ -74,6 +79,7 @@ def load(
     for table in mapped["added"]:
         works.put(_keeping(table, kept))
     works.put(lambda reading, writing: _copy_large_objects(reading, writing, loaded))
+    works.put(lambda reading, writing: carry_extension_rows(reading, writing, kept))
     count, told = works.qsize(), [time.monotonic()]
 
     def run(reading: Session, writing: Session) -> None:
@@ -136,8 +142,11 @@ def _keeping(table: JsonObject, kept: Kept) -> Work:
 
 
 def _copy_large_objects(reading: Session, writing: Session, loaded: Loaded) -> None:
-    """With their owners and grants as they are now, piece by piece."""
-    found = reading.rows("SELECT oid::bigint AS oid, pg_get_userbyid(lomowner) AS owner FROM pg_largeobject_metadata")
+    """With their owners, grants and comments as they are now, piece by piece."""
+    found = reading.rows(
+        "SELECT oid::bigint AS oid, pg_get_userbyid(lomowner) AS owner, obj_description(oid, 'pg_largeobject') AS comment"
+        " FROM pg_largeobject_metadata"
+    )
     for row in found:
         oid, at = row["oid"], 0
         writing.execute("SELECT lo_create(%s)", [oid], f"Copying large object {oid}")
@@ -156,4 +165,9 @@ def _copy_large_objects(reading: Session, writing: Session, loaded: Loaded) -> N
                 sql.Identifier(grant["grantee"]) if grant["grantee"] else sql.SQL("PUBLIC"),
             )
             writing.execute(words, attempt=f"Copying grants of large object {oid}")
+        if row["comment"] is not None:
+            words = sql.SQL("COMMENT ON LARGE OBJECT {} IS {}").format(sql.Literal(oid), sql.Literal(row["comment"]))
+            writing.execute(words, attempt=f"Copying the comment of large object {oid}")
+    if hash_large_objects(reading) != hash_large_objects(writing):
+        raise VerificationFailed("The large objects that were copied are not the live ones.")
     loaded.large_objects = len(found)

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 # Owned by a column (serial, identity), or used in its default.
@@ -52,6 +53,16 @@ def sequence_state(row: JsonObject) -> Any:
 def coming_value(row: JsonObject, state: JsonObject) -> int:
     """What it would give next."""
     return int(state["last_value"] + row["step"] if state["is_called"] else state["last_value"])
+
+
+def behind(session: Session, tables: Sequence[int]) -> Iterator[tuple[JsonObject, int]]:
+    """The sequences of these tables (OIDs) that would give a value that is in use, and the last of these values."""
+    query = f"SELECT * FROM ({SEQUENCES}) s WHERE s.table = ANY(%s::oid[])"  # noqa: S608 - our own words only
+    for row in session.rows(query, [list(tables)]):
+        used = session.value(highest_in_use(row))
+        state: JsonObject = session.rows(sequence_state(row))[0]
+        if used is not None and is_behind(row, coming_value(row, state), int(used)):
+            yield row, int(used)
 
 
 def is_behind(row: JsonObject, coming: int, used: int) -> bool:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_content import (
-    NOT_OF_EXTENSION,
+    CONDITION,
+    NOT_ONLY_OF_EXTENSION,
     USER_SCHEMA,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
@@ -24,7 +25,7 @@ RELATIONS = f"""
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
        pg_has_role(c.relowner, 'USAGE') AS owned
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't' AND {USER_SCHEMA} AND {NOT_OF_EXTENSION}
+WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't' AND {USER_SCHEMA} AND {NOT_ONLY_OF_EXTENSION}
 ORDER BY schema, name
 """  # noqa: S608 - our own words only
 
@@ -39,17 +40,17 @@ ORDER BY a.attrelid, a.attnum
 """
 
 #: A table with all its partitions, itself among them; ``root`` is the one that was asked for.
-PARTS = """
+PARTS = f"""
 WITH RECURSIVE part (root, oid) AS (
     SELECT c.oid, c.oid FROM pg_class c WHERE c.oid = ANY(%s::oid[])
     UNION SELECT part.root, i.inhrelid FROM part JOIN pg_inherits i ON i.inhparent = part.oid
     JOIN pg_class c ON c.oid = i.inhrelid AND c.relispartition)
 SELECT part.root::bigint AS root, c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
        c.relforcerowsecurity AS forced, pg_relation_size(c.oid) AS bytes, greatest(c.reltuples, 0)::bigint AS about,
-       (SELECT count(*) FROM pg_index i WHERE i.indrelid = c.oid) AS indexes,
+       (SELECT count(*) FROM pg_index i WHERE i.indrelid = c.oid) AS indexes, {CONDITION} AS condition,
        pg_has_role(c.relowner, 'USAGE') AS owned
 FROM part JOIN pg_class c ON c.oid = part.oid JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY c.oid
-"""
+"""  # noqa: S608 - our own words only
 
 #: Those of users. A partition's copy of its parent's trigger is one, too; a foreign key's are not.
 TRIGGERS = """
@@ -123,8 +124,15 @@ class Unit:
 
     @property
     def source(self) -> Any:
-        """Its rows, with its partitions, without those of tables that inherit from it."""
-        return self.relation if self.kind == "p" else sql.SQL("ONLY {}").format(self.relation)
+        """Its rows, with its partitions, without those of tables that inherit from it, and without what is an extension's."""
+        if self.kind == "p":
+            return self.relation
+        return sql.SQL("ONLY {} {}").format(self.relation, sql.SQL(self.condition))
+
+    @property
+    def condition(self) -> str:
+        """``WHERE …`` where the others are rows of an extension; else empty."""
+        return self.parts[0].get("condition") or ""
 
     @property
     def leaves(self) -> list[JsonObject]:

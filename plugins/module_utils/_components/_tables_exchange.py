@@ -15,13 +15,7 @@ from collections.abc import Sequence
 from ansible_collections.lastgood.rollback.plugins.module_utils._components import _tables_orphans as orphans
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import keys_touching
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._sequences import (
-    SEQUENCES,
-    coming_value,
-    highest_in_use,
-    is_behind,
-    sequence_state,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._sequences import behind
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import (
     LOCK_NOT_AVAILABLE,
     MATVIEWS,
@@ -52,7 +46,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_copy i
     copy_out,
     stream_rows,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 #: Functions that constraints and indexes call find what they do in people's sessions, after what is built in.
 OWN_SEARCH_PATH = (
@@ -99,8 +92,6 @@ class Exchange:
             side.execute("SET synchronous_commit = off")
             live.show_views(shown=True)  # for functions that checks call; what we read ourselves is locked
             live.execute("BEGIN")
-            # With synchronous_commit off an acknowledged commit can be lost in a crash.
-            live.execute("SET LOCAL synchronous_commit = on")
             units, bystanders = self._lock(live)
             number = str(live.value("SELECT pg_current_xact_id()::text"))
             side.execute(NOTE_STEP, [self.step, number])
@@ -110,9 +101,7 @@ class Exchange:
             hold.take_off()
             for unit in units:
                 self._put_aside(live, side, unit)
-            leaves = [sql.Identifier(leaf["schema"], leaf["name"]) for unit in units for leaf in unit.leaves]
-            only = sql.SQL(", ").join([sql.SQL("ONLY {}").format(leaf) for leaf in leaves])
-            live.execute(sql.SQL("TRUNCATE {}").format(only), attempt="Emptying the tables")
+            _empty(live, units)
             for unit in units:
                 self._fill(live, side, unit)
             live.execute("SET CONSTRAINTS ALL IMMEDIATE", attempt="Checking deferred constraints")
@@ -231,11 +220,15 @@ class Exchange:
 
     def _advance_sequences(self, live: Session, units: Sequence[Unit]) -> None:
         """Last of all: a sequence stays where it was put even when the transaction is taken back. Never backwards."""
-        oids = [oid for unit in units for oid in unit.oids]
-        query = f"SELECT * FROM ({SEQUENCES}) s WHERE s.table = ANY(%s::oid[])"  # noqa: S608 - our own words only
-        for row in live.rows(query, [oids]):
-            used = live.value(highest_in_use(row))
-            state: JsonObject = live.rows(sequence_state(row))[0]
-            if used is not None and is_behind(row, coming_value(row, state), int(used)):
-                attempt = f"Moving sequence {row['schema']}.{row['name']} to {used}"
-                live.rows("SELECT setval(%s::oid::regclass, %s)", [row["oid"], int(used)], attempt)
+        for row, used in list(behind(live, [oid for unit in units for oid in unit.oids])):
+            attempt = f"Moving sequence {row['schema']}.{row['name']} to {used}"
+            live.rows("SELECT setval(%s::oid::regclass, %s)", [row["oid"], used], attempt)
+
+
+def _empty(live: Session, units: Sequence[Unit]) -> None:
+    for unit in (unit for unit in units if unit.condition):
+        live.execute(sql.SQL("DELETE FROM {}").format(unit.source), attempt=f"Emptying table {unit.key}")
+    whole = [leaf for unit in units if not unit.condition for leaf in unit.leaves]
+    names = [sql.SQL("ONLY {}").format(sql.Identifier(leaf["schema"], leaf["name"])) for leaf in whole]
+    if names:
+        live.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(names)), attempt="Emptying the tables")

@@ -20,6 +20,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     require_accepted,
     tables_with_code,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_hazards import require_primary
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import database_things
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_needs import require_space
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import (
@@ -34,6 +35,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import new_identity
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_source import Source, open_source
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import keys_touching
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._sequences import behind
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import (
     LOCK_NOT_AVAILABLE,
     RELATIONS,
@@ -53,6 +55,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 LOCK_SECONDS = 10
+#: Types of columns that can name a large object; the second is of the extension lo.
+HANDLES = ("oid", "lo", "public.lo")
 #: Who keeps even readers out of a table.
 LOCKERS = """
 SELECT DISTINCT a.pid, a.usename, a.application_name FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
@@ -74,6 +78,7 @@ def make_plan(context: Context, wish: Mapping[str, Any], point: PointEntry | Non
     source = open_source(wish, point)
     try:
         with server.connect() as session:
+            require_primary(session, server)
             if name not in all_databases(session):
                 raise Refused(f"Database {name} is missing on {server.where}: roll back the whole database.")
             with server.connect(name) as live:
@@ -227,7 +232,27 @@ class _Planner:
             elif now != then.get(key):
                 rows[key] = difference(then.get(key), now)
             same = same and isinstance(now, dict) and now == then.get(key)
-        return {"rows": dict(sorted(rows.items())), "not_compared": sorted(unread)}, same
+        found: JsonObject = {"rows": dict(sorted(rows.items())), "not_compared": sorted(unread)}
+        if same:
+            self._refuse_large_objects(units)
+            moved = behind(self.live, [oid for unit in units for oid in unit.oids])
+            late = sorted(f"{row['schema']}.{row['name']}" for row, _used in moved)
+            found.update({"sequences_behind": late} if late else {})
+            same = not late
+        return found, same
+
+    def _refuse_large_objects(self, units: Sequence[Unit]) -> None:
+        """Rows alone are as they were; but what some of them refer to can't be put back without the rest."""
+        holding = [unit.key for unit in units if any(column["plain"] in HANDLES for column in unit.columns)]
+        if not holding:
+            return
+        beside, late = content.beside_rows_that_differ(self.live, self.source.facts["inside"], self._seconds())
+        if late or "large_objects" in beside:
+            raise Refused(
+                f"The rows of {', '.join(holding)} are as in {self.source.label}, but large objects that they may refer to "
+                f"{'could not be compared in time' if late else 'are not'}, and a rollback of tables leaves these: roll the "
+                "whole database back."
+            )
 
     def _properties(self, name: str) -> JsonObject:
         """What the side database is made with: it is ours, and nobody else's."""

@@ -31,7 +31,7 @@ class Pair(Component):
 
     What prepare builds stands in ``<name>.new``, what the switch replaced in ``<name>.old``; the undo keeps what it takes
     back as ``<name>.rejected``, which was written to where there is a ``<name>.written``. Files named ``fail-<phase>`` beside
-    them make that phase fail, as a tool would.
+    them make that phase fail, as a tool would; with ``forget-undo`` the undo does nothing, and says nothing.
     """
 
     kind = "pair"
@@ -80,6 +80,8 @@ class Pair(Component):
         if self.state(plan) is State.FOREIGN:
             raise Foreign(f"{plan.key} was changed by somebody else.")
         self._may_fail(plan, "undo")
+        if _file(plan, "forget-undo").exists():
+            return
         for name in reversed(NAMES):
             live, new, old = (_file(plan, f"{name}{suffix}") for suffix in ("", ".new", ".old"))
             with self.context.change(f"Take back {name}", file=name):

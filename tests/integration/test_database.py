@@ -5,12 +5,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Earlier, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_swap import Rename, swap
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database import Database
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database_back import DatabaseBack
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, VerificationFailed
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server
 from integration.database_site import FIRST, SECOND, THIRD, Site, identifier, literal
 
 LONG = "ü" * 31 + "x"  # 63 bytes
@@ -291,6 +298,35 @@ def test_switch_refuses_when_the_live_database_was_replaced(site: Site) -> None:
     with pytest.raises(Foreign, match="Somebody else"):
         component.switch(plan)
     assert site.oid() == oid
+
+
+def test_a_database_is_renamed_only_when_its_oid_is_the_planned_one(site: Site) -> None:
+    for name in ("blog", "coming"):
+        site.query(f"CREATE DATABASE {name}", "postgres")
+    before = {name: site.oid(name) for name in site.databases()}
+    aside, coming = (Rename(int(before[name]), name, f"{name}_then", None) for name in ("blog", "coming"))
+    for wrong in ((dataclasses.replace(aside, oid=1), coming), (aside, dataclasses.replace(coming, oid=1))):
+        with pytest.raises(Foreign, match=r"was taken back: .* not 1\. Somebody else"):
+            swap(Server.from_options(site.server.options), *wrong, "lastgood_spare")
+        assert {name: site.oid(name) for name in site.databases()} == before
+
+
+def test_a_side_database_that_has_other_properties_than_planned_is_not_switched_to(site: Site) -> None:
+    site.create()
+    point = site.capture()
+    site.damage()
+    damaged, plan, context = site.content(), site.plan(point), site.make_context(FIRST)
+
+    @contextmanager
+    def change(what: str, **facts: Any) -> Iterator[None]:
+        if what.startswith("Set grants and settings of database "):
+            site.query(f'ALTER DATABASE "{what.rpartition(" ")[2]}" OWNER TO keeper', "postgres")
+        with context.change(what, **facts):
+            yield
+
+    with pytest.raises(VerificationFailed, match="owner is 'keeper' instead of 'postgres'"):
+        Database(dataclasses.replace(context, change=change)).prepare(plan)
+    assert site.content() == damaged
 
 
 def test_a_dropped_public_schema_stays_dropped(site: Site) -> None:

@@ -92,6 +92,17 @@ def test_an_undo_brings_the_old_back_and_keeps_what_it_took_back(host: Host) -> 
     assert host.transaction().finish(None, []) == "undone"
 
 
+def test_an_undo_that_did_nothing_is_found_out(host: Host) -> None:
+    host.until("switch")
+    (host.path / "forget-undo").touch()
+    with pytest.raises(UndoIncomplete, match=f"pair:{host.path} is switched after its undo"):
+        host.transaction().undo(None, "a check failed")
+    assert (host.words, host.records().outcome) == ({"new"}, None)
+    (host.path / "forget-undo").unlink()
+    host.transaction().undo(None, "asked again")
+    assert (host.state, host.words) == ("undone", {"old"})
+
+
 def test_what_was_written_meanwhile_is_counted_when_nobody_waits_any_more(host: Host) -> None:
     host.until("switch").undo(None, "a check failed")
     assert not (host.path / "counted").exists()

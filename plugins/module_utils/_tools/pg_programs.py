@@ -33,7 +33,11 @@ LOCK_WAIT_MS = 30_000
 #: Each index and key is a commit of its own. None has to wait for the disk: the database is no use before it is marked as
 #: built or switched to, and that commit waits for all before it, as all databases of a server share one log.
 NOT_WAITING = {"synchronous_commit": "off"}
-LOADING_SETTINGS = {name: value for name, value in SESSION_SETTINGS.items() if name not in LEFT_TO_DUMPS}
+#: Tables that an extension makes have their keys before their rows, and several jobs fill them in any order.
+LOADING_SETTINGS = {
+    **{name: value for name, value in SESSION_SETTINGS.items() if name not in LEFT_TO_DUMPS},
+    "session_replication_role": "replica",
+}
 #: Archives of ours are read as they were written: the text of money depends on this, and no dump names it.
 MONEY = {"lc_monetary": SESSION_SETTINGS["lc_monetary"]}
 #: Schemas that hold what a schema rollback had no place for; they are nobody's definition of anything.

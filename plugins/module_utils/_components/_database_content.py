@@ -277,7 +277,7 @@ def unknown_to(facts: JsonObject, tables: Iterable[JsonObject]) -> set[str]:
     """Keys of extensions' tables that earlier versions left out of a restore point: they can't be compared with it."""
     if not facts or facts.get("of_extensions"):
         return set()
-    return {table_key(table) for table in tables if table["condition"] is not None}
+    return {table_key(table) for table in tables if table.get("condition") is not None}
 
 
 def compare_tables(wanted: JsonObject, found: JsonObject) -> list[str]:

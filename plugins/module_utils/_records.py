@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import enum
 import os
+import re
+import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
@@ -178,6 +180,15 @@ class Records:
         """Why this host has undone; None before."""
         raw = self._read("tombstone", _TOMBSTONE)
         return None if raw is None else raw.get("reason")
+
+    @property
+    def state_ids(self) -> dict[str, str]:
+        """The ids of the state directories of all hosts, by host, as they were when the timer was armed."""
+        found: dict[str, str] = {}
+        for entry in self._journalled("armed"):
+            shape = {"state_ids?": {str: str}}
+            found.update(require(entry.get("facts", {}), shape, self._place(entry)).get("state_ids", {}))
+        return found
 
     def write_tombstone(self, reason: str) -> None:
         """From now on this host neither switches nor promises."""
@@ -361,6 +372,24 @@ class Records:
             return None
         value: JsonObject = require_json(raw, shape, str(self.directory / name))
         return value
+
+
+def identity_of(state_dir: Path, *, make: bool = False) -> str | None:
+    """The random id of a state directory, which tells it from any other on a host of the same name.
+
+    :param make: give it one, where it has none.
+    :raises Unreadable: when it is none.
+    """
+    path = state_dir / "id"
+    if make:
+        create_once(path, f"{secrets.token_hex(16)}\n".encode())
+    try:
+        text = path.read_text(encoding="ascii", errors="replace").strip()
+    except FileNotFoundError:
+        return None
+    if not re.fullmatch("[0-9a-f]{32}", text):
+        raise Unreadable(f"{path} holds no id.")
+    return text
 
 
 def all_records(state_dir: Path) -> list[Records]:

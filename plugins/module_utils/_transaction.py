@@ -12,6 +12,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils import _timer
@@ -32,6 +33,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._records import 
     UNDO,
     Header,
     HostState,
+    identity_of,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
@@ -60,8 +62,10 @@ class Transaction(Inspection):
                 self._refuse_another(known, header)
                 return False
             refuse_if_held(self.state_dir, self.records.id, header.stack, ())
+            state_id = identity_of(self.state_dir, make=True)
             appear(self.records.directory, lambda records: records.write_header(header))
-        self._journal("begun", f"Transaction {header.id} began on {header.host} for {header.operator}")
+        began = f"Transaction {header.id} began on {header.host} for {header.operator}"
+        self._journal("begun", began, state_id=state_id)
         return True
 
     def refuse_if_held(self, stack: str | None, things: Sequence[str] = (), keys: Sequence[str] = ()) -> None:
@@ -114,8 +118,11 @@ class Transaction(Inspection):
             self._journal("prepared", f"{plan.key} stands ready beside the live system")
             return evidence
 
-    def arm(self) -> None:
-        """Start the dead man's timer; from now on silence means undo. Does nothing after the promise."""
+    def arm(self, state_ids: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Start the dead man's timer; from now on silence means undo. Does nothing after the promise.
+
+        :param state_ids: the ids of all hosts' state directories, by host.
+        """
         with self.hold():
             header = self._require_open("arm")
             if self.records.promise is not None:
@@ -124,7 +131,8 @@ class Transaction(Inspection):
             armed = _timer.deadline(self.records.directory) is not None
             self._start_timer(header)
             if not armed:
-                self._journal("armed", f"Undoes by itself after {header.confirm_timeout} s without a call")
+                what = f"Undoes by itself after {header.confirm_timeout} s without a call"
+                self._journal("armed", what, state_ids=dict(state_ids))
 
     # -- switch --------------------------------------------------------------------------------------------------
 

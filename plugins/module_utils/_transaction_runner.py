@@ -18,6 +18,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lastgood.rollback.plugins.module_utils._back import plans_back
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+    InDoubt,
     LastGoodError,
     Refused,
     Unreadable,
@@ -32,8 +33,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._records import 
     Header,
     Records,
     all_records,
+    identity_of,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._runner import run_guarded, told
+from ansible_collections.lastgood.rollback.plugins.module_utils._shape import require
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._undo import start_stopped, stop_running
@@ -75,9 +78,24 @@ def _true_outcome(params: Params, outcome: str) -> str:
 def _transaction_result(params: Params, *, check: bool) -> JsonObject:
     transaction = Transaction(Path(params["state_dir"]), params["id"], params["passwords"])
     try:
+        _require_same_directory(transaction, params["state_id"])
         return _called(transaction, params, check=check)
     except Unreadable as error:
         raise transaction.looked_at(error) from error
+
+
+def _require_same_directory(transaction: Transaction, expected: str | None) -> None:
+    """That nothing is known of a transaction means something only where it was begun.
+
+    :raises InDoubt: where the state directory is another one.
+    """
+    found = identity_of(transaction.state_dir)
+    if expected and found != expected:
+        raise InDoubt(
+            f"{transaction.state_dir} is not the state directory in which {transaction.records.id} was begun: it has "
+            f"{'the id ' + found if found else 'no id'}, and that one had {expected}. This host was replaced, or its disk was. "
+            "What the transaction did here is not known, and nothing was done."
+        )
 
 
 def _called(transaction: Transaction, params: Params, *, check: bool) -> JsonObject:
@@ -109,6 +127,7 @@ def _called(transaction: Transaction, params: Params, *, check: bool) -> JsonObj
         "components": components,
         "problem": problem,
         "journal": str(transaction.records.journal.path),
+        "state_id": identity_of(transaction.state_dir),
         **({"warnings": transaction.noticed} if transaction.noticed else {}),
         **facts,
         "decision": facts["decision"] or after.decision,
@@ -219,7 +238,7 @@ def _recover(transaction: Transaction, params: Params) -> JsonObject:
 
 
 def _arm(transaction: Transaction, params: Params) -> JsonObject:
-    transaction.arm()
+    transaction.arm(require(params["state_ids"] or {}, {str: str}, "state_ids"))
     return {}
 
 
@@ -243,7 +262,8 @@ def _info_result(params: Params) -> JsonObject:
     found = [_described(records, params) for records in wanted]
     if params["open_only"]:
         found = [transaction for transaction in found if transaction["outcome"] is None]
-    return {"changed": False, "transactions": found, "last_hosts": _last_hosts(state_dir)}
+    facts = {"last_hosts": _last_hosts(state_dir), "state_id": identity_of(state_dir)}
+    return {"changed": False, "transactions": found, **facts}
 
 
 def _last_hosts(state_dir: Path) -> dict[str, list[str]]:
@@ -293,6 +313,7 @@ _UNKNOWN: JsonObject = {
     "services": [],
     "events": [],
     "components": [],
+    "state_ids": {},
 }
 
 
@@ -330,6 +351,7 @@ def _gone_through(records: Records) -> JsonObject:
         "decision": records.decision,
         "evidence": records.evidence(),
         "services": records.services(),
+        "state_ids": records.state_ids,
         "events": _events(records),
     }
 

@@ -127,6 +127,15 @@ options:
         days after they ended. Their journals stay, and the newest one stays whole.
     type: int
     default: 7
+  state_id:
+    description:
+      - The random id that the state directory had when the transaction was begun, as it was returned then. Where it has another
+        one now, the host was replaced by another of its name; the call is in doubt and does nothing.
+    type: str
+  state_ids:
+    description: For O(state=arm), the same of all hosts, by host; kept in the journal of each for recovery.
+    type: dict
+    default: {}
   passwords:
     description:
       - 'Passwords by component, for example C({"database:blog": {"login_password": "…"}}). Needed after the promise only;
@@ -228,6 +237,11 @@ journal:
   returned: always
   type: str
   sample: /var/lib/lastgood/transactions/20261123T143000Z-blog-7f3a/journal.jsonl
+state_id:
+  description: The random id of the state directory; null where nothing was ever begun.
+  returned: always
+  type: str
+  sample: 5f0c2d7a9b1e4c3d8a6f7e5d4c3b2a10
 """
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction_runner import run_transaction
@@ -271,6 +285,8 @@ def main() -> None:
             "reason": {"type": "str"},
             "acknowledged": {"type": "list", "elements": "str", "default": []},
             "keep_days": {"type": "int", "default": 7},
+            "state_id": {"type": "str"},
+            "state_ids": {"type": "dict", "default": {}},
             "passwords": {"type": "dict", "default": {}, "no_log": True},
             "state_dir": {"type": "path", "default": "/var/lib/lastgood"},
         },

@@ -69,7 +69,9 @@ transactions:
       type: str
       sample: 20261123T143000Z-blog-7f3a
     state:
-      description: Where the host stands in the protocol.
+      description:
+        - Where the host stands in the protocol.
+        - V(damaged) where its records are not what was written; RV(transactions[].problem) then says what was found by looking.
       returned: always
       type: str
       sample: finished
@@ -148,6 +150,11 @@ transactions:
       type: list
       elements: dict
       sample: [{at: 1795444200.5, event: begun, what: "Transaction 20261123T143000Z-blog-7f3a began", facts: {}}]
+    state_ids:
+      description: The random ids that the state directories of all hosts had when the timer was armed, by host.
+      returned: always
+      type: dict
+      sample: {app1: 5f0c2d7a9b1e4c3d8a6f7e5d4c3b2a10}
     problem:
       description: Why the components of an open transaction could not be looked at; null when they could.
       returned: always
@@ -158,6 +165,11 @@ last_hosts:
   returned: always
   type: dict
   sample: {blog: [app1, db1]}
+state_id:
+  description: The random id of the state directory; null where nothing was ever begun.
+  returned: always
+  type: str
+  sample: 5f0c2d7a9b1e4c3d8a6f7e5d4c3b2a10
 """
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction_runner import run_transaction_info

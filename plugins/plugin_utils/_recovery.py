@@ -9,12 +9,24 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._shape import require
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._back import USAGE, undoable
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import RECOVER
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import unseen_stops
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import PlanRefused
 
 #: What the role gives as the reason for the undo of a rehearsal in which nothing failed.
 REHEARSED = "the rehearsal is over"
+#: What a host tells of a transaction, as far as recovery goes by it.
+_TOLD = {
+    "id": str,
+    "state": str,
+    "stack": (None, str),
+    "decision": (None, frozenset({"keep", "undo"})),
+    "plan": {str: object},
+    "services": [{str: object}],
+    "state_ids": {str: str},
+}
 
 Found = Mapping[str, Mapping[str, Any]]
 
@@ -29,10 +41,12 @@ def interrupted(hosts: Found) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     alone_by_id: dict[str, dict[str, Any]] = {}
     for host, registered in hosts.items():
-        for transaction in registered.get("__rollback_open", {}).get("transactions", []):
+        for told in registered.get("__rollback_open", {}).get("transactions", []):
+            transaction = require(told, _TOLD, f"What {host} tells of a transaction")
             entry = found.setdefault(
                 transaction["id"], {"id": transaction["id"], "plan": {}, "states": {}, "stopped": [], "decision": None}
             )
+            entry.setdefault("state_ids", {}).update(transaction["state_ids"])
             entry["states"][host] = transaction["state"]
             if transaction["services"]:
                 entry["stopped"].append(host)
@@ -49,7 +63,13 @@ def _foreseen(entry: Mapping[str, Any], hosts: Found) -> str:
     """The rules of docs/protocol.md, for whoever asks before anything is done."""
     plan = entry["plan"]
     silent = [host for host in plan["hosts"] if "__rollback_open" not in hosts.get(host, {})]
-    if entry["decision"]:
+    replaced = [host for host in plan["hosts"] if _is_another(host, entry, hosts.get(host, {}).get("__rollback_open"))]
+    doubtful = [host for host, state in entry["states"].items() if state == "damaged"]
+    if plan["decision_host"] in [*replaced, *doubtful]:
+        words = (
+            f"would be in doubt, since {plan['decision_host']} {'was replaced' if replaced else 'has damaged records'}"
+        )
+    elif entry["decision"]:
         words = {"keep": "would be kept", "undo": "would be undone"}[entry["decision"]] + ", as decided"
     elif plan["decision_host"] in silent:
         words = f"would be in doubt, since {plan['decision_host']} can't be read"
@@ -58,6 +78,51 @@ def _foreseen(entry: Mapping[str, Any], hosts: Found) -> str:
     else:
         words = "would be undone, since not all hosts have promised"
     return words + (f"; missing: {', '.join(silent)}" if silent else "")
+
+
+def _is_another(host: str, entry: Mapping[str, Any], told: Mapping[str, Any] | None) -> bool:
+    """Whether an empty host has taken the place of the one that the transaction knew."""
+    expected = entry["state_ids"].get(host)
+    return bool(told is not None and expected and told.get("state_id") != expected)
+
+
+def settled(hosts: Found, entry: Mapping[str, Any], lost: str | None) -> dict[str, Any]:
+    """What to go on with once the operator has said that the host which kept the decision is lost for good.
+
+    It is settled by what finished elsewhere: only after the decision to keep can any host have finished.
+
+    :param hosts: host → ``__rollback_ends`` of ``transaction_info``, asked for this transaction.
+    :param entry: one of `interrupted`.
+    :param lost: the decision host's name; None where it is not lost.
+    :returns: the entry, with ``settled``: the decision, or nothing; its plan is that of the hosts that are left.
+    :raises PlanRefused: when another host is named, when it is not lost, or when one of the others can't be read.
+    """
+    plan = entry["plan"]
+    if not lost:
+        return {**entry, "settled": ""}
+    if lost != plan["decision_host"]:
+        raise PlanRefused([f"{lost} does not keep the decision of {entry['id']}, {plan['decision_host']} does."])
+    told = {
+        host: registered["__rollback_ends"] for host, registered in hosts.items() if "__rollback_ends" in registered
+    }
+    if told.get(lost, {}).get("transactions"):
+        raise PlanRefused(
+            [f"{lost} is not lost: it knows of {entry['id']}. Run recover without rollback_decision_host_lost."]
+        )
+    others = [host for host in plan["hosts"] if host != lost]
+    ends = {host: told[host]["transactions"] for host in others if host in told}
+    unread = [
+        host
+        for host in others
+        if not ends.get(host) or ends[host][0]["state"] == "damaged" or _is_another(host, entry, told[host])
+    ]
+    if unread or not others:
+        raise PlanRefused(
+            [f"The loss of {lost} can't be settled: what became of {entry['id']} on {', '.join(unread)} can't be read."]
+        )
+    finished = any(ends[host][0]["outcome"] in ("rolled_back", "undone_as_asked") for host in others)
+    left = {**plan, "hosts": others, "decision_host": others[0]}
+    return {**entry, "settled": "keep" if finished else "undo", "plan": left}
 
 
 def _plan_of_one(host: str, transaction: Mapping[str, Any]) -> dict[str, Any]:

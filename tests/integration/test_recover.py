@@ -103,6 +103,26 @@ def test_without_the_decisions_host_it_is_in_doubt_and_who_comes_back_joins_what
     assert "Nothing to recover: no transaction is open on web1, web2" in " ".join(again.stdout.split())
 
 
+def test_a_decision_host_that_was_replaced_is_in_doubt_and_its_loss_is_settled_by_the_others(
+    interrupted: SmallStack,
+) -> None:
+    small = interrupted
+    lost = small.base / "state" / "web1"
+    lost.rename(small.base / "lost")
+    doubtful = small.play("recover")
+    assert doubtful.returncode != 0, doubtful.stdout
+    said = " ".join(doubtful.stdout.split())
+    assert "IN DOUBT: the decision can't be read" in said
+    assert "This host was replaced, or its disk was" in said
+    assert modes(small)[1] == "MODE=good"
+    assert not list(lost.glob("transactions/2*"))
+
+    ended = small.play("recover", rollback_decision_host_lost="web1")
+    assert ended.returncode == 0, ended.stdout
+    assert modes(small)[1] == "MODE=broken", "nobody had finished"
+    assert (next((small.base / "state" / "web2").glob("transactions/2*")) / "outcome.json").exists()
+
+
 def test_a_host_that_could_not_be_asked_is_named_where_nothing_is_open_on_the_others(tmp_path: Path) -> None:
     small = SmallStack(tmp_path)
     away = tmp_path / "away.yml"

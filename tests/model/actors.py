@@ -12,6 +12,7 @@ How the world's misbehaviour is expressed:
 - *a host that is down or cut off*: recovery may get no answer from any host at any look, and give up on any call.
 - *reboot and timer*: at any time, on every host.
 - *an outsider* (only where ``World.outsiders``): deploys over a switched database, so that its undo has to refuse.
+- *a loss of records* (only where ``World.losses``): one host's journal is damaged, or it is replaced by an empty host.
 - *a killed call* (only where ``World.kills``): has written and not synced; a reboot is then a loss of power.
 
 Host ``a`` holds the decision; ``World.database`` says which host holds the database. The other hosts are
@@ -24,19 +25,24 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from .model import (
+    ABSENT,
     DATABASES,
     ENDED,
+    FINISHED,
     KEEP,
     OK,
     PHASES,
     PROMISED,
     REFUSED,
+    REPLACED,
     SWITCHED,
     UNDO,
     WAITS,
     Disk,
     Message,
     alone,
+    befallen,
+    is_doubtful,
     is_spent,
     killed,
     read,
@@ -128,7 +134,12 @@ class World(NamedTuple):
     outsiders: bool = False
     database: int = 0
     kills: bool = False
+    losses: tuple[str, ...] = ()
     reduce: bool = True
+
+    def drops(self, disk: Disk, message: Message) -> bool:
+        """Whether a message under way can do nothing any more, and is forgotten."""
+        return self.reduce and is_spent(disk, message, self.rules, self.kills)
 
     def start(self) -> State:
         """Nothing has happened yet: no host knows of the transaction."""
@@ -198,6 +209,31 @@ def _by_itself(state: State, world: World) -> Next:
         yield Step("outsider", "deploy", letter(world.database)), _with_disk(state, world.database, after, world)
     if all(host.disk.new and host.disk.word in ENDED for host in state.hosts):
         yield from _undo_finished(state, world)
+    if world.losses:
+        yield from _losses(state, world)
+
+
+def _losses(state: State, world: World) -> Next:
+    """Of one host. Where that was the decision host, and nobody is left who acts, an operator may have it settled."""
+    if not any(disk.gone for disk in state.disks):
+        for index, disk in enumerate(state.disks):
+            for what in world.losses if disk.word != ABSENT else ():
+                yield Step("host", what, letter(index)), _with_disk(state, index, befallen(disk, what), world)
+    acts = any(place not in (READ, DONE, HELD, GONE) for place in state.places)
+    begun = any(any(host.heard) for host in state.hosts)
+    knows = Rule.IDENTITY in world.rules
+    if knows and state.disks[0].gone == REPLACED and not acts and not begun:
+        yield _settled(state, world)
+
+
+def _settled(state: State, world: World) -> tuple[Step, State]:
+    """The operator names the lost host; every other one is read, and does the same. Calls that were under way are lost."""
+    finished = any(disk.word == FINISHED for disk in state.disks[1:]) and Rule.SETTLED_BY_THE_END in world.rules
+    message = Message("finish", KEEP) if finished else Message("undo", UNDO)
+    after = state._replace(hosts=tuple(host._replace(late=()) for host in state.hosts))
+    for index in range(1, len(state.hosts)):
+        after = _with_disk(after, index, receive(state.disks[index], message, world.rules)[0], world)
+    return Step("operator", "settle", "", message.shows), after
 
 
 def _undo_finished(state: State, world: World) -> Next:
@@ -229,6 +265,7 @@ def _read(state: State, world: World, actor: int, name: str) -> Next:
     silent = _silent(state, actor)
     for index in silent:
         disk = read(state.hosts[index].disk, world.rules)
+        doubtful = is_doubtful(disk, world.rules)
         standing = stands(disk, world.rules) if index == 0 and Rule.DECISION_FOLLOWED in world.rules else ""
         if standing:
             place = _following(standing, world)
@@ -237,7 +274,8 @@ def _read(state: State, world: World, actor: int, name: str) -> Next:
         else:
             place = ASK_KEEP if len(silent) == 1 else ""
         seen = Step(name, "read", letter(index), "", standing or disk.word)
-        yield seen, _heard(_with_disk(state, index, disk, world), actor, index, place)
+        if not doubtful:  # else it is as good as silent
+            yield seen, _heard(_with_disk(state, index, disk, world), actor, index, place)
         blind = Step(name, "read", letter(index), "", NO_ANSWER)
         if index == 0:
             blind_place = _in_doubt(world) if Rule.DECISION_HOST in world.rules else UNDOING
@@ -255,7 +293,8 @@ def _ask(state: State, world: World, actor: int, name: str) -> Next:
     disk, answer = receive(state.hosts[0].disk, message, world.rules)
     obeyed = answer if Rule.DECISION_FOLLOWED in world.rules else wanted
     place = ASK_UNDO if answer == REFUSED else _following(obeyed, world)
-    yield Step(name, "decide", letter(0), wanted, answer), _at(_with_disk(state, 0, disk, world), actor, place)
+    if not is_doubtful(disk, world.rules):
+        yield Step(name, "decide", letter(0), wanted, answer), _at(_with_disk(state, 0, disk, world), actor, place)
     place = _in_doubt(world) if wanted == UNDO else GONE
     yield from _give_up(state, world, actor, name, message, [0], place)
 
@@ -304,6 +343,8 @@ def _hold(state: State, world: World, actor: int, name: str) -> Next:
     message = Message("hold", UNDO if Rule.HOLD_SHOWS_DECISION in world.rules else "")
     for index in waiting:
         disk, answer = receive(state.hosts[index].disk, message, world.rules)
+        if is_doubtful(disk, world.rules):
+            continue
         after = _heard(_with_disk(state, index, disk, world), actor, index, REPORTING if len(waiting) == 1 else "")
         yield Step(name, message.action, letter(index), message.shows, answer), after
     yield from _give_up(state, world, actor, name, message, waiting, GONE)
@@ -313,7 +354,8 @@ def _prune(state: State, world: World, actor: int, name: str, place: str) -> Nex
     message = Message("prune")
     disk, answer = receive(state.hosts[0].disk, message, world.rules)
     after = _with_disk(state, 0, disk, world)
-    yield Step(name, "prune", letter(0), "", answer), after if place in CALLS else _at(after, actor, place)
+    if not is_doubtful(disk, world.rules):
+        yield Step(name, "prune", letter(0), "", answer), after if place in CALLS else _at(after, actor, place)
     if place not in CALLS:
         yield from _give_up(state, world, actor, name, message, [0], place)
 
@@ -327,6 +369,8 @@ def _calls(
     """
     for index in waiting:
         disk, answer = receive(state.hosts[index].disk, message, world.rules)
+        if is_doubtful(disk, world.rules):
+            continue
         after = _with_disk(state, index, disk, world)
         step = Step(name, message.action, letter(index), message.shows, answer)
         if answer in (OK, WAITS):
@@ -346,7 +390,7 @@ def _give_up(
     hosts = list(state.hosts)
     for index in waiting:
         host = hosts[index]
-        if message not in host.late and not (world.reduce and is_spent(host.disk, message, world.rules, world.kills)):
+        if message not in host.late and not world.drops(host.disk, message):
             hosts[index] = host._replace(late=tuple(sorted((*host.late, message))))
     named = message.shows if message.action == "decide" else ",".join(letter(index) for index in waiting)
     step = Step(name, GIVES_UP, f"{message.action} {named}")
@@ -362,8 +406,8 @@ def _with_disk(state: State, index: int, disk: Disk, world: World) -> State:
     if disk == host.disk:
         return state
     late = host.late
-    if late and world.reduce:
-        late = tuple(message for message in late if not is_spent(disk, message, world.rules, world.kills))
+    if late:
+        late = tuple(message for message in late if not world.drops(disk, message))
     hosts = (*state.hosts[:index], host._replace(disk=disk, late=late), *state.hosts[index + 1 :])
     return state._replace(hosts=hosts)
 

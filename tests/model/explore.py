@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from .actors import Host, State, Step, World, letter, steps
 from .forbidden import HARM, IN_STATES, IN_STEPS, Forbidden
-from .model import Disk, Message, receive
+from .model import DAMAGED, REPLACED, Disk, Message, receive
 from .rules import ALL_RULES, Rule
 
 # What is explored with all rules in. Outsiders and killed calls cost states, hence fewer recoveries there.
@@ -34,6 +34,11 @@ WORLDS = (
     World(hosts=3, recoveries=1, outsiders=True, database=1),
     World(hosts=2, recoveries=1, kills=True),
     World(hosts=3, recoveries=0, kills=True),
+)
+# What is claimed of a host that has its records says nothing of one that has lost them, so they are looked at apart.
+LOST_WORLDS = (
+    World(hosts=2, recoveries=1, losses=(DAMAGED, REPLACED)),
+    World(hosts=3, recoveries=0, losses=(DAMAGED, REPLACED)),
 )
 # Two minutes and 800,000 states more, which the tests leave to this program.
 LONG_WORLDS = (World(hosts=2, recoveries=2, kills=True), World(hosts=3, recoveries=1, kills=True))
@@ -207,8 +212,11 @@ def without(rule: Rule) -> CounterExample:
     outsiders = rule in (Rule.DATABASES_FIRST, Rule.HOLD, Rule.HOLD_SHOWS_DECISION)
     elsewhere = rule in (Rule.DECISION_HOST, Rule.HOLD_SHOWS_DECISION)
     database = 1 if elsewhere else 0  # on another host than the decision: easier to read
+    hosts = 3 if rule is Rule.SETTLED_BY_THE_END else 2
+    empty = rule in (Rule.IDENTITY, Rule.SETTLED_BY_THE_END)
+    losses = (DAMAGED,) if rule is Rule.CHAIN else (REPLACED,) if empty else ()
     for recoveries in (0, 1, 2):
-        world = World(2, recoveries, rules, outsiders, database, kills=rule is Rule.SYNC_FIRST)
+        world = World(hosts, recoveries, rules, outsiders, database, rule is Rule.SYNC_FIRST, losses)
         explored = explore(world, frozenset({HARM[rule]}))
         if explored.forbidden is not None and explored.last is not None:
             return CounterExample(rule, explored.forbidden, explored.trace, explored.last, world)
@@ -217,7 +225,7 @@ def without(rule: Rule) -> CounterExample:
 
 def row(world: World, explored: Explored) -> str:
     """One line of the table of what was explored."""
-    also = "killed calls" if world.kills else ""
+    also = "killed calls" if world.kills else "a damaged or replaced host" if world.losses else ""
     if world.outsiders:
         also = f"an outsider; database on {letter(world.database)}"
     return (
@@ -234,7 +242,7 @@ def main() -> int:
     write = sys.stdout.write
     write(HEADER + "\n")
     found = []
-    for world in (*WORLDS, *LONG_WORLDS):
+    for world in (*WORLDS, *LOST_WORLDS, *LONG_WORLDS):
         explored = explore(world)
         found.append(explored.forbidden)
         write(row(world, explored) + "\n")

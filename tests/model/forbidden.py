@@ -26,6 +26,7 @@ class Forbidden(Enum):
     AFTER_UNDO = "a host that had undone is switched or promises"
     DATABASE_AFTER = "a led undo takes another host back while the database is still new"
     DATABASE_REFUSES = "the database refuses when a led undo has already taken another host back"
+    UNTRUE = "a host calls itself undone and runs the new"
     BEHIND_THE_REPORT = "a host undoes alone after undo_incomplete was reported"
 
 
@@ -43,7 +44,7 @@ def _both_decided(state: State) -> bool:
 def _keep_too_early(state: State) -> bool:
     safe = (PROMISED, FINISHED)
     return KEEP in state.hosts[0].disk.ever and any(
-        disk.word not in safe or not (disk.new and disk.data and disk.checked) for disk in state.disks
+        disk.word not in safe or not (disk.new and disk.data and disk.checked) for disk in state.disks if not disk.gone
     )
 
 
@@ -54,16 +55,20 @@ def _half(state: State) -> bool:
 def _not_uniform(state: State) -> bool:
     if not {PRUNING, DONE} & set(state.places):
         return False
-    words = {(disk.word, disk.new, disk.armed) for disk in state.disks}
+    words = {(disk.word, disk.new, disk.armed) for disk in state.disks if not disk.gone}
     return words not in ({(FINISHED, True, False)}, {(UNDONE, False, False)})
 
 
 def _different_in_the_end(state: State) -> bool:
-    return DONE in state.places and len({disk.new for disk in state.disks}) > 1
+    return DONE in state.places and len({disk.new for disk in state.disks if not disk.gone}) > 1
 
 
 def _services_down(state: State) -> bool:
     return any(disk.armed and disk.word in ENDED for disk in state.disks)
+
+
+def _untrue(state: State) -> bool:
+    return any(disk.word == UNDONE and disk.new for disk in state.disks)
 
 
 def _after_undo(edge: Edge, _world: World) -> bool:
@@ -112,6 +117,7 @@ IN_STATES: dict[Forbidden, Callable[[State], bool]] = {
     Forbidden.NOT_UNIFORM: _not_uniform,
     Forbidden.DIFFERENT_IN_THE_END: _different_in_the_end,
     Forbidden.SERVICES_DOWN: _services_down,
+    Forbidden.UNTRUE: _untrue,
 }
 IN_STEPS: dict[Forbidden, Callable[[Edge, World], bool]] = {
     Forbidden.AFTER_UNDO: _after_undo,
@@ -140,4 +146,7 @@ HARM: dict[Rule, Forbidden] = {
     Rule.HOLD: Forbidden.BEHIND_THE_REPORT,
     Rule.HOLD_SHOWS_DECISION: Forbidden.KEEP_TOO_EARLY,
     Rule.NEW_TRANSACTION: Forbidden.MIXTURE,
+    Rule.CHAIN: Forbidden.UNTRUE,
+    Rule.IDENTITY: Forbidden.MIXTURE,
+    Rule.SETTLED_BY_THE_END: Forbidden.MIXTURE,
 }

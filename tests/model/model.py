@@ -34,10 +34,15 @@ KEEP = "keep"
 UNDO = "undo"
 DATABASES = "undo_databases"  # the message that undoes only these; on any other host than theirs it is not sent
 
+# What may become of a host's records.
+DAMAGED = "damaged"  # reality stays, and what was to be undone can't be read
+REPLACED = "replaced"  # by an empty host of the same name
+
 # What a host answers, besides the decision that stands.
 OK = "ok"
 REFUSED = "refused"
 WAITS = "waits"  # promised: only a recorded decision may move it
+IN_DOUBT = "in doubt"  # nothing can be concluded from its records
 
 
 class Disk(NamedTuple):
@@ -51,6 +56,7 @@ class Disk(NamedTuple):
     record: str = ""  # the decision, on the decision host only
     ever: tuple[str, ...] = ()  # every decision that was ever written here: watched, never read by the protocol
     foreign: bool = False  # somebody deployed over it after the switch: undo has to refuse
+    gone: str = ""  # what has become of the records: DAMAGED, or REPLACED with the whole host
     unsynced: tuple[str, bool, str, tuple[str, ...]] | None = None  # word, armed, record, ever: back after a power loss
 
 
@@ -80,9 +86,21 @@ MESSAGES = (
 @cache
 def receive(disk: Disk, message: Message, rules: frozenset[Rule] = ALL_RULES) -> tuple[Disk, str]:
     """What a host does with a message: its disk afterwards, and its answer. What it has obeyed already is ``ok``."""
+    if is_doubtful(disk, rules):
+        return disk, IN_DOUBT
     disk = read(disk, rules)
     after, answer = _obey(disk, message, rules)
     return (after if after == disk else after._replace(unsynced=None)), answer
+
+
+def is_doubtful(disk: Disk, rules: frozenset[Rule] = ALL_RULES) -> bool:
+    """Whether its records are known to be unbelievable."""
+    return (disk.gone == DAMAGED and Rule.CHAIN in rules) or (disk.gone == REPLACED and Rule.IDENTITY in rules)
+
+
+def befallen(disk: Disk, what: str) -> Disk:
+    """The disk when its journal is damaged, or when the host is replaced by an empty one."""
+    return disk._replace(gone=DAMAGED) if what == DAMAGED else Disk(gone=REPLACED)
 
 
 def read(disk: Disk, rules: frozenset[Rule] = ALL_RULES) -> Disk:
@@ -106,7 +124,7 @@ def alone(disk: Disk, event: str, rules: frozenset[Rule] = ALL_RULES) -> Disk:
         word, armed, record, ever = disk.unsynced
         checked = disk.checked and word in (PROMISED, FINISHED)
         disk = disk._replace(word=word, armed=armed, checked=checked, record=record, ever=ever, unsynced=None)
-    bound = disk.word == PROMISED and Rule.PROMISE_BINDS in rules
+    bound = (disk.word == PROMISED and Rule.PROMISE_BINDS in rules) or is_doubtful(disk, rules)
     if not disk.armed or bound or disk.word in ENDED or disk.foreign:
         return disk
     return _undone(disk)
@@ -172,12 +190,14 @@ def _undo(disk: Disk, message: Message, rules: frozenset[Rule]) -> tuple[Disk, s
     if not disk.new and Rule.TOMBSTONE_ALWAYS not in rules:
         return disk, OK
     if message.action == DATABASES:
-        return disk._replace(word=UNDOING, data=False, checked=False), OK
+        return disk._replace(word=UNDOING, data=disk.data and disk.gone == DAMAGED, checked=False), OK
     return _undone(disk), OK
 
 
 def _undone(disk: Disk) -> Disk:
-    return disk._replace(word=UNDONE, armed=False, new=False, data=False, checked=False, unsynced=None)
+    undone = disk._replace(word=UNDONE, armed=False, checked=False, unsynced=None)
+    # Nothing is found that would be to undo.
+    return undone if disk.gone == DAMAGED else undone._replace(new=False, data=False)
 
 
 def _finish(disk: Disk, rules: frozenset[Rule]) -> tuple[Disk, str]:

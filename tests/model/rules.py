@@ -104,6 +104,21 @@ class Rule(Enum):
         "a host that has finished refuses undo: undoing a finished rollback is a new transaction",
         "an undo of a finished rollback is cut in half",
     )
+    CHAIN = (
+        "8",
+        "a host whose journal is damaged is in doubt: it undoes nothing, alone or asked, and answers nothing",
+        "a host that finds nothing to undo in what is left of its journal calls itself undone, and runs the new",
+    )
+    IDENTITY = (
+        "8",
+        "a host that was replaced by an empty one is in doubt, and never one that the transaction has not reached",
+        "the empty host decides to undo what was kept",
+    )
+    SETTLED_BY_THE_END = (
+        "8",
+        "the loss of the decision host is settled by the others: keep if one has finished, else undo",
+        "a host that has finished and one that waits end apart",
+    )
 
     def __init__(self, number: str, says: str, prevents: str) -> None:
         self.number = number

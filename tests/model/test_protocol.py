@@ -12,9 +12,24 @@ from pathlib import Path
 import pytest
 
 from .actors import World, recover, steps
-from .explore import HEADER, WORLDS, CounterExample, Explored, explore, find, row, without
+from .explore import HEADER, LOST_WORLDS, WORLDS, CounterExample, Explored, explore, find, row, without
 from .forbidden import HARM
-from .model import ENDED, FINISHED, KEEP, MESSAGES, PROMISED, UNDO, UNDONE, Disk, Message, alone, killed, receive
+from .model import (
+    DAMAGED,
+    ENDED,
+    FINISHED,
+    KEEP,
+    MESSAGES,
+    PROMISED,
+    REPLACED,
+    UNDO,
+    UNDONE,
+    Disk,
+    Message,
+    alone,
+    killed,
+    receive,
+)
 from .rules import Rule
 from .traces import HAPPY, SCENARIOS, Scenario, Trace, crashes, play
 
@@ -117,6 +132,22 @@ def test_the_end_is_final(world: World) -> None:
             assert receive(disk, Message("decide", wanted))[1] == expected
 
 
+@pytest.mark.parametrize("world", LOST_WORLDS, ids=row_id)
+def test_a_host_that_has_lost_its_records_is_never_believed(world: World) -> None:
+    seen = explored(world)
+    assert seen.forbidden is None, "\n".join(map(str, seen.trace))
+    lost = [disks for disks in seen.disks if any(disk.gone for disk in disks)]
+    assert {disk.gone for disks in lost for disk in disks} == {"", DAMAGED, REPLACED}
+    for disks in lost:
+        after, outcome, _steps = recover(disks, frozenset(i for i, disk in enumerate(disks) if not disk.gone))
+        assert [new for new in after if new.gone] == [old for old in disks if old.gone], "it stays as it was found"
+        if disks[0].gone:
+            assert outcome == "in_doubt"
+            assert [new for old, new in zip(disks, after) if old.word == PROMISED] == [
+                old._replace(unsynced=None) for old in disks if old.word == PROMISED
+            ]
+
+
 def test_between_a_crash_and_recovery_hosts_may_differ() -> None:
     """The limit of the promise, as the documentation says it: this is not what the protocol prevents."""
     found = find(World(hosts=2, recoveries=0), lambda state: [disk.word for disk in state.disks] == [PROMISED, UNDONE])
@@ -192,6 +223,9 @@ TRACES: dict[Rule, tuple[str, str]] = {
     Rule.HOLD: ("timer(b)", "report(undo_incomplete) is not sent"),
     Rule.HOLD_SHOWS_DECISION: ("hold(a)", "hold(a) is not sent"),
     Rule.NEW_TRANSACTION: ("undo(a)", "undo(a) is not sent"),
+    Rule.CHAIN: ("timer(a)", "timer(a) changes nothing"),
+    Rule.IDENTITY: ("undo(b)", "undo(b) is not sent"),
+    Rule.SETTLED_BY_THE_END: ("settle(undo)", "settle(undo) is not sent"),
 }
 
 
@@ -249,7 +283,7 @@ def test_a_script_with_a_mistake_is_refused() -> None:
 
 def test_the_page_shows_what_was_explored() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert "\n".join([HEADER, *(row(world, explored(world)) for world in WORLDS)]) in page
+    assert "\n".join([HEADER, *(row(world, explored(world)) for world in (*WORLDS, *LOST_WORLDS))]) in page
 
 
 @for_each_rule

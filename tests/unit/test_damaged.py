@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.lastgood.rollback.plugins.module_utils import _timer
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LockHeld, Unreadable
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import InDoubt, LockHeld, Unreadable
+from ansible_collections.lastgood.rollback.plugins.module_utils._records import identity_of
 from ansible_collections.lastgood.rollback.plugins.module_utils._shape import require
 from ansible_collections.lastgood.rollback.plugins.module_utils._single import run_alone
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction_runner import (
@@ -42,7 +44,7 @@ def called(host: Host, state: str, **params: Any) -> dict[str, Any]:
     """What the module ``transaction`` does."""
     defaults = {
         "state_dir": str(host.state_dir), "id": ID, "passwords": {}, "state": state, "operator": None, "keep_days": 7,
-        "decision": None, "reason": None, "kinds": [], "acknowledged": [],
+        "decision": None, "reason": None, "kinds": [], "acknowledged": [], "state_id": None, "state_ids": {},
     }  # fmt: skip
     return _transaction_result({**defaults, **params}, check=False)
 
@@ -320,3 +322,42 @@ def test_a_failed_call_on_records_that_can_not_be_read_is_in_doubt(host: Host) -
     garbage(host.records().directory / "decision")
     params = {"state_dir": str(host.state_dir), "id": ID, "state": "finish", "decision": None}
     assert _true_outcome(params, "undone") == "in_doubt"
+
+
+# -- a host that was replaced by an empty one ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", ["undo", "finish", "decide"])
+def test_an_empty_host_in_the_place_of_another_is_in_doubt_and_not_undone(
+    tmp_path: Path, host: Host, call: str
+) -> None:
+    host.until("switch")
+    expected = identity_of(host.state_dir)
+    assert expected is not None
+    other = Host(tmp_path / "new")
+    for known in (False, True):
+        with pytest.raises(
+            InDoubt, match=f"is not the state directory in which {ID} was begun.*that one had {expected}"
+        ):
+            called(other, call, decision="undo", state_id=expected)
+        assert not other.records().directory.exists()
+        if not known:
+            other.begin(OTHER_ID)
+    assert called(host, "undo", decision="undo", state_id=expected)["state"] == "undone"
+
+
+def test_the_ids_of_all_hosts_stand_in_the_journal(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_timer, "arm", lambda *words: None)
+    host.until("prepare")
+    mine = identity_of(host.state_dir)
+    assert host.records().journal.entries()[0]["facts"]["state_id"] == mine
+    host.transaction().arm({"web1": str(mine), "db1": "d" * 32})
+    assert host.records().state_ids == {"web1": mine, "db1": "d" * 32}
+    assert called(host, "undo")["state_id"] == mine
+
+
+def test_an_id_that_is_none_is_named(host: Host) -> None:
+    host.begin()
+    (host.state_dir / "id").write_text("[]")
+    with pytest.raises(Unreadable, match="id holds no id"):
+        called(host, "undo")

@@ -8,7 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._recovery import REHEARSED, history_rows, interrupted
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import PlanRefused
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._recovery import (
+    REHEARSED,
+    history_rows,
+    interrupted,
+    settled,
+)
 
 PLAN = {"id": "1-blog", "stack": "blog", "decision_host": "db1", "hosts": ["app1", "db1"], "waves": 1, "of": {}}
 
@@ -29,6 +36,7 @@ def told(transaction_id: str = "1-blog", **facts: Any) -> dict[str, Any]:
         "reason": None,
         "decision": None,
         "created": 1_795_444_200.0,
+        "state_ids": {},
         **facts,
     }
 
@@ -62,6 +70,7 @@ PROMISED = told(state="promised")
         (opened(app1=[PROMISED], db1=[told()]), "would be undone, since not all hosts have promised"),
         (opened(app1=[PROMISED], db1=[PROMISED]), "would be kept, since all hosts have promised"),
         (opened(app1=[], db1=[PROMISED]), "would be undone, since not all hosts have promised"),
+        (opened(app1=[PROMISED], db1=[told(state="damaged")]), "would be in doubt, since db1 has damaged records"),
         (opened(app1=[PROMISED], db1=[told(decision="keep")]), "would be kept, as decided"),
         (opened(app1=[PROMISED], db1=[told(state="promised", decision="undo")]), "would be undone, as decided"),
         (opened(app1=[PROMISED]), "would be in doubt, since db1 can't be read; missing: db1"),
@@ -187,3 +196,91 @@ def test_history_takes_from_each_host_what_it_knows() -> None:
 
 def test_no_history_is_a_sentence() -> None:
     assert history_rows(history(app1=[])) == [["No transaction has begun on these hosts yet."]]
+
+
+# -- a host that was replaced, or lost -----------------------------------------------------------------------------
+
+IDS = {"db1": "d" * 32, "app1": "a" * 32, "app2": "b" * 32}
+WIDE = {**PLAN, "hosts": ["app1", "app2", "db1"]}
+
+
+def ends(**hosts: dict[str, Any] | None) -> dict[str, Any]:
+    """Host → what it tells of the transaction by id; None where it knows nothing of it."""
+    return {
+        host: {"__rollback_ends": {"transactions": [told(**facts)] if facts is not None else [], "state_id": IDS[host]}}
+        for host, facts in hosts.items()
+    }
+
+
+def entry() -> dict[str, Any]:
+    (found,) = interrupted(opened(app1=[told(state="promised", plan=WIDE, state_ids=IDS)]))
+    return found
+
+
+KEPT = {"state": "finished", "outcome": "rolled_back"}
+WAITS = {"state": "promised"}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "decision"),
+    [
+        (ends(app1=WAITS, app2=KEPT), "keep"),
+        (ends(app1=WAITS, app2={**KEPT, "outcome": "undone_as_asked"}), "keep"),
+        (ends(app1=WAITS, app2=WAITS), "undo"),
+        (ends(app1=WAITS, app2={"state": "undone", "outcome": "undone"}), "undo"),
+        (ends(app1=WAITS, app2={"state": "switched"}, db1=None), "undo"),
+    ],
+)
+def test_the_loss_of_the_decision_host_is_settled_by_what_finished_elsewhere(
+    hosts: dict[str, Any], decision: str
+) -> None:
+    found = settled(hosts, entry(), "db1")
+    assert (found["settled"], found["plan"]["hosts"], found["plan"]["decision_host"]) == (
+        decision,
+        ["app1", "app2"],
+        "app1",
+    )
+
+
+def test_nothing_is_settled_where_no_host_is_lost() -> None:
+    assert settled({}, entry(), None) == {**entry(), "settled": ""}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "lost", "cause"),
+    [
+        (ends(app1=WAITS, app2=WAITS), "app1", "app1 does not keep the decision of 1-blog, db1 does"),
+        (ends(app1=WAITS, app2=WAITS, db1=WAITS), "db1", "db1 is not lost: it knows of 1-blog"),
+        (ends(app1=WAITS), "db1", "on app2 can't be read"),
+        (ends(app1=WAITS, app2=None), "db1", "on app2 can't be read"),
+        (ends(app1=WAITS, app2={"state": "damaged"}), "db1", "on app2 can't be read"),
+        (
+            {**ends(app1=WAITS), "app2": {"__rollback_ends": {"transactions": [told()], "state_id": "x"}}},
+            "db1",
+            "on app2",
+        ),
+    ],
+)
+def test_a_loss_that_can_not_be_settled_says_why(hosts: dict[str, Any], lost: str, cause: str) -> None:
+    with pytest.raises(PlanRefused, match=cause):
+        settled(hosts, entry(), lost)
+
+
+def test_an_empty_host_in_the_place_of_the_decision_host_is_in_doubt_before_anything_is_done() -> None:
+    hosts = opened(app1=[told(state="promised", state_ids=IDS)], db1=[])
+    hosts["db1"]["__rollback_open"]["state_id"] = "e" * 32
+    (found,) = interrupted(hosts)
+    assert found["foreseen"] == "would be in doubt, since db1 was replaced"
+
+
+@pytest.mark.parametrize(
+    ("facts", "wrong"),
+    [
+        ({"decision": ["keep"]}, "decision is a list"),
+        ({"state": None}, "state is null"),
+        ({"plan": []}, "plan is a list"),
+    ],
+)
+def test_what_a_host_tells_has_its_types(facts: dict[str, Any], wrong: str) -> None:
+    with pytest.raises(Unreadable, match=f"What app1 tells of a transaction can't be understood: {wrong}"):
+        interrupted(opened(app1=[told(**facts)]))

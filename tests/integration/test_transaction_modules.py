@@ -96,18 +96,20 @@ def test_each_step_foretells_in_check_mode_what_it_does(site: Site) -> None:
     assert (done["state"], done["outcome"]) == ("finished", "rolled_back")
 
 
+def records(site: Site) -> dict[str, bytes]:
+    """All files but the journal, its head, the logs, and the names of those who held a lock."""
+    passing = ("journal.jsonl", "head.json", ".log", "lock")
+    return {name: text for name, text in site.snapshot().items() if not name.endswith(passing)}
+
+
 def test_each_step_again_is_no_change(site: Site) -> None:
     for number, (state, options) in enumerate(FORWARD):
         site.step(state, **options)
         if state in ("begin", "promise", "decide", "finish"):
-            before = {
-                name: text for name, text in site.snapshot().items() if "journal" not in name and ".log" not in name
-            }
+            before = records(site)
             again = site.step(state, **options)
             assert (again["failed"], again["changed"]) == (False, False), (number, again)
-            after = {
-                name: text for name, text in site.snapshot().items() if "journal" not in name and ".log" not in name
-            }
+            after = records(site)
             assert before == after, state
 
 

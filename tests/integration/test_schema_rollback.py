@@ -24,6 +24,11 @@ UPDATE alembic_version SET version_num = '0007_section_ranks';
 COMMIT;
 """
 WRITTEN = "INSERT INTO post (title, slug, summary, status) VALUES ('Of today', 'of-today', 'New.', 'published')"
+#: A row that only the newer schema has a place for; nothing refers to it.
+UNFIT = (
+    "ALTER TABLE post ALTER title DROP NOT NULL;"
+    " INSERT INTO post (title, slug, summary, status) VALUES (NULL, 'untitled', 'None.', 'published')"
+)
 TITLES = "SELECT count(*), md5(string_agg(id || title, ',' ORDER BY id)) FROM post"
 POSITIONS = "SELECT md5(string_agg(id || ' ' || position, ',' ORDER BY id)) FROM post_section"
 
@@ -40,18 +45,32 @@ def test_schema_rollback(healthy: RollbackStack) -> None:
     positions = healthy.site.psql(POSITIONS)
     healthy.site.psql(MIGRATION)
     healthy.site.psql(WRITTEN)
-    stack, titles, before = healthy, healthy.site.psql(TITLES), healthy.site.look()
+    titles = healthy.site.psql(TITLES)
+    healthy.site.psql(UNFIT)
+    stack, before = healthy, healthy.site.look()
     assert before["columns"] != stack.good["columns"]
 
     looked = stack.play("schema_rollback", "--check", "--diff", rollback_point="last_good")
     assert looked.status == 0, looked.said
     assert looked.outcome == "planned"
     assert "rank" in looked.words
+    assert "rows of public.post don't fit the older schema and would leave it: NULL in title: 1" in looked.words
+    assert "migrations: then 0006_section_positions, now 0007_section_ranks" in looked.words
     assert stack.site.look() == before
 
-    ended = stack.play("schema_rollback", rollback_point="last_good")
+    refused = stack.play("schema_rollback", rollback_point="last_good")
+    assert (refused.status, refused.outcome) == (2, "undone"), refused.said
+    assert "-e rollback_accept=rows_set_aside -e rollback_max_rows_set_aside=1" in refused.words
+    assert stack.site.look() == before
+
+    accepted = {"rollback_accept": "rows_set_aside", "rollback_max_rows_set_aside": "1"}
+    ended = stack.play("schema_rollback", rollback_point="last_good", **accepted)
     assert ended.status == 0, ended.said
     assert ended.outcome == "rolled_back"
+    assert "Rolled back without 1 of " in ended.words
+    assert "everything is at the restore point" not in ended.words
+    assert "1 of public.post" in ended.words
+    assert "lastgood.rollback.undo_rollback" in ended.words
     assert stack.site.look()["columns"] == stack.good["columns"]
     assert stack.site.psql(TITLES) == titles
     assert stack.site.psql(POSITIONS) == positions

@@ -96,7 +96,7 @@ def planned(verdict: Mapping[str, Any], told: Told) -> dict[str, Any]:
     why = f"no rollback is proposed: {name} would change nothing, what it puts back is as it was at the restore point"
     if refusals:
         why = f"no rollback is proposed: {name} would be refused. {' '.join(refusals)}"
-    left = [text for text in verdict["suggestions"] if text != _command(verdict["proposal"])]
+    left = verdict["suggestions"][1:]  # the first one is the command that was proposed
     return {
         **verdict,
         "rows": _with_next([row for row in verdict["rows"] if row[0] not in ("Next", "")], [why, *left]),

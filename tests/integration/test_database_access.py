@@ -61,10 +61,10 @@ def test_what_an_owner_may_not_set_is_named(site: Site) -> None:
     assert "statement_timeout of role reader" in said
 
 
-def test_a_password_reaches_the_programs_but_never_their_arguments(site: Site) -> None:
+def test_a_password_reaches_the_programs_but_never_their_arguments(site: Site, tmp_path: Path) -> None:
     site.create(owner="keeper")
-    log = site.server.base / "seen"
-    programs = site.server.base / "watched"
+    log = tmp_path / "seen"
+    programs = tmp_path / "watched"  # the server's own directory is its account's: what lies there is not run as root
     programs.mkdir()
     for name in ("pg_dump", "pg_restore"):
         (programs / name).write_text(

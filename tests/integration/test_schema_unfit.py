@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._discards import discard_lines
 from integration.database_site import SECOND
 from integration.schema_site import SchemaSite
@@ -169,3 +169,16 @@ def test_a_null_takes_the_older_default_where_that_is_chosen(schema_site: Schema
     assert site.query("SELECT facing, count(*) FROM site GROUP BY 1 ORDER BY 1") == "front|10\nrear|40"
     assert site.query("SELECT count(*) FROM device") == "100"
     assert site.kept()["public_site_values"].splitlines()[0] == "(1,)"  # which ones these were
+
+
+def test_a_view_that_present_rows_break_is_found_in_prepare(schema_site: SchemaSite) -> None:
+    site = schema_site
+    site.server.psql("postgres", "CREATE DATABASE blog")
+    site.migrate("CREATE TABLE stock (n int); CREATE MATERIALIZED VIEW share AS SELECT 100 / n FROM stock")
+    point = site.capture()
+    site.migrate("ALTER TABLE stock ADD note text; INSERT INTO stock VALUES (0)")
+    plan, before = site.plan(point), site.definitions()
+    with pytest.raises(LastGoodError, match=r"(?s)division by zero.*REFRESH MATERIALIZED VIEW public\.share"):
+        site.component().prepare(plan)
+    site.component().undo(plan)
+    assert (site.definitions(), site.query("SELECT * FROM stock")) == (before, "0|")

@@ -35,6 +35,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._tab
     KEEP_ASIDE,
     Forecast,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_views import require_refresh
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused, VerificationFailed
 from ansible_collections.lastgood.rollback.plugins.module_utils._files import write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
@@ -132,6 +133,7 @@ class TablesBuild(SideBuild):
             said = Forecast(live, side, list(now.values())).sentences()
         if said and self.facts["orphans"] != KEEP_ASIDE:
             raise Refused(f"Rows would refer to nothing after the rollback: {'; '.join(said)}. {ADVICE}")
+        self._try_views(list(now.values()))
         return {
             "content": "equal" if self.facts["expected"] else "unknown",
             "schema": "equal",
@@ -141,6 +143,11 @@ class TablesBuild(SideBuild):
             "orphans": said,
             "check_ms": int((time.monotonic() - begun) * 1000),
         }
+
+    def _try_views(self, now: Sequence[Unit]) -> None:
+        """See `require_refresh`."""
+        with self.server.connect(self.live) as live, self.server.connect(self.name) as side:
+            require_refresh(live, side, [oid for unit in now for oid in unit.oids], self.facts["source"]["label"])
 
     def _require_same_columns(self, then: Sequence[Unit], now: Sequence[Unit]) -> None:
         differences = [f"{unit.key}: {said}" for unit, other in zip(now, then) for said in compare_columns(unit, other)]

@@ -78,10 +78,10 @@ above (oid, depth) AS (
     JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = above.oid
         AND d.classid = 'pg_rewrite'::regclass
     JOIN pg_rewrite r ON r.oid = d.objid AND r.ev_class <> above.oid)
-SELECT n.nspname AS schema, c.relname AS name, max(above.depth) AS depth,
+SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, max(above.depth) AS depth,
        bool_and(pg_has_role(c.relowner, 'USAGE')) AS owned
 FROM above JOIN pg_class c ON c.oid = above.oid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'm' AND c.relispopulated GROUP BY n.nspname, c.relname ORDER BY depth, schema, name
+WHERE c.relkind = 'm' AND c.relispopulated GROUP BY c.oid, n.nspname, c.relname ORDER BY depth, schema, name
 """
 
 PUBLICATIONS = """

@@ -18,7 +18,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._for
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._sequences import behind
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import (
     LOCK_NOT_AVAILABLE,
-    MATVIEWS,
     Unit,
     read_units,
 )
@@ -38,6 +37,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._tab
     TablesLook,
     kept_table,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_views import refresh
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, LastGoodError, UndoIncomplete
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_copy import (
@@ -108,6 +108,7 @@ class Exchange:
             self._settle_orphans(live, side, hold, bystanders)
             self._put_on_keys(live, hold)
             hold.put_on_rest()
+            self._refresh(live, units)
             self._advance_sequences(live, units)
             live.execute("COMMIT", attempt=f"Committing the rows of database {self.plan.name}")
         spent = time.monotonic() - begun
@@ -116,18 +117,28 @@ class Exchange:
         )
 
     def follow_up(self) -> None:
-        """What can't be done within the transaction: materialized views, by depth, and statistics. May be repeated."""
+        """What may fail without harm once the rows are exchanged: statistics. May be repeated."""
         oids = [table["oid"] for table in self.plan.facts["tables"]]
         with self.look.server.connect(self.plan.name) as live:
             live.show_views(shown=True)  # the server refreshes with the rights of the view's owner
             units = read_units(live, oids)
-            for view in live.rows(MATVIEWS, [[oid for unit in units.values() for oid in unit.oids]]):
-                if view["owned"]:
-                    name = sql.Identifier(view["schema"], view["name"])
-                    attempt = f"Refreshing materialized view {view['schema']}.{view['name']}"
-                    live.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}").format(name), attempt=attempt)
+            if self.look.views_left(self.step) is None:  # an older version has exchanged them, and refreshes afterwards
+                live.execute("BEGIN")
+                self._refresh(live, list(units.values()))
+                live.execute("COMMIT", attempt=f"Refreshing materialized views of database {self.plan.name}")
             for unit in units.values():
                 live.execute(sql.SQL("ANALYZE {}").format(unit.relation), attempt=f"Gathering statistics of {unit.key}")
+
+    def _refresh(self, live: Session, units: Sequence[Unit]) -> None:
+        """Materialized views. A switch changes nothing where one can't be refreshed; an undo leaves that one, and says so."""
+        live.execute(
+            f"SET LOCAL lock_timeout = '{int(self.plan.facts['lock_timeout'])}s'"
+        )  # somebody may be reading one
+        left = refresh(live, [oid for unit in units for oid in unit.oids], around=self.step == UNDO)
+        live.execute("SET LOCAL lock_timeout = 0")
+        for name, why in left.items():
+            self.context.note(f"Materialized view {name} is not refreshed: {why}")
+        self.look.remember_views(self.step, left)
 
     def settle(self) -> None:
         """Write down that all of it is done."""

@@ -52,6 +52,8 @@ CREATE SCHEMA {PREVIOUS_ROWS}; CREATE SCHEMA {REJECTED_ROWS}; CREATE SCHEMA {ORP
 """
 #: In the workspace: the numbers of these transactions, for when the side database is gone. Written before they may commit.
 TRANSACTIONS_FILE = "transactions.json"
+#: In the workspace: the materialized views that each of them could not refresh. Written before they may commit.
+VIEWS_FILE = "views.json"
 READ_STEPS = f"SELECT name, transaction, settled FROM {STEPS}.step"  # noqa: S608 - our own word
 COMMITTED, ABORTED, IN_PROGRESS, FORGOTTEN = "committed", "aborted", "in progress", "forgotten"
 
@@ -105,6 +107,16 @@ class TablesLook:
         """Keep the number of the transaction of the server that is about to change the live tables."""
         known = read_json(self._transactions) or {}
         write_atomic(self._transactions, dump_json({**known, step: transaction}))
+
+    def remember_views(self, step: str, left: JsonObject) -> None:
+        """Keep which materialized views that step could not refresh, and why."""
+        place = self.context.workspace / VIEWS_FILE
+        write_atomic(place, dump_json({**(read_json(place) or {}), step: left}))
+
+    def views_left(self, step: str) -> JsonObject | None:
+        """The same; None where that step has not come to them."""
+        found: JsonObject | None = (read_json(self.context.workspace / VIEWS_FILE) or {}).get(step)
+        return found
 
     @property
     def _transactions(self) -> Path:

@@ -49,6 +49,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._tab
     descendants,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_predict import Counts, predict
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_views import require_rights
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_warn import warnings_for
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server, Session
@@ -132,6 +133,8 @@ class _Planner:
         self._refuse_rights(units, keys, below)
         discards, equal = self._discards(units)
         code = [] if equal else self._code(units)
+        if not equal:
+            require_rights(self.live, [oid for unit in units for oid in unit.oids])
         size = 2 * sum(int(part["bytes"]) for unit in units for part in unit.parts)
         properties = self._properties(name)
         said = require_space(self.server, self.session, properties["tablespace"], size)

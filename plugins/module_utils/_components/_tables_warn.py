@@ -38,7 +38,7 @@ def warnings_for(
     yield from _closure(units, keys, below)
     yield from _locks(live, units, keys)
     for view in live.rows(MATVIEWS, [oids]):
-        what = "is refreshed afterwards" if view["owned"] else "is not ours and stays as it is: refresh it by hand"
+        what = "is refreshed" if view["owned"] else "is not ours and stays as it is: refresh it by hand"
         yield f"Materialized view {view['schema']}.{view['name']} {what}."
     names = [row["name"] for row in live.rows(PUBLICATIONS, [oids])]
     if names:

@@ -114,7 +114,7 @@ class Tables(Component):
         return evidence
 
     def switch(self, plan: Plan) -> None:
-        """Exchange the rows; then refresh what is computed from them."""
+        """Exchange the rows and what is computed from them; then gather statistics."""
         look = TablesLook(self.context, plan)
         with look.session() as session:
             end_strays(session, look.server.application_name)
@@ -200,12 +200,14 @@ class Tables(Component):
         """Where rows stand that were replaced, or taken out because they referred to nothing."""
         look = TablesLook(self.context, plan)
         with look.session():
+            left = look.views_left(UNDO)
+            views: JsonObject = {f"materialized views of {plan.name} to refresh by hand": left} if left else {}
             if look.committed(UNDO):
                 written = read_json(self.context.workspace / REJECTED_FILE)
-                rejected = {f"rows of {plan.name}, rejected": f"{look.name}, schema {REJECTED_ROWS}"}
+                rejected = {f"rows of {plan.name}, rejected": f"{look.name}, schema {REJECTED_ROWS}", **views}
                 return {**rejected, f"rows written to {plan.name}": written} if written else rejected
             if not look.committed(SWITCH):
-                return {}
+                return views
             found: JsonObject = {f"tables of {plan.name} as they were": f"{look.name}, schema {PREVIOUS_ROWS}"}
             with look.server.connect(look.name) as side:
                 orphans = [row["name"] for row in side.rows(COUNT_KEPT, [ORPHANS])]

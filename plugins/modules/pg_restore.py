@@ -329,7 +329,13 @@ not_restored:
 discards:
   description:
     - Under C(rows), each table whose content is not the restore point's, with the number of rows now and then.
-    - Under C(not_compared), tables that were not looked at in time.
+    - Under C(not_compared), tables that were not looked at in time, and C(large objects) where those were not.
+    - Under C(sequences), those that do not stand where they stood at the capture, with their values C(now) and C(then); null before
+      the first use. With O(scope=database), and only where there are any.
+    - Under C(large_objects), how many there are C(now) and were C(then), where their number, content, owners, grants or comments
+      differ. With O(scope=database).
+    - Under C(sequences_behind), those whose next value is in use in one of the tables, where the rows are as they were. With
+      O(scope=tables).
     - Under C(migration), where the migration tools stood C(then) and stand C(now), where they differ.
     - With O(scope=schema), C(may_not_fit) has each table with C(rows) that may have to leave it (at most, none where they were
       not counted in time) C(of) how many, and C(why).
@@ -356,7 +362,9 @@ set_aside:
   type: dict
   sample: {"rows": 4, "of": 1204, "tables": {"public.post": 4}}
 kept:
-  description: Databases that stand aside, by what they are; with O(scope=tables) with the schema that holds the rows.
+  description:
+    - Databases that stand aside, by what they are; with O(scope=tables) with the schema that holds the rows.
+    - After an undo with O(scope=tables) also the materialized views that could not be refreshed, with the reason.
   returned: always
   type: dict
   sample: {"database blog as it was": "blog_lastgood_1b0c5c12_previous"}

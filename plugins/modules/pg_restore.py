@@ -330,8 +330,8 @@ discards:
   description:
     - Under C(rows), each table whose content is not the restore point's, with the number of rows now and then.
     - Under C(not_compared), tables that were not looked at in time, and C(large objects) where those were not.
-    - Under C(sequences), those that do not stand where they stood at the capture, with their values C(now) and C(then); null before
-      the first use. With O(scope=database), and only where there are any.
+    - Under C(sequences), those that do not stand where they stood at the capture, with their values C(now) and C(then); null
+      before the first use. With O(scope=database), and only where there are any.
     - Under C(large_objects), how many there are C(now) and were C(then), where their number, content, owners, grants or comments
       differ. With O(scope=database).
     - Under C(sequences_behind), those whose next value is in use in one of the tables, where the rows are as they were. With

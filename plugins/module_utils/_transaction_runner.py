@@ -94,7 +94,9 @@ def _require_same_directory(transaction: Transaction, expected: str | None) -> N
         raise InDoubt(
             f"{transaction.state_dir} is not the state directory in which {transaction.records.id} was begun: it has "
             f"{'the id ' + found if found else 'no id'}, and that one had {expected}. This host was replaced, or its disk was. "
-            "What the transaction did here is not known, and nothing was done."
+            "What the transaction did here is not known, and nothing was done. Where the old host is lost for good: "
+            f"{RECOVER}{transaction.records.id} -e rollback_member_hosts_lost=NAME, or rollback_decision_host_lost=NAME "
+            "where it kept the decision."
         )
 
 

@@ -28,6 +28,8 @@ TITLES = {
     "recovered": "Recovered: the interrupted transaction has ended, the same on all hosts",
 }
 MOVED = "Rehearsed: it would work, BUT the live system moved meanwhile"
+#: The decision can be read then, but not what became of it on some host.
+UNTOLD = "IN DOUBT: what was done on a host can't be told"
 UNENDED = "NOT ENDED: everything is where it was asked to go, but the transaction is still open"
 #: Everything is where it was asked to go.
 _KEPT = ("rolled_back", "undone_as_asked")
@@ -95,7 +97,7 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = 
         if moved
         else UNENDED
         if unended
-        else _title(outcome, plan, _set_aside(hosts), _still_open(plan, hosts)),
+        else _title(outcome, plan, _set_aside(hosts), _still_open(plan, hosts), _decision(plan, hosts)),
         "tone": "good" if success else "bad",
         "rows": rows,
         "downtime_ms": downtime_ms,
@@ -116,11 +118,15 @@ def _still_open(plan: Mapping[str, Any], hosts: Told) -> list[str]:
 
 
 def _title(
-    outcome: str, plan: Mapping[str, Any], set_aside: Mapping[str, Mapping[str, Any]], still_open: Sequence[str]
+    outcome: str,
+    plan: Mapping[str, Any],
+    set_aside: Mapping[str, Mapping[str, Any]],
+    still_open: Sequence[str],
+    decided: str | None,
 ) -> str:
     if outcome == "refused" and still_open:
         return f"REFUSED: {', '.join(still_open)} is still open; nothing was touched by this run"
-    title = TITLES[outcome]
+    title = UNTOLD if outcome == "in_doubt" and decided else TITLES[outcome]
     if outcome == "rolled_back" and set_aside:
         rows, of = (sum(each[word] for each in set_aside.values()) for word in ("rows", "of"))
         without = f"Rolled back without {rows:,} of {of:,} rows"
@@ -139,13 +145,19 @@ def _outcome(plan: Mapping[str, Any], hosts: Told, *, check: bool) -> str:
         if any("__rollback_failure" in told for told in hosts.values()):
             return "refused"
         return "planned" if check and _work(hosts) else "nothing_to_do"
-    decision = hosts[plan["decision_host"]].get("__rollback_decided", {}).get("decision")
+    decision = _decision(plan, hosts)
     if decision == "keep":
         return "undone_as_asked" if plan.get("undoes") else "rolled_back"
     if _all_ended(hosts) and not _services_left(hosts):
         return "undone"
     doubts = {told.get("__rollback_undo_outcome") for told in hosts.values()}
     return "in_doubt" if decision is None or "in_doubt" in doubts else "undo_incomplete"
+
+
+def _decision(plan: Mapping[str, Any], hosts: Told) -> str | None:
+    """What stands on the decision host, as far as it could be read."""
+    decided: Mapping[str, Any] = hosts.get(plan.get("decision_host", ""), {}).get("__rollback_decided", {})
+    return decided.get("decision")
 
 
 def _all_ended(hosts: Told) -> bool:
@@ -347,7 +359,7 @@ def _next_rows(outcome: str, plan: Mapping[str, Any], hosts: Told) -> list[list[
         return [["Next", f"bring {', '.join(absent)} back, then: {recover}"]]
     if outcome == "undo_incomplete" and _all_ended(hosts):
         return [["Next", "restart the services that are named above by hand; everything else is as it was"]]
-    if outcome == "undo_incomplete":
+    if outcome == "undo_incomplete" or (outcome == "in_doubt" and _decision(plan, hosts)):
         return [["Next", f"put right what is named above by hand, then: {recover}"]]
     if outcome == "in_doubt":
         return [["Next", f"bring {plan['decision_host']} back, then: {recover}"]]

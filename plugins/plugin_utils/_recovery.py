@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._shape import require
@@ -27,6 +27,8 @@ _TOLD = {
     "services": [{str: object}],
     "state_ids": {str: str},
 }
+#: What a host answers that is asked how one of them ended.
+_ENDS = {"transactions": [{"state": str, "outcome": (None, str)}], "state_id?": (None, str)}
 
 Found = Mapping[str, Mapping[str, Any]]
 
@@ -86,30 +88,32 @@ def _is_another(host: str, entry: Mapping[str, Any], told: Mapping[str, Any] | N
     return bool(told is not None and expected and told.get("state_id") != expected)
 
 
-def settled(hosts: Found, entry: Mapping[str, Any], lost: str | None) -> dict[str, Any]:
-    """What to go on with once the operator has said that the host which kept the decision is lost for good.
+def settled(hosts: Found, entry: Mapping[str, Any], lost: str | None, members: Sequence[str] = ()) -> dict[str, Any]:
+    """What to go on with once the operator has said which hosts are lost for good.
 
-    It is settled by what finished elsewhere: only after the decision to keep can any host have finished.
+    Without the host that kept the decision it is settled by what finished elsewhere: only after the decision to keep can any
+    host have finished. Without another one the rest end as decided.
 
     :param hosts: host → ``__rollback_ends`` of ``transaction_info``, asked for this transaction.
     :param entry: one of `interrupted`.
     :param lost: the decision host's name; None where it is not lost.
-    :returns: the entry, with ``settled``: the decision, or nothing; its plan is that of the hosts that are left.
-    :raises PlanRefused: when another host is named, when it is not lost, or when one of the others can't be read.
+    :param members: others that are lost.
+    :returns: the entry, with ``settled``: the decision, or nothing; ``lost``; its plan is that of the hosts that are left.
+    :raises PlanRefused: when a name is wrong, when a host is not lost, or when one of the others can't be read.
     """
-    plan = entry["plan"]
-    if not lost:
-        return {**entry, "settled": ""}
-    if lost != plan["decision_host"]:
-        raise PlanRefused([f"{lost} does not keep the decision of {entry['id']}, {plan['decision_host']} does."])
+    plan, gone = entry["plan"], [*filter(None, [lost]), *members]
+    if not gone:  # then nobody was asked
+        return {**entry, "settled": "", "lost": []}
     told = {
-        host: registered["__rollback_ends"] for host, registered in hosts.items() if "__rollback_ends" in registered
+        host: _ends(host, registered["__rollback_ends"])
+        for host, registered in hosts.items()
+        if "__rollback_ends" in registered
     }
-    if told.get(lost, {}).get("transactions"):
-        raise PlanRefused(
-            [f"{lost} is not lost: it knows of {entry['id']}. Run recover without rollback_decision_host_lost."]
-        )
-    others = [host for host in plan["hosts"] if host != lost]
+    _refuse_lost(entry, lost, members, told)
+    left = {**plan, "hosts": [host for host in plan["hosts"] if host not in gone]}
+    if not lost:
+        return {**entry, "settled": "", "lost": gone, "plan": left}
+    others = left["hosts"]
     ends = {host: told[host]["transactions"] for host in others if host in told}
     unread = [
         host
@@ -118,11 +122,35 @@ def settled(hosts: Found, entry: Mapping[str, Any], lost: str | None) -> dict[st
     ]
     if unread or not others:
         raise PlanRefused(
-            [f"The loss of {lost} can't be settled: what became of {entry['id']} on {', '.join(unread)} can't be read."]
+            [
+                f"The loss of {lost} can't be settled: what became of {entry['id']} on "
+                f"{', '.join(unread) or 'any other host'} can't be read. One that is lost as well: rollback_member_hosts_lost."
+            ]
         )
     finished = any(ends[host][0]["outcome"] in ("rolled_back", "undone_as_asked") for host in others)
-    left = {**plan, "hosts": others, "decision_host": others[0]}
-    return {**entry, "settled": "keep" if finished else "undo", "plan": left}
+    left["decision_host"] = others[0]
+    return {**entry, "settled": "keep" if finished else "undo", "lost": gone, "plan": left}
+
+
+def _ends(host: str, told: Any) -> dict[str, Any]:
+    """What a host answered that was asked how a transaction ended on it."""
+    answer: dict[str, Any] = require(told, _ENDS, f"What {host} tells of the transaction's end")
+    return answer
+
+
+def _refuse_lost(entry: Mapping[str, Any], lost: str | None, members: Sequence[str], told: Found) -> None:
+    """Only hosts of this transaction that do not know of it any more are lost."""
+    decides = entry["plan"]["decision_host"]
+    if lost and lost != decides:
+        raise PlanRefused([f"{lost} does not keep the decision of {entry['id']}, {decides} does."])
+    if decides in members:
+        raise PlanRefused([f"{decides} keeps the decision of {entry['id']}: name it in rollback_decision_host_lost."])
+    strange = sorted(set(members) - set(entry["plan"]["hosts"]))
+    if strange:
+        raise PlanRefused([f"{', '.join(strange)} does not take part in {entry['id']}."])
+    for host in [*filter(None, [lost]), *members]:
+        if told.get(host, {}).get("transactions"):
+            raise PlanRefused([f"{host} is not lost: it knows of {entry['id']}. Run recover without calling it lost."])
 
 
 def _plan_of_one(host: str, transaction: Mapping[str, Any]) -> dict[str, Any]:

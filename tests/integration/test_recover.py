@@ -123,6 +123,15 @@ def test_a_decision_host_that_was_replaced_is_in_doubt_and_its_loss_is_settled_b
     assert (next((small.base / "state" / "web2").glob("transactions/2*")) / "outcome.json").exists()
 
 
+def test_a_member_that_was_replaced_is_left_out_where_it_is_called_lost(interrupted: SmallStack) -> None:
+    small = interrupted
+    (small.base / "state" / "web2").rename(small.base / "lost")
+    ended = small.play("recover", rollback_member_hosts_lost="web2")
+    assert ended.returncode == 0, ended.stdout
+    assert modes(small) == ["MODE=broken", "MODE=good"], "only web1 is left, and nothing was decided yet"
+    assert (next((small.base / "state" / "web1").glob("transactions/2*")) / "outcome.json").exists()
+
+
 def test_a_host_that_could_not_be_asked_is_named_where_nothing_is_open_on_the_others(tmp_path: Path) -> None:
     small = SmallStack(tmp_path)
     away = tmp_path / "away.yml"

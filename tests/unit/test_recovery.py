@@ -243,7 +243,40 @@ def test_the_loss_of_the_decision_host_is_settled_by_what_finished_elsewhere(
 
 
 def test_nothing_is_settled_where_no_host_is_lost() -> None:
-    assert settled({}, entry(), None) == {**entry(), "settled": ""}
+    nobody_asked = {"app1": {"__rollback_ends": {"changed": False, "skipped": True}}}
+    assert settled(nobody_asked, entry(), None) == {**entry(), "settled": "", "lost": []}
+
+
+def test_without_a_lost_member_the_rest_end_as_decided() -> None:
+    found = settled(ends(app1=WAITS, app2=None, db1=WAITS), entry(), None, ["app2"])
+    assert (found["settled"], found["lost"]) == ("", ["app2"])
+    assert (found["plan"]["hosts"], found["plan"]["decision_host"]) == (["app1", "db1"], "db1")
+
+
+def test_the_decision_host_and_a_member_may_both_be_lost() -> None:
+    found = settled(ends(app1=KEPT), entry(), "db1", ["app2"])
+    assert (found["settled"], found["lost"], found["plan"]["hosts"]) == ("keep", ["db1", "app2"], ["app1"])
+
+
+@pytest.mark.parametrize(
+    ("member", "cause"),
+    [
+        ("db1", "db1 keeps the decision of 1-blog: name it in rollback_decision_host_lost"),
+        ("app7", "app7 does not take part in 1-blog"),
+        ("app2", "app2 is not lost: it knows of 1-blog"),
+    ],
+)
+def test_a_member_that_is_not_lost_is_not_left_out(member: str, cause: str) -> None:
+    with pytest.raises(PlanRefused, match=cause):
+        settled(ends(app1=WAITS, app2=WAITS, db1=WAITS), entry(), None, [member])
+
+
+def test_how_it_ended_elsewhere_has_its_types() -> None:
+    hosts = {**ends(app1=WAITS), "app2": {"__rollback_ends": {"transactions": [told(outcome=["rolled_back"])]}}}
+    with pytest.raises(
+        Unreadable, match=r"What app2 tells of the transaction's end .*transactions\[0\].outcome is a list"
+    ):
+        settled(hosts, entry(), "db1")
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.lastgood.rollback.plugins.plugin_utils import _back
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import CatalogueError, parse_catalogue
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import PlanRefused
 
 DOCUMENTATION = r"""
@@ -23,6 +24,14 @@ description:
 options:
   _input:
     description: Host to what it registered, with what M(lastgood.rollback.transaction_info) found there.
+    type: dict
+    required: true
+  catalogue:
+    description: The variables that describe the stack. What has to be checked is looked up there.
+    type: dict
+    required: true
+  groups:
+    description: Group to its hosts, as Ansible's variable C(groups).
     type: dict
     required: true
   id:
@@ -50,7 +59,7 @@ EXAMPLES = r"""
   ansible.builtin.set_fact:
     plan: >-
       {{ hosts | lastgood.rollback.plan_back(
-           id='20261124T090000Z-blog-0b0b', undoes='20261123T143000Z-blog-7f3a', stack='blog') }}
+           catalogue, groups, id='20261124T090000Z-blog-0b0b', undoes='20261123T143000Z-blog-7f3a', stack='blog') }}
 """
 
 RETURN = r"""
@@ -61,15 +70,23 @@ _value:
 
 
 def plan_back(
-    hosts: Mapping[str, Mapping[str, Any]], *, id: str, undoes: str, stack: str, rehearse: bool = False
+    hosts: Mapping[str, Mapping[str, Any]],
+    catalogue: Mapping[str, Any],
+    groups: Mapping[str, Sequence[str]],
+    *,
+    id: str,
+    undoes: str,
+    stack: str,
+    rehearse: bool = False,
 ) -> dict[str, Any]:
     """See the documentation above.
 
     :raises AnsibleFilterError: with the reason to refuse.
     """
     try:
-        return _back.plan_back(hosts, id=id, undoes=undoes, stack=stack, rehearse=rehearse)
-    except PlanRefused as error:
+        known = {name: project.hosts for name, project in parse_catalogue(catalogue, groups).projects.items()}
+        return _back.plan_back(hosts, known, id=id, undoes=undoes, stack=stack, rehearse=rehearse)
+    except (CatalogueError, PlanRefused) as error:
         raise AnsibleFilterError(str(error)) from error
 
 

@@ -82,9 +82,22 @@ def run_component(
     module = AnsibleModule(argument_spec={**COMMON_SPEC, **argument_spec}, supports_check_mode=True, **constraints)
     for name in secrets:
         _show_what_is_no_secret(module, module.params[name])
-    hide_secrets_of(module, (module.params.get("verify") or {}).get("commands") or [])
+    verify, validate = module.params.get("verify") or {}, module.params.get("validate") or []
+    hide_secrets_of(module, [*(verify.get("commands") or []), validate])
     chosen = kind or module.params[kind_option]
     run_guarded(module, lambda: _component_result(chosen, module.params, secrets, check=module.check_mode))
+
+
+def hide_only(module: AnsibleModule, option: Any) -> None:
+    """Leave an option that is ``no_log`` out of what is shown of the call, and nothing of a result for its sake."""
+    if isinstance(option, Mapping):
+        for each in option.values():
+            hide_only(module, each)
+    elif isinstance(option, (list, tuple)):
+        for each in option:
+            hide_only(module, each)
+    else:
+        module.no_log_values.discard(str(option))
 
 
 def hide_secrets_of(module: AnsibleModule, commands: Sequence[Sequence[str]]) -> None:
@@ -109,11 +122,7 @@ def _component_result(kind: str, params: Mapping[str, Any], secrets: Sequence[st
     transaction = Transaction(state_dir, params["transaction"] or new_id(kind))
     passwords = {name: params[name] for name in secrets if params[name]}
     wish = {name: value for name, value in params.items() if name not in COMMON_SPEC and name not in secrets}
-    verify = wish.get("verify") or {}
-    shown_commands = [hidden(command) for command in verify.get("commands") or []]
-    if shown_commands != (verify.get("commands") or []):  # plans stand in the journal
-        passwords["commands"] = verify["commands"]
-        wish["verify"] = {**verify, "commands": shown_commands}
+    _hide_words(wish, passwords)
     records = transaction.records
     carrier = component_class(kind).variant(wish)
     component = make_component(carrier, records, records.directory / "workspace" / "planned", passwords)
@@ -142,6 +151,19 @@ def _component_result(kind: str, params: Mapping[str, Any], secrets: Sequence[st
         "transaction": transaction.records.id,
         "outcome": outcome,
     }
+
+
+def _hide_words(wish: JsonObject, passwords: JsonObject) -> None:
+    """Take secrets out of the words of commands, since plans stand in the journal; whole they are only lent."""
+    verify, validate = wish.get("verify") or {}, wish.get("validate") or []
+    commands = verify.get("commands") or []
+    shown = [hidden(command) for command in commands]
+    if shown != commands:
+        passwords["commands"] = commands
+        wish["verify"] = {**verify, "commands": shown}
+    if hidden(validate) != validate:
+        passwords["validate"] = validate
+        wish["validate"] = hidden(validate)
 
 
 def _planned(transaction: Transaction, component: Component, wish: JsonObject, point: PointEntry | None) -> Plan:

@@ -35,7 +35,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._records import 
     all_records,
     identity_of,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._runner import run_guarded, told
+from ansible_collections.lastgood.rollback.plugins.module_utils._runner import hide_only, run_guarded, told
 from ansible_collections.lastgood.rollback.plugins.module_utils._shape import require
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
@@ -50,6 +50,7 @@ _TOUCH_NOTHING = ("begin", "arm", "decide")
 def run_transaction(*, argument_spec: Mapping[str, Any], **constraints: Any) -> NoReturn:
     """The main of ``transaction``."""
     module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=True, **constraints)
+    hide_only(module, module.params["plan"])
     work = partial(_transaction_result, module.params, check=module.check_mode)
     run_guarded(module, work, failed=partial(_true_outcome, module.params))
 

@@ -164,7 +164,7 @@ def main() -> None:
                 },
             },
             "restore_point": {"type": "str"},
-            "validate": {"type": "list", "elements": "str", "default": []},
+            "validate": {"type": "list", "elements": "str", "default": [], "no_log": True},
             "allow_unverified": {"type": "bool", "default": False},
         },
         required_one_of=[("files", "restore_point")],

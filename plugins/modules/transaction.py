@@ -273,7 +273,7 @@ def main() -> None:
             "hosts": {"type": "list", "elements": "str", "default": []},
             "decision_host": {"type": "str"},
             "operator": {"type": "str"},
-            "plan": {"type": "dict"},
+            "plan": {"type": "dict", "no_log": True},
             "undoes": {"type": "str"},
             "accept": {"type": "list", "elements": "str", "default": []},
             "confirm_timeout": {"type": "int", "default": 600},

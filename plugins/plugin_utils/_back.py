@@ -10,7 +10,7 @@ itself, which puts the rollback back.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import RECOVER
@@ -20,10 +20,13 @@ Found = Mapping[str, Mapping[str, Any]]
 USAGE = "ansible-playbook lastgood.rollback.undo_rollback -e rollback_id="
 
 
-def plan_back(hosts: Found, *, id: str, undoes: str, stack: str, rehearse: bool = False) -> dict[str, Any]:
+def plan_back(
+    hosts: Found, known: Mapping[str, Collection[str]], *, id: str, undoes: str, stack: str, rehearse: bool = False
+) -> dict[str, Any]:
     """The earlier rollback's own plan, for a new transaction that takes it back.
 
     :param hosts: host → ``__rollback_remembered`` of ``transaction_info``.
+    :param known: project → its hosts, of the catalogue: what is checked is looked up there.
     :param id: of the transaction to be.
     :param undoes: id of the rollback to take back; it is named, never guessed.
     :param rehearse: whether everything is taken away again before the switch.
@@ -53,8 +56,20 @@ def plan_back(hosts: Found, *, id: str, undoes: str, stack: str, rehearse: bool 
     pile = _pile(found)
     if undoes not in _undoable(found):
         raise PlanRefused([_why_not(undoes, pile, found)])
-    nothing: dict[str, Any] = {"keys": []}
-    parts = {host: {**part, **nothing} for host, part in plan["of"].items()}
+    parts = {host: _part_back(part) for host, part in plan["of"].items()}
+    gone = [
+        f"{name} on {host}"
+        for host, part in parts.items()
+        for name in part["checked"]
+        if host not in known.get(name, ())
+    ]
+    if gone:
+        raise PlanRefused(
+            [
+                f"{undoes} is checked by {', '.join(gone)}, and the catalogue has no such project there any more: its checks are "
+                "not kept anywhere else. Put it back into rollback_projects, with the checks that what comes back has to pass."
+            ]
+        )
     return {
         **plan,
         "id": id,
@@ -67,6 +82,13 @@ def plan_back(hosts: Found, *, id: str, undoes: str, stack: str, rehearse: bool 
         "schema_only": {},
         "of": parts,
     }
+
+
+def _part_back(part: Mapping[str, Any]) -> dict[str, Any]:
+    """What one host has to do; older versions kept what is checked, with the words of commands, where names stand now."""
+    checked = [each if isinstance(each, str) else each["name"] for each in part["checked"]]
+    projects = [{name: value for name, value in each.items() if name != "commands"} for each in part["projects"]]
+    return {**part, "checked": checked, "projects": projects, "keys": []}
 
 
 def undoable(hosts: Found) -> dict[str, list[str]]:

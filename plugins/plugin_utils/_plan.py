@@ -97,8 +97,9 @@ def make_plan(stack: Stack, wish: Wish) -> dict[str, Any]:
     :returns: JSON: ``id``, ``stack``, ``point`` (None until `with_point`), ``source``, ``code``, ``kinds``, ``scope`` and
         ``tables`` of its databases, ``decision_host``, ``hosts``, ``stack_hosts`` (also those that do not take part),
         ``rehearse``, ``waves`` (their number), ``schema_only`` (database → host, of those that stay but must fit the code)
-        and ``of`` (host → ``databases``, ``projects``, ``waves`` of services, ``checked`` projects, ``keys`` of a restore
-        point).
+        and ``of`` (host → ``databases``, ``projects``, ``waves`` of services, names of ``checked`` projects, ``keys`` of a
+        restore point). The hosts remember it, and it is shown: commands and requests of checks, whose words may be secret, stay
+        in the catalogue.
     :raises PlanRefused: with all reasons.
     """
     unknown = [name for name in wish.only if name not in stack.projects]
@@ -252,7 +253,7 @@ def _parts(
         project = stack.projects[name]
         for host in project.hosts:
             part(host)["waves"][depths[name]].extend(dict(service) for service in project.services)
-            part(host)["checked"].append(project.health)
+            part(host)["checked"].append(project.name)
     for project in rolled:
         for host in project.hosts:
             part(host)["projects"].append(_rolled(project, kinds))
@@ -271,7 +272,6 @@ def _rolled(project: Project, kinds: Sequence[str]) -> dict[str, Any]:
         "environment": project.packages,
         "compile": list(project.checks.get("compile", ())),
         "imports": list(project.checks.get("imports", ())),
-        "commands": [list(command) for command in project.checks.get("commands", ())],
     }
 
 

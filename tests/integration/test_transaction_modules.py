@@ -232,7 +232,7 @@ def play(site: Site, tasks: list[dict[str, Any]], *flags: str) -> subprocess.Com
 
 def task(site: Site, state: str, **options: Any) -> dict[str, Any]:
     if state == "prepare":
-        given = {"files": site.files, "transaction": ID, "state_dir": str(site.state_dir)}
+        given = {"files": site.files, "transaction": ID, "state_dir": str(site.state_dir), **options}
         return {"lastgood.rollback.file_restore": given}
     given = {"id": ID, "state": state, "state_dir": str(site.state_dir), **options}
     return {"lastgood.rollback.transaction": given}
@@ -240,9 +240,11 @@ def task(site: Site, state: str, **options: Any) -> dict[str, Any]:
 
 def test_a_rollback_through_ansible_is_kept_and_no_password_is_left(site: Site) -> None:
     passwords = {"passwords": {"database:blog": {"login_password": SECRET}}}
+    validate = ["sh", "-c", 'test "$2" != "********" && grep -q MODE "$3"', "validate", "--token", SECRET, "%s"]
+    more = {"switch": passwords, "prepare": {"validate": validate}}
     done = play(
         site,
-        [task(site, state, **options, **(passwords if state == "switch" else {})) for state, options in FORWARD],
+        [task(site, state, **options, **more.get(state, {})) for state, options in FORWARD],
         "-vvv",
         "--diff",
     )

@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from integration.small_stack import HOSTS, SmallStack
+
+SENTINEL = "a-word-that-nobody-may-see"
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +40,10 @@ def digests(small: SmallStack) -> dict[str, str]:
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.name != ".lock"}
 
 
-def refused(small: SmallStack, rollback_id: str, *words: str) -> str:
+def refused(small: SmallStack, rollback_id: str, *words: str, **values: Any) -> str:
     """What an undo says that changes nothing."""
     before = digests(small)
-    done = small.play("undo_rollback", *words, rollback_id=rollback_id)
+    done = small.play("undo_rollback", *words, rollback_id=rollback_id, **values)
     assert done.returncode != 0
     assert digests(small) == before
     said = " ".join(done.stdout.split())
@@ -82,3 +86,26 @@ def test_the_last_one_goes_first_and_what_fails_on_one_host_is_taken_back_on_bot
 def transactions(small: SmallStack) -> list[Path]:
     """The directories of the transactions on both hosts."""
     return [path for host in HOSTS for path in (small.base / "state" / host / "transactions").glob("2*")]
+
+
+def test_the_words_of_checks_are_in_nothing_that_is_kept_or_shown(small: SmallStack) -> None:
+    """An undo takes them from the catalogue, and so it has to have them."""
+    projects = copy.deepcopy(small.variables["rollback_projects"])
+    made = small.base / "made"
+    for project in projects.values():
+        project["checks"]["commands"].append(["sh", "-c", f"echo made >> {made}", "--token", SENTINEL])
+    done = small.roll_back("-vvv", rollback_projects=projects)
+    assert done.returncode == 0, done.stdout + done.stderr
+    last = small.reports()[-1].stem
+    less = {name: project for name, project in projects.items() if name != "app2"}
+    said = refused(small, last, rollback_projects=less)
+    assert "is checked by app2 on web2, and the catalogue has no such project there any more" in said
+    before = made.read_text()
+    back = small.play("undo_rollback", "-vvv", rollback_id=last, rollback_projects=projects)
+    assert back.returncode == 0, back.stdout + back.stderr
+    assert made.read_text() != before, "it made the checks of the catalogue"
+    kept = [path for part in ("state", "logs") for path in (small.base / part).rglob("*") if path.is_file()]
+    assert {"header.json", "journal.jsonl", "promise"} <= {path.name for path in kept}
+    assert [str(path) for path in kept if SENTINEL.encode() in path.read_bytes()] == []
+    shown = "".join((done.stdout, done.stderr, back.stdout, back.stderr)).splitlines()
+    assert [line for line in shown if SENTINEL in line] == []

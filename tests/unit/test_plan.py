@@ -137,7 +137,7 @@ def test_a_project_with_those_that_need_it_stopped_around_it(stack: Stack) -> No
     }
     assert planned["of"]["web3"]["projects"] == planned["of"]["web3"]["keys"] == []
     assert [project["name"] for project in planned["of"]["web1"]["projects"]] == ["planning"]
-    assert [project["name"] for project in planned["of"]["web3"]["checked"]] == ["report"]
+    assert planned["of"]["web3"]["checked"] == ["report"]
 
 
 def test_going_back_in_the_database_stops_all_who_use_it(stack: Stack) -> None:

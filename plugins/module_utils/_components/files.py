@@ -147,7 +147,8 @@ class Files(Component):
     def _validate(self, plan: Plan, one: FilePlan) -> str:
         """Run the validator on the staged file, as the file's owner."""
         staged = Path(one.dest).parent / one.side / Path(one.dest).name
-        argv = [str(staged) if word == "%s" else str(word) for word in plan.facts["validate"]]
+        words = self.context.secrets.get("validate") or plan.facts["validate"]
+        argv = [str(staged) if word == "%s" else str(word) for word in words]
         attempt = f"Validating what {one.dest} would become"
         run = self.context.run.as_user(user_by_uid(one.after.uid)) if os.geteuid() == 0 else self.context.run
         try:

@@ -193,14 +193,17 @@ class CommandRunner:
         """Whom programs run as."""
         return os.geteuid() if self.user is None or os.geteuid() != 0 else self.user.uid
 
-    def run_named(self, argv: Sequence[str], attempt: str, *, cwd: Path | str, timeout: float) -> Completed:
+    def run_named(
+        self, argv: Sequence[str], attempt: str, *, cwd: Path | str, timeout: float, **watched: Any
+    ) -> Completed:
         """Run a command that people named, such as a check, as whom all that it loads belongs to.
 
+        :param watched: ``meanwhile`` and ``every`` of `run`.
         :raises Refused: before it starts, when somebody else could change what it loads.
         :raises CommandFailed: see `run`.
         """
         require_command([os.fspath(word) for word in argv], cwd, self.uid)
-        return self.run(argv, attempt, cwd=cwd, timeout=timeout)
+        return self.run(argv, attempt, cwd=cwd, timeout=timeout, **watched)
 
     def _start(self, arguments: list[str], attempt: str, **more: Any) -> subprocess.Popen[bytes]:
         require_program(arguments[0], more.get("cwd"), self.uid)

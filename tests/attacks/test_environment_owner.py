@@ -18,6 +18,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils import _services
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_verify import verify_tree
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._migrations_plan import planned_command
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.files import Files
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages import Packages
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
@@ -239,6 +240,19 @@ def test_commands_of_services_do_not_run_as_root_what_others_can_write(arena: Pa
         spec = {"name": "it", "manager": "process", "pid_file": str(arena / "pid"), "command": command, "chdir": chdir}
         with pytest.raises(LastGoodError, match="is refused"):
             _services.start(_services.parse([spec]), CommandRunner())
+    assert trap.victims == set()
+
+
+def test_a_downgrade_command_does_not_run_as_root_what_others_can_write(arena: Path, trap: Trap) -> None:
+    checkout = arena / "open"
+    checkout.mkdir()
+    checkout.chmod(0o777)
+    trap.attacker.write(checkout / "downgrade.py", trap.python)
+    trap.attacker.run("ln", "-s", checkout, trap.attacker.home / "checkout")
+    for chdir, user in ((checkout, None), (checkout, "root"), (trap.attacker.home / "checkout", None)):
+        wish = {"name": "blog", "migration_chdir": str(chdir), "migration_user": user}
+        with pytest.raises(Refused, match="is refused"):
+            planned_command({**wish, "migration_command": ["python3", "downgrade.py"]}, ["1"], {}, "the point")
     assert trap.victims == set()
 
 

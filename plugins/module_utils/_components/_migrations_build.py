@@ -95,7 +95,7 @@ class MigrationsBuild(SideBuild):
         say(attempt)
         with self.context.change(attempt):
             try:
-                run.run(
+                run.run_named(
                     argv,
                     attempt,
                     cwd=wanted["chdir"],

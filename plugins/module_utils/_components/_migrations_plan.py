@@ -29,9 +29,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._identity import
     User,
     acting_as,
     me,
-    owner_of,
     user_by_name,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._loaded import owner_along, require_command
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 DEFAULT_TIMEOUT_S = 600
@@ -147,6 +147,7 @@ def planned_command(
         )
     user = _user(wish, chdir)
     _require_program(argv[0], chdir, user, str(environment.get("PATH") or os.environ.get("PATH") or DEFAULT_PATH))
+    require_command(argv, chdir, user.uid)
     timeout = int(wish.get("migration_timeout") or DEFAULT_TIMEOUT_S)
     if timeout < 1:
         raise Refused(f"migration_timeout must be at least one second, not {timeout}.")
@@ -155,7 +156,7 @@ def planned_command(
 
 def _user(wish: Mapping[str, Any], chdir: Path) -> User:
     named = wish.get("migration_user")
-    user = user_by_name(str(named)) if named else owner_of(chdir)
+    user = user_by_name(str(named)) if named else owner_along(chdir)
     if os.geteuid() not in (0, user.uid):
         raise Refused(
             f"The downgrade command in {chdir} is to be run as {user.name}, and this runs as {me().name}: become root or "

@@ -13,7 +13,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._bas
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
 from integration.database_site import Site
 from integration.postgres_server import PostgresServer
-from integration.tables_site import TablesSite, client, quiet
+from integration.tables_site import TablesSite, client, quiet, statements
 
 #: Refreshing it fails where a row has n = 0, where two have the same n, or where the function says so.
 VIEWS = """
@@ -165,3 +165,31 @@ def test_a_view_is_refreshed_with_the_settings_of_its_database(store: TablesSite
     store.query("INSERT INTO stock VALUES (3, 30); REFRESH MATERIALIZED VIEW at_home")
     store.go_back(["stock"])
     assert store.query("SELECT at, path FROM at_home") == good
+
+
+#: Named like what our own statements call, and found first by the search_path of the database.
+TRAPS = """
+CREATE TABLE caught (what text, who text DEFAULT current_user);
+CREATE FUNCTION pg_has_role(oid, text) RETURNS boolean LANGUAGE sql AS $$
+    INSERT INTO public.caught VALUES ('pg_has_role'); SELECT true $$;
+CREATE FUNCTION set_config(text, text, boolean) RETURNS text LANGUAGE sql AS $$
+    INSERT INTO public.caught VALUES ('set_config'); SELECT pg_catalog.set_config($1, $2, $3) $$;
+CREATE FUNCTION setval(regclass, bigint) RETURNS bigint LANGUAGE sql AS $$
+    INSERT INTO public.caught VALUES ('setval'); SELECT pg_catalog.setval($1, $2) $$;
+CREATE SEQUENCE number OWNED BY stock.id; ALTER TABLE stock ALTER id SET DEFAULT pg_catalog.nextval('number');
+ALTER DATABASE store SET search_path = public, pg_catalog
+"""
+
+
+def test_what_the_search_path_of_the_database_finds_first_does_not_run_with_our_rights(
+    store: TablesSite,
+) -> None:
+    for statement in statements(TRAPS):
+        store.server.psql("store", statement, user="keeper")
+    captured(store)
+    store.options = {}
+    store.query(DAMAGE)
+    plan = store.go_back(["stock"])
+    assert store.query("SELECT pg_catalog.nextval('number')") == "3"  # it was moved, after the views
+    store.component().undo(plan)
+    assert store.query("SELECT * FROM public.caught") == ""

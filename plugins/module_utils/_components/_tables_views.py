@@ -19,7 +19,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_sessio
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 #: What people's own sessions have, for what is computed from text, of times, and by names without a schema.
-OWN_SETTINGS = "SELECT name, reset_val AS value FROM pg_settings WHERE name = ANY(%s)"
+OWN_SETTINGS = "SELECT name, reset_val AS theirs, setting AS ours FROM pg_settings WHERE name = ANY(%s)"
+#: With its schema: what stands in their search_path must not be found by a statement of ours.
+SET_LOCAL = "SELECT pg_catalog.set_config(%s, %s, true)"
 
 #: Each materialized view with what it reads by way of relations of some kinds.
 CHAIN = """
@@ -108,11 +110,11 @@ def require_refresh(live: Session, side: Session, oids: Sequence[int], label: st
     failed: list[str] = []
     side.show_views(shown=True)  # no code but what is built in
     side.execute("BEGIN")
-    _be_like_people(side, live)
+    settings = live.rows(OWN_SETTINGS, [list(LEFT_TO_DUMPS)])
     for view in (view for view in views if view["oid"] in same):
         side.execute("SAVEPOINT view")
         try:
-            _refresh(side, view)
+            _refresh(side, view, settings)
             for index in live.rows(UNIQUE_INDEXES, [view["oid"]]):
                 side.execute(index["statement"], attempt=f"Making a unique index of materialized view {_name(view)}")
         except DatabaseError as error:
@@ -134,11 +136,11 @@ def refresh(live: Session, oids: Sequence[int], *, around: bool) -> JsonObject:
     :raises LastGoodError: names the first one, where nothing may be left.
     """
     left: JsonObject = {}
-    _be_like_people(live, live)
+    settings = live.rows(OWN_SETTINGS, [list(LEFT_TO_DUMPS)])
     for view in our_views(live, oids):
         live.execute("SAVEPOINT view")
         try:
-            _refresh(live, view)
+            _refresh(live, view, settings)
         except DatabaseError as error:
             if not around:
                 raise LastGoodError(f"{error.message}. The rows were not exchanged. {ADVICE}") from error
@@ -158,15 +160,14 @@ def _same_views(live: Session, side: Session, views: list[int], tables: list[int
     return same
 
 
-def _be_like_people(session: Session, live: Session) -> None:
-    """Until the transaction ends, use the settings that people's sessions with the live database have."""
-    for row in live.rows(OWN_SETTINGS, [list(LEFT_TO_DUMPS)]):
-        session.rows("SELECT set_config(%s, %s, true)", [row["name"], row["value"]])
-
-
-def _refresh(session: Session, view: JsonObject) -> None:
+def _refresh(session: Session, view: JsonObject, settings: Sequence[JsonObject]) -> None:
+    """Refresh one with the settings that people's sessions with the live database have; a failure takes them back, too."""
+    for row in settings:
+        session.rows(SET_LOCAL, [row["name"], row["theirs"]])
     statement = sql.SQL("REFRESH MATERIALIZED VIEW {}").format(sql.Identifier(view["schema"], view["name"]))
     session.execute(statement, attempt=f"Refreshing materialized view {_name(view)}")
+    for row in settings:
+        session.rows(SET_LOCAL, [row["name"], row["ours"]])
 
 
 def _name(view: JsonObject) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import completed
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import tell
 
@@ -63,6 +64,8 @@ def outcome(
     """
     try:
         ended: dict[str, Any] = completed(tell(plan, hosts, check=check, rehearse=rehearse))
+    except Unreadable as error:
+        raise AnsibleFilterError(error.message) from error
     except KeyError as error:
         raise AnsibleFilterError(f"A host reported something unknown: {error}") from error
     return ended

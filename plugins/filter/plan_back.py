@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
 from ansible_collections.lastgood.rollback.plugins.plugin_utils import _back
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import CatalogueError, parse_catalogue
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import PlanRefused
@@ -86,7 +87,7 @@ def plan_back(
     try:
         known = {name: project.hosts for name, project in parse_catalogue(catalogue, groups).projects.items()}
         return _back.plan_back(hosts, known, id=id, undoes=undoes, stack=stack, rehearse=rehearse)
-    except (CatalogueError, PlanRefused) as error:
+    except (CatalogueError, PlanRefused, Unreadable) as error:
         raise AnsibleFilterError(str(error)) from error
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import RECOVER
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import PlanRefused
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._told import transactions
 
 Found = Mapping[str, Mapping[str, Any]]
 USAGE = "ansible-playbook lastgood.rollback.undo_rollback -e rollback_id="
@@ -93,12 +94,14 @@ def _part_back(part: Mapping[str, Any]) -> dict[str, Any]:
 
 def undoable(hosts: Found) -> dict[str, list[str]]:
     """Stack → the ids that may be undone as a whole now; for the history. None while another transaction is open."""
-    stacks = {str(each["stack"]) for registered in hosts.values() for each in _told(registered) if each["plan"]}
+    stacks = {
+        str(each["stack"]) for host, registered in hosts.items() for each in _told(host, registered) if each["plan"]
+    }
     found = {stack: _transactions(hosts, stack) for stack in sorted(stacks)}
     return {
-        stack: sorted(_undoable(transactions))
-        for stack, transactions in found.items()
-        if all(each["outcome"] for told in transactions.values() for each in told.values())
+        stack: sorted(_undoable(known))
+        for stack, known in found.items()
+        if all(each["outcome"] for told in known.values() for each in told.values())
     }
 
 
@@ -106,15 +109,16 @@ def _transactions(hosts: Found, stack: str) -> dict[str, dict[str, Any]]:
     """Id → host → what it told; of one stack, oldest first."""
     found: dict[str, dict[str, Any]] = {}
     for host, registered in hosts.items():
-        for each in _told(registered):
+        for each in _told(host, registered):
             found.setdefault(each["id"], {})[host] = each
     mine = {name: told for name, told in found.items() if any(each["stack"] == stack for each in told.values())}
     return dict(sorted(mine.items(), key=lambda item: (_created(item[1]), item[0])))
 
 
-def _told(registered: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    found = registered.get("__rollback_remembered") or registered.get("__rollback_history") or {}
-    return list(found.get("transactions", []))
+def _told(host: str, registered: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return transactions(host, registered, "__rollback_remembered") or transactions(
+        host, registered, "__rollback_history"
+    )
 
 
 def _created(told: Found) -> float:

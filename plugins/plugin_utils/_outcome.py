@@ -9,9 +9,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._discards import discard_lines, kept_places
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import RECOVER, next_words, open_transactions
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_timeline import PHASES, timeline
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._told import decision, ended_as, transactions
 
 Told = Mapping[str, Mapping[str, Any]]
 
@@ -30,6 +32,8 @@ TITLES = {
 MOVED = "Rehearsed: it would work, BUT the live system moved meanwhile"
 #: The decision can be read then, but not what became of it on some host.
 UNTOLD = "IN DOUBT: what was done on a host can't be told"
+#: The decision is known then, and what a host tells of its part can't be believed.
+MISREAD = "KEPT, as decided; but what was done on a host can't be told"
 UNENDED = "NOT ENDED: everything is where it was asked to go, but the transaction is still open"
 #: Everything is where it was asked to go.
 _KEPT = ("rolled_back", "undone_as_asked")
@@ -55,17 +59,20 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = 
     :returns: ``outcome``, ``success``, ``title``, ``tone``, ``rows``, ``downtime_ms`` (None without any, and where it
         is not over).
     """
+    hosts, misread = _believed(hosts)
     ended = _outcome(plan, hosts, check=check)
     here = [told for told in hosts.values() if told.get("__rollback_recovering")]
     recovering = bool(here)
     # The decision host itself waits for hosts that are absent, and ends with them.
-    unended = ended in _KEPT and any(told.get("__rollback_finish_failure") and not _finished(told) for told in here)
+    unended = ended in _KEPT and any(
+        told.get("__rollback_finish_failure") and not ended_as("a host", told) for told in here
+    )
     outcome = "recovered" if recovering and ended in (*_KEPT, "undone") and not unended else ended
     failures = causes(hosts)
     if rehearse and ended == "undone" and not failures:
         outcome = "rehearsed"
     moved = _moved(hosts) if outcome == "rehearsed" else []
-    success = outcome in _GOOD and not moved and not unended
+    success = outcome in _GOOD and not moved and not unended and not misread
     downtime_ms = _downtime_ms(hosts)
     rows: list[list[str]] = [["Transaction", str(plan.get("id", "none was begun"))]]
     if plan.get("point"):
@@ -97,6 +104,8 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = 
         if moved
         else UNENDED
         if unended
+        else MISREAD
+        if misread and ended in _KEPT
         else _title(outcome, plan, _set_aside(hosts), _still_open(plan, hosts), _decision(plan, hosts)),
         "tone": "good" if success else "bad",
         "rows": rows,
@@ -154,24 +163,29 @@ def _outcome(plan: Mapping[str, Any], hosts: Told, *, check: bool) -> str:
     return "in_doubt" if decision is None or "in_doubt" in doubts else "undo_incomplete"
 
 
+def _believed(hosts: Told) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
+    """What the hosts registered, without journals whose types are wrong: then that is told, and nothing concluded from them."""
+    believed, misread = {}, []
+    for host, told in hosts.items():
+        try:
+            transactions(host, told, "__rollback_history")
+            believed[host] = told
+        except Unreadable as error:
+            misread.append(host)
+            why = told.get("__rollback_finish_failure") or error.message
+            believed[host] = {**told, "__rollback_history": {}, "__rollback_finish_failure": why}
+    return believed, misread
+
+
 def _decision(plan: Mapping[str, Any], hosts: Told) -> str | None:
     """What stands on the decision host, as far as it could be read."""
-    decided: Mapping[str, Any] = hosts.get(plan.get("decision_host", ""), {}).get("__rollback_decided", {})
-    return decided.get("decision")
+    host = plan.get("decision_host", "")
+    return decision(host, hosts.get(host, {}))
 
 
 def _all_ended(hosts: Told) -> bool:
     """Whether it has ended as undone on all hosts."""
-    return {_finished(told) for told in hosts.values()} == {"undone"}
-
-
-def _finished(told: Mapping[str, Any]) -> str | None:
-    """The outcome on one host, of whichever of the two finishing steps was its own."""
-    for name in ("__rollback_finish", "__rollback_finish_last"):
-        outcome: str | None = told.get(name, {}).get("outcome")
-        if outcome:
-            return outcome
-    return None
+    return {ended_as(host, told) for host, told in hosts.items()} == {"undone"}
 
 
 def _work(hosts: Told) -> bool:
@@ -194,7 +208,7 @@ def causes(hosts: Told) -> list[str]:
 
 def _transactions(hosts: Told) -> Iterable[tuple[str, Mapping[str, Any]]]:
     for host, told in hosts.items():
-        for transaction in told.get("__rollback_history", {}).get("transactions", []):
+        for transaction in transactions(host, told, "__rollback_history"):
             yield host, transaction
 
 
@@ -268,7 +282,7 @@ def _moved(hosts: Told) -> list[str]:
 def _absent_rows(hosts: Told) -> list[list[str]]:
     """Which hosts a recovery did not reach, and which wait for the decision meanwhile."""
     absent = _absent(hosts)
-    decided = any(told.get("__rollback_decided", {}).get("decision") for told in hosts.values())
+    decided = any(decision(host, told) for host, told in hosts.items())
     if not absent:
         return []
     rows = [["Missing", f"{', '.join(absent)}: joins the outcome that is decided, whenever it is recovered as well"]]

@@ -14,6 +14,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._back import USA
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import RECOVER
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import unseen_stops
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import PlanRefused
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._told import transactions
 
 #: What the role gives as the reason for the undo of a rehearsal in which nothing failed.
 REHEARSED = "the rehearsal is over"
@@ -171,8 +172,8 @@ def _plan_of_one(host: str, transaction: Mapping[str, Any]) -> dict[str, Any]:
 def history_rows(hosts: Found) -> list[list[str]]:
     """One row a transaction, newest first: when, outcome, downtime, who, id and hosts; then what can be done."""
     found: dict[str, dict[str, Any]] = {}
-    for registered in hosts.values():
-        for transaction in registered.get("__rollback_history", {}).get("transactions", []):
+    for host, registered in hosts.items():
+        for transaction in transactions(host, registered, "__rollback_history"):
             entry = found.setdefault(
                 transaction["id"],
                 {"outcomes": set(), "unseen": [], "hosts": [], "first": [], "last": [], **transaction},

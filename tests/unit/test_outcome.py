@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import (
+    MISREAD,
     NO_WAY_BACK,
     TITLES,
     UNTOLD,
@@ -351,3 +353,38 @@ def stopping(*events: dict[str, Any]) -> dict[str, Any]:
 )
 def test_that_no_service_stood_still_is_said_only_where_it_is_known(db1: dict[str, Any], words: str) -> None:
     assert ["Downtime", words] in rows({"db1": {"__rollback_begun": True, **db1}})
+
+
+COMPONENT = {"component": "database:blog", "kind": "database", "kept": {}, "can_go_back": True}
+
+
+@pytest.mark.parametrize(
+    ("journal", "wrong"),
+    [
+        (["gone"], "it is a list"),
+        ({"transactions": {}}, "transactions is an object"),
+        ({"transactions": [{"events": "none"}]}, "transactions[0].events is the text 'none'"),
+        (
+            {"transactions": [{"events": [{"event": "stopped", "facts": {"services": {"core": "noon"}}}]}]},
+            "events[0].facts can't be understood: services.core is the text 'noon'",
+        ),
+        (
+            {"transactions": [{"components": [{**COMPONENT, "set_aside": {"rows": "2"}}]}]},
+            "components[0].set_aside.rows is the text '2'",
+        ),
+        ({"transactions": [{"outcome": "well"}]}, "transactions[0].outcome is the text 'well'"),
+        ({"transactions": [{"tombstoned": "no"}]}, "transactions[0].tombstoned is the text 'no'"),
+    ],
+)
+def test_what_was_kept_is_neither_undone_nor_called_whole_where_a_journal_is_misread(journal: Any, wrong: str) -> None:
+    told = tell(PLAN, {"db1": host("keep", **LAST), "web1": host(None, "rolled_back", history=journal)}, check=False)
+    assert (told["outcome"], told["success"], told["title"]) == ("rolled_back", False, MISREAD)
+    (cause,) = [row[1] for row in told["rows"] if row[0] == "Cause"]
+    assert cause.startswith("web1: What web1 tells of its transactions")
+    assert wrong in cause
+
+
+@pytest.mark.parametrize("decided", [["keep"], "Keep", 1])
+def test_a_decision_of_another_type_is_no_decision_to_undo(decided: Any) -> None:
+    with pytest.raises(Unreadable, match="What db1 tells of the decision can't be understood: decision is"):
+        tell(PLAN, {"db1": host(decided, "undone"), "web1": host(None, "undone")}, check=False)

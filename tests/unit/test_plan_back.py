@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._back import plan_back, undoable
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import PlanRefused
 
@@ -133,3 +134,20 @@ def test_what_is_checked_by_what_the_catalogue_has_no_more_is_refused(known: dic
         PlanRefused, match="checked by shop on db1, and the catalogue has no such project there any more"
     ):
         plan_back(found(told), known, id="n", undoes="a", stack="blog")
+
+
+@pytest.mark.parametrize(
+    ("facts", "wrong"),
+    [
+        ({"outcome": ["rolled_back"]}, "outcome is a list"),
+        ({"tombstoned": "false"}, "tombstoned is the text 'false'"),
+        ({"plan": {**PLAN, "of": {"db1": None}}}, "plan.of.db1 is null"),
+        ({"created": "yesterday"}, "created is the text 'yesterday'"),
+        ({"services": [{"ran_before": "no", "ready_before": True}]}, r"services\[0\].ran_before is the text 'no'"),
+    ],
+)
+def test_what_hosts_remember_has_its_types(facts: dict[str, Any], wrong: str) -> None:
+    said = rf"What db1 tells of its transactions can't be understood: transactions\[0\].{wrong}"
+    for look in (undoable, lambda hosts: plan_back(hosts, {}, id="n", undoes="a", stack="blog")):
+        with pytest.raises(Unreadable, match=said):
+            look(found(transaction("a", **facts)))

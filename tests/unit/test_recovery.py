@@ -317,3 +317,12 @@ def test_an_empty_host_in_the_place_of_the_decision_host_is_in_doubt_before_anyt
 def test_what_a_host_tells_has_its_types(facts: dict[str, Any], wrong: str) -> None:
     with pytest.raises(Unreadable, match=f"What app1 tells of a transaction can't be understood: {wrong}"):
         interrupted(opened(app1=[told(**facts)]))
+
+
+@pytest.mark.parametrize("facts", [{"hosts": "web1"}, {"created": "noon"}, {"plan": ["undoes"]}, {"outcome": "well"}])
+def test_history_believes_no_other_types(facts: dict[str, Any]) -> None:
+    (name,) = facts
+    with pytest.raises(
+        Unreadable, match=rf"What app1 tells of its transactions can't be .*transactions\[0\].{name} is"
+    ):
+        history_rows(history(app1=[told(**facts)]))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import engine_calls
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils import _files, _timer, _undo
+from ansible_collections.lastgood.rollback.plugins.module_utils import _files, _timer, _timer_unit, _undo
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
 from engine_component import KINDS, Late, make_pair, plan_pair, words
@@ -159,7 +159,9 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine with a component of the tests; what the timer's process does is done by the trace's own events."""
     for kind, component in KINDS.items():
         monkeypatch.setitem(COMPONENTS, kind, component)
+    monkeypatch.setattr(_timer_unit, "start", lambda _directory, _services: False)
     monkeypatch.setattr(_timer, "_start_waiting", lambda _directory: None)
+    monkeypatch.setattr(_timer, "_await_waiting", lambda _directory: None)
     monkeypatch.setattr(os, "sync", lambda: None)  # all file systems of this machine: too slow for a hundred traces
 
 

@@ -85,7 +85,9 @@ class Claims:
     def info(self) -> str:
         params = {"state_dir": str(self.host.state_dir), "id": ID, "passwords": {}, "open_only": False}
         for found in _info_result(params)["transactions"]:
-            return str(found["outcome"] or found["state"])
+            # By the protocol's names a host stays prepared until all of it is switched; the phase tells how far it is.
+            is_switching = (found["state"], found["phase"]) == ("prepared", "switch")
+            return "" if is_switching else str(found["outcome"] or found["state"])
         return ""
 
 

@@ -135,7 +135,11 @@ proof: $(READY) programs ## Prove the database's rollback at length: 200 flipped
 .PHONY: foreign-databases
 foreign-databases: $(READY) programs ## Roll back databases made by others: pgbench, PostgreSQL's regression database, 500 tables with 5,000 keys
 	@tests/install_headers.sh
-	@pytest -s tests/foreign
+	@pytest -s tests/foreign/test_foreign_databases.py
+
+.PHONY: foreign-application
+foreign-application: $(READY) programs ## Roll back Pulp, from PyPI, after an upgrade by its own migrations: back, undone, its schema alone, recovered
+	@pytest tests/foreign/test_foreign_application.py
 
 .PHONY: benchmark-database
 benchmark-database: $(READY) programs ## Measure a database's rollback: what clients see, its cost against a bare pg_restore, what plans predict

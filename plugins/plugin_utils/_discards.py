@@ -160,8 +160,17 @@ _WORDS: dict[str, Callable[[str, Any], Iterator[str]]] = {
 }
 
 
-#: The words of what was written, in the order of time.
-_COUNTS = ("then", "now", "written")
+#: What was counted, in words: rows in the order of time, and what an older schema has no place for.
+_COUNTS = {
+    "then": "then {}",
+    "now": "now {}",
+    "written": "written {}",
+    "table": "the whole table: {}",
+    "columns": "columns of rows: {}",
+    "rows": "rows: {}",
+    "orphans": "rows that refer to one that is gone: {}",
+    "values": "rows whose values are not the same: {}",
+}
 
 
 def kept_places(kept: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -180,4 +189,4 @@ def kept_places(kept: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _counted(name: str, number: Any) -> str:
     if not isinstance(number, Mapping):
         return f"{name}: {number}"
-    return f"{name} ({', '.join(f'{word} {number[word]}' for word in _COUNTS if word in number)})"
+    return f"{name} ({', '.join(words.format(number[word]) for word, words in _COUNTS.items() if word in number)})"

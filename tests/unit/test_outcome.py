@@ -230,6 +230,16 @@ def test_downtime_is_from_the_first_stop_to_the_last_ready_on_any_host() -> None
     assert ["Downtime", "not known to be over: services are not as they were"] in left["rows"]
 
 
+def test_what_an_older_schema_has_no_place_for_is_counted_in_words() -> None:
+    unfit = {"public.device": {"rows": 2, "orphans": 1}, "public.rack": {"columns": 7}, "public.new": {"table": 3}}
+    components = [{**COMPONENT, "kept": {"no place for": unfit}}]
+    kept = rows({"db1": host("keep", history={"transactions": [{"events": [], "components": components}]})})
+    assert [row[1] for row in kept if row[0].startswith("Kept")] == [
+        "no place for: public.device (rows: 2, rows that refer to one that is gone: 1), "
+        "public.rack (columns of rows: 7), public.new (the whole table: 3)"
+    ]
+
+
 def test_where_the_old_is_kept_is_said() -> None:
     counts = {"rows written since": {"public.post": 3, "public.tag": 1}, "rows written elsewhere": {}}
     kept_there = {"database": "blog_previous_7f3a", "archives": ["/a.bundle", "/b.bundle"], **counts}

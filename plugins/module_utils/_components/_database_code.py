@@ -128,13 +128,16 @@ class Code:
         return self.owner_is_superuser or self.is_type
 
 
-def tables_with_code(session: Session, theirs: Mapping[str, str] = BY_OWNER) -> list[Code]:
-    """The tables of a session's database that run others' code with our rights; none where we are logged in as its owner.
+def tables_with_code(session: Session) -> list[Code]:
+    """The tables of a session's database that run others' code with our rights; none where we are logged in as its owner."""
+    return [] if session.value(IS_OWN) else tables_with_code_of(session, BY_OWNER)
 
-    :param theirs: which functions are others'.
+
+def tables_with_code_of(session: Session, theirs: Mapping[str, str]) -> list[Code]:
+    """The same, wherever we are logged in.
+
+    :param theirs: which functions are others': `BY_OWNER` or `BY_ORIGIN`.
     """
-    if theirs == BY_OWNER and session.value(IS_OWN):
-        return []
     return [Code(**row) for row in session.rows(TABLES_WITH_CODE.format(**theirs))]
 
 
@@ -145,7 +148,7 @@ def owner_has_all(session: Session) -> bool:
 
 def captured_code(session: Session) -> list[JsonObject]:
     """What a restore point has to tell, as it is too late to look for it once the definitions are restored."""
-    return [asdict(code) for code in tables_with_code(session, BY_ORIGIN) if code.is_type]
+    return [asdict(code) for code in tables_with_code_of(session, BY_ORIGIN) if code.is_type]
 
 
 def still_theirs(session: Session, captured: Sequence[JsonObject]) -> list[Code]:

@@ -17,7 +17,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     NO_LOGIN,
     owner_has_all,
     require_accepted,
-    tables_with_code,
+    tables_with_code_of,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_growth import growth
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import TABLES, Mark
@@ -91,7 +91,7 @@ class TablesBuild(SideBuild):
         """
         wanted = {content.table_key(row) for row in self._relations()}
         with self.server.connect(self.name) as side, self.server.connect(self.live) as live:
-            found = [] if owner_has_all(live) else tables_with_code(side, BY_ORIGIN)
+            found = [] if owner_has_all(live) else tables_with_code_of(side, BY_ORIGIN)
             code = [one for one in found if f"{one.schema}.{one.name}" in wanted]
             require_accepted(live, self.server, code, self.facts.get("accept", ()), NO_LOGIN)
 

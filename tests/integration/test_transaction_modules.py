@@ -169,6 +169,8 @@ def test_history_tells_what_is_open_and_what_ended(site: Site) -> None:
     site.until("switch")
     (found,) = site.module("transaction_info", open_only=True)["transactions"]
     assert (found["id"], found["state"], found["outcome"]) == (ID, "switched", None)
+    assert found["components"] == [], "whoever only asks what is open waits for no look at it"
+    (found,) = site.module("transaction_info", id=ID)["transactions"]
     (component,) = found["components"]
     assert component["state"] == "switched"
     site.step("undo")

@@ -64,7 +64,8 @@ class Journal:
         :raises Damaged: when the disk does not take it; then what it announces must not be done.
         :raises Unreadable: when the journal is not whole: nothing is added to it any more.
         """
-        entry = {"at": time.time(), "event": event, "what": what, **({"facts": facts} if facts else {})}
+        now = time.time()
+        entry = {"at": now, "event": event, "what": what, **({"facts": facts} if facts else {})}
         with _appending(self.path) as handle:
             chain = self._end_of_chain(handle)
             line = _dumped({**entry, **chain.link()} if chain else entry)
@@ -75,12 +76,15 @@ class Journal:
         if event == "intent":
             say(what)
         else:
-            self.tell(event, what)
+            self.tell(event, what, now)
 
-    def tell(self, event: str, what: str) -> None:
-        """A line in the log for people alone."""
+    def tell(self, event: str, what: str, at: float | None = None) -> None:
+        """A line in the log for people alone.
+
+        :param at: when it happened, as the journal has it; now by default.
+        """
         with _appending(self.log) as handle:
-            _put(handle, log_line(time.time(), event, what))
+            _put(handle, log_line(time.time() if at is None else at, event, what))
 
     def start(self) -> None:
         """Begin the chain with the header that has just been written, before anybody sees the directory."""

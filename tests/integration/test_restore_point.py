@@ -444,5 +444,10 @@ def test_checks_that_were_made_after_a_rollback_began_make_nothing_good(host: Ho
     transaction_id = begin_transaction(host, time.time())
     refused = host.mark(captured)
     assert refused["failed"]
+    assert f"is held by transaction {transaction_id}" in refused["msg"]
+    ended = {"outcome": "rolled_back", "at": time.time()}
+    (host.base / "state" / "transactions" / transaction_id / "outcome.json").write_text(json.dumps(ended))
+    refused = host.mark(captured)
+    assert refused["failed"]
     assert f"transaction {transaction_id} began since it was captured" in refused["msg"]
     assert not host.listed()[0]["good"]

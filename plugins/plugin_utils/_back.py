@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import RECOVER
+from ansible_collections.lastgood.rollback.plugins.module_utils._open import RECOVER
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import PlanRefused
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._told import transactions
 

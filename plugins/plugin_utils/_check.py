@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._health import STOPPED
+from ansible_collections.lastgood.rollback.plugins.module_utils._open import RECOVER
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import Stack
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import RECOVER, open_words
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import open_words
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import causes
 
 Told = Mapping[str, Mapping[str, Any]]

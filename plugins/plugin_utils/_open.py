@@ -9,8 +9,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._open import RECOVER
+
 Found = Mapping[str, Mapping[str, Any]]
-RECOVER = "ansible-playbook lastgood.rollback.recover -e rollback_id="
 
 
 def open_transactions(hosts: Found, stack: str) -> dict[str, dict[str, Mapping[str, Any]]]:

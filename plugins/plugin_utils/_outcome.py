@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
+from ansible_collections.lastgood.rollback.plugins.module_utils._open import RECOVER
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._discards import discard_lines, kept_places
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import RECOVER, next_words, open_transactions
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import next_words, open_transactions
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_timeline import PHASES, timeline
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._told import decision, ended_as, transactions
 

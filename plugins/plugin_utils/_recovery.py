@@ -9,9 +9,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._open import RECOVER
 from ansible_collections.lastgood.rollback.plugins.module_utils._shape import require
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._back import USAGE, undoable
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import RECOVER
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import unseen_stops
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import PlanRefused
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._told import transactions

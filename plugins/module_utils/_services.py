@@ -33,6 +33,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_m
     STARTING,
     Look,
     Manager,
+    age_of,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
@@ -42,6 +43,7 @@ __all__ = [
     "ServiceFailed",
     "Started",
     "Stopped",
+    "crashing",
     "inspect",
     "parse",
     "require_all_named",
@@ -54,6 +56,8 @@ T = TypeVar("T")
 
 #: Seconds that a killed service, and its port, get to vanish.
 _GRACE = 10.0
+#: Seconds after which a process that nobody can ask is believed to stay.
+_YOUNG = 10.0
 _AT_ONCE = 32
 
 
@@ -138,6 +142,28 @@ def inspect(services: Sequence[Service], run: CommandRunner) -> list[Inspected]:
         )
 
     return _together(one, services)
+
+
+def crashing(services: Sequence[Service], run: CommandRunner) -> set[str]:
+    """Keys of services that crash again and again, though their manager calls them running at the moment.
+
+    Between two crashes it does, and where no probe asks the service itself its word is all there is. So a young process
+    is watched until it has shown that it stays, for at most 10 s.
+    """
+
+    def one(service: Service) -> bool:
+        manager = service.manager_of(run)
+        first = look = manager.look(service.name)
+        for _ in _until(_YOUNG):
+            if look.state != RUNNING or look.process != first.process:
+                return True
+            if not look.pid or age_of(look.pid) >= _YOUNG:
+                return False
+            look = manager.look(service.name)
+        return False
+
+    alone = [service for service in services if not service.ready.probes]
+    return {service.key for service, crashes in zip(alone, _together(one, alone)) if crashes}
 
 
 def runs(service: Service, run: CommandRunner) -> bool:

@@ -58,16 +58,17 @@ def _remember(records: Records, specs: list[_services.Service], seen: list[_serv
     """Journalled before the first stop, so that whoever undoes knows what to start again, and what to expect of it."""
     known = {_key(entry) for entry in records.services()}
     looks = {look.key: look for look in seen}
+    fresh = [spec for spec in specs if spec.key not in known]
+    crashing = _services.crashing([spec for spec in fresh if looks[spec.key].ready], CommandRunner())
     new: list[JsonObject] = [
         {
             "manager": spec.manager,
             "name": spec.name,
             "ran_before": looks[spec.key].running,
-            "ready_before": looks[spec.key].ready,
+            "ready_before": looks[spec.key].ready and spec.key not in crashing,
             "options": spec.options(),
         }
-        for spec in specs
-        if spec.key not in known
+        for spec in fresh
     ]
     if new:
         running = [entry["name"] for entry in new if entry["ran_before"]]

@@ -36,6 +36,9 @@ if habit.startswith("slow"):
     time.sleep(float(habit.partition(":")[2] or 1.5))
 if habit == "hung":
     time.sleep(600)
+if habit == "brief":
+    time.sleep(1.5)
+    sys.exit("something is missing")
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -319,6 +322,18 @@ def test_what_was_down_is_told_from_what_ran_and_from_what_crashed(supervised: S
     assert started["dead"].ready_at is None
     assert supervised.info("down") == (0, "STOPPED")
     assert supervised.info("ill")[1] == "RUNNING"
+
+
+def test_what_crashes_again_and_again_is_told_from_what_was_only_just_started(supervised: Supervised) -> None:
+    # Without startsecs its manager calls it running from the first moment on.
+    supervised.run(brief="brief,startsecs=0,autorestart=true", fresh="good", asked="good")
+    services = [
+        *_services.parse([supervised.spec(name, ready={}) for name in ("brief", "fresh")]),
+        *one(supervised, "asked"),
+    ]
+    supervised.wait_for("brief", "RUNNING")
+    supervised.wait_for("fresh", "RUNNING")
+    assert _services.crashing(services, RUN) == {"supervisor:brief"}
 
 
 def test_a_port_that_is_still_held_after_the_stop_is_a_failure(

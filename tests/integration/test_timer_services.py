@@ -83,13 +83,16 @@ def test_it_stops_what_runs_on_the_new_state_and_starts_it_on_the_old(
 
 
 def test_it_does_not_wait_for_what_was_broken_before(tmp_path: Path, supervised: Supervised) -> None:
-    supervised.run(web="good", ill="ill")
-    specs = _services.parse([supervised.spec("web"), supervised.spec("ill", timeout=3)])
+    supervised.run(web="good", ill="ill", brief="brief,startsecs=0,autorestart=true")
+    specs = _services.parse(
+        [supervised.spec("web"), supervised.spec("ill", timeout=3), supervised.spec("brief", ready={}, soak=3)]
+    )
     _services.start(specs[:1], RUN)
     supervised.wait_for("ill", "RUNNING")
+    supervised.wait_for("brief", "RUNNING")
     site = Site(tmp_path / "site", specs)
     remembered = {entry["name"]: (entry["ran_before"], entry["ready_before"]) for entry in site.records.services()}
-    assert remembered == {"web": (True, True), "ill": (True, False)}
+    assert remembered == {"web": (True, True), "ill": (True, False), "brief": (True, False)}
     site.switch()
     assert site.fall_silent() == 0, (site.records.directory.parent.parent / "rollback.log").read_text()
     assert [supervised.info(name)[1] for name in ("web", "ill")] == ["RUNNING", "RUNNING"]

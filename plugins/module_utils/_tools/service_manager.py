@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,6 +67,14 @@ class Manager(Protocol):
 def process_start(pid: int) -> str:
     """When a process started, in ticks since boot; empty when it is gone."""
     return _stat_field(pid, 21)
+
+
+def age_of(pid: int) -> float:
+    """Seconds since a process started, told by the boot-time clock; 0 when it is gone."""
+    started = process_start(pid)
+    if not started:
+        return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(started) / os.sysconf("SC_CLK_TCK")
 
 
 def is_zombie(pid: int) -> bool:

@@ -253,7 +253,10 @@ class Pulp:
 
     def work(self) -> None:
         """What only the newer release can hold: two exporters of one name, in two domains."""
-        self.upload(f"after-the-upgrade-{next(_numbers)}.txt", b"written since\n", "archive-1")
+        # Into a repository of its own: of the others a test before may have left the damaged rows.
+        since = f"since-the-upgrade-{next(_numbers)}"
+        self.ensure("repositories/file/file/", {"name": since})
+        self.upload(f"{since}.txt", b"written since\n", since)
         storage = {"location": str(self.base / "storage" / "media")}
         self.ensure("domains/", {
             "name": "second", "storage_class": "pulpcore.app.models.storage.FileSystem", "storage_settings": storage,

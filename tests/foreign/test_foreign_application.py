@@ -88,7 +88,7 @@ def test_a_schema_rollback_is_refused_with_the_numbers_and_goes_on_once_it_is_ac
     assert pulp.count("core_exporter") == 1
     assert re.search(r"Rolled back without 3 of \d+ rows", words(done)), words(done)
     # People's work of the newer release is there.
-    assert pulp.psql("SELECT count(*) FROM core_contentartifact WHERE relative_path LIKE 'after-the-upgrade-%'") != "0"
+    assert pulp.psql("SELECT count(*) FROM core_contentartifact WHERE relative_path LIKE 'since-the-upgrade-%'") != "0"
 
 
 def test_a_second_command_after_a_crash_names_the_open_transaction_and_recover_ends_it(pulp: Pulp) -> None:

@@ -9,6 +9,7 @@ import shutil
 import time
 from pathlib import Path
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
 from ansible_collections.lastgood.rollback.plugins.module_utils._records import Records, all_records
 
 _DAY_S = 86400.0
@@ -42,8 +43,14 @@ def prune(state_dir: Path, stack: str, keep_days: int) -> list[str]:
 
 
 def _ended_at(records: Records, stack: str) -> float | None:
-    """When it ended (seconds since the epoch); None while it is open, or for another stack."""
-    header, outcome = records.header(), records.outcome
-    if header is None or header.stack != stack or outcome is None:
+    """When it ended (seconds since the epoch); None while it is open, for another stack, or where only its name is that of one.
+
+    A copy that somebody has made of a transaction's directory holds what has the name of that one: it stays.
+    """
+    try:
+        header, outcome = records.header(), records.outcome
+    except Unreadable:  # nothing is known of it, so all of it stays
+        return None
+    if header is None or (header.stack, header.id) != (stack, records.id) or outcome is None:
         return None
     return float(outcome["at"])

@@ -9,6 +9,7 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import stat
 import time
 from collections.abc import Callable
@@ -832,6 +833,24 @@ def test_the_newest_ended_transaction_and_open_ones_stay_whole(tmp_path: Path) -
     prune(tmp_path / "state", "blog", 0)
     assert (only / "workspace").exists()
     assert (is_open.records().directory / "workspace").exists()
+
+
+def test_nothing_is_pruned_for_its_name_alone(tmp_path: Path) -> None:
+    """Archives of a transaction go only where its own records say that they are its: not in a copy, nor in something else."""
+    old, newest = ended(tmp_path, 1, days_ago=9), ended(tmp_path, 2, days_ago=8)
+    (old / "workspace" / "before-1.tar").write_bytes(b"ours")
+    copied = old.with_name(f"{old.name}.kept")
+    shutil.copytree(old, copied)
+    without_records = old.with_name("20261101T000003Z-blog-0003")
+    (without_records / "workspace").mkdir(parents=True)
+    (without_records / "workspace" / "before-1.tar").write_bytes(b"somebody's")
+    (without_records / "payload.zip").write_bytes(b"somebody's")
+    prune(tmp_path / "state", "blog", 7)
+    assert not (old / "workspace").exists()
+    assert (newest / "workspace").exists()
+    assert (copied / "workspace" / "before-1.tar").read_bytes() == b"ours"
+    assert (copied / "payload.zip").exists()
+    assert {path.read_bytes() for path in without_records.rglob("*") if path.is_file()} == {b"somebody's"}
 
 
 def test_a_prune_that_fails_does_not_fail_the_rollback(tmp_path: Path) -> None:

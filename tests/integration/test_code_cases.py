@@ -74,6 +74,25 @@ def test_what_a_killed_archiver_left_is_in_nobodys_way(code, checkout) -> None:
     assert checkout.snapshot() == before
 
 
+def test_a_file_under_the_name_of_ours_is_not_removed_when_files_are_put_back(code, checkout) -> None:
+    """A file is written beside and renamed: what a killed call has left there goes, whatever else has that name stays."""
+    long = "ä" * 120 + ".txt"
+    content = "VALUE = 'edited'\n" * 10_000
+    for name in ("shared.py", "app.py", long):
+        checkout.write(name, content)
+    checkout.git("add", long)
+    before = checkout.snapshot()
+    plan = plan_of(code, checkout)
+    switched(code, plan)
+    assert not (checkout.path / long).exists()
+    checkout.write("shared.py.lastgood-restoring", "somebody's\n")
+    checkout.write("app.py.lastgood-restoring", content[:5_000])
+    code.undo(plan)
+    assert (checkout.path / "shared.py.lastgood-restoring").read_text() == "somebody's\n"
+    (checkout.path / "shared.py.lastgood-restoring").unlink()
+    assert checkout.snapshot() == before
+
+
 def test_an_untracked_file_that_the_target_tracks_is_not_lost(code, checkout) -> None:
     checkout.git("rm", "-q", "shared.py")
     checkout.commit("without shared.py")

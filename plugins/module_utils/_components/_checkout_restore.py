@@ -33,6 +33,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._paths import Tr
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import parents_of
 
 SUFFIX = ".lastgood-restoring"
+#: How much of a file's name stands before it, in bytes: file systems take 255 in all.
+_NAME_BYTES = 200
 #: How many paths a message names.
 _NAMED = 5
 
@@ -104,10 +106,8 @@ class _Restore:
         with ExitStack() as handles:
             with acting_as(self._owner):
                 directory, name = handles.enter_context(self._tree.parent(entry.path))
-                beside = name[:200] + SUFFIX
-                _unlink(directory, beside)
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-                stream = handles.enter_context(os.fdopen(os.open(beside, flags, 0o600, dir_fd=directory), "wb"))
+                beside, made_now = _new_beside(directory, name, content)
+                stream = handles.enter_context(os.fdopen(made_now, "wb"))
                 shutil.copyfileobj(content, stream, CHUNK_BYTES)
                 stream.flush()
             made = os.fstat(stream.fileno())
@@ -124,6 +124,38 @@ class _Restore:
 
     def _note(self, entry: Entry, error: OSError) -> None:
         self.failed.append(f"{entry.path} ({error.strerror or error})")
+
+
+def _new_beside(directory: int, name: str, content: IO[bytes]) -> tuple[str, int]:
+    """A new file beside the one of this name: what it is called, and a handle of it.
+
+    What a killed call has left under that name is made anew. Anything else is somebody's, and stays.
+    """
+    beside = stem = os.fsdecode(os.fsencode(name)[:_NAME_BYTES]) + SUFFIX
+    number = 1
+    while _is_there(directory, beside):
+        if _is_left(directory, beside, content):
+            os.unlink(beside, dir_fd=directory)
+        else:
+            number += 1
+            beside = f"{stem}-{number}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return beside, os.open(beside, flags, 0o600, dir_fd=directory)
+
+
+def _is_left(directory: int, beside: str, content: IO[bytes]) -> bool:
+    """Whether a file is what a killed call has left of this content: its beginning."""
+    try:
+        handle = os.open(beside, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        return False
+    with os.fdopen(handle, "rb") as left:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return False
+        try:
+            return all(content.read(len(chunk)) == chunk for chunk in iter(lambda: left.read(CHUNK_BYTES), b""))
+        finally:
+            content.seek(0)
 
 
 def remove_bytecode(top: Path, paths: Iterable[str]) -> None:
@@ -199,6 +231,14 @@ def _is_empty(directory: int, name: str) -> bool:
         return not os.listdir(handle)
     finally:
         os.close(handle)
+
+
+def _is_there(directory: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _is_directory(directory: int, name: str) -> bool:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils import _command
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import TIMEOUT_S, CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed
+from ansible_collections.lastgood.rollback.plugins.module_utils._progress import VARIABLE, shown
 
 UTILS = Path(__file__).resolve().parents[2] / "plugins" / "module_utils"
 
@@ -47,11 +48,13 @@ def test_a_filter_that_does_not_end_is_ended_too(tmp_path: Path) -> None:
 
 
 def test_a_program_that_takes_long_is_told_to_whoever_watches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_command, "_SILENT_S", 0.0)
-    said: list[str] = []
-    monkeypatch.setattr(_command, "say", said.append)
-    CommandRunner().run(["sleep", "0.3"], "Resetting /srv/app", every=0.1)
-    assert said and all(line.startswith("Resetting /srv/app: for 0 s, ended after 10 min") for line in said)
+    """It watches for itself, and ends when it has read so."""
+    board = tmp_path / "board"
+    monkeypatch.setenv(VARIABLE, str(board))
+    watching = ["sh", "-c", f"until grep ended {board}; do sleep 0.1; done"]
+    with shown():
+        read = CommandRunner().limited(80).run(watching, "Resetting /srv/app")
+    assert re.fullmatch(r"Resetting /srv/app: for \d+ s, ended after 80 s", read.stdout.strip())
 
 
 def test_nobody_starts_a_program_around_the_runner() -> None:

@@ -10,6 +10,7 @@ written. Nobody depends on it: what can't be written is not shown, and no line e
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ PREFIX = ".lastgood-"
 _FORGOTTEN_S = 86_400
 #: Written in one piece of this size, so that nobody reads half a line.
 _BYTES = 512
+_MODE = 0o600
 
 
 class _Board:
@@ -42,7 +44,7 @@ def shown() -> Iterator[None]:
         return
     _sweep(path)
     with suppress(OSError):
-        _Board.handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        _Board.handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
     try:
         yield
     finally:
@@ -63,7 +65,9 @@ def _sweep(path: str) -> None:
 
 
 def _is_left(status: os.stat_result) -> bool:
-    return status.st_uid == os.geteuid() and time.time() - status.st_mtime > _FORGOTTEN_S
+    """Whether it is such a file, and not only named like one."""
+    is_ours = stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) == _MODE and status.st_uid == os.geteuid()
+    return is_ours and status.st_size in (0, _BYTES) and time.time() - status.st_mtime > _FORGOTTEN_S
 
 
 def say(what: str) -> None:

@@ -53,13 +53,20 @@ def test_without_a_watcher_nothing_is_written(tmp_path: Path, monkeypatch: pytes
 
 
 def test_what_a_killed_module_has_left_is_removed_a_day_later(line: Path, tmp_path: Path) -> None:
-    left, fresh, other = (tmp_path / name for name in (f"{_progress.PREFIX}left", f"{_progress.PREFIX}fresh", "other"))
-    for path in (left, fresh, other):
-        path.write_text("at work")
-    for path in (left, other):
+    """It is known by more than its name: whoever has something else under such a name keeps it."""
+    names = ("left", "silent", "fresh", "open", "written", "directory")
+    left, silent, fresh, open_to_all, written, directory = (tmp_path / f"{_progress.PREFIX}{name}" for name in names)
+    other = tmp_path / "other"
+    for path in (left, silent, fresh, open_to_all, other):
+        path.write_bytes(b"" if path == silent else b"at work".ljust(512))
+        path.chmod(0o644 if path == open_to_all else 0o600)
+    written.write_text("precious")
+    written.chmod(0o600)
+    directory.mkdir()
+    for path in (left, silent, open_to_all, written, directory, other):
         os.utime(path, (1, 1))
     with _progress.shown():
-        assert sorted(tmp_path.iterdir()) == sorted([line, fresh, other])
+        assert set(tmp_path.iterdir()) == {line, fresh, open_to_all, written, directory, other}
 
 
 def test_somebody_elses_file_is_left_alone(line: Path, tmp_path: Path) -> None:

@@ -14,13 +14,15 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import engine_calls
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils import _files, _timer, _timer_unit, _undo
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._recovery import settled
 from engine_component import KINDS, Late, make_pair, plan_pair, words
 from engine_host import ID, OK_CHECK, Host
 from model.actors import Step
@@ -71,7 +73,7 @@ class Replay:
     def take(self, event: Step) -> str:
         """Do what a step says; returns the answer in the model's words."""
         if event.action == "recover":
-            return self.recover(event.target.split(","))
+            return self.recover(event.target.split(","), event.shows.split()[1:])
         if event.actor == "outsider":
             for name in ("one", "two"):
                 (self.hosts[event.target].data / name).write_text("deployed")
@@ -118,28 +120,46 @@ class Replay:
             host.transaction().promise([OK_CHECK])
         self.unsynced[name] = record
 
-    def recover(self, answering: list[str]) -> str:
-        """What recover.yml does, with those that answer."""
+    def recover(self, answering: list[str], lost: list[str]) -> str:
+        """What recover.yml does, with those that answer, and without those that the operator calls lost.
+
+        It counts nobody as lost in what it asks for: whether keep may be decided is the engine's to say.
+        """
         first, *_rest = self.hosts
         states = {name: self.read(name) for name in answering}
         if first not in answering:
             for name in answering:
                 self.call(name, "undo", "")
             return "in_doubt"
-        all_promised = all(states.get(name) == "promised" for name in self.hosts)
-        wish = "keep" if all_promised else "undo"
+        counted = self.without(lost, answering)
         promised = [name for name, state in states.items() if state == "promised"]
-        decision = self.hosts[first].transaction().decide(wish, promised, "recovery")
+        decision = ""
+        if set(counted) <= set(promised):
+            with suppress(Refused):
+                decision = self.hosts[first].transaction().decide("keep", promised, "recovery")
+        decision = decision or self.hosts[first].transaction().decide("undo", [], "recovery")
         if decision == "undo":
             for name in sorted(answering):
                 self.call(name, "undo", "undo")
-        ended = [name for name in sorted(answering, reverse=True) if self.finish(name, decision, answering)]
+        ended = [name for name in sorted(answering, reverse=True) if self.finish(name, decision, answering, lost)]
         if decision == "keep":
             return "rolled_back"
-        return "undone" if set(ended) == set(self.hosts) else "undo_incomplete"
+        return "undone" if set(ended) == set(counted) else "undo_incomplete"
 
-    def finish(self, name: str, decision: str, answering: list[str]) -> bool:
-        acknowledged = [other for other in answering if self.hosts[other].records().outcome is not None]
+    def without(self, lost: list[str], answering: list[str]) -> list[str]:
+        """The hosts that recovery goes on with, by the product's own rules."""
+        ends = {name: {"__rollback_ends": {"transactions": self.ends(name)}} for name in answering}
+        entry = {"id": ID, "plan": {"hosts": list(self.hosts), "decision_host": "a"}, "state_ids": {}}
+        hosts: list[str] = settled(ends, entry, None, lost)["plan"]["hosts"]
+        return hosts
+
+    def ends(self, name: str) -> list[dict[str, str | None]]:
+        """What a host tells of the transaction to whoever asks how it ended there."""
+        ended = self.hosts[name].records().outcome
+        return [{"state": self.read(name), "outcome": str(ended["outcome"]) if ended else None}]
+
+    def finish(self, name: str, decision: str, others: list[str], lost: list[str]) -> bool:
+        acknowledged = [*lost, *(other for other in others if self.hosts[other].records().outcome is not None)]
         try:
             return self.hosts[name].transaction().finish(decision, acknowledged) is not None
         except LastGoodError:

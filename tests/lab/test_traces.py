@@ -107,7 +107,7 @@ class LabReplay:
         """Do what a step says; returns the answer in the model's words."""
         peer = self.peers.get(step.target)
         if step.action == "recover":
-            return self.recover(step.target.split(","))
+            return self.recover(step.target.split(","), step.shows.split()[1:])
         assert peer is not None
         if step.action in ("timer", "reboot"):
             peer.fall_silent() if step.action == "timer" else peer.reboot()
@@ -118,8 +118,8 @@ class LabReplay:
         known = list(self.peers) if step.action == "decide" else others
         return str(peer.ask(step.action, step.shows, known)["answer"])
 
-    def recover(self, answering: list[str]) -> str:
-        """What recover.yml does, with those that answer."""
+    def recover(self, answering: list[str], lost: list[str]) -> str:
+        """What recover.yml does, with those that answer, and without those that the operator calls lost."""
         first, *_rest = self.peers
         words = {letter: self.peers[letter].ask()["word"] for letter in answering}
         if first not in answering:
@@ -132,7 +132,7 @@ class LabReplay:
         if decision == "undo":
             for letter in sorted(answering):
                 self.peers[letter].ask("undo", "undo")
-        ended: list[str] = []
+        ended = list(lost)
         for letter in sorted(answering, reverse=True):
             told = self.peers[letter].ask("finish", decision, ended)
             ended += [letter] if told["ended"] else []

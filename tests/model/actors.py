@@ -13,6 +13,7 @@ How the world's misbehaviour is expressed:
 - *reboot and timer*: at any time, on every host.
 - *an outsider* (only where ``World.outsiders``): deploys over a switched database, so that its undo has to refuse.
 - *a loss of records* (only where ``World.losses``): one host's journal is damaged, or it is replaced by an empty host.
+- *a host that is called lost* (only where ``World.lost``): the last recovery goes on without it, though it may only be away.
 - *a killed call* (only where ``World.kills``): has written and not synced; a reboot is then a loss of power.
 
 Host ``a`` holds the decision; ``World.database`` says which host holds the database. The other hosts are
@@ -135,11 +136,16 @@ class World(NamedTuple):
     database: int = 0
     kills: bool = False
     losses: tuple[str, ...] = ()
+    lost: tuple[int, ...] = ()
     reduce: bool = True
 
     def drops(self, disk: Disk, message: Message) -> bool:
         """Whether a message under way can do nothing any more, and is forgotten."""
         return self.reduce and is_spent(disk, message, self.rules, self.kills)
+
+    def passed_over(self, actor: int) -> tuple[int, ...]:
+        """The hosts that an actor does not count on: the last recovery was told that they are lost."""
+        return self.lost if actor and actor == self.recoveries else ()
 
     def start(self) -> State:
         """Nothing has happened yet: no host knows of the transaction."""
@@ -252,17 +258,19 @@ def _forward(state: State, world: World, actor: int, name: str) -> Next:
     following = (*PHASES, ASK_KEEP)[PHASES.index(phase) + 1]
     if following == "promise" and Rule.PROMISE not in world.rules:
         following = ASK_KEEP
-    waiting = _silent(state, actor)
+    waiting = _silent(state, actor, world)
     if phase == "begin" and 0 in waiting:
         waiting = [0]  # the lock is taken on the decision host first
-    ends = len(_silent(state, actor)) == 1
+    ends = len(_silent(state, actor, world)) == 1
     yield from _calls(state, world, actor, name, Message(phase), waiting, following if ends else "")
     yield from _give_up(state, world, actor, name, Message(phase), waiting, ASK_UNDO)
 
 
 def _read(state: State, world: World, actor: int, name: str) -> Next:
     """Recovery looks at one host after another, and stops as soon as it knows what to ask for."""
-    silent = _silent(state, actor)
+    silent = _silent(state, actor, world)
+    lacks_one = world.passed_over(actor) and Rule.LOST_HAS_NOT_PROMISED in world.rules
+    all_promised = ASK_UNDO if lacks_one else ASK_KEEP
     for index in silent:
         disk = read(state.hosts[index].disk, world.rules)
         doubtful = is_doubtful(disk, world.rules)
@@ -272,7 +280,7 @@ def _read(state: State, world: World, actor: int, name: str) -> Next:
         elif disk.word != PROMISED:
             place = ASK_UNDO
         else:
-            place = ASK_KEEP if len(silent) == 1 else ""
+            place = all_promised if len(silent) == 1 else ""
         seen = Step(name, "read", letter(index), "", standing or disk.word)
         if not doubtful:  # else it is as good as silent
             yield seen, _heard(_with_disk(state, index, disk, world), actor, index, place)
@@ -283,7 +291,7 @@ def _read(state: State, world: World, actor: int, name: str) -> Next:
         elif Rule.RECOVERY_READS_ALL in world.rules:
             yield blind, _at(state, actor, ASK_UNDO)
         else:
-            yield blind, _heard(state, actor, index, ASK_KEEP if len(silent) == 1 else "")
+            yield blind, _heard(state, actor, index, all_promised if len(silent) == 1 else "")
 
 
 def _ask(state: State, world: World, actor: int, name: str) -> Next:
@@ -303,7 +311,7 @@ def _follow(state: State, world: World, actor: int, name: str) -> Next:
     """Carry a decision (or the lack of one) to every host; prune once all have acknowledged."""
     place = state.places[actor]
     message = CALLS[place]
-    waiting = _silent(state, actor)
+    waiting = _silent(state, actor, world)
     following, given_up = PRUNING, GONE
     if place in AFTER_DATABASES:
         waiting = [world.database]
@@ -339,7 +347,7 @@ def _refused_by_database(message: Message, world: World) -> str:
 
 def _hold(state: State, world: World, actor: int, name: str) -> Next:
     """Hold the other hosts, so that no timer undoes what the database does not follow. What has undone has undone."""
-    waiting = [index for index in _silent(state, actor) if index != world.database]
+    waiting = [index for index in _silent(state, actor, world) if index != world.database]
     message = Message("hold", UNDO if Rule.HOLD_SHOWS_DECISION in world.rules else "")
     for index in waiting:
         disk, answer = receive(state.hosts[index].disk, message, world.rules)
@@ -397,8 +405,9 @@ def _give_up(
     yield step, _at(state._replace(hosts=tuple(hosts)), actor, place)
 
 
-def _silent(state: State, actor: int) -> list[int]:
-    return [index for index, host in enumerate(state.hosts) if not host.heard[actor]]
+def _silent(state: State, actor: int, world: World) -> list[int]:
+    passed_over = world.passed_over(actor)
+    return [index for index, host in enumerate(state.hosts) if not host.heard[actor] and index not in passed_over]
 
 
 def _with_disk(state: State, index: int, disk: Disk, world: World) -> State:
@@ -431,14 +440,20 @@ def _at(state: State, actor: int, place: str) -> State:
 
 
 def recover(
-    disks: tuple[Disk, ...], answering: frozenset[int], database: int = 0, rules: frozenset[Rule] = ALL_RULES
+    disks: tuple[Disk, ...],
+    answering: frozenset[int],
+    database: int = 0,
+    rules: frozenset[Rule] = ALL_RULES,
+    lost: tuple[int, ...] = (),
 ) -> tuple[tuple[Disk, ...], str, list[Step]]:
     """One recovery from beginning to end that nothing disturbs: the hosts ``answering`` always answer, others never.
+
+    Those called ``lost`` are not asked.
 
     Returns the disks afterwards, the outcome (``rolled_back``, ``undone``, ``undo_incomplete`` or ``in_doubt``) and the
     steps. ``rolled_back`` may still lack the acknowledgement of a host that did not answer.
     """
-    world = World(len(disks), 1, rules, database=database)
+    world = World(len(disks), 1, rules, database=database, lost=lost)
     state = State(tuple(Host(disk, (False, False)) for disk in disks), (GONE, READ))
     taken: list[Step] = []
     followed = READ

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from .actors import DONE, HELD, PRUNING, UNDOING, State, Step, World, actor_name, letter
-from .model import DATABASES, ENDED, FINISHED, KEEP, PROMISED, REFUSED, UNDO, UNDONE
+from .model import DATABASES, ENDED, FINISHED, KEEP, PROMISED, REFUSED, UNDO, UNDONE, Disk
 from .rules import Rule
 
 
@@ -33,41 +33,46 @@ class Forbidden(Enum):
 Edge = tuple[State, Step, State]
 
 
-def _mixture(state: State) -> bool:
+def _mixture(state: State, _world: World) -> bool:
     return len({disk.new for disk in state.disks if disk.word in ENDED}) > 1
 
 
-def _both_decided(state: State) -> bool:
+def _both_decided(state: State, _world: World) -> bool:
     return any(len(disk.ever) > 1 for disk in state.disks)
 
 
-def _keep_too_early(state: State) -> bool:
+def _keep_too_early(state: State, _world: World) -> bool:
     safe = (PROMISED, FINISHED)
     return KEEP in state.hosts[0].disk.ever and any(
         disk.word not in safe or not (disk.new and disk.data and disk.checked) for disk in state.disks if not disk.gone
     )
 
 
-def _half(state: State) -> bool:
+def _half(state: State, _world: World) -> bool:
     return any(disk.word in ENDED and disk.data != disk.new for disk in state.disks)
 
 
-def _not_uniform(state: State) -> bool:
+def _not_uniform(state: State, world: World) -> bool:
     if not {PRUNING, DONE} & set(state.places):
         return False
-    words = {(disk.word, disk.new, disk.armed) for disk in state.disks if not disk.gone}
-    return words not in ({(FINISHED, True, False)}, {(UNDONE, False, False)})
+    words = {(disk.word, disk.new, disk.armed) for disk in _counted_on(state, world)}
+    return words not in (set(), {(FINISHED, True, False)}, {(UNDONE, False, False)})
 
 
-def _different_in_the_end(state: State) -> bool:
-    return DONE in state.places and len({disk.new for disk in state.disks if not disk.gone}) > 1
+def _different_in_the_end(state: State, world: World) -> bool:
+    return DONE in state.places and len({disk.new for disk in _counted_on(state, world)}) > 1
 
 
-def _services_down(state: State) -> bool:
+def _counted_on(state: State, world: World) -> list[Disk]:
+    """Where all is reported as done: not what is gone, nor what was called lost, which joins the others once it is back."""
+    return [disk for index, disk in enumerate(state.disks) if not disk.gone and index not in world.lost]
+
+
+def _services_down(state: State, _world: World) -> bool:
     return any(disk.armed and disk.word in ENDED for disk in state.disks)
 
 
-def _untrue(state: State) -> bool:
+def _untrue(state: State, _world: World) -> bool:
     return any(disk.word == UNDONE and disk.new for disk in state.disks)
 
 
@@ -109,7 +114,7 @@ def _behind_the_report(edge: Edge, _world: World) -> bool:
     return step.actor == "host" and HELD in before.places and _newer(before) > _newer(after)
 
 
-IN_STATES: dict[Forbidden, Callable[[State], bool]] = {
+IN_STATES: dict[Forbidden, Callable[[State, World], bool]] = {
     Forbidden.MIXTURE: _mixture,
     Forbidden.BOTH_DECIDED: _both_decided,
     Forbidden.KEEP_TOO_EARLY: _keep_too_early,
@@ -149,4 +154,5 @@ HARM: dict[Rule, Forbidden] = {
     Rule.CHAIN: Forbidden.UNTRUE,
     Rule.IDENTITY: Forbidden.MIXTURE,
     Rule.SETTLED_BY_THE_END: Forbidden.MIXTURE,
+    Rule.LOST_HAS_NOT_PROMISED: Forbidden.MIXTURE,
 }

@@ -120,6 +120,12 @@ class Rule(Enum):
         "a host that has finished and one that waits end apart",
     )
 
+    LOST_HAS_NOT_PROMISED = (
+        "8",
+        "a host that is called lost has not promised: where nothing was decided, the others undo",
+        "the others keep, and the host that was only away undoes alone",
+    )
+
     def __init__(self, number: str, says: str, prevents: str) -> None:
         self.number = number
         self.says = says

@@ -12,7 +12,18 @@ from pathlib import Path
 import pytest
 
 from .actors import World, recover, steps
-from .explore import HEADER, LOST_WORLDS, WORLDS, CounterExample, Explored, explore, find, row, without
+from .explore import (
+    HEADER,
+    LOST_WORLDS,
+    PASSED_OVER_WORLDS,
+    WORLDS,
+    CounterExample,
+    Explored,
+    explore,
+    find,
+    row,
+    without,
+)
 from .forbidden import HARM
 from .model import (
     DAMAGED,
@@ -41,7 +52,15 @@ counter_example = cache(without)
 
 def row_id(world: World) -> str:
     """A name for a world in pytest's output."""
-    faults = f"outsider-{world.database}" if world.outsiders else "kills" if world.kills else "usual"
+    faults = (
+        f"outsider-{world.database}"
+        if world.outsiders
+        else "kills"
+        if world.kills
+        else "losses"
+        if world.losses
+        else "usual"
+    )
     return f"{world.hosts}hosts-{world.recoveries}recoveries-{faults}"
 
 
@@ -148,6 +167,33 @@ def test_a_host_that_has_lost_its_records_is_never_believed(world: World) -> Non
             ]
 
 
+@pytest.mark.parametrize("world", PASSED_OVER_WORLDS, ids=row_id)
+def test_a_host_that_was_called_lost_and_comes_back_joins_the_others(world: World) -> None:
+    """Nothing forbidden is reached while it may only be away; and then one recovery that it answers makes all hosts equal."""
+    seen = explored(world)
+    assert seen.forbidden is None, "\n".join(map(str, seen.trace))
+    everyone = frozenset(range(world.hosts))
+    (lost,) = world.lost
+    ended = {True: 0, False: 0}
+    for disks in seen.disks:
+        here = frozenset(index for index in everyone if not disks[index].gone)
+        after, outcome, _steps = recover(disks, here - {lost}, lost=world.lost)
+        assert after[lost] == disks[lost]
+        if here - {lost} != everyone - {lost}:
+            continue
+        kept = outcome == "rolled_back"
+        assert {(disk.word, disk.new, disk.armed) for disk in after if disk is not after[lost]} == {
+            (FINISHED, True, False) if kept else (UNDONE, False, False)
+        }, disks
+        if KEEP not in disks[0].ever and disks[0].word != FINISHED:
+            assert not kept, "nothing was decided yet"
+        if here == everyone:
+            last, outcome, _steps = recover(after, everyone)
+            assert {(disk.word, disk.new) for disk in last} == {(FINISHED, True) if kept else (UNDONE, False)}, disks
+            ended[kept] += disks[lost].word == PROMISED
+    assert all(ended.values()), "it was called lost, and had promised, with either end"
+
+
 def test_between_a_crash_and_recovery_hosts_may_differ() -> None:
     """The limit of the promise, as the documentation says it: this is not what the protocol prevents."""
     found = find(World(hosts=2, recoveries=0), lambda state: [disk.word for disk in state.disks] == [PROMISED, UNDONE])
@@ -226,6 +272,7 @@ TRACES: dict[Rule, tuple[str, str]] = {
     Rule.CHAIN: ("timer(a)", "timer(a) changes nothing"),
     Rule.IDENTITY: ("undo(b)", "undo(b) is not sent"),
     Rule.SETTLED_BY_THE_END: ("settle(undo)", "settle(undo) is not sent"),
+    Rule.LOST_HAS_NOT_PROMISED: ("decide(keep)", "decide(keep) is not sent"),
 }
 
 
@@ -283,7 +330,10 @@ def test_a_script_with_a_mistake_is_refused() -> None:
 
 def test_the_page_shows_what_was_explored() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert "\n".join([HEADER, *(row(world, explored(world)) for world in (*WORLDS, *LOST_WORLDS))]) in page
+    assert (
+        "\n".join([HEADER, *(row(world, explored(world)) for world in (*WORLDS, *LOST_WORLDS, *PASSED_OVER_WORLDS))])
+        in page
+    )
 
 
 @for_each_rule

@@ -14,7 +14,7 @@ knows these lines, where ``*`` stands for every host, in order:
 - ``late switch(a)``: the same call, from an actor that nobody counts on any more;
 - ``killed promise(a)``: the call is killed after it has written, before it has synced;
 - ``timer(a)``, ``reboot(a)``: of itself; ``deploy(a)``: an outsider changes what was switched;
-- ``recover(a,b)``: one whole recovery, which only the named hosts answer.
+- ``recover(a,b)``: one whole recovery, which only the named hosts answer; ``recover(a, lost b)``: it was told that ``b`` is lost.
 
 ``python -m tests.model.traces`` (from the root of the repository) prints the scenarios as they go.
 ``prepare`` includes naming the decision host and all members in the host's journal; ``stop`` includes arming the timer.
@@ -134,6 +134,24 @@ SCENARIOS = (
         (*PROMISED_ALL, "recover(a)", "reboot(b)", "late decide(keep)", "recover(a,b)"),
         ("undone", "undone"),
         ("recover(a) -> undo_incomplete", "late decide(keep) -> undo", "recover(a,b) -> undone"),
+    ),
+    Scenario(
+        "a host is called lost after all have promised: the others undo, and it follows once it is back",
+        (*PROMISED_ALL, "recover(a, lost b)", "timer(b)", "reboot(b)", "recover(a,b)"),
+        ("undone", "undone"),
+        ("recover(a, lost b) -> undone", "recover(a,b) -> undone"),
+    ),
+    Scenario(
+        "a host is called lost before it has promised, and was only away: it undoes alone, as the others have",
+        (*SWITCHED_ALL, "promise(a)", "recover(a, lost b)", "timer(b)", "late decide(keep)", "recover(a,b)"),
+        ("undone", "undone"),
+        ("recover(a, lost b) -> undone", "late decide(keep) -> undo"),
+    ),
+    Scenario(
+        "a host is called lost after keep: the others finish, and it follows once it is back",
+        (*PROMISED_ALL, "decide(keep)", "recover(a, lost b)", "reboot(b)", "recover(a,b)"),
+        ("finished", "finished"),
+        ("recover(a, lost b) -> rolled_back", "recover(a,b) -> rolled_back"),
     ),
     Scenario(
         "a late switch after an undo",
@@ -288,9 +306,10 @@ def _one(line: str, target: str, disks: tuple[Disk, ...]) -> tuple[Step, tuple[D
     head, _bracket, inside = line.rstrip(")").partition("(")
     *how, action = head.split()
     if action == "recover":
-        answering = inside.split(",")
-        after, outcome, _steps = recover(disks, frozenset(map("abc".index, answering)))
-        return Step("recovery", action, inside, "", outcome), after
+        answering, _comma, lost = inside.partition(", ")
+        indices = frozenset(map("abc".index, answering.split(",")))
+        after, outcome, _steps = recover(disks, indices, lost=tuple(map("abc".index, lost.removeprefix("lost "))))
+        return Step("recovery", action, answering, lost, outcome), after
     shows = inside if action == "decide" else inside.partition(", ")[2]
     index = "abc".index(target)
     disk, answer, actor = _on_host(disks[index], how, Message(action, shows))

@@ -222,6 +222,11 @@ def can_go_back(plan: Plan) -> bool:
     return component_class(plan.kind, back=True).goes_back(plan)
 
 
+def kept_instead(plan: Plan) -> str:
+    """What stays of what is replaced where it can't; empty where it can."""
+    return "" if can_go_back(plan) else component_class(plan.kind, back=True).kept_instead(plan)
+
+
 def make_component(
     kind: str, records: Records, workspace: Path, passwords: Mapping[str, Any], *, back: bool = False
 ) -> Component:

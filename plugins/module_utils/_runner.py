@@ -16,7 +16,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Component, Plan, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import component_class
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, os_error_message
-from ansible_collections.lastgood.rollback.plugins.module_utils._inspection import can_go_back, make_component
+from ansible_collections.lastgood.rollback.plugins.module_utils._inspection import (
+    can_go_back,
+    kept_instead,
+    make_component,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._masking import hidden, is_secret, secrets_in
 from ansible_collections.lastgood.rollback.plugins.module_utils._progress import shown
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import open_entry
@@ -190,6 +194,7 @@ def told(plan: Plan, kept: JsonObject) -> JsonObject:
         "predicted_downtime": plan.downtime,
         "disk_bytes": plan.disk_bytes,
         "can_go_back": can_go_back(plan),
+        "kept_instead": kept_instead(plan),
         # Of the thing as it is now; two plans with a rehearsal between them show whether it moved.
         "fingerprint": hashlib.sha256(_text(plan.before).encode()).hexdigest(),
     }

@@ -123,6 +123,16 @@ discards:
       - path: /srv/blog-core/.env
         becomes: replaced
         settings: [DATABASE_URL]
+can_go_back:
+  description: Whether M(lastgood.rollback.transaction) can undo this as a whole once it has finished.
+  returned: always
+  type: bool
+  sample: true
+kept_instead:
+  description: What stays of what is replaced where it can't, in words; empty where it can.
+  returned: always
+  type: str
+  sample: ""
 kept:
   description: File to the newest copy of what was replaced.
   returned: always

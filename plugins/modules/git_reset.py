@@ -240,6 +240,16 @@ discards:
   returned: always
   type: dict
   sample: {"modified": ["config.py"]}
+can_go_back:
+  description: Whether M(lastgood.rollback.transaction) can undo this as a whole once it has finished.
+  returned: always
+  type: bool
+  sample: true
+kept_instead:
+  description: What stays of what is replaced where it can't, in words; empty where it can.
+  returned: always
+  type: str
+  sample: ""
 kept:
   description: Where it is kept. C(commits) is the emergency branch, C(archives) are tar files on the host.
   returned: always

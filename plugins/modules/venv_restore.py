@@ -142,6 +142,16 @@ discards:
   returned: always
   type: dict
   sample: {"packages": ["iniconfig==2.0.0", "six==1.17.0"]}
+can_go_back:
+  description: Whether M(lastgood.rollback.transaction) can undo this as a whole once it has finished.
+  returned: always
+  type: bool
+  sample: true
+kept_instead:
+  description: What stays of what is replaced where it can't, in words; empty where it can.
+  returned: always
+  type: str
+  sample: ""
 kept:
   description: Under C(environment), where the replaced environment is kept.
   returned: always

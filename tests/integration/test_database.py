@@ -17,6 +17,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database import Database
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database_back import DatabaseBack
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, VerificationFailed
+from ansible_collections.lastgood.rollback.plugins.module_utils._inspection import can_go_back
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server
 from integration.database_site import FIRST, SECOND, THIRD, Site, identifier, literal
 
@@ -98,6 +99,21 @@ def test_what_is_written_while_a_rollback_is_undone_is_counted_when_that_is_take
     aside = plan.facts["aside"]["name"]
     assert back.kept(plan) == {f"rows written to {aside}": written}
     assert site.query("SELECT count(*) FROM visit", aside) == str(rows + 2)
+
+
+def test_what_a_rollback_put_aside_itself_can_come_back_where_nothing_older_is_kept(site: Site) -> None:
+    site.create()
+    point = site.capture()
+    site.damage()
+    damaged, oid = site.content(), site.oid()
+    then = site.roll_back(point, keep_previous=0)
+    site.component().finish(then)
+    assert can_go_back(then)
+    back = DatabaseBack(site.make_context(SECOND))
+    plan = back.plan_back(Earlier(FIRST, then, site.make_context(FIRST).workspace))
+    back.prepare(plan)
+    back.switch(plan)
+    assert (site.oid(), site.content()) == (oid, damaged)
 
 
 def test_undo_of_a_prepared_database_drops_only_that(site: Site) -> None:

@@ -237,6 +237,11 @@ class Component(ABC):
         """Whether a rollback by this plan can be undone as a whole once it has finished; asked of the kind's way back."""
         return cls.plan_back is not Component.plan_back
 
+    @classmethod
+    def kept_instead(cls, plan: Plan) -> str:
+        """Where it can't be: what stays of what is replaced, in words."""
+        return "what it replaces"
+
     @abstractmethod
     def prepare(self, plan: Plan) -> JsonObject:
         """Build everything beside the live system and check it there; return evidence for the report (JSON)."""

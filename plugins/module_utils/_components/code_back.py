@@ -26,6 +26,14 @@ class CodeBack(Code):
         """Only a checkout that went back as a whole, and not single paths or reverts in it."""
         return plan.facts["paths"] is None and plan.facts["mode"] != REVERT
 
+    @classmethod
+    def kept_instead(cls, plan: Plan) -> str:
+        """See `Component.kept_instead`."""
+        commits = (
+            "the commits, on an emergency branch" if plan.facts["mode"] == REVERT else "the commits, where they are"
+        )
+        return f"{commits}, and what was never committed, in an archive"
+
     def plan_back(self, earlier: Earlier) -> Plan:
         """The commit is there: a branch of ours held it. What was written since is archived, like before any reset."""
         then = earlier.plan.facts

@@ -87,8 +87,13 @@ class DatabaseBack(Database):
 
     @classmethod
     def goes_back(cls, plan: Plan) -> bool:
-        """Only where the database as it was is there, and is kept."""
-        return plan.facts["old_oid"] is not None and plan.facts["keep_previous"] > 0
+        """Only where there is a database to come back: what a rollback puts aside itself, it never drops."""
+        return plan.facts["old_oid"] is not None
+
+    @classmethod
+    def kept_instead(cls, plan: Plan) -> str:
+        """See `Component.kept_instead`."""
+        return "nothing, since there is no such database now"
 
     def prepare(self, plan: Plan) -> JsonObject:
         """Nothing is built; what was put aside is read from end to end, so that a damaged one is never switched to."""

@@ -37,6 +37,18 @@ class PackagesBack(Packages):
     come (``before``), or what the rollback had built (``side``), when its undo is itself undone.
     """
 
+    @classmethod
+    def goes_back(cls, plan: Plan) -> bool:
+        """Only where an environment is there to come back."""
+        before = Live(**plan.facts["before"])
+        aside = _before(Place.of(plan.facts), before)
+        return aside is not None and (before.kind == "directory" or aside.is_dir())
+
+    @classmethod
+    def kept_instead(cls, plan: Plan) -> str:
+        """See `Component.kept_instead`."""
+        return "nothing, since there is no environment now"
+
     def plan_back(self, earlier: Earlier) -> Plan:
         """Look at both environments; refuse when the one that is to come is gone."""
         facts = {**earlier.plan.facts, "to": "side" if earlier.plan.facts.get("to") == "before" else "before"}

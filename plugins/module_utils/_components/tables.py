@@ -196,6 +196,11 @@ class Tables(Component):
         with look.session():
             return look.state()
 
+    @classmethod
+    def kept_instead(cls, plan: Plan) -> str:
+        """See `Component.kept_instead`; the name of that database is in the final table."""
+        return "the rows as they were, in a database beside it"
+
     def kept(self, plan: Plan) -> JsonObject:
         """Where rows stand that were replaced, or taken out because they referred to nothing."""
         look = TablesLook(self.context, plan)

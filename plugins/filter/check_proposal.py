@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._check import planned
@@ -16,7 +16,8 @@ name: check_proposal
 short_description: Leave a proposal out of a verdict when its plan was refused
 version_added: 0.1.0
 description:
-  - Compares what P(lastgood.rollback.check_summary#filter) proposes with what became of a plan of it.
+  - Compares what P(lastgood.rollback.check_summary#filter) proposes with what became of a plan of it, and adds to the command
+    what it would be asked for.
 positional: _input, told
 options:
   _input:
@@ -24,9 +25,18 @@ options:
     type: dict
     required: true
   told:
-    description: Host to C(__check_refusal), the reason where its part of the plan was refused.
+    description: Host to C(__check_refusal), the reason where its part of the plan was refused, and what each component would do.
     type: dict
     required: true
+  accept:
+    description: What the rollback may hurt or lose, by name, as it was planned with.
+    type: list
+    elements: str
+    default: []
+  databases:
+    description: The databases of the catalogue, by name.
+    type: dict
+    default: {}
 author:
   - the lastgood.rollback authors (@lastgood)
 """
@@ -44,9 +54,15 @@ _value:
 """
 
 
-def check_proposal(verdict: Mapping[str, Any], told: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def check_proposal(
+    verdict: Mapping[str, Any],
+    told: Mapping[str, Mapping[str, Any]],
+    *,
+    accept: Sequence[str] = (),
+    databases: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """See the documentation above."""
-    found: dict[str, Any] = completed(planned(verdict, told))
+    found: dict[str, Any] = completed(planned(verdict, told, accept, databases))
     return found
 
 

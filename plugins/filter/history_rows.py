@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.plugin_utils import _recovery
@@ -17,11 +17,17 @@ short_description: Tell past rollbacks
 version_added: 0.1.0
 description:
   - Puts together what M(lastgood.rollback.transaction_info) found on several hosts.
+positional: _input
 options:
   _input:
     description: Host to what it registered.
     type: dict
     required: true
+  accept:
+    description: What an undo may hurt, by name, as it was planned with.
+    type: list
+    elements: str
+    default: []
 author:
   - the lastgood.rollback authors (@lastgood)
 """
@@ -39,9 +45,9 @@ _value:
 """
 
 
-def history_rows(hosts: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+def history_rows(hosts: Mapping[str, Mapping[str, Any]], *, accept: Sequence[str] = ()) -> list[list[str]]:
     """See the documentation above."""
-    rows: list[list[str]] = completed(_recovery.history_rows(hosts))
+    rows: list[list[str]] = completed(_recovery.history_rows(hosts, accept))
     return rows
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -38,6 +38,15 @@ options:
     description: Whether it was only rehearsed.
     type: bool
     default: false
+  accept:
+    description: What the rollback may hurt or lose, by name.
+    type: list
+    elements: str
+    default: []
+  databases:
+    description: The databases of the catalogue, by name.
+    type: dict
+    default: {}
 author:
   - the lastgood.rollback authors (@lastgood)
 """
@@ -56,14 +65,22 @@ _value:
 
 
 def outcome(
-    plan: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], *, check: bool = False, rehearse: bool = False
+    plan: Mapping[str, Any],
+    hosts: Mapping[str, Mapping[str, Any]],
+    *,
+    check: bool = False,
+    rehearse: bool = False,
+    accept: Sequence[str] = (),
+    databases: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """See the documentation above.
 
     :raises AnsibleFilterError: when a host reported something that this collection does not know.
     """
     try:
-        ended: dict[str, Any] = completed(tell(plan, hosts, check=check, rehearse=rehearse))
+        ended: dict[str, Any] = completed(
+            tell(plan, hosts, check=check, rehearse=rehearse, accept=accept, databases=databases)
+        )
     except Unreadable as error:
         raise AnsibleFilterError(error.message) from error
     except KeyError as error:

@@ -191,9 +191,11 @@ options:
         domains, generated columns and keys of partitions call run when rows come in, and plain SQL is code altogether. With
         O(scope=database) such rows, and plain SQL, come in by a session that logs in as their owner, where the host can get
         one. Where it can't, and with other scopes, the module refuses without this word. Built-in functions are no such code.
+      - V(no_undo) is a rollback that can't be undone as a whole once it has finished. Only the playbooks ask for it; a task of
+        this module names what it does, and is never asked.
     type: list
     elements: str
-    choices: [slots, subscriptions, standbys, workers, other_database, rows_set_aside, owner_code]
+    choices: [slots, subscriptions, standbys, workers, other_database, rows_set_aside, owner_code, no_undo]
     default: []
   compare_timeout:
     description:
@@ -361,6 +363,16 @@ set_aside:
   returned: when O(scope=schema)
   type: dict
   sample: {"rows": 4, "of": 1204, "tables": {"public.post": 4}}
+can_go_back:
+  description: Whether M(lastgood.rollback.transaction) can undo this as a whole once it has finished.
+  returned: always
+  type: bool
+  sample: true
+kept_instead:
+  description: What stays of what is replaced where it can't, in words; empty where it can.
+  returned: always
+  type: str
+  sample: ""
 kept:
   description:
     - Databases that stand aside, by what they are; with O(scope=tables) with the schema that holds the rows.
@@ -427,6 +439,7 @@ def main() -> None:
                     "other_database",
                     "rows_set_aside",
                     "owner_code",
+                    "no_undo",
                 ],
                 "default": [],
             },

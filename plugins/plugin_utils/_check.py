@@ -11,6 +11,11 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._health import STOPPED
 from ansible_collections.lastgood.rollback.plugins.module_utils._open import RECOVER
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import Stack
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._no_undo import (
+    NO_UNDO,
+    accept_option,
+    names_not_accepted,
+)
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import open_words
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import causes
 
@@ -81,11 +86,15 @@ def summarise(stack: Stack, told: Told, here: Sequence[str], point: str) -> dict
     }
 
 
-def planned(verdict: Mapping[str, Any], told: Told) -> dict[str, Any]:
+def planned(
+    verdict: Mapping[str, Any], told: Told, accept: Sequence[str] = (), databases: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The verdict, without the command that it proposes when a plan of that was refused, or found nothing to do.
 
     :param told: host → ``__check_refusal`` (a sentence), where its part of the plan was refused, and ``__rollback_planned``, what
         each component would do.
+    :param accept: ``rollback_accept``, with which that was planned: the command needs it as well.
+    :param databases: of the catalogue, by name.
     """
     name = f"lastgood.rollback.{verdict['proposal']['playbook']}"
     refusals = causes(
@@ -93,18 +102,30 @@ def planned(verdict: Mapping[str, Any], told: Told) -> dict[str, Any]:
     )
     changes = any(result["changed"] for each in told.values() for result in each.get("__rollback_planned", []))
     if changes and not refusals:
-        return dict(verdict)
+        return _with_words(verdict, told, accept, databases or {})
     why = f"no rollback is proposed: {name} would change nothing, what it puts back is as it was at the restore point"
     if refusals:
         why = f"no rollback is proposed: {name} would be refused. {' '.join(refusals)}"
     left = verdict["suggestions"][1:]  # the first one is the command that was proposed
-    return {
-        **verdict,
-        "rows": _with_next([row for row in verdict["rows"] if row[0] not in ("Next", "")], [why, *left]),
-        "proposal": None,
-        "suggestions": [why, *left],
-        "suggestion": left[0] if left else "",
-    }
+    return {**_suggesting(verdict, [why, *left]), "proposal": None, "suggestion": left[0] if left else ""}
+
+
+def _with_words(
+    verdict: Mapping[str, Any], told: Told, accept: Sequence[str], databases: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The verdict, whose command has what it would be asked for, and says so where that is a way without return."""
+    names = names_not_accepted(told, accept, databases)
+    option = accept_option(accept, *([NO_UNDO] if names else []))
+    if not option:
+        return dict(verdict)
+    command, *others = verdict["suggestions"]
+    why = [f"{NO_UNDO}: {names} can't be undone as a whole"] if names else []
+    return _suggesting(verdict, [f"{command} {option}", *why, *others])
+
+
+def _suggesting(verdict: Mapping[str, Any], suggested: list[str]) -> dict[str, Any]:
+    rows = _with_next([row for row in verdict["rows"] if row[0] not in ("Next", "")], suggested)
+    return {**verdict, "rows": rows, "suggestions": suggested, "suggestion": suggested[0]}
 
 
 def _with_next(rows: list[list[str]], suggested: Sequence[str]) -> list[list[str]]:

@@ -118,11 +118,12 @@ def typed(option: Input, value: Any) -> Any:
     if not is_given(value):
         return {"list": [], "dict": {}}.get(option.kind)
     result = _READERS[option.kind](option, value)
-    if option.choices and result not in option.choices:
-        raise InputError(
-            f"{option.name}: must be one of {', '.join(option.choices)}, not {described(result)}"
-            f"{_suggested(str(result), option.choices)}"
-        )
+    for word in result if isinstance(result, list) else [result]:
+        if option.choices and word not in option.choices:
+            raise InputError(
+                f"{option.name}: must be one of {', '.join(option.choices)}, not {described(word)}"
+                f"{_suggested(str(word), option.choices)}"
+            )
     return result
 
 

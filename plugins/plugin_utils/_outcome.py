@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
 from ansible_collections.lastgood.rollback.plugins.module_utils._open import RECOVER
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._discards import discard_lines, kept_places
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._no_undo import asked_for, undo_option
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import next_words, open_transactions
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_timeline import PHASES, timeline
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._told import decision, ended_as, transactions
@@ -38,9 +39,7 @@ MISREAD = "KEPT, as decided; but what was done on a host can't be told"
 UNENDED = "NOT ENDED: everything is where it was asked to go, but the transaction is still open"
 #: Everything is where it was asked to go.
 _KEPT = ("rolled_back", "undone_as_asked")
-NO_WAY_BACK = (
-    "once it has finished, this can't be undone as a whole; what it replaces is kept, and the final table says where"
-)
+NO_WAY_BACK = "once it has finished, this can't be undone as a whole; kept instead: "
 #: Of those that rows have left.
 _MOST_TABLES = 8
 #: Kinds that can't go back without what they keep; a file may have been absent.
@@ -52,11 +51,21 @@ _WRAPPED = re.compile(
 _GOOD = ("rolled_back", "undone_as_asked", "nothing_to_do", "planned", "rehearsed", "recovered")
 
 
-def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = False) -> dict[str, Any]:
+def tell(
+    plan: Mapping[str, Any],
+    hosts: Told,
+    *,
+    check: bool,
+    rehearse: bool = False,
+    accept: Sequence[str] = (),
+    databases: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Put together what the hosts reported.
 
     :param plan: nothing but the ``stack`` when it never came to one.
     :param hosts: host → what it registered, by variable name.
+    :param accept: ``rollback_accept``.
+    :param databases: of the catalogue, by name.
     :returns: ``outcome``, ``success``, ``title``, ``tone``, ``rows``, ``downtime_ms`` (None without any, and where it
         is not over).
     """
@@ -96,7 +105,9 @@ def tell(plan: Mapping[str, Any], hosts: Told, *, check: bool, rehearse: bool = 
         rows.append(["Downtime", _downtime_words(downtime_ms, hosts)])
         rows += _time_rows(hosts)
         rows += _unbinding_rows(plan, hosts) + _kept_rows(hosts)
-    following = _next_rows(outcome, plan, hosts) or (_undo_rows(plan, hosts) if ended in _KEPT else [])
+    asked = asked_for(hosts, accept, databases or {}) if outcome in ("planned", "rehearsed") else ""
+    rows += [["For real", asked]] if asked else []
+    following = _next_rows(outcome, plan, hosts) or (_undo_rows(plan, hosts, accept) if ended in _KEPT else [])
     rows += following
     return {
         "outcome": outcome,
@@ -384,7 +395,7 @@ def _next_rows(outcome: str, plan: Mapping[str, Any], hosts: Told) -> list[list[
     return []
 
 
-def _undo_rows(plan: Mapping[str, Any], hosts: Told) -> list[list[str]]:
+def _undo_rows(plan: Mapping[str, Any], hosts: Told, accept: Sequence[str]) -> list[list[str]]:
     """How to take a finished rollback back as a whole, and how long that can be asked for; or why it can't."""
     components = [component for _host, transaction in _transactions(hosts) for component in transaction["components"]]
     if not components:
@@ -396,8 +407,9 @@ def _undo_rows(plan: Mapping[str, Any], hosts: Told) -> list[list[str]]:
     ]
     if lost:
         return [["Undo", f"not as a whole ({', '.join(lost)}): what is kept of it is named above"]]
+    command = f"ansible-playbook lastgood.rollback.undo_rollback -e rollback_id={plan['id']} {undo_option(accept)}"
     return [
-        ["Undo", f"ansible-playbook lastgood.rollback.undo_rollback -e rollback_id={plan['id']}"],
+        ["Undo", command.rstrip()],
         ["", f"can be asked for until another rollback of {plan['stack']} has ended"],
     ]
 
@@ -411,7 +423,7 @@ def plan_rows(hosts: Told) -> list[list[str]]:
             rows.append([host, result["component"]])
             rows += [["", f"  discards {line}"] for line in discard_lines(result["discards"])]
             rows += [["", f"  note: {warning}"] for warning in result["notes"]]
-            rows += [] if result["can_go_back"] else [["", f"  note: {NO_WAY_BACK}"]]
+            rows += [] if result["can_go_back"] else [["", f"  note: {NO_WAY_BACK}{result['kept_instead']}"]]
     unchanged = sum(not result["changed"] for _host, result in results)
     changed = [result for _host, result in results if result["changed"]]
     rows.append(["Unchanged", f"{unchanged} of {len(results)} components are as they should be"])

@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._open import RECOVER
 from ansible_collections.lastgood.rollback.plugins.module_utils._shape import require
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._back import USAGE, undoable
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._no_undo import undo_option
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import unseen_stops
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import PlanRefused
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._told import transactions
@@ -169,8 +170,11 @@ def _plan_of_one(host: str, transaction: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def history_rows(hosts: Found) -> list[list[str]]:
-    """One row a transaction, newest first: when, outcome, downtime, who, id and hosts; then what can be done."""
+def history_rows(hosts: Found, accept: Sequence[str] = ()) -> list[list[str]]:
+    """One row a transaction, newest first: when, outcome, downtime, who, id and hosts; then what can be done.
+
+    :param accept: ``rollback_accept``, with which the undoing was planned: the command needs it as well.
+    """
     found: dict[str, dict[str, Any]] = {}
     for host, registered in hosts.items():
         for transaction in transactions(host, registered, "__rollback_history"):
@@ -202,7 +206,7 @@ def history_rows(hosts: Found) -> list[list[str]]:
         for name, entry in sorted(found.items())
         if any(outcome.startswith("open") for outcome in entry["outcomes"])
     ]
-    return rows + ends + [[_undo_words(hosts, name)] for names in undoable(hosts).values() for name in names]
+    return rows + ends + [[_undo_words(hosts, name, accept)] for names in undoable(hosts).values() for name in names]
 
 
 def _ended_as(transaction: Mapping[str, Any]) -> str:
@@ -220,7 +224,7 @@ def _downtime(entry: Mapping[str, Any]) -> str:
     return "not known" if entry["unseen"] else "none"
 
 
-def _undo_words(hosts: Found, name: str) -> str:
+def _undo_words(hosts: Found, name: str, accept: Sequence[str]) -> str:
     """The command that undoes a rollback, where every host has just planned it; else why not."""
     refused = {
         str(result.get("msg") or "it could not be planned")
@@ -231,5 +235,5 @@ def _undo_words(hosts: Found, name: str) -> str:
     return (
         f"{name} can't be undone as a whole: {' '.join(sorted(refused))}"
         if refused
-        else f"To undo {name}: {USAGE}{name}"
+        else f"To undo {name}: {USAGE}{name} {undo_option(accept)}".rstrip()
     )

@@ -65,6 +65,39 @@ def test_a_database_that_does_not_answer_is_a_finding(healthy: RollbackStack) ->
     assert (finding["kind"], finding["host"], finding["database"]) == ("connection", "demo_db", "gone")
 
 
+def test_a_database_that_is_gone_asks_for_a_rollback_with_the_word_that_this_needs(healthy: RollbackStack) -> None:
+    def psql(*statements: str) -> None:
+        for statement in statements:
+            healthy.site.psql(statement, "postgres", "postgres")
+
+    end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'"
+    psql("ALTER DATABASE blog ALLOW_CONNECTIONS false", end.format("blog"), "ALTER DATABASE blog RENAME TO gone")
+    try:
+        ended = healthy.play("check")
+        assert ended.status == 2, ended.said
+        pattern = r"ansible-playbook lastgood\.rollback\.full_rollback .*-e rollback_point=last_good (-e rollback_accept=no_undo)"
+        found = re.fullmatch(pattern, suggestion(ended))
+        assert found, suggestion(ended)
+        assert "no_undo: database:blog on demo_db can't be undone as a whole" in ended.words
+
+        there = healthy.site.psql("SELECT oid, datname FROM pg_database ORDER BY 1", "postgres"), healthy.states()
+        refused = healthy.play("full_rollback", rollback_point="last_good")
+        assert (refused.status, refused.outcome) == (2, "refused"), refused.said
+        assert "database:blog on demo_db (kept instead: nothing, since there is no such database now)" in refused.words
+        now = healthy.site.psql("SELECT oid, datname FROM pg_database ORDER BY 1", "postgres"), healthy.states()
+        assert now == there
+
+        done = healthy.play("full_rollback", *found[1].split(), rollback_point="last_good")
+        assert (done.status, done.outcome) == (0, "rolled_back"), done.said
+        assert "Undo not as a whole (database:blog)" in done.words
+        assert healthy.site.look() == healthy.good
+    finally:
+        if "blog" in healthy.site.psql("SELECT datname FROM pg_database", "postgres").splitlines():
+            psql("DROP DATABASE gone")
+        else:
+            psql("ALTER DATABASE gone RENAME TO blog", "ALTER DATABASE blog ALLOW_CONNECTIONS true")
+
+
 def test_a_host_that_is_away_is_no_success(healthy: RollbackStack) -> None:
     ended = healthy.play("check", "--limit", "demo_core,demo_db")
     assert ended.status == 2

@@ -5,11 +5,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from integration.checkouts import Checkout
 from integration.small_stack import SmallStack
+
+#: Reverts and single files have no way back as a whole.
+ACCEPTED = {"rollback_accept": ["no_undo"]}
 
 
 class CodeStack:
@@ -60,6 +65,24 @@ def words(said: str) -> str:
     return " ".join(said.split())
 
 
+def state(code: CodeStack) -> dict[str, str]:
+    """Digests of all that the hosts keep of transactions and restore points."""
+    files = (path for path in (code.stack.base / "state").rglob("*") if path.is_file() and path.name != ".lock")
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def refused(code: CodeStack, playbook: str, kept: str, **wish: Any) -> None:
+    """It names what can't be undone as a whole, and changes neither a checkout nor what a host keeps."""
+    before = [app.snapshot() for app in code.apps], state(code)
+    done = code.stack.play(playbook, **wish)
+    said = words(done.stdout)
+    assert done.returncode == 2 and "REFUSED: nothing was touched" in said, done.stdout
+    path = code.apps[0].path
+    assert f"this can't be undone as a whole: code:{path} on web1 (kept instead: {kept}" in said
+    assert "run it again with -e rollback_accept=no_undo" in said
+    assert ([app.snapshot() for app in code.apps], state(code)) == before
+
+
 def test_code_goes_back_with_a_hold_that_is_released_when_asked(code) -> None:
     done = code.stack.play("code_rollback", rollback_point="last_good")
     assert done.returncode == 0, done.stdout
@@ -90,7 +113,9 @@ def test_a_hold_of_a_project_that_does_not_exist_is_refused(code) -> None:
 
 def test_named_commits_of_one_project_are_reverted_and_the_later_ones_stay(code) -> None:
     bad = code.apps[0].id("HEAD~1")
-    done = code.stack.play("code_rollback", rollback_commits=bad, rollback_only="app1")
+    reverted = {"rollback_commits": bad, "rollback_only": "app1"}
+    refused(code, "code_rollback", "the commits, on an emergency branch, and what was never committed", **reverted)
+    done = code.stack.play("code_rollback", **reverted, **ACCEPTED)
     assert done.returncode == 0, done.stdout
     app, other = code.apps
     assert app.git("log", "-1", "--format=%s").strip() == 'Revert "bad"'
@@ -102,7 +127,7 @@ def test_named_commits_of_one_project_are_reverted_and_the_later_ones_stay(code)
     assert "Rolled back: everything is at the wanted commit, and its checks held" in shown
     assert f"Code what was without {bad}" in shown
     assert f"discards commit {bad[:9]} bad" in shown
-    again = code.stack.play("code_rollback", rollback_commits=bad, rollback_only="app1")
+    again = code.stack.play("code_rollback", **reverted)
     assert again.returncode == 0 and "Nothing to do" in again.stdout, again.stdout
 
 
@@ -116,7 +141,9 @@ def test_a_file_comes_back_from_git_and_everything_else_stays(code) -> None:
     assert looked.returncode == 0, looked.stdout
     assert app.snapshot() == before
     assert "discards modified: app.py" in words(looked.stdout)
-    done = code.stack.play("file_rollback", **wish)
+    assert "For real add -e rollback_accept=no_undo, since code:" in words(looked.stdout)
+    refused(code, "file_rollback", "the commits, where they are, and what was never committed, in an archive", **wish)
+    done = code.stack.play("file_rollback", **wish, **ACCEPTED)
     assert done.returncode == 0, done.stdout
     after = app.snapshot()
     assert after["head"] == before["head"] and after["refs"] == before["refs"]
@@ -126,7 +153,8 @@ def test_a_file_comes_back_from_git_and_everything_else_stays(code) -> None:
 
 
 def test_a_file_comes_back_from_a_restore_point(code) -> None:
-    done = code.stack.play("file_rollback", rollback_only="app2", rollback_files=["app.py"], rollback_point="last_good")
+    wish = {"rollback_only": "app2", "rollback_files": ["app.py"], "rollback_point": "last_good"}
+    done = code.stack.play("file_rollback", **wish, **ACCEPTED)
     assert done.returncode == 0, done.stdout
     assert (code.apps[1].path / "app.py").read_text() == "print('well')\n"
     assert code.heads() == code.broken

@@ -5,14 +5,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+import yaml
+from integration.demo_site import ROOT
 from integration.play import Ended
 from integration.rollback_stack import FAILING, RollbackStack
 
 #: Damage to the rows of one table, the newest rows of the others left as people wrote them.
 LOST = "UPDATE post_section SET body = md5(body) WHERE id % 3 = 0; DELETE FROM post_section WHERE id % 97 = 1"
+#: Tables that went back have no way back as a whole.
+ACCEPTED = {"rollback_accept": "no_undo"}
 NEWER = "UPDATE post SET title = 'edited since' WHERE id = 7"
 #: By the catalogue: everything beside rows that a dropped table would have taken along.
 AROUND = (
@@ -41,9 +46,10 @@ def test_partial_database_rollback(lost: RollbackStack) -> None:
     assert looked.status == 0, looked.said
     assert "discards public.post_section" in looked.words
     assert "public.post" in looked.words
+    assert "For real add -e rollback_accept=no_undo, since tables:blog on demo_db can't be undone" in looked.words
     assert (lost.site.look(), lost.pids()) == (then, pids)
 
-    ended = back(lost, rollback_tables="[public.post_section]")
+    ended = back(lost, rollback_tables="[public.post_section]", **ACCEPTED)
     assert ended.status == 0, ended.said
     assert ended.outcome == "rolled_back"
     assert lost.site.look() == {**then, "post_section": lost.good["post_section"]}
@@ -60,12 +66,40 @@ def test_partial_database_rollback(lost: RollbackStack) -> None:
 
 def test_tables_are_as_they_were_when_the_checks_fail_afterwards(lost: RollbackStack) -> None:
     then = lost.site.look()
-    ended = back(lost, rollback_tables="post_section", demo_acceptance=FAILING)
+    ended = back(lost, rollback_tables="post_section", demo_acceptance=FAILING, **ACCEPTED)
     assert ended.status != 0
     assert ended.outcome == "undone"
     assert lost.site.look() == then
     assert set(lost.health().values()) == {200}
     assert lost.traces()["open"] == []
+
+
+def test_it_is_refused_before_anything_is_touched_until_the_word_that_it_names_is_given(lost: RollbackStack) -> None:
+    before = lost.site.look(), lost.pids(), lost.traces(), lost.states()
+    refused = back(lost, rollback_tables="post_section")
+    assert (refused.status, refused.outcome) == (2, "refused"), refused.said
+    assert (
+        "this can't be undone as a whole: tables:blog on demo_db (kept instead: the rows as they were, in a database beside it)"
+    ) in refused.words
+    assert (lost.site.look(), lost.pids(), lost.traces(), lost.states()) == before
+    rehearsed = back(lost, rollback_tables="post_section", rollback_rehearse=True)
+    assert (rehearsed.status, rehearsed.outcome) == (0, "rehearsed"), rehearsed.said
+    assert (lost.site.look(), lost.pids()) == before[:2]
+
+    (option,) = set(re.findall(r"-e rollback_accept=[\w,]+", refused.words))
+    assert f"For real add {option}, since tables:blog" in rehearsed.words
+    ended = back(lost, *option.split(), rollback_tables="post_section")
+    assert (ended.status, ended.outcome) == (0, "rolled_back"), ended.said
+    assert lost.site.look()["post_section"] == lost.good["post_section"]
+
+
+def test_the_catalogue_may_say_so_for_its_database(lost: RollbackStack) -> None:
+    text = (ROOT / "inventory" / "demo" / "group_vars" / "all" / "stack.yml").read_text(encoding="utf-8")
+    databases = yaml.safe_load(text)["rollback_databases"]
+    databases["blog"]["accept"] = ["no_undo"]
+    ended = back(lost, rollback_tables="post_section", rollback_databases=databases)
+    assert (ended.status, ended.outcome) == (0, "rolled_back"), ended.said
+    assert lost.site.look()["post_section"] == lost.good["post_section"]
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,8 @@ def test_what_is_neither_is_refused(wrong: Any) -> None:
     "given", [["a", "b"], "a,b", "a, b", "a\nb", "a\nb\n", '["a", "b"]', "[a, b]", ("a", "b"), "a,,b,", [" a", "b", ""]]
 )
 @pytest.mark.parametrize(
-    "name", ["rollback_only", "rollback_tables", "rollback_files", "rollback_accept", "check_database_checks"]
+    "name",
+    ["rollback_only", "rollback_tables", "rollback_files", "rollback_accept_missing_hosts", "check_database_checks"],
 )
 def test_lists_come_in_every_way_to_write_them(name: str, given: Any) -> None:
     assert typed(option(name), given) == ["a", "b"]
@@ -95,6 +96,12 @@ def test_lists_come_in_every_way_to_write_them(name: str, given: Any) -> None:
 )
 def test_names_in_a_text_stay_as_they_are_written(given: Any, names: list[str]) -> None:
     assert typed(option("rollback_commits"), given) == names
+
+
+def test_every_word_of_a_list_is_one_that_there_is() -> None:
+    assert typed(option("rollback_accept"), "slots,no_undo") == ["slots", "no_undo"]
+    with pytest.raises(InputError, match=r"^rollback_accept: must be one of .*, not 'no_und'; did you mean no_undo\?"):
+        typed(option("rollback_accept"), "slots,no_und")
 
 
 ARRIVED = [

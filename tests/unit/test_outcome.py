@@ -96,10 +96,9 @@ def test_every_outcome(outcome: str, success: bool, db1: dict[str, Any], web1: d
 
 
 def test_what_can_not_be_undone_as_a_whole_is_said_before_it_is_done() -> None:
-    rows = plan_rows(
-        {"db1": {"__rollback_planned": [CHANGED, {**CHANGED, "component": "tables:blog", "can_go_back": False}]}}
-    )
-    said = ["", f"  note: {NO_WAY_BACK}"]
+    tables = {**CHANGED, "component": "tables:blog", "can_go_back": False, "kept_instead": "the rows as they were"}
+    rows = plan_rows({"db1": {"__rollback_planned": [CHANGED, tables]}})
+    said = ["", f"  note: {NO_WAY_BACK}the rows as they were"]
     assert rows.count(said) == 1
     assert rows.index(said) > rows.index(["db1", "tables:blog"])
 

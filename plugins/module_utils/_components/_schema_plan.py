@@ -244,11 +244,12 @@ def require_fit(plan: Plan, left: Mapping[str, int], rows: int, why: Mapping[str
     more = f" and {len(left) - TOLD} tables more" if len(left) > TOLD else ""
     accepted = f"; {most:,} were accepted" if most else ""
     cause, advice = UNFIT if why is not None else TAKEN_AWAY
+    words = ",".join(dict.fromkeys([*plan.facts.get("accept", ()), ROWS_SET_ASIDE]))
     raise Refused(
         f"{gone:,} of {gone + rows:,} rows of database {plan.name} would leave their tables, because {cause}: "
         f"{', '.join(told)}{more}{accepted}. The live database was not touched. {advice}, or accept it: accept: "
         f"[{ROWS_SET_ASIDE}] and max_rows_set_aside: {gone} "
-        f"(-e rollback_accept={ROWS_SET_ASIDE} -e rollback_max_rows_set_aside={gone})."
+        f"(-e rollback_accept={words} -e rollback_max_rows_set_aside={gone})."
     )
 
 

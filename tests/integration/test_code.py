@@ -247,6 +247,14 @@ def test_a_restore_point_keeps_its_commit_alive(code, checkout, tmp_path) -> Non
     assert checkout.git("for-each-ref", "refs/lastgood/points") == ""
 
 
+def test_no_login_of_a_remote_is_part_of_a_restore_point(code, checkout, tmp_path) -> None:
+    checkout.git("remote", "add", "origin", "https://me:tulip@git.example.org/blog.git")
+    point = captured(code, checkout, tmp_path / "point")
+    assert point.facts["remote"] == "https://git.example.org/blog.git"
+    kept = [path.read_bytes() for path in (tmp_path / "point").rglob("*") if path.is_file()]
+    assert b"tulip" not in b"".join([*kept, json.dumps(point.facts).encode()])
+
+
 def test_uncommitted_files_are_part_of_a_restore_point(code, checkout, tmp_path) -> None:
     checkout.write("app.py", "edited on the host\n")
     (checkout.path / "shared.py").unlink()

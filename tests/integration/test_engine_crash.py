@@ -5,14 +5,20 @@
 
 The hook lives here, in the child: it counts what changes the disk (audit events and syncs) and ends the process by
 SIGKILL before the n-th, or in the middle of it where it is a write. No disk is waited for: a kill loses no page cache.
+
+Each kill costs the way there once more. So a kill that finds the same on the disk as the one before it is left out (a
+sync, an open of what is there), and of kills of one kind (between the same two things done to the same files, with the
+same events where these are records) the first and the last are tried. With ``LASTGOOD_ALL_KILLS=1`` each one is.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +32,9 @@ from engine_component import KINDS, Late, make_pair, plan_pair, words
 from engine_host import OK_CHECK, Host
 
 CHANGES = ("os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree")
+TWO_PATHS = ("os.rename", "os.link")
 SURVIVED = 7
+ALL_KILLS = os.environ.get("LASTGOOD_ALL_KILLS") == "1"
 
 
 @pytest.fixture(autouse=True)
@@ -96,15 +104,13 @@ class Site:
 
 def killed_at(number: int, work: Callable[[], None]) -> bool:
     """Do work in a child that is killed at its n-th change of the disk; false when it came to its end before that."""
+
+    def die(change: int, _kind: str) -> bool:
+        return change == number
+
     child = os.fork()
     if child == 0:
-        try:
-            kill_before(number)
-            work()
-        except BaseException as error:  # noqa: BLE001 - the end of a child
-            sys.stderr.write(f"{error!r}\n")
-            os._exit(1)
-        os._exit(SURVIVED)
+        in_child(work, die)
     _pid, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         assert os.WTERMSIG(status) == signal.SIGKILL
@@ -113,48 +119,140 @@ def killed_at(number: int, work: Callable[[], None]) -> bool:
     return False
 
 
-def kill_before(number: int) -> None:
-    """Count from now on, and end this process before the n-th change."""
-    left = [number]
+def changes_of(base: Path, work: Callable[[], None]) -> list[str]:
+    """Do work in a child that comes to its end; between what and what it changes the disk, in order.
+
+    Empty where a kill would find what the one before it found.
+    """
+    reading, writing = os.pipe()
+    tell = os.write
+    last: tuple[str, Any] = ("the begin", None)
+
+    def note(_change: int, what: str) -> bool:
+        nonlocal last
+        # In the middle of a write the disk is like at no other time.
+        found = None if what.startswith("write ") else on_disk(base)
+        same = found is not None and found == last[1]
+        tell(writing, b"\n" if same else f"between {last[0]} and {what}\n".encode())
+        last = what, found
+        return False
+
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        in_child(work, note)
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as lines:
+        kinds = lines.read().splitlines()
+    _pid, status = os.waitpid(child, 0)
+    assert os.WIFEXITED(status) and os.WEXITSTATUS(status) == SURVIVED
+    return kinds
+
+
+def on_disk(base: Path) -> dict[str, bytes | None]:
+    return {str(path): path.read_bytes() if path.is_file() else None for path in base.rglob("*")}
+
+
+def in_child(work: Callable[[], None], ends_at: Callable[[int, str], bool]) -> None:
+    """Do work, and end this process, by SIGKILL where it is asked for."""
+    try:
+        watch_changes(ends_at)
+        work()
+    except BaseException as error:  # noqa: BLE001 - the end of a child
+        sys.stderr.write(f"{error!r}\n")
+        os._exit(1)
+    os._exit(SURVIVED)
+
+
+def watch_changes(ends_at: Callable[[int, str], bool]) -> None:
+    """Count and name the changes from now on, and end this process before the one that is chosen."""
+    count = [0]
     real_write = os.write
 
-    def change() -> bool:
-        left[0] -= 1
-        return left[0] == 0
+    def change(*words: str) -> bool:
+        count[0] += 1
+        return ends_at(count[0], " ".join(words))
 
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     def audit(event: str, arguments: tuple[Any, ...]) -> None:
         writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        if (event in CHANGES or writes) and change():
+        if (event in CHANGES or writes) and change(event, *map(plain, arguments[: 2 if event in TWO_PATHS else 1])):
             die()
 
     def write(handle: int, data: bytes) -> int:
-        if change():
+        if change("write", plain(path_of(handle)), event_in(data)):
             real_write(handle, data[: len(data) // 2])
             die()
         return real_write(handle, data)
 
-    def sync(_handle: int = 0) -> None:
-        if change():
+    def sync(*handles: int) -> None:
+        if change("sync", *(plain(path_of(handle)) for handle in handles)):
             die()
 
     os.write, os.fsync, os.sync = write, sync, sync
     sys.addaudithook(audit)
 
 
+def path_of(handle: int) -> str:
+    return os.readlink(f"/proc/self/fd/{handle}")
+
+
+def plain(path: Any) -> str:
+    """A file's name, without what is another one each time."""
+    name = os.path.basename(path_of(path) if isinstance(path, int) else os.fsdecode(path))
+    return re.sub(r"(?<=[.-])[a-z0-9_]{8}$|\d{8}T\d{6}Z|[0-9a-f]{8,}|\d+", "#", name)
+
+
+def event_in(data: bytes) -> str:
+    """The event of a record; empty for what is none."""
+    try:
+        found = json.loads(bytes(data))
+    except ValueError:
+        return ""
+    return str(found.get("event", "")) if isinstance(found, dict) else ""
+
+
+def chosen(kinds: Sequence[str]) -> list[int]:
+    """The changes to be killed at, from 1 on: the first and the last of each kind, or all."""
+    if ALL_KILLS:
+        return list(range(1, len(kinds) + 1))
+    tried = [(kind, number) for number, kind in enumerate(kinds, 1) if kind]
+    return sorted({*dict(reversed(tried)).values(), *dict(tried).values()})
+
+
+def killed_sites(base: Path, make: Callable[[Site], None], work: Callable[[Site], None]) -> Iterator[tuple[Path, int]]:
+    """Do work again and again, each time on a site made anew, and killed at another change of it.
+
+    :returns: each site after its kill, with the number of the change; the last of all is the one before the end.
+    """
+
+    def site(name: object) -> Path:
+        place = base / str(name)
+        place.mkdir()
+        make(Site(place))
+        return place
+
+    place = site("whole")
+    kinds = changes_of(place, lambda: work(Site(place)))
+    numbers = chosen(kinds)
+    for number in numbers:
+        place = site(number)
+        assert killed_at(number, lambda place=place: work(Site(place))), f"never came to {kinds[number - 1]}"  # type: ignore[misc]
+        yield place, number
+    place = site("end")
+    assert not killed_at(len(kinds) + 1, lambda: work(Site(place)))
+
+
 def at_every_kill(base: Path, scenario: str, after: Callable[[Path, int], None]) -> int:
-    """Run a scenario again and again, killed one change later each time; returns how many changes it has."""
-    number = 1
-    while True:
-        site = base / f"{scenario}-{number}"
-        site.mkdir()
-        Site(site)
-        if not killed_at(number, lambda site=site: getattr(Site(site), scenario)()):  # type: ignore[misc]
-            return number - 1
+    """Run a scenario again and again, killed at one change after the other; returns how many it has."""
+    top = base / scenario
+    top.mkdir()
+    number = 0
+    for site, number in killed_sites(top, lambda _site: None, Site.__dict__[scenario]):
         after(site, number)
-        number += 1
+    return number
 
 
 def require_truthful(site: Site, where: str) -> None:
@@ -227,16 +325,10 @@ def test_a_module_on_its_own_is_recovered_as_well(tmp_path: Path, scenario: str)
 def test_a_recovery_that_is_killed_anywhere_is_recovered(tmp_path: Path, begun: str) -> None:
     """Also: how it ends does not depend on where the first recovery was killed."""
     found = set()
-    number = 1
-    while True:
-        base = tmp_path / str(number)
-        base.mkdir()
-        interrupt(Site(base), begun)
-        if not killed_at(number, Site(base).recover):
-            break
+    number = 0
+    for base, number in killed_sites(tmp_path, lambda site: interrupt(site, begun), Site.recover):
         Site(base).recover()
         found.add(require_whole(base, f"{begun}, recovery killed at change {number}"))
-        number += 1
     assert number > 20
     assert found == {"old" if begun == "half switched" else "new"}
 

@@ -90,6 +90,28 @@ class RollbackStack:
         quiet = ["--quiet", "--no-index", "--no-deps", "--no-cache-dir", "--disable-pip-version-check"]
         self.site.as_owner([python, "-m", "pip", "install", *quiet, str(wheel)])
 
+    def save_database(self) -> None:
+        """Remember how the database is, for `renew_database`."""
+        self._postgres("pg_dump", "--format=custom", f"--file={self._saved}", "--dbname=blog")
+
+    def renew_database(self) -> None:
+        """Make it anew as it was remembered: much sooner than a rollback does."""
+        self.site.supervisorctl("stop", "all")
+        self.site.psql("DROP DATABASE blog WITH (FORCE)", "postgres", "postgres")
+        self._postgres("pg_restore", "--create", "--exit-on-error", "--dbname=postgres", str(self._saved))
+        self.site.psql("ANALYZE", user="postgres")
+        self.site.supervisorctl("start", "all")
+        self._until_settled()
+
+    @property
+    def _saved(self) -> Path:
+        return self.site.directory / "run" / "as-captured.dump"
+
+    def _postgres(self, program: str, *words: str) -> None:
+        facts = self.site.facts
+        path = Path(facts["postgres_bin"]) / program
+        self.site.as_owner([str(path), "-h", facts["socket_dir"], "-U", "postgres", *words])
+
     def _until_settled(self) -> None:
         while "STARTING" in self.site.supervisorctl("status"):
             time.sleep(0.2)
@@ -246,16 +268,21 @@ def captured_stack() -> Iterator[RollbackStack]:
         for words in (["up", "--posts", "2000"], ["capture"]):
             status, said = site.run(*words)
             assert status == 0, said
-        yield RollbackStack(site, site.look())
+        found = RollbackStack(site, site.look())
+        found.save_database()
+        yield found
 
 
 @pytest.fixture
 def healthy(captured_stack: RollbackStack) -> RollbackStack:
     """The same, as it was when it was captured."""
     broken = sorted(captured_stack.broken())
-    if broken:
+    if broken == ["database"]:
+        captured_stack.renew_database()
+    elif broken:
         ended = captured_stack.play("multi_rollback", **{**ALL, "rollback_components": broken})
         assert ended.status == 0, ended.said
+    if broken:
         assert captured_stack.site.look() == captured_stack.good
     return captured_stack
 

@@ -165,7 +165,11 @@ def test_a_file_comes_back_from_a_restore_point(code) -> None:
     [
         ("code_rollback", {}, "Back to what? Nothing was touched."),
         ("file_rollback", {"rollback_to": "HEAD"}, "Which files? Nothing was touched."),
-        ("file_rollback", {"rollback_files": "app.py", "rollback_to": "HEAD"}, "of one project's checkout: name it"),
+        pytest.param(  # `test_plan` shows it
+            *("file_rollback", {"rollback_files": "app.py", "rollback_to": "HEAD"}),
+            "of one project's checkout: name it",
+            marks=pytest.mark.at_length,
+        ),
         ("code_rollback", {"rollback_commits": "nosuch", "rollback_only": "app1"}, "has no commit 'nosuch'"),
     ],
 )

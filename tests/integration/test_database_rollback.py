@@ -15,6 +15,7 @@ import pytest
 from integration.play import Ended
 from integration.rollback_stack import FAILING, RollbackStack, journalled
 
+AT_LENGTH = pytest.mark.at_length
 TABLES = ("alembic_version", "post", "post_development", "post_section", "columns")
 
 
@@ -67,7 +68,9 @@ def test_the_file_comes_back_and_nothing_else_moves(healthy: RollbackStack) -> N
     assert healthy.traces()["open"] == []
 
 
+@pytest.mark.at_length
 def test_plain_sql_comes_back_as_well(healthy: RollbackStack) -> None:
+    """The module takes it in `test_database_sources`; the playbook's part is the same as with an archive."""
     plain, _checksum = dump(healthy, "plain")
     packed = plain.with_name("dump.sql.gz")
     packed.write_bytes(gzip.compress(plain.read_bytes()))
@@ -80,7 +83,8 @@ def test_plain_sql_comes_back_as_well(healthy: RollbackStack) -> None:
     assert healthy.site.look() == then
 
 
-@pytest.mark.parametrize("wrong", ["no file", "empty", "both"])
+#: That an empty text is none `test_read_inputs` shows, and that both are too much `test_plan`.
+@pytest.mark.parametrize("wrong", ["no file", *(pytest.param(wrong, marks=AT_LENGTH) for wrong in ("empty", "both"))])
 def test_without_one_target_it_is_a_usage_error(healthy: RollbackStack, wrong: str) -> None:
     values = {
         "no file": {},
@@ -96,28 +100,36 @@ def test_without_one_target_it_is_a_usage_error(healthy: RollbackStack, wrong: s
     assert play.known == {path.name for path in healthy.site.directory.glob("state/*/transactions/2*")}
 
 
-def test_what_can_not_be_trusted_is_refused_with_everything_running(healthy: RollbackStack) -> None:
+@pytest.mark.parametrize("which", ["the file", pytest.param("the rest", marks=AT_LENGTH)])
+def test_what_can_not_be_trusted_is_refused_with_everything_running(healthy: RollbackStack, which: str) -> None:
+    """The rest is refused without a look at the file's content: `test_plan` and `test_database_refusals` show it."""
     source, checksum = dump(healthy, "custom")
     plain, _sum = dump(healthy, "plain")
     with plain.open("a") as stream:
         stream.write("\\! touch /tmp/lastgood-owned\n")
     before, pids, traces = healthy.site.look(), healthy.pids(), healthy.traces()
-    refusals: list[tuple[Path | str, dict[str, Any], str]] = [
-        (source, {}, "no checksum"),
-        (source, {"rollback_checksum": "sha256:" + "0" * 64}, "sha256"),
-        ("/var/backups/nosuch.dump", {"rollback_checksum": checksum}, "does not exist"),
-        (plain, {"rollback_allow_unverified": "true"}, "command of psql"),
-        (source, {"rollback_checksum": checksum, "rollback_database": "blogs"}, "did you mean 'blog'"),
-        (source, {"rollback_checksum": checksum, "rollback_components": "all"}, "A file holds a database"),
-    ]
-    for path, values, said in refusals:
+    refusals: dict[str, list[tuple[Path | str, dict[str, Any], str]]] = {
+        "the file": [
+            (source, {"rollback_checksum": "sha256:" + "0" * 64}, "sha256"),
+            (plain, {"rollback_allow_unverified": "true"}, "command of psql"),
+        ],
+        "the rest": [
+            (source, {}, "no checksum"),
+            ("/var/backups/nosuch.dump", {"rollback_checksum": checksum}, "does not exist"),
+            (source, {"rollback_checksum": checksum, "rollback_database": "blogs"}, "did you mean 'blog'"),
+            (source, {"rollback_checksum": checksum, "rollback_components": "all"}, "A file holds a database"),
+        ],
+    }
+    for path, values, said in refusals[which]:
         ended = back_from(healthy, path, **values)
         assert (ended.status, ended.outcome) == (2, "refused"), ended.said
         assert said.lower() in ended.words.lower(), ended.said
     assert (healthy.site.look(), healthy.pids(), healthy.traces()) == (before, pids, traces)
 
 
+@pytest.mark.at_length
 def test_a_rehearsal_and_a_plan_change_nothing(healthy: RollbackStack) -> None:
+    """So `test_rollback_refusals` shows of a restore point; the playbook's part is the same with a file."""
     source, checksum = dump(healthy, "custom")
     before, pids, traces = healthy.site.look(), healthy.pids(), healthy.traces()
     planned = healthy.play("database_rollback", "--check", rollback_source=str(source), rollback_checksum=checksum)

@@ -64,7 +64,9 @@ def test_partial_database_rollback(lost: RollbackStack) -> None:
     assert (again.status, again.outcome) == (0, "nothing_to_do")
 
 
+@pytest.mark.at_length
 def test_tables_are_as_they_were_when_the_checks_fail_afterwards(lost: RollbackStack) -> None:
+    """The flow is that of every rollback, which `test_rollback_faults` takes back; how tables are, `test_tables` shows."""
     then = lost.site.look()
     ended = back(lost, rollback_tables="post_section", demo_acceptance=FAILING, **ACCEPTED)
     assert ended.status != 0
@@ -105,9 +107,14 @@ def test_the_catalogue_may_say_so_for_its_database(lost: RollbackStack) -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({}, "Which tables? Name them"),
         ({"rollback_tables": "post_sections"}, "There is no table post_sections"),
-        ({"rollback_tables": "post", "rollback_components": "tables,database"}, "choose one of database and tables"),
+        # `test_plan` shows both without a stack.
+        pytest.param({}, "Which tables? Name them", marks=pytest.mark.at_length),
+        pytest.param(
+            {"rollback_tables": "post", "rollback_components": "tables,database"},
+            "choose one of database and tables",
+            marks=pytest.mark.at_length,
+        ),
     ],
 )
 def test_a_wrong_wish_is_refused_before_anything_is_touched(

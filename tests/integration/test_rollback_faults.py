@@ -26,6 +26,7 @@ from integration.rollback_stack import (
     projects,
 )
 
+AT_LENGTH = pytest.mark.at_length
 #: Where a playbook is cut off before every host has promised: on which host, and what is waited for there.
 BEFORE_PROMISES = {
     "preparing": ("demo_db", journalled("intent", phase="prepare")),
@@ -65,7 +66,13 @@ def recovers(stack: RollbackStack, play: Play, expected: dict[str, str]) -> None
     assert {path.name for path in transactions(stack, play).values()} == {ended.artefacts["id"]}
 
 
-@pytest.mark.parametrize("moment", BEFORE_PROMISES)
+#: Cut off at the same moment by other tests here: by a signal, and with two recoveries.
+DOWN = "services are down"
+
+
+@pytest.mark.parametrize(
+    "moment", [pytest.param(moment, marks=AT_LENGTH) if moment == DOWN else moment for moment in BEFORE_PROMISES]
+)
 def test_killed_before_the_promises_all_is_old(all_hosts: RollbackStack, moment: str) -> None:
     stack = all_hosts
     before, health, traces = stack.site.look(), stack.health(), stack.traces()
@@ -117,7 +124,10 @@ def test_killed_when_all_have_promised_all_is_new(all_hosts: RollbackStack) -> N
     assert set(traces["databases"]) <= set(kept)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 99), (signal.SIGTERM, -signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 99), pytest.param(signal.SIGTERM, -signal.SIGTERM, marks=AT_LENGTH)],
+)
 def test_interrupted_all_is_old_after_recovery(all_hosts: RollbackStack, number: signal.Signals, status: int) -> None:
     stack = all_hosts
     before, health = stack.site.look(), stack.health()

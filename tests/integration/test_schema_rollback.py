@@ -80,7 +80,9 @@ def test_schema_rollback(healthy: RollbackStack) -> None:
     assert set(stack.health().values()) == {200}
 
 
+@pytest.mark.at_length
 def test_the_newer_schema_is_there_again_when_checks_fail_afterwards(migrated: RollbackStack) -> None:
+    """The flow is that of every rollback, which `test_rollback_faults` takes back; how a schema is, `test_schema` shows."""
     before = migrated.site.look()
     ended = migrated.play(
         "schema_rollback", rollback_point="last_good", demo_acceptance=FAILING, rollback_check_timeout=5

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sanity
 import yaml
 from ansible_collections.lastgood.rollback.plugins.module_utils._version import COLLECTION_VERSION
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import DATABASE_KINDS
@@ -103,6 +105,34 @@ def test_every_target_of_make_says_what_it_does() -> None:
     shown = dict(re.findall(r"^  (\S+) +(\S.*)$", listing, re.MULTILINE))
     assert {"help", "setup", "demo", "test", "lint", "clean"} <= phony
     assert shown.keys() == phony
+
+
+def would_run(target: str) -> str:
+    """The commands of a target of make, of what it calls itself as well; none of them is run."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    command = ["make", "--dry-run", target]
+    return subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+def test_what_make_test_leaves_out_is_in_make_test_all() -> None:
+    some, everything = would_run("test"), would_run("test-all")
+    for words in ('-m "not at_length"', "--skip-test", "--exclude"):
+        assert words in some
+        assert words not in everything
+    assert "LASTGOOD_ALL_KILLS=1" in everything and "SANITY_PYTHONS=all" in everything
+    for words in ("ansible-lint", "tests/sanity.py", "tests/integration", "tests/unit", "faults.where_possible"):
+        assert words in some and words in everything
+
+
+def test_sanity_asks_for_the_oldest_and_the_newest_python_or_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SANITY_PYTHONS", "all")
+    supported = sanity.required_pythons()
+    lowest = yaml.safe_load((ROOT / "tests" / "config.yml").read_text(encoding="utf-8"))["modules"]["python_requires"]
+    assert supported[0] == lowest.removeprefix(">=") and len(supported) > 3
+    monkeypatch.delenv("SANITY_PYTHONS")
+    assert sanity.required_pythons() == [supported[0], supported[-1]]
+    monkeypatch.setenv("SANITY_PYTHONS", "3.11 3.12")
+    assert sanity.required_pythons() == ["3.11", "3.12"]
 
 
 def test_roles_have_one_silhouette() -> None:

@@ -40,8 +40,8 @@ def nothing_is_left(site: DemoSite, sockets: Path) -> None:
     assert list(site.temporary.iterdir()) == []
 
 
-def test_the_steps_lead_to_a_disaster_and_back() -> None:
-    with demo_site() as site:
+def test_the_steps_lead_to_a_disaster_and_back_and_an_ordinary_user_can_do_all_of_them() -> None:
+    with demo_site(ordinary_user()) as site:
         ok(site, "up")
         sockets = Path(site.facts["socket_dir"])
         assert int(site.psql("SELECT count(*) FROM post")) >= 100_000
@@ -86,7 +86,9 @@ def test_a_rollback_that_fails_its_checks_leaves_everything_as_it_was() -> None:
         assert site.get("blog_core") == 500
 
 
+@pytest.mark.at_length
 def test_an_ordinary_user_can_run_all_of_it() -> None:
+    """The same steps by one command."""
     with demo_site(ordinary_user()) as site:
         process = site.start("all", "--posts", POSTS)
         said, _none = process.communicate()

@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
+from ansible_collections.lastgood.rollback.plugins.module_utils._records import service_key
 from ansible_collections.lastgood.rollback.plugins.plugin_utils import _back
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import CatalogueError, parse_catalogue
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import PlanRefused
@@ -85,8 +86,13 @@ def plan_back(
     :raises AnsibleFilterError: with the reason to refuse.
     """
     try:
-        known = {name: project.hosts for name, project in parse_catalogue(catalogue, groups).projects.items()}
-        return _back.plan_back(hosts, known, id=id, undoes=undoes, stack=stack, rehearse=rehearse)
+        projects = parse_catalogue(catalogue, groups).projects
+        known = {name: project.hosts for name, project in projects.items()}
+        services: dict[str, set[str]] = {}
+        for project in projects.values():
+            for host in project.hosts:
+                services.setdefault(host, set()).update(service_key(service) for service in project.services)
+        return _back.plan_back(hosts, known, services, id=id, undoes=undoes, stack=stack, rehearse=rehearse)
     except (CatalogueError, PlanRefused, Unreadable) as error:
         raise AnsibleFilterError(str(error)) from error
 

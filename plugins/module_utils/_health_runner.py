@@ -9,16 +9,20 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lastgood.rollback.plugins.module_utils import _services
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._health import check_projects
-from ansible_collections.lastgood.rollback.plugins.module_utils._runner import hide_secrets_of, run_guarded
+from ansible_collections.lastgood.rollback.plugins.module_utils._runner import hide_only, hide_secrets_of, run_guarded
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 
 def run_health_info(*, argument_spec: Mapping[str, Any]) -> NoReturn:
     """The main of ``health_info``."""
     module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=True)
-    hide_secrets_of(module, [command for project in module.params["projects"] for command in project["commands"]])
+    projects = module.params["projects"]
+    hide_only(module, [project["services"] for project in projects])
+    checks = [command for project in projects for command in project["commands"]]
+    hide_secrets_of(module, [*checks, *_services.commands_of([one for each in projects for one in each["services"]])])
     run_guarded(module, lambda: _result(module.params))
 
 

@@ -27,6 +27,8 @@ def prune(state_dir: Path, stack: str, keep_days: int) -> list[str]:
     ended = [records for records in all_records(state_dir) if _ended_at(records, stack) is not None]
     ended.sort(key=lambda records: _ended_at(records, stack) or 0.0)
     pruned = []
+    for records in ended:  # of an end that was cut short
+        records.forget_services()
     for records in ended[:-1]:
         if (_ended_at(records, stack) or 0.0) > time.time() - keep_days * _DAY_S:
             continue

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._masking import secrets_in, without
 from ansible_collections.lastgood.rollback.plugins.module_utils._web import ask
 
 #: Seconds that one probe may take; an application that is starting may accept and not answer.
@@ -64,7 +65,7 @@ class Ready:
             try:
                 run.run_named(self.command, "Asking whether it is ready", cwd="/", timeout=_PROBE_TIMEOUT)
             except LastGoodError as error:
-                return error.message
+                return without(error.message, secrets_in(self.command))
         return ""
 
 

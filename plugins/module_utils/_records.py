@@ -13,7 +13,7 @@ import enum
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -47,6 +47,7 @@ _TOMBSTONE = {"reason?": str}
 _PROMISE = {"checks": [{str: object}]}
 _OUTCOME = {"outcome": ENDS, "at?": float}
 _SECRETS = {str: {str: object}}
+_SERVICE_OPTIONS = {str: {str: object}}
 _HEADER = {
     "id": str,
     "stack": str,
@@ -59,7 +60,12 @@ _HEADER = {
     "confirm_timeout?": int,
     "plan?": {str: object},
     "chained?": bool,
+    "services?": (None, [str]),
 }
+#: The services in a transaction's plan.
+PLAN_WAVES = {"of?": {str: {"waves?": [[{"name": str, "manager?": (None, str)}]]}}}
+#: What tells a service from others, and how to order the timer around it; what else is known of it may be secret.
+_SERVICE_NAME = ("name", "manager", "scope")
 _SERVICE = {"manager": str, "name": str, "options": {str: object}, "ran_before": bool, "ready_before": bool}
 #: How the log tells what happened to services, and to those that have no time in it.
 _LOGGED = {"stopped": ("Stopped", "already down"), "started": ("Started, and ready", "no more ready than before")}
@@ -91,6 +97,8 @@ class Header:
     :param confirm_timeout: seconds without a call after which the dead man's timer undoes.
     :param plan: what the controller planned for all hosts; recovery goes by it.
     :param chained: the journal is a chain, as `Records.write_header` begins it; old releases had none.
+    :param services: keys of the services whose options `Records.write_header` kept apart; None where they stand in the plan
+        and the journal, as old releases left them.
     """
 
     id: str
@@ -104,6 +112,7 @@ class Header:
     confirm_timeout: int = 600
     plan: JsonObject = field(default_factory=dict)
     chained: bool = False
+    services: tuple[str, ...] | None = None
 
     @property
     def kept_as(self) -> str:
@@ -114,7 +123,9 @@ class Header:
     def from_json(cls, raw: Mapping[str, Any]) -> Header:
         """Read a header back; what a newer version wrote besides is passed over."""
         known = {each.name for each in fields(cls)}
-        return cls(**{name: value for name, value in {**raw, "hosts": tuple(raw["hosts"])}.items() if name in known})
+        services = raw.get("services")
+        lists = {"hosts": tuple(raw["hosts"]), "services": None if services is None else tuple(services)}
+        return cls(**{name: value for name, value in {**raw, **lists}.items() if name in known})
 
 
 class Records:
@@ -152,9 +163,15 @@ class Records:
             raise Unreadable(f"{self.directory / 'header.json'} is gone.")
         return None
 
-    def write_header(self, header: Header) -> None:
-        """Begin: the header is the transaction's first durable fact, and the journal's chain hangs on it."""
-        write_atomic(self.directory / "header.json", dump_json({**asdict(header), "chained": True}))
+    def write_header(self, header: Header, services: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Begin: the header is the transaction's first durable fact, and the journal's chain hangs on it.
+
+        :param services: options of this host's services, see `write_services`.
+        """
+        if services:
+            self.write_services(services)
+        keys = [service_key(service) for service in services]
+        write_atomic(self.directory / "header.json", dump_json({**asdict(header), "chained": True, "services": keys}))
         self.journal.start()
 
     @property
@@ -246,6 +263,45 @@ class Records:
         """Remove what `write_secrets` kept."""
         (self.directory / "secrets.json").unlink(missing_ok=True)
 
+    def write_services(self, services: Sequence[Mapping[str, Any]]) -> None:
+        """Keep how services are started and asked whether they are ready (0600), for whoever starts them again.
+
+        Words of these commands may be secret: they stand here alone, and only until the transaction ends.
+        """
+        known = self._read("services.json", _SERVICE_OPTIONS) or {}
+        new = {service_key(service): dict(service) for service in services}
+        write_atomic(self.directory / "services.json", dump_json({**new, **known}))
+
+    def service_options(self) -> dict[str, JsonObject]:
+        """What `write_services` kept, by key; of an older release's transaction, what its plan says. Nothing once it has ended.
+
+        :raises Unreadable: when it is gone.
+        """
+        if self.outcome is not None:
+            return {}
+        kept: dict[str, JsonObject] = self._read("services.json", _SERVICE_OPTIONS) or {}
+        header = self.header()
+        if header is None:
+            return kept
+        if header.services is None:
+            plan = require(header.plan, PLAN_WAVES, f"{self.directory / 'header.json'}, plan")
+            waves = plan.get("of", {}).get(header.host, {}).get("waves", [])
+            kept = {**{service_key(service): service for wave in waves for service in wave}, **kept}
+        self._require_kept(header.services or (), kept)
+        return kept
+
+    def _require_kept(self, keys: Iterable[str], kept: Mapping[str, Any]) -> None:
+        lost = sorted(set(keys) - kept.keys())
+        if lost:
+            raise Unreadable(
+                f"{self.directory / 'services.json'} is gone, or tells nothing of {', '.join(lost)}: how to start them is not "
+                "known."
+            )
+
+    def forget_services(self) -> None:
+        """Remove what `write_services` kept."""
+        (self.directory / "services.json").unlink(missing_ok=True)
+
     def reserve(self) -> None:
         """Take the room that an undo will need for its records, while there is some."""
         if not (self.directory / "reserve").exists():
@@ -314,14 +370,21 @@ class Records:
         return f"{self.journal.path}, {entry['event']} ({entry['what']})"
 
     def services(self) -> list[JsonObject]:
-        """The services that this transaction stopped: their options and whether they ran before."""
+        """The services that this transaction stopped: whether they ran before and, until it has ended, their options.
+
+        :raises Unreadable: also when the options of one are gone.
+        """
         found: dict[str, JsonObject] = {}
-        for entry in self.journal.entries():
-            if entry["event"] == "services":
-                facts = require(entry.get("facts"), {"services": [_SERVICE]}, self._place(entry))
-                for service in facts["services"]:
-                    found.setdefault(f"{service['manager']}:{service['name']}", service)
-        return list(found.values())
+        for entry in self._journalled("services"):
+            facts = require(entry.get("facts"), {"services": [_SERVICE]}, self._place(entry))
+            for service in facts["services"]:
+                found.setdefault(service_key(service), service)
+        if not found or self.outcome is not None:
+            return list(found.values())
+        kept = self.service_options()
+        # Older releases wrote all options into the journal.
+        self._require_kept((key for key, service in found.items() if "command" not in service["options"]), kept)
+        return [{**service, "options": kept.get(key) or service["options"]} for key, service in found.items()]
 
     def log_services(self, event: str, times: Mapping[str, float | None]) -> None:
         """Journal that services were stopped or started; downtime is computed from these.
@@ -372,6 +435,16 @@ class Records:
             return None
         value: JsonObject = require_json(raw, shape, str(self.directory / name))
         return value
+
+
+def service_key(service: Mapping[str, Any]) -> str:
+    """Tells a service from those of the same name under another manager."""
+    return f"{service.get('manager') or 'systemd'}:{service['name']}"
+
+
+def service_name(service: Mapping[str, Any]) -> JsonObject:
+    """Which service it is, and nothing that may be secret."""
+    return {name: service[name] for name in _SERVICE_NAME if service.get(name)}
 
 
 def identity_of(state_dir: Path, *, make: bool = False) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import user_by_name
+from ansible_collections.lastgood.rollback.plugins.module_utils._masking import secrets_in
 from ansible_collections.lastgood.rollback.plugins.module_utils._readiness import Ready, parse_ready
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pid_file import PidFile
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import Manager
@@ -64,6 +65,11 @@ class Service:
     soak: float = SOAK
 
     @property
+    def secrets(self) -> set[str]:
+        """What of its commands nobody may see."""
+        return secrets_in(self.command) | secrets_in(self.ready.command)
+
+    @property
     def key(self) -> str:
         """Tells it from services of the same name under another manager."""
         return f"{self.manager}:{self.name}"
@@ -113,6 +119,16 @@ def parse(raw: Sequence[Mapping[str, Any]]) -> list[Service]:
         raise Refused(f"Services are listed more than once: {', '.join(twice)}.")
     depths(services)
     return services
+
+
+def commands_of(raw: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """The words of the commands of the option ``services``, which may be secret."""
+    found = []
+    for service in raw:
+        ready = service.get("ready")
+        for command in (service.get("command"), ready.get("command") if isinstance(ready, Mapping) else None):
+            found.append([str(word) for word in command] if isinstance(command, (list, tuple)) else [])
+    return found
 
 
 def require_all_named(services: Sequence[Service]) -> None:

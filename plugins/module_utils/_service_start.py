@@ -10,6 +10,7 @@ import time
 from ansible_collections.lastgood.rollback.plugins.module_utils import _listeners
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._masking import without
 from ansible_collections.lastgood.rollback.plugins.module_utils._progress import Several
 from ansible_collections.lastgood.rollback.plugins.module_utils._service_specs import Service
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import (
@@ -162,4 +163,5 @@ class Starting:
     def _failed(self, why: str) -> LastGoodError:
         said = " | ".join(line.strip() for line in self.manager.log(self.service.name).splitlines() if line.strip())
         last = f" Its last lines: {said}" if said else " It left nothing in its log."
-        return LastGoodError(f"{self.service.name} ({self.service.manager}) {why}.{last}")
+        message = f"{self.service.name} ({self.service.manager}) {why}.{last}"
+        return LastGoodError(without(message, self.service.secrets))

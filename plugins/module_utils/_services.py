@@ -21,6 +21,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import L
 from ansible_collections.lastgood.rollback.plugins.module_utils._progress import Several, say
 from ansible_collections.lastgood.rollback.plugins.module_utils._service_specs import (
     Service,
+    commands_of,
     depths,
     parse,
     require_all_named,
@@ -43,6 +44,7 @@ __all__ = [
     "ServiceFailed",
     "Started",
     "Stopped",
+    "commands_of",
     "crashing",
     "inspect",
     "parse",

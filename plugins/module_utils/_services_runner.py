@@ -13,8 +13,12 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lastgood.rollback.plugins.module_utils import _services
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._lock import refuse_if_held
-from ansible_collections.lastgood.rollback.plugins.module_utils._records import Records
-from ansible_collections.lastgood.rollback.plugins.module_utils._runner import COMMON_SPEC, run_guarded
+from ansible_collections.lastgood.rollback.plugins.module_utils._records import Records, service_key, service_name
+from ansible_collections.lastgood.rollback.plugins.module_utils._runner import (
+    COMMON_SPEC,
+    hide_secrets_of,
+    run_guarded,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
@@ -22,11 +26,12 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._types import Js
 def run_services(*, argument_spec: Mapping[str, Any]) -> NoReturn:
     """The main of ``service_restart``."""
     module = AnsibleModule(argument_spec={**COMMON_SPEC, **argument_spec}, supports_check_mode=True)
+    hide_secrets_of(module, _services.commands_of(module.params["services"]))
     run_guarded(module, lambda: _result(module.params, check=module.check_mode))
 
 
 def _result(params: Mapping[str, Any], *, check: bool) -> JsonObject:
-    specs = _services.parse(params["services"])
+    specs = _services.parse(_as_begun(params))
     if not params["transaction"]:
         _services.require_all_named(specs)
     seen = _services.inspect(specs, CommandRunner())
@@ -34,7 +39,7 @@ def _result(params: Mapping[str, Any], *, check: bool) -> JsonObject:
     if params["transaction"]:
         transaction = Transaction(Path(params["state_dir"]), params["transaction"])
         if transaction.records.directory.is_dir():
-            ran = {**ran, **{_key(entry): entry["ran_before"] for entry in transaction.records.services()}}
+            ran = {**ran, **{service_key(entry): entry["ran_before"] for entry in transaction.records.services()}}
         if not check:
             with transaction.hold():
                 if params["state"] == "stopped" and transaction.is_over:
@@ -54,9 +59,17 @@ def _result(params: Mapping[str, Any], *, check: bool) -> JsonObject:
     return _carried_out(params["state"], specs, ran, seen, None)
 
 
+def _as_begun(params: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The services with the options that their transaction has kept: a plan names them only."""
+    if not params["transaction"]:
+        return list(params["services"])
+    kept = Transaction(Path(params["state_dir"]), params["transaction"]).records.service_options()
+    return [kept.get(service_key(service), service) for service in params["services"]]
+
+
 def _remember(records: Records, specs: list[_services.Service], seen: list[_services.Inspected]) -> None:
     """Journalled before the first stop, so that whoever undoes knows what to start again, and what to expect of it."""
-    known = {_key(entry) for entry in records.services()}
+    known = {service_key(entry) for entry in records.services()}
     looks = {look.key: look for look in seen}
     fresh = [spec for spec in specs if spec.key not in known]
     crashing = _services.crashing([spec for spec in fresh if looks[spec.key].ready], CommandRunner())
@@ -66,17 +79,14 @@ def _remember(records: Records, specs: list[_services.Service], seen: list[_serv
             "name": spec.name,
             "ran_before": looks[spec.key].running,
             "ready_before": looks[spec.key].ready and spec.key not in crashing,
-            "options": spec.options(),
+            "options": service_name(spec.options()),
         }
         for spec in fresh
     ]
     if new:
+        records.write_services([spec.options() for spec in fresh])
         running = [entry["name"] for entry in new if entry["ran_before"]]
         records.journal.write("services", f"Ran before: {', '.join(running) or 'none'}", services=new)
-
-
-def _key(entry: Mapping[str, Any]) -> str:
-    return f"{entry['manager']}:{entry['name']}"
 
 
 def _carried_out(
@@ -119,7 +129,7 @@ def _lenient(records: Records | None) -> set[str]:
         records = Records(records.directory.parent / undoes)
     elif records is None or not records.tombstoned:
         return set()
-    return {_key(entry) for entry in records.services() if not entry["ready_before"]}
+    return {service_key(entry) for entry in records.services() if not entry["ready_before"]}
 
 
 def _log(records: Records | None, event: str, times: Mapping[str, float | None]) -> None:

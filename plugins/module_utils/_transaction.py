@@ -48,9 +48,10 @@ class Transaction(Inspection):
 
     # -- begin ---------------------------------------------------------------------------------------------------
 
-    def begin(self, header: Header) -> bool:
+    def begin(self, header: Header, services: Sequence[Mapping[str, Any]] = ()) -> bool:
         """Open the transaction and so take the stack's lock on this host; false when it was open already.
 
+        :param services: options of the services that it may stop here: whoever undoes starts them by these.
         :raises LockHeld: when another open transaction holds the stack.
         :raises Refused: when it was undone before it began: a message that came late.
         """
@@ -63,7 +64,7 @@ class Transaction(Inspection):
                 return False
             refuse_if_held(self.state_dir, self.records.id, header.stack, ())
             state_id = identity_of(self.state_dir, make=True)
-            appear(self.records.directory, lambda records: records.write_header(header))
+            appear(self.records.directory, lambda records: records.write_header(header, services))
         began = f"Transaction {header.id} began on {header.host} for {header.operator}"
         self._journal("begun", began, state_id=state_id)
         return True
@@ -360,6 +361,7 @@ class Transaction(Inspection):
         with self.hold():
             ended = self.records.outcome
             if ended is not None:
+                self.records.forget_services()
                 return str(ended["outcome"])
             outcome = self._finish_undone() if self.records.tombstoned else self._finish_kept(self._standing(decision))
             header = self.records.header()
@@ -372,6 +374,7 @@ class Transaction(Inspection):
             self._be_bound()  # before the end stands: nobody comes back to an ended transaction
             self._journal("finished", f"Transaction {self.records.id} ended: {outcome}", outcome=outcome)
             self.records.close(outcome, at=time.time())
+            self.records.forget_services()
             if header is not None:
                 self._prune(header.stack, keep_days)
             return outcome

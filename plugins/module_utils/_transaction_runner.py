@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lastgood.rollback.plugins.module_utils import _services
 from ansible_collections.lastgood.rollback.plugins.module_utils._back import plans_back
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
@@ -29,13 +30,20 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._open import REC
 from ansible_collections.lastgood.rollback.plugins.module_utils._records import (
     DAMAGED,
     KEEP,
+    PLAN_WAVES,
     UNDO,
     Header,
     Records,
     all_records,
     identity_of,
+    service_name,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._runner import hide_only, run_guarded, told
+from ansible_collections.lastgood.rollback.plugins.module_utils._runner import (
+    hide_only,
+    hide_secrets_of,
+    run_guarded,
+    told,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._shape import require
 from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
 from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
@@ -50,7 +58,8 @@ _TOUCH_NOTHING = ("begin", "arm", "decide")
 def run_transaction(*, argument_spec: Mapping[str, Any], **constraints: Any) -> NoReturn:
     """The main of ``transaction``."""
     module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=True, **constraints)
-    hide_only(module, module.params["plan"])
+    hide_only(module, [module.params["plan"], module.params["services"]])
+    hide_secrets_of(module, _services.commands_of(module.params["services"]))
     work = partial(_transaction_result, module.params, check=module.check_mode)
     run_guarded(module, work, failed=partial(_true_outcome, module.params))
 
@@ -168,7 +177,8 @@ def _begin(transaction: Transaction, params: Params) -> JsonObject:
             python=sys.executable,
             confirm_timeout=params["confirm_timeout"],
             plan=params["plan"] or {},
-        )
+        ),
+        [service.options() for service in _services.parse(params["services"])],
     )
     return {}
 
@@ -322,7 +332,10 @@ _UNKNOWN: JsonObject = {
 
 def _header_at_least(records: Records) -> Header | None:
     with suppress(Unreadable):
-        return records.header()
+        header = records.header()
+        if header is not None:
+            _shown(header.plan)
+        return header
     return None
 
 
@@ -335,12 +348,22 @@ def _begun(records: Records, header: Header | None) -> JsonObject:
         "decision_host": header.decision_host if header else None,
         "operator": header.operator if header else None,
         "created": header.created if header else None,
-        "plan": header.plan if header else {},
+        "plan": _shown(header.plan) if header else {},
         "confirm_timeout": header.confirm_timeout if header else None,
         "python": header.python if header else None,
         "journal": str(records.journal.path),
         "user": os.geteuid(),
     }
+
+
+def _shown(plan: JsonObject) -> JsonObject:
+    """A plan without the words of commands, which older releases left in it."""
+    hosts = require(plan, PLAN_WAVES, "The plan of a transaction").get("of", {})
+    parts = {
+        host: {**part, "waves": [[service_name(service) for service in wave] for wave in part.get("waves", [])]}
+        for host, part in hosts.items()
+    }
+    return {**plan, "of": parts} if parts else plan
 
 
 def _gone_through(records: Records) -> JsonObject:
@@ -353,7 +376,7 @@ def _gone_through(records: Records) -> JsonObject:
         "reason": records.reason,
         "decision": records.decision,
         "evidence": records.evidence(),
-        "services": records.services(),
+        "services": [_without_options(service) for service in records.services()],
         "state_ids": records.state_ids,
         "events": _events(records),
     }
@@ -365,10 +388,16 @@ def _found(transaction: Transaction, *, look: bool) -> JsonObject:
     return {"components": components, "problem": problem}
 
 
+def _without_options(service: JsonObject) -> JsonObject:
+    return {name: value for name, value in service.items() if name != "options"}
+
+
 def _events(records: Records) -> list[JsonObject]:
-    """The journal for reports: without the plans, which are private to the components."""
+    """The journal for reports: without the plans, which are private to the components, and without options of services."""
     shown = []
     for entry in records.journal.entries():
         facts = {name: value for name, value in entry.get("facts", {}).items() if name not in ("plan", "evidence")}
+        if entry["event"] == "services":
+            facts["services"] = [_without_options(service) for service in facts["services"]]
         shown.append({"at": entry["at"], "event": entry["event"], "what": entry["what"], "facts": facts})
     return shown

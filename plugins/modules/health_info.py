@@ -166,7 +166,7 @@ def main() -> None:
                         },
                     },
                     "imports": {"type": "list", "elements": "str", "default": []},
-                    "services": {"type": "list", "elements": "dict", "default": []},
+                    "services": {"type": "list", "elements": "dict", "default": [], "no_log": True},
                     "commands": {"type": "list", "elements": "list", "default": [], "no_log": True},
                 },
             },

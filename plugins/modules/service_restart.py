@@ -223,7 +223,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._services_runner
 READY = {
     "http": {"type": "raw"},
     "tcp": {"type": "str"},
-    "command": {"type": "list", "elements": "str"},
+    "command": {"type": "list", "elements": "str", "no_log": True},
     "notify": {"type": "bool", "default": False},
 }
 SERVICE = {
@@ -233,7 +233,7 @@ SERVICE = {
     "user": {"type": "str"},
     "config": {"type": "path"},
     "pid_file": {"type": "path"},
-    "command": {"type": "list", "elements": "str", "default": []},
+    "command": {"type": "list", "elements": "str", "default": [], "no_log": True},
     "chdir": {"type": "path"},
     "log": {"type": "path"},
     "requires": {"type": "list", "elements": "str", "default": []},

@@ -76,6 +76,14 @@ options:
   plan:
     description: What the controller planned for all hosts. It is kept for recovery, so it must not hold a secret.
     type: dict
+  services:
+    description:
+      - For O(state=begin), the services of this host that may be stopped, as in M(lastgood.rollback.service_restart).
+      - They are kept in a file of their own (mode 0600) until the transaction ends, for whoever starts them again; what of their
+        commands is secret stands nowhere else.
+    type: list
+    elements: dict
+    default: []
   undoes:
     description: For O(state=prepare), the id of the finished transaction that is taken back.
     type: str
@@ -274,6 +282,7 @@ def main() -> None:
             "decision_host": {"type": "str"},
             "operator": {"type": "str"},
             "plan": {"type": "dict", "no_log": True},
+            "services": {"type": "list", "elements": "dict", "default": [], "no_log": True},
             "undoes": {"type": "str"},
             "accept": {"type": "list", "elements": "str", "default": []},
             "confirm_timeout": {"type": "int", "default": 600},

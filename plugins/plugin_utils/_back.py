@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._open import RECOVER
+from ansible_collections.lastgood.rollback.plugins.module_utils._records import service_key, service_name
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import PlanRefused
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._told import transactions
 
@@ -22,12 +23,20 @@ USAGE = "ansible-playbook lastgood.rollback.undo_rollback -e rollback_id="
 
 
 def plan_back(
-    hosts: Found, known: Mapping[str, Collection[str]], *, id: str, undoes: str, stack: str, rehearse: bool = False
+    hosts: Found,
+    known: Mapping[str, Collection[str]],
+    services: Mapping[str, Collection[str]],
+    *,
+    id: str,
+    undoes: str,
+    stack: str,
+    rehearse: bool = False,
 ) -> dict[str, Any]:
     """The earlier rollback's own plan, for a new transaction that takes it back.
 
     :param hosts: host → ``__rollback_remembered`` of ``transaction_info``.
     :param known: project → its hosts, of the catalogue: what is checked is looked up there.
+    :param services: host → keys of its services, of the catalogue: how they are started is looked up there.
     :param id: of the transaction to be.
     :param undoes: id of the rollback to take back; it is named, never guessed.
     :param rehearse: whether everything is taken away again before the switch.
@@ -71,6 +80,20 @@ def plan_back(
                 "not kept anywhere else. Put it back into rollback_projects, with the checks that what comes back has to pass."
             ]
         )
+    unknown = [
+        f"{service['name']} on {host}"
+        for host, part in parts.items()
+        for wave in part["waves"]
+        for service in wave
+        if service_key(service) not in services.get(host, ())
+    ]
+    if unknown:
+        raise PlanRefused(
+            [
+                f"{undoes} stopped {', '.join(unknown)}, and the catalogue has no such service there any more: how it is started "
+                "is not kept anywhere else. Put it back into rollback_projects."
+            ]
+        )
     return {
         **plan,
         "id": id,
@@ -86,10 +109,11 @@ def plan_back(
 
 
 def _part_back(part: Mapping[str, Any]) -> dict[str, Any]:
-    """What one host has to do; older versions kept what is checked, with the words of commands, where names stand now."""
+    """What one host has to do; older versions kept the words of commands where only names stand now."""
     checked = [each if isinstance(each, str) else each["name"] for each in part["checked"]]
     projects = [{name: value for name, value in each.items() if name != "commands"} for each in part["projects"]]
-    return {**part, "checked": checked, "projects": projects, "keys": []}
+    waves = [[service_name(service) for service in wave] for wave in part["waves"]]
+    return {**part, "checked": checked, "projects": projects, "waves": waves, "keys": []}
 
 
 def undoable(hosts: Found) -> dict[str, list[str]]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._records import service_name
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import Database, Project, Stack
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._code_wish import code_refusals
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._fields import nearest
@@ -98,8 +99,8 @@ def make_plan(stack: Stack, wish: Wish) -> dict[str, Any]:
         ``tables`` of its databases, ``decision_host``, ``hosts``, ``stack_hosts`` (also those that do not take part),
         ``rehearse``, ``waves`` (their number), ``schema_only`` (database → host, of those that stay but must fit the code)
         and ``of`` (host → ``databases``, ``projects``, ``waves`` of services, names of ``checked`` projects, ``keys`` of a
-        restore point). The hosts remember it, and it is shown: commands and requests of checks, whose words may be secret, stay
-        in the catalogue.
+        restore point). The hosts remember it, and it is shown: what may be secret, the words of commands of services and
+        checks and the requests of checks, stays in the catalogue.
     :raises PlanRefused: with all reasons.
     """
     unknown = [name for name in wish.only if name not in stack.projects]
@@ -252,7 +253,7 @@ def _parts(
     for name in sorted(stopped, key=lambda name: (depths[name], name)):
         project = stack.projects[name]
         for host in project.hosts:
-            part(host)["waves"][depths[name]].extend(dict(service) for service in project.services)
+            part(host)["waves"][depths[name]].extend(service_name(service) for service in project.services)
             part(host)["checked"].append(project.name)
     for project in rolled:
         for host in project.hosts:

@@ -75,6 +75,14 @@ def services(planned: dict[str, Any]) -> dict[str, list[list[str]]]:
     return {host: found for host, found in waves.items() if any(found)}
 
 
+def test_the_plan_says_nothing_of_a_service_that_may_be_secret() -> None:
+    """Hosts remember it, and it is shown."""
+    service = {"name": "core", "manager": "process", "pid_file": "/run/core", "command": ["core", "--token", "tulip"]}
+    core = {**CATALOGUE["rollback_projects"]["core"], "services": [{**service, "ready": {"command": ["ask", "rose"]}}]}
+    found = parse_catalogue({**CATALOGUE, "rollback_projects": {"core": core}}, GROUPS)
+    assert plan(found)["of"]["web1"]["waves"] == [[{"name": "core", "manager": "process"}]]
+
+
 # -- kinds ---------------------------------------------------------------------------------------------------------
 
 

@@ -60,14 +60,16 @@ def test_the_last_one_that_stands_may_be_undone(transactions: list[dict[str, Any
     assert undoable(found(*transactions)).get("blog", []) == may
     for each in transactions:
         if each["id"] in may:
-            assert plan_back(found(*transactions), {}, id="n", undoes=each["id"], stack="blog")["undoes"] == each["id"]
+            assert (
+                plan_back(found(*transactions), {}, {}, id="n", undoes=each["id"], stack="blog")["undoes"] == each["id"]
+            )
         else:
             with pytest.raises(PlanRefused):
-                plan_back(found(*transactions), {}, id="n", undoes=each["id"], stack="blog")
+                plan_back(found(*transactions), {}, {}, id="n", undoes=each["id"], stack="blog")
 
 
 def test_the_plan_is_the_rollbacks_own_without_what_it_went_back_to() -> None:
-    plan = plan_back(found(A), {}, id="n", undoes="a", stack="blog")
+    plan = plan_back(found(A), {}, {}, id="n", undoes="a", stack="blog")
     assert (plan["id"], plan["undoes"], plan["point"], plan["schema_only"]) == ("n", "a", None, {})
     assert plan["of"] == {"db1": {**PART, "keys": []}}
 
@@ -77,7 +79,7 @@ READY, BROKEN = ({"ran_before": True, "ready_before": ready} for ready in (True,
 
 @pytest.mark.parametrize(("services", "healthy"), [([], False), ([READY], True), ([READY, BROKEN], False)])
 def test_what_was_broken_before_may_be_broken_again(services: list[dict[str, Any]], healthy: bool) -> None:
-    plan = plan_back(found(transaction("a", services=services)), {}, id="n", undoes="a", stack="blog")
+    plan = plan_back(found(transaction("a", services=services)), {}, {}, id="n", undoes="a", stack="blog")
     assert plan["was_healthy"] is healthy
 
 
@@ -106,11 +108,11 @@ def test_what_was_broken_before_may_be_broken_again(services: list[dict[str, Any
 )
 def test_a_refusal_says_why_and_what_else(transactions: list[dict[str, Any]], undoes: str, said: str) -> None:
     with pytest.raises(PlanRefused) as refused:
-        plan_back(found(*transactions), {}, id="n", undoes=undoes, stack="blog")
+        plan_back(found(*transactions), {}, {}, id="n", undoes=undoes, stack="blog")
     assert said in str(refused.value)
 
 
-# -- what is checked is in the catalogue alone
+# -- what is checked, and how services are started, is in the catalogue alone
 
 CHECKED = {"checked": ["shop"], "projects": [{"name": "shop", "path": "/srv/shop", "imports": []}]}
 #: As versions before this one remembered it.
@@ -123,7 +125,7 @@ WITH_WORDS = {
 @pytest.mark.parametrize("part", [CHECKED, WITH_WORDS])
 def test_the_plan_names_what_is_checked(part: dict[str, Any]) -> None:
     told = transaction("a", plan={**PLAN, "id": "a", "of": {"db1": {**PART, **part}}})
-    plan = plan_back(found(told), {"shop": ["db1"]}, id="n", undoes="a", stack="blog")
+    plan = plan_back(found(told), {"shop": ["db1"]}, {}, id="n", undoes="a", stack="blog")
     assert plan["of"]["db1"] == {**PART, **CHECKED, "keys": []}
 
 
@@ -133,7 +135,29 @@ def test_what_is_checked_by_what_the_catalogue_has_no_more_is_refused(known: dic
     with pytest.raises(
         PlanRefused, match="checked by shop on db1, and the catalogue has no such project there any more"
     ):
-        plan_back(found(told), known, id="n", undoes="a", stack="blog")
+        plan_back(found(told), known, {}, id="n", undoes="a", stack="blog")
+
+
+WORKER = {"name": "worker", "manager": "process"}
+#: As versions before this one remembered it.
+WHOLE = {**WORKER, "pid_file": "/run/worker", "command": ["work", "--token", "s3cret"], "ready": {"command": ["ask"]}}
+
+
+@pytest.mark.parametrize("service", [WORKER, WHOLE])
+@pytest.mark.parametrize(
+    ("known", "is_there"),
+    [({"db1": ["process:worker"]}, True), ({"db1": ["systemd:worker"]}, False), ({"web1": ["process:worker"]}, False)],
+)
+def test_the_plan_names_services_that_the_catalogue_has(
+    service: dict[str, Any], known: dict[str, list[str]], is_there: bool
+) -> None:
+    hosts = found(transaction("a", plan={**PLAN, "id": "a", "of": {"db1": {**PART, "waves": [[], [service]]}}}))
+    if is_there:
+        plan = plan_back(hosts, {}, known, id="n", undoes="a", stack="blog")
+        assert plan["of"]["db1"]["waves"] == [[], [WORKER]]
+    else:
+        with pytest.raises(PlanRefused, match="a stopped worker on db1, and the catalogue has no such service there"):
+            plan_back(hosts, {}, known, id="n", undoes="a", stack="blog")
 
 
 @pytest.mark.parametrize(
@@ -148,6 +172,6 @@ def test_what_is_checked_by_what_the_catalogue_has_no_more_is_refused(known: dic
 )
 def test_what_hosts_remember_has_its_types(facts: dict[str, Any], wrong: str) -> None:
     said = rf"What db1 tells of its transactions can't be understood: transactions\[0\].{wrong}"
-    for look in (undoable, lambda hosts: plan_back(hosts, {}, id="n", undoes="a", stack="blog")):
+    for look in (undoable, lambda hosts: plan_back(hosts, {}, {}, id="n", undoes="a", stack="blog")):
         with pytest.raises(Unreadable, match=said):
             look(found(transaction("a", **facts)))

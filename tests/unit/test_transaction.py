@@ -26,6 +26,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
     LockHeld,
     Refused,
     UndoIncomplete,
+    Unreadable,
     VerificationFailed,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._prune import prune
@@ -717,6 +718,51 @@ def test_passwords_are_kept_for_the_undo_and_removed_at_its_end(host: Host) -> N
     assert holders(host.state_dir) == ["secrets.json"]
     host.transaction().finish(None, [])
     assert holders(host.state_dir) == []
+
+
+WORKER = {"name": "worker", "manager": "process", "pid_file": "/run/worker", "command": ["work", "--token", SECRET]}
+
+
+def test_how_services_are_started_is_kept_apart_until_the_end(host: Host) -> None:
+    host.transaction().begin(host.header(), [WORKER])
+    host.prepare()
+    host.transaction().switch()
+    host.transaction().promise([OK_CHECK])
+    assert holders(host.state_dir) == ["services.json"]
+    assert stat.S_IMODE((host.records().directory / "services.json").stat().st_mode) == 0o600
+    assert host.records().service_options() == {"process:worker": WORKER}
+    host.transaction().decide("keep", ["web1"], "night shift")
+    host.transaction().finish(None, [])
+    assert holders(host.state_dir) == []
+    assert host.records().service_options() == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "wrong"),
+    [
+        ("{}", "is gone, or tells nothing of process:worker"),
+        ('{"process:worker": []}', "can't be understood: process:worker is a list, not an object"),
+        ("{", "can't be understood: Expecting property name"),
+    ],
+)
+def test_a_service_that_nobody_can_start_again_is_noticed(host: Host, content: str, wrong: str) -> None:
+    """Where its options are gone, it is neither started as a unit of its name nor left out."""
+    host.transaction().begin(host.header(), [WORKER])
+    (host.records().directory / "services.json").write_text(content)
+    with pytest.raises(Unreadable, match=f"services.json {wrong}"):
+        host.records().service_options()
+
+
+def test_an_end_that_was_cut_short_leaves_no_word(host: Host) -> None:
+    host.transaction().begin(host.header(), [WORKER])
+    kept = (host.records().directory / "services.json").read_bytes()
+    host.transaction().undo(None, "asked")
+    host.transaction().finish(None, [])
+    for again in (lambda: host.transaction().finish(None, []), lambda: prune(host.state_dir, "blog", 7)):
+        (host.records().directory / "services.json").write_bytes(kept)
+        assert holders(host.state_dir) == ["services.json"]
+        again()
+        assert holders(host.state_dir) == []
 
 
 # -- damage, and a full disk ---------------------------------------------------------------------------------------

@@ -18,9 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+    CommandFailed,
+    LastGoodError,
+    Refused,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, me, user_by_uid
 from ansible_collections.lastgood.rollback.plugins.module_utils._loaded import opened_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._masking import secrets_in, without
 from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import (
     DOWN,
     RUNNING,
@@ -77,7 +82,10 @@ class PidFile:
 
     def start(self, name: str) -> None:
         """See Manager."""
-        self.run.detach(self.command, f"Starting {name}", cwd=self.directory or Path("/"), timeout=self.timeout)
+        try:
+            self.run.detach(self.command, f"Starting {name}", cwd=self.directory or Path("/"), timeout=self.timeout)
+        except CommandFailed as error:
+            raise LastGoodError(without(error.message, secrets_in(self.command))) from error
 
     def stop(self, name: str) -> None:
         """See Manager."""

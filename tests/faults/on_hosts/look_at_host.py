@@ -112,7 +112,7 @@ def around() -> list[str]:
     ]
     found += [
         str(path)
-        for name in ("secrets.json", "deadline", "reserve")
+        for name in ("secrets.json", "services.json", "deadline", "reserve")
         for path in Path("/var/lib/lastgood/transactions").glob(f"*/{name}")
     ]
     found += [

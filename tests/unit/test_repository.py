@@ -178,6 +178,19 @@ def test_every_input_of_a_role_is_described() -> None:
     assert silent == []
 
 
+def test_role_readmes_have_a_row_for_every_input() -> None:
+    """The catalogue is the role rollback's."""
+    missing = []
+    for role in roles():
+        text = (role / "README.md").read_text(encoding="utf-8")
+        rows = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\|([^|]*)\|", text, re.MULTILINE))))
+        entries = read(role / "meta" / "argument_specs.yml")["argument_specs"].values()
+        options = {option for entry in entries for option in entry.get("options", {})}
+        own = {option for option in options if option.startswith(f"{role.name}_")}
+        missing += [f"{role.name}: {option}" for option in sorted(own - rows)]
+    assert missing == []
+
+
 def test_role_readmes_answer_the_same_questions() -> None:
     missing = []
     for role in roles():

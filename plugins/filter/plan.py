@@ -11,6 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import CatalogueError, parse_catalogue
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._code_wish import code_wish
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import completed
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import (
     PlanRefused,
     Wish,
@@ -150,7 +151,7 @@ def plan(
         )
         return make_plan(stack, wish)
     except (CatalogueError, PlanRefused) as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(completed(str(error))) from error
 
 
 class FilterModule:

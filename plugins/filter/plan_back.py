@@ -13,6 +13,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import U
 from ansible_collections.lastgood.rollback.plugins.module_utils._records import service_key
 from ansible_collections.lastgood.rollback.plugins.plugin_utils import _back
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import CatalogueError, parse_catalogue
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import completed
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import PlanRefused
 
 DOCUMENTATION = r"""
@@ -94,7 +95,7 @@ def plan_back(
                 services.setdefault(host, set()).update(service_key(service) for service in project.services)
         return _back.plan_back(hosts, known, services, id=id, undoes=undoes, stack=stack, rehearse=rehearse)
     except (CatalogueError, PlanRefused, Unreadable) as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(completed(str(error))) from error
 
 
 class FilterModule:

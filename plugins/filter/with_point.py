@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import completed
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import PlanRefused
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import with_point as add_point
 
@@ -54,7 +55,7 @@ def with_point(plan: Mapping[str, Any], points: Mapping[str, Mapping[str, Any]])
     try:
         return add_point(plan, points)
     except PlanRefused as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(completed(str(error))) from error
 
 
 class FilterModule:

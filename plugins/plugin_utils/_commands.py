@@ -40,12 +40,19 @@ def _is_ours(path: Path) -> bool:
 
 def _completed(value: Any, words: str, *, by_name: bool) -> Any:
     if isinstance(value, str):
-        return _COMMAND.sub(lambda found: f"ansible-playbook {_playbook(found[1], by_name=by_name)}{words}", value)
+        return _COMMAND.sub(lambda found: _command(found, words, by_name=by_name), value)
     if isinstance(value, Mapping):
         return {key: _completed(each, words, by_name=by_name) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [_completed(each, words, by_name=by_name) for each in value]
     return value
+
+
+def _command(found: re.Match[str], words: str, *, by_name: bool) -> str:
+    """One that was completed on its way here, in the message of a module for example, stays as it is."""
+    if words and found.string.startswith(words, found.end()):
+        return found[0]
+    return f"ansible-playbook {_playbook(found[1], by_name=by_name)}{words}"
 
 
 def _playbook(name: str, *, by_name: bool) -> str:

@@ -20,6 +20,7 @@ from ansible import constants
 from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible.utils.display import Display
 from ansible_collections.lastgood.rollback.plugins.module_utils._progress import PREFIX, VARIABLE
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import completed
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._watch import watched
 
 #: Connections that start a program of their own for each command, so that two commands can be under way at once.
@@ -59,6 +60,8 @@ class ReportingAction(NormalAction):  # type: ignore[misc]
             watching = watched(look, show)
         with watching:
             result: dict[str, Any] = super().run(tmp, task_vars)
+        if isinstance(result.get("msg"), str):  # only here it is known what a command has to be typed with
+            result["msg"] = completed(result["msg"])
         return result
 
     def _can_be_watched(self) -> bool:

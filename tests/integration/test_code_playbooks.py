@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,21 @@ def test_code_goes_back_with_a_hold_that_is_released_when_asked(code) -> None:
     again = code.stack.play("release_hold")
     assert "changed=1" not in again.stdout and words(again.stdout).count("was not held") == 2
     assert code.heads() == code.good
+
+
+@pytest.mark.parametrize(
+    ("playbook", "more"),
+    [
+        ("database_rollback", "-e rollback_source="),
+        ("file_rollback", "-e rollback_only=project -e rollback_files="),
+        ("code_rollback", "-e rollback_point=last_good"),
+    ],
+)
+def test_how_a_playbook_is_used_is_said_with_what_this_one_was_run_with(code, playbook: str, more: str) -> None:
+    done = code.stack.play(playbook)
+    assert done.returncode != 0
+    usage = rf"Usage: ansible-playbook lastgood.rollback.{playbook} -i \S+/inventory-\d+.yml -e @\S+ {more}"
+    assert re.search(usage, words(done.stdout)), done.stdout
 
 
 def test_a_hold_of_a_project_that_does_not_exist_is_refused(code) -> None:

@@ -127,6 +127,7 @@ def test_a_module_of_its_own_is_refused_as_well(killed: Killed, module: str) -> 
     assert asked.returncode != 0, said
     assert f"held by transaction {killed.id}" in said
     assert "in its phase start; down because of it: worker" in said
+    assert re.search(rf"ansible-playbook lastgood.rollback.recover -i localhost, -e rollback_id={killed.id}", said)
 
 
 def test_a_host_that_the_inventory_lost_is_missed_by_name(tmp_path: Path) -> None:

@@ -49,12 +49,27 @@ def test_every_command_is_completed_once_wherever_it_stands() -> None:
         "downtime_ms": 5,
     }
     assert _completed(once, " -i hosts", by_name=True) == once
+    become = _completed(told, " -b", by_name=True)
+    assert become["rows"] == [["Next", f"then: {RECOVER} -b -e rollback_id=1-blog"]]
+    assert _completed(become, " -b", by_name=True) == become
 
 
 def test_where_the_collection_is_not_installed_its_playbooks_are_files() -> None:
     words = shlex.split(_completed(f"{RECOVER} -e rollback_id=1-blog", " -i hosts", by_name=False))
     assert Path(words[1]).samefile(ROOT / "playbooks" / "recover.yml")
     assert words[2:] == ["-i", "hosts", "-e", "rollback_id=1-blog"]
+
+
+def test_a_role_writes_no_command_that_is_not_completed() -> None:
+    """What it says itself, in a task that fails, goes through no filter that would do it."""
+    command = re.compile(r"ansible-playbook lastgood\.rollback\.\w+(?P<more>[^\n]*\n[^\n]*)")
+    found = [
+        f"{path.relative_to(ROOT)}: {each[0]}"
+        for path in ROOT.glob("roles/*/tasks/**/*.yml")
+        for each in command.finditer(path.read_text(encoding="utf-8"))
+        if "lastgood.rollback.as_typed" not in each["more"]
+    ]
+    assert found == []
 
 
 def test_no_message_names_a_playbook_as_a_file() -> None:

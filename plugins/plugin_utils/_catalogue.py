@@ -75,6 +75,7 @@ class Project:
     :param services: as the module ``service_restart`` takes them.
     :param checks: ``compile``, ``imports``, ``commands``, ``http``; a key that was not given is missing.
     :param requires: names of the projects that have to run before it.
+    :param git_timeout: seconds that git, and each filter that it runs, gets; None for as long as ``git_reset`` gives it.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Project:
     checks: Mapping[str, Any] = field(default_factory=dict)
     requires: tuple[str, ...] = ()
     test_environment: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    git_timeout: int | None = None
 
     @property
     def health(self) -> dict[str, Any]:
@@ -230,6 +232,7 @@ def _project(name: str, raw: Any, groups: Mapping[str, Sequence[str]], mistakes:
         checks=checks,
         requires=tuple(good.get("requires", ())),
         test_environment=good.get("test_environment", {}),
+        git_timeout=good.get("git_timeout"),
     )
 
 

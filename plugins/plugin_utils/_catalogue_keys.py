@@ -68,6 +68,7 @@ PROJECT_KEYS: dict[str, Kind] = {
     "checks": MAPPING,
     "requires": TEXTS,
     "test_environment": SECRET_MAPPING,
+    "git_timeout": COUNT,
 }
 #: A service, as ``service_restart`` has it.
 SERVICE_KEYS: dict[str, Kind] = {

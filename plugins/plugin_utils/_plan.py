@@ -268,6 +268,7 @@ def _rolled(project: Project, kinds: Sequence[str]) -> dict[str, Any]:
         "name": project.name,
         "path": project.path,
         "code": project.path if "code" in kinds else None,
+        "git_timeout": project.git_timeout,
         "packages": project.packages if "packages" in kinds else None,
         "files": [{"dest": file} for file in project.files] if "files" in kinds else [],
         "environment": project.packages,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import re
 from pathlib import Path
@@ -119,6 +120,26 @@ def test_how_a_playbook_is_used_is_said_with_what_this_one_was_run_with(code, pl
     assert done.returncode != 0
     usage = rf"Usage: ansible-playbook lastgood.rollback.{playbook} -i \S+/inventory-\d+.yml -e @\S+ {more}"
     assert re.search(usage, words(done.stdout)), done.stdout
+
+
+def test_a_filter_of_a_checkout_gets_as_long_as_its_project_says(code) -> None:
+    """And no longer: the services are down meanwhile."""
+    app, attributes = code.apps[0], code.apps[0].path / ".git" / "info" / "attributes"
+    projects = copy.deepcopy(code.stack.variables["rollback_projects"])
+    projects["app1"]["git_timeout"] = 3
+    app.git("config", "filter.slow.smudge", "sleep 600")
+    attributes.parent.mkdir(exist_ok=True)
+    attributes.write_text("app.py filter=slow\n")
+    try:
+        done = code.stack.play("code_rollback", rollback_point="last_good", rollback_projects=projects)
+    finally:
+        attributes.unlink()
+        app.git("config", "--unset", "filter.slow.smudge")
+    assert done.returncode != 0
+    assert "no end after 3 s; it was stopped" in words(done.stdout)
+    assert code.heads() == code.broken
+    assert [(each.path / "app.py").read_text() for each in code.apps] == ["print('badly')\n"] * 2
+    assert code.holds() == [False, False]
 
 
 def test_a_hold_of_a_project_that_does_not_exist_is_refused(code) -> None:

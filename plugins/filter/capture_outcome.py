@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ansible.errors import AnsibleFilterError
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
 from ansible_collections.lastgood.rollback.plugins.plugin_utils import _capture_outcome
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import completed
 
@@ -55,8 +57,14 @@ _value:
 
 
 def capture_outcome(hosts: Mapping[str, Mapping[str, Any]], name: str, stack: str) -> dict[str, Any]:
-    """See the documentation above."""
-    ended: dict[str, Any] = completed(_capture_outcome.capture_outcome(hosts, name, stack))
+    """See the documentation above.
+
+    :raises AnsibleFilterError: with the host, and the place in what it told that is not understood.
+    """
+    try:
+        ended: dict[str, Any] = completed(_capture_outcome.capture_outcome(hosts, name, stack))
+    except Unreadable as error:
+        raise AnsibleFilterError(error.message) from error
     return ended
 
 

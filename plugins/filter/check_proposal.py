@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ansible.errors import AnsibleFilterError
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._check import planned
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import completed
 
@@ -61,8 +63,14 @@ def check_proposal(
     accept: Sequence[str] = (),
     databases: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """See the documentation above."""
-    found: dict[str, Any] = completed(planned(verdict, told, accept, databases))
+    """See the documentation above.
+
+    :raises AnsibleFilterError: with the host, and the place in what it told that is not understood.
+    """
+    try:
+        found: dict[str, Any] = completed(planned(verdict, told, accept, databases))
+    except Unreadable as error:
+        raise AnsibleFilterError(error.message) from error
     return found
 
 

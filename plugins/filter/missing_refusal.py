@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ansible.errors import AnsibleFilterError
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
 from ansible_collections.lastgood.rollback.plugins.plugin_utils import _open
 
 DOCUMENTATION = r"""
@@ -63,8 +65,14 @@ def missing_refusal(
     accepted: Sequence[str] = (),
     point: str | None = None,
 ) -> str:
-    """See the documentation above."""
-    return _open.missing_refusal(hosts, stack, here, accepted, point or "")
+    """See the documentation above.
+
+    :raises AnsibleFilterError: with the host, and the place in what it told that is not understood.
+    """
+    try:
+        return _open.missing_refusal(hosts, stack, here, accepted, point or "")
+    except Unreadable as error:
+        raise AnsibleFilterError(error.message) from error
 
 
 class FilterModule:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ansible.errors import AnsibleFilterError
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
 from ansible_collections.lastgood.rollback.plugins.plugin_utils import _open
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import completed
 
@@ -45,8 +47,14 @@ _value:
 
 
 def open_refusal(hosts: Mapping[str, Mapping[str, Any]], stack: str) -> str:
-    """See the documentation above."""
-    return str(completed(_open.open_refusal(hosts, stack)))
+    """See the documentation above.
+
+    :raises AnsibleFilterError: with the host, and the place in what it told that is not understood.
+    """
+    try:
+        return str(completed(_open.open_refusal(hosts, stack)))
+    except Unreadable as error:
+        raise AnsibleFilterError(error.message) from error
 
 
 class FilterModule:

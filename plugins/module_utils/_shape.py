@@ -7,7 +7,7 @@ A shape is written as plain Python:
 
 - a type: ``str``, ``bool``, ``int``, ``float`` (whole numbers too), ``object`` for anything;
 - ``None`` for null, and a tuple of shapes for one of them;
-- a frozenset of words for one of these words;
+- a frozenset of words for one of these words, a range for a number in it;
 - ``[shape]`` for a list, ``{str: shape}`` for an object with any keys;
 - ``{"name": shape}`` for an object with at least these keys; ``"name?"`` for one that may be left out.
 """
@@ -22,6 +22,10 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
 
 Shape = Any
+#: Seconds since the epoch that any calendar has a date for.
+MOMENT = range(253_402_214_400)
+#: No count is larger; what is could not be computed with.
+_LARGEST = 2**64
 _WORDS = {
     str: "text",
     bool: "true or false",
@@ -63,6 +67,8 @@ def _misfit(value: Any, shape: Shape, at: str) -> str:
         return "" if "" in misfits else misfits[0]
     if isinstance(shape, frozenset):
         fits = isinstance(value, str) and value in shape
+    elif isinstance(shape, range):
+        fits = _is_a(value, float) and shape.start <= value < shape.stop
     elif isinstance(shape, list):
         return _misfit_list(value, shape[0], at)
     elif isinstance(shape, dict):
@@ -99,8 +105,10 @@ def _misfit_object(value: Any, shape: Mapping[Any, Shape], at: str) -> str:
 def _is_a(value: Any, kind: type) -> bool:
     if isinstance(value, bool):
         return kind in (bool, object)
-    if kind is float:
-        return isinstance(value, (int, float)) and math.isfinite(value)
+    if kind is float and isinstance(value, float):
+        return math.isfinite(value) and abs(value) < _LARGEST
+    if kind in (int, float):
+        return isinstance(value, int) and abs(value) < _LARGEST
     return isinstance(value, kind)
 
 
@@ -115,4 +123,6 @@ def _kind(value: Any) -> str:
 def _wanted(shape: Shape) -> str:
     if isinstance(shape, frozenset):
         return " or ".join(sorted(shape))
+    if isinstance(shape, range):
+        return f"a number from {shape.start} to {shape.stop - 1}"
     return "null" if shape is None else _WORDS[shape]

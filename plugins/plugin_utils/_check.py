@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
 from ansible_collections.lastgood.rollback.plugins.module_utils._health import STOPPED
 from ansible_collections.lastgood.rollback.plugins.module_utils._open import RECOVER
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import Stack
@@ -18,6 +19,8 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._no_undo import 
 )
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import open_words
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import causes
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._told import answer, health, integrity
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._told import planned as planned_by
 
 Told = Mapping[str, Mapping[str, Any]]
 Finding = dict[str, Any]
@@ -61,7 +64,8 @@ def summarise(stack: Stack, told: Told, here: Sequence[str], point: str) -> dict
     :returns: ``healthy``, ``title``, ``tone``, ``rows``, ``findings``, ``proposal`` (the rollback that is suggested, to be
         planned: ``playbook``, ``components``, ``only``, ``point``; None for none), ``suggestions`` and the first, ``suggestion``.
     """
-    findings = [finding for host in stack.hosts for finding in _findings(host, told.get(host, {}), host in here)]
+    told = {host: _believed(host, told.get(host, {})) for host in stack.hosts}
+    findings = [finding for host in stack.hosts for finding in _findings(stack, host, told[host], host in here)]
     wrong = [finding for finding in findings if finding["severity"] == "error"]
     answer = _answer(stack, wrong)
     proposal = (
@@ -70,7 +74,7 @@ def summarise(stack: Stack, told: Told, here: Sequence[str], point: str) -> dict
         else None
     )
     suggested = [*([_command(proposal)] if proposal else []), *_advice(wrong, answered=proposal is not None)]
-    rows = [row for host in stack.hosts for row in _held(host, told.get(host, {}))]
+    rows = [row for host in stack.hosts for row in _held(host, told[host])]
     rows += [[finding["host"], finding["object"], _mark(finding), finding["detail"]] for finding in findings]
     counted = "1 thing is" if len(wrong) == 1 else f"{len(wrong)} things are"
     title = f"{stack.name} is NOT HEALTHY: {counted} wrong" if wrong else f"{stack.name} is healthy"
@@ -95,12 +99,15 @@ def planned(
         each component would do.
     :param accept: ``rollback_accept``, with which that was planned: the command needs it as well.
     :param databases: of the catalogue, by name.
+    :raises Unreadable: when what a host tells of that is not understood.
     """
     name = f"lastgood.rollback.{verdict['proposal']['playbook']}"
     refusals = causes(
         {host: {"__rollback_failure": {"msg": each.get("__check_refusal")}} for host, each in told.items()}
     )
-    changes = any(result["changed"] for each in told.values() for result in each.get("__rollback_planned", []))
+    changes = any(
+        result["changed"] for host, each in told.items() for result in planned_by(host, each.get("__rollback_planned"))
+    )
     if changes and not refusals:
         return _with_words(verdict, told, accept, databases or {})
     why = f"no rollback is proposed: {name} would change nothing, what it puts back is as it was at the restore point"
@@ -136,18 +143,37 @@ def _mark(finding: Finding) -> str:
     return "WRONG" if finding["severity"] == "error" else "note"
 
 
-def _findings(host: str, told: Mapping[str, Any], is_here: bool) -> Iterator[Finding]:
-    if told.get("__check_failure"):
-        yield _finding(host, "failed", host, str(told["__check_failure"]))
+def _believed(host: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    """What a host told, by what it is about; where a part of it is not understood, that is why the host could not be checked."""
+    found: dict[str, Any] = {
+        "open": [],
+        "checks": [],
+        "databases": [],
+        "failure": str(told.get("__check_failure") or ""),
+    }
+    try:
+        found["open"] = answer(host, told.get("__check_open")).get("transactions", [])
+        found["checks"] = health(host, told.get("check_health"))
+        found["databases"] = integrity(host, told.get("check_integrity"), failed=bool(found["failure"]))
+    except Unreadable as error:
+        found["failure"] = " ".join(filter(None, [found["failure"], error.message]))
+    return found
+
+
+def _findings(stack: Stack, host: str, told: Mapping[str, Any], is_here: bool) -> Iterator[Finding]:
+    if told["failure"]:
+        yield _finding(host, "failed", host, told["failure"])
     elif not is_here:
         yield _finding(host, "unreachable", host, "can't be reached, or failed before it could be asked")
-    for transaction in (told.get("__check_open") or {}).get("transactions", []):
+    for transaction in told["open"]:
         yield _finding(host, "interrupted", transaction["id"], open_words(transaction["id"], {host: transaction}))
-    for check in (told.get("check_health") or {}).get("checks", []):
+    for check in told["checks"]:
         if not check["ok"]:
-            project, what = check["name"].split(": ", 1)
-            yield {**_finding(host, _kind(what, check["detail"]), check["name"], check["detail"]), "project": project}
-    for result in _databases(told):
+            project, _colon, what = check["name"].partition(": ")
+            found = _finding(host, _kind(what, check["detail"]), check["name"], check["detail"])
+            # What is proposed is typed into a shell: no name gets there that only a host knows.
+            yield {**found, "project": project} if project in stack.projects else found
+    for result in told["databases"]:
         for found in result["findings"]:
             named = {**found, "object": f"{result['name']}: {found['object']}"}
             yield {"host": host, "kind": found["check"], "database": result["name"], **named}
@@ -176,18 +202,13 @@ def _kind(what: str, detail: str) -> str:
     return "imports" if what.startswith("import ") else "tests"
 
 
-def _databases(told: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    results = (told.get("check_integrity") or {}).get("results", [])
-    return [result for result in results if "findings" in result]
-
-
 def _held(host: str, told: Mapping[str, Any]) -> Iterator[list[str]]:
     """What held, in a line for the projects of a host and in one for each database."""
-    checks = (told.get("check_health") or {}).get("checks", [])
+    checks = told["checks"]
     if checks:
         held = sum(check["ok"] for check in checks)
         yield [host, "projects", f"{held} of {len(checks)}", "checks of endpoints, imports and tests held"]
-    for result in _databases(told):
+    for result in told["databases"]:
         tables = list(result["tables"].values())
         counted = f"{len(tables)} tables with {sum(table['rows'] for table in tables):,} rows"
         state = "whole" if result["healthy"] else "not whole"
@@ -226,7 +247,7 @@ def _command(proposal: Mapping[str, Any]) -> str:
 
 def _by_project(wrong: Sequence[Finding]) -> dict[str, set[str]]:
     """What fails of each project. One whose service is stopped can't answer: that is no reason to take it back."""
-    stopped = {finding["project"] for finding in wrong if finding["kind"] == "stopped"}
+    stopped = {finding.get("project") for finding in wrong if finding["kind"] == "stopped"}
     found: dict[str, set[str]] = {}
     for finding in wrong:
         if "project" in finding and finding["project"] not in stopped:

@@ -69,6 +69,8 @@ def _written(_kind: str, tables: Mapping[str, Mapping[str, Any]]) -> Iterator[st
         now, then = row["now"], row["then"]
         if then is None:
             yield f"{table}: {_count(now)} rows, a table that is new since the rollback"
+        elif now is None:
+            yield f"{table}: {_count(now)} rows now, {_count(then)} right after the rollback"
         elif now != then:
             yield f"{table}: {_count(now)} rows now, {_count(then)} right after the rollback ({now - then:+,})"
         else:
@@ -159,6 +161,27 @@ _WORDS: dict[str, Callable[[str, Any], Iterator[str]]] = {
     "remade_columns": _remade,
 }
 
+
+_NAMES = [str]
+_COUNTED = {"now": (None, int), "then": (None, int)}
+#: The types of what is put into these words; any other kind is shown as it comes.
+SHAPES = {
+    "rows?": {str: {**_COUNTED, "differs": bool}},
+    "not_compared?": [object],
+    "sequences?": {str: {"now": object, "then": object}},
+    "sequences_behind?": _NAMES,
+    "large_objects?": _COUNTED,
+    "written?": {str: _COUNTED},
+    "commits?": [{"id": str, "subject": str, "author": str, "date": str}],
+    "files?": [{"path": str, "becomes": str, "settings?": (None, _NAMES)}],
+    "may_not_fit?": {str: {"rows": (None, int), "of": int, "why": _NAMES}},
+    "migration?": {"then": _NAMES, "now": _NAMES},
+    **{
+        f"{kind}?": _NAMES
+        for kind in _WORDS
+        if kind.startswith(("kept_", "changed_", "returning_", "unknown_", "downgraded_", "remade_"))
+    },
+}
 
 #: What was counted, in words: rows in the order of time, and what an older schema has no place for.
 _COUNTS = {

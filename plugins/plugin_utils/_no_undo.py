@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import DATABASE_KINDS
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._told import planned
 
 Told = Mapping[str, Mapping[str, Any]]
 
@@ -26,11 +27,12 @@ def not_accepted(
     :param hosts: host → ``__rollback_planned``, what each component would do.
     :param accept: ``rollback_accept``.
     :param databases: of the catalogue, by name; each may have an ``accept`` of its own.
+    :raises Unreadable: when what a host tells of its plan is not understood.
     """
     return [
         (host, result)
         for host, told in hosts.items()
-        for result in told.get("__rollback_planned", [])
+        for result in planned(host, told.get("__rollback_planned"))
         if result["changed"] and not result["can_go_back"]
         if NO_UNDO not in (*accept, *_accepted_of(result["component"], databases))
     ]

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._open import RECOVER
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._told import answer
 
 Found = Mapping[str, Mapping[str, Any]]
 
@@ -18,11 +19,12 @@ def open_transactions(hosts: Found, stack: str) -> dict[str, dict[str, Mapping[s
     """Id → host → what it told, of the transactions that hold this stack; oldest first.
 
     :param hosts: host → what it registered, with an answer of ``transaction_info`` under any name.
+    :raises Unreadable: where an answer is none.
     """
     found: dict[str, dict[str, Mapping[str, Any]]] = {}
     for host, registered in hosts.items():
-        for answer in registered.values():
-            for each in answer.get("transactions", []):
+        for told in registered.values():
+            for each in answer(host, told).get("transactions", []):
                 if each["outcome"] is None:
                     found.setdefault(each["id"], {})[host] = each
     return {name: told for name, told in sorted(found.items()) if any(each["stack"] == stack for each in told.values())}
@@ -37,12 +39,15 @@ def open_refusal(hosts: Found, stack: str) -> str:
 def open_words(name: str, told: Mapping[str, Mapping[str, Any]]) -> str:
     """The sentences about one of them, without what to do."""
     known = next((each for each in told.values() if each["stack"]), {})
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(known["created"])) if known else "an unknown time"
+    since = "an unknown time"
+    if known.get("created") is not None:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(known["created"]))
     phases = ", ".join(f"{each['phase']} on {host}" for host, each in told.items())
     down = [f"{service} on {host}" for host, each in told.items() for service in each["down"]]
     return (
         f"Transaction {name} of {known.get('stack', 'an unknown stack')} is still open, begun {since} by "
-        f"{known.get('operator', 'somebody')}: {phases}." + (f" Down because of it: {', '.join(down)}." if down else "")
+        f"{known.get('operator') or 'somebody'}: {phases}."
+        + (f" Down because of it: {', '.join(down)}." if down else "")
     )
 
 
@@ -60,13 +65,15 @@ def missing_refusal(hosts: Found, stack: str, here: Sequence[str], accepted: Seq
     :param here: all hosts that hold a part of the stack by this inventory.
     :param accepted: names that the operator knows to be gone.
     :param point: the restore point that is gone back to; the newest good one counts in any case.
+    :raises Unreadable: where an answer is none.
     """
     known: dict[str, str] = {}
-    for registered in hosts.values():
-        for answer in registered.values():
-            for name in answer.get("last_hosts", {}).get(stack, ()):
+    for host, registered in hosts.items():
+        for told in registered.values():
+            found = answer(host, told)
+            for name in found.get("last_hosts", {}).get(stack, ()):
                 known.setdefault(name, "the stack's last transaction")
-            for name, hosts_of_it in _points(answer, stack, point):
+            for name, hosts_of_it in _points(found, stack, point):
                 known.update(dict.fromkeys(hosts_of_it, f"restore point {name}"))
     missing = {host: source for host, source in sorted(known.items()) if host not in (*here, *accepted)}
     if not missing:
@@ -79,8 +86,8 @@ def missing_refusal(hosts: Found, stack: str, here: Sequence[str], accepted: Seq
     )
 
 
-def _points(answer: Mapping[str, Any], stack: str, point: str) -> Iterator[tuple[str, Sequence[str]]]:
+def _points(told: Mapping[str, Any], stack: str, point: str) -> Iterator[tuple[str, Sequence[str]]]:
     """Of a host's answer, newest first: the newest good restore point of the stack, and the one that is named."""
-    good = [each for each in answer.get("restore_points", []) if each["good"] and each["stack"] == stack]
+    good = [each for each in told.get("restore_points", []) if each["good"] and each["stack"] == stack]
     for each in {each["name"]: each for each in (*good[:1], *(one for one in good if one["name"] == point))}.values():
         yield each["name"], list(each["good_hosts"])

@@ -15,7 +15,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._discards import
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._no_undo import asked_for, undo_option
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import next_words, open_transactions
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_timeline import PHASES, timeline
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._told import decision, ended_as, transactions
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._told import answer, decision, ended_as, transactions
 
 Told = Mapping[str, Mapping[str, Any]]
 
@@ -181,11 +181,13 @@ def _believed(hosts: Told) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
     for host, told in hosts.items():
         try:
             transactions(host, told, "__rollback_history")
+            answer(host, told.get("__rollback_open"))
             believed[host] = told
         except Unreadable as error:
             misread.append(host)
             why = told.get("__rollback_finish_failure") or error.message
-            believed[host] = {**told, "__rollback_history": {}, "__rollback_finish_failure": why}
+            nothing = {"__rollback_history": {}, "__rollback_open": {}}
+            believed[host] = {**told, **nothing, "__rollback_finish_failure": why}
     return believed, misread
 
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._discards import all_discard_lines, kept_places
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import causes
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import DATABASE_KINDS
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_checklist import Story, ticked
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_timeline import timeline
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._told import journal
 
 SCHEMA = 1
 #: By whether what was replaced can be had back.
@@ -46,15 +49,27 @@ class Material:
     log: Mapping[str, Any] | None = None
     deliveries: Sequence[Mapping[str, Any]] = field(default_factory=list)
 
+    @cached_property
+    def _read(self) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
+        believed, misread = {}, {}
+        for host, told in self.told.items():
+            try:
+                found = journal(host, told, self.plan["id"])
+                if found is not None:
+                    believed[host] = found
+            except Unreadable as error:
+                misread[host] = error.message
+        return believed, misread
+
     @property
     def transactions(self) -> dict[str, Mapping[str, Any]]:
         """Host → this transaction, where its journal could be read."""
-        return {
-            host: transaction
-            for host, told in self.told.items()
-            for transaction in (told.get("__rollback_history") or {}).get("transactions", [])
-            if transaction["id"] == self.plan["id"]
-        }
+        return self._read[0]
+
+    @property
+    def misread(self) -> dict[str, str]:
+        """Host → why nothing that it tells of this transaction is believed."""
+        return self._read[1]
 
 
 def build_report(material: Material) -> dict[str, Any]:
@@ -64,7 +79,15 @@ def build_report(material: Material) -> dict[str, Any]:
     word, _colon, summary = str(ended["title"]).partition(": ")
     checks = list(_checks(transactions))
     found = timeline({host: transaction["events"] for host, transaction in transactions.items()})
-    story = Story(transactions, plan["hosts"], checks, material.log, material.deliveries, bool(plan.get("rehearse")))
+    story = Story(
+        transactions,
+        plan["hosts"],
+        checks,
+        material.log,
+        material.deliveries,
+        bool(plan.get("rehearse")),
+        misread=list(material.misread),
+    )
     point = plan.get("point") or {}
     undo = _undo(material, found["end"] if found else None)
     return {
@@ -86,7 +109,7 @@ def build_report(material: Material) -> dict[str, Any]:
         "ended": found["end"] if found else None,
         "downtime_ms": ended["downtime_ms"],
         "downtime": next((row[1] for row in ended["rows"] if row[0] == "Downtime"), "none"),
-        "causes": causes(material.told),
+        "causes": list(_causes(material)),
         "failures": [event for event in _events(transactions) if event["event"] == "failed"],
         "timeline": found,
         "databases": list(_databases(transactions, ended["outcome"])),
@@ -101,6 +124,13 @@ def build_report(material: Material) -> dict[str, Any]:
         "log": dict(material.log) if material.log else None,
         "events": list(_events(transactions)),
     }
+
+
+def _causes(material: Material) -> Iterator[str]:
+    """What went wrong, and what could not be understood of it."""
+    known = causes(material.told)
+    yield from known
+    yield from (f"{host}: {why}" for host, why in material.misread.items() if not any(why in cause for cause in known))
 
 
 def _first(transactions: Mapping[str, Mapping[str, Any]], name: str) -> Any:
@@ -186,6 +216,11 @@ def _components(transactions: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[
 def _undo(material: Material, ended: float | None) -> dict[str, Any]:
     """How the rollback itself can be taken back; only what is true of this outcome."""
     outcome = material.ended["outcome"]
+    if material.misread:
+        words = (
+            f"Whether it can be taken back is not known: what {', '.join(material.misread)} told can't be understood."
+        )
+        return {"possible": False, "words": words, "command": None, "until": None}
     taken_back = any(transaction["tombstoned"] for transaction in material.transactions.values())
     if outcome in ("rolled_back", "undone_as_asked", "recovered") and material.ended["success"] and not taken_back:
         command = next((str(row[1]) for row in material.ended["rows"] if row[0] == "Undo"), "")

@@ -26,6 +26,7 @@ class Story:
     :param log: where the log was written and how many lines of this transaction it holds; None when it was not.
     :param rehearsed: whether nothing was ever to be switched.
     :param deliveries: each message with ``what``, ``to``, ``sent``, ``failed`` and ``detail``.
+    :param misread: hosts that told something that can't be understood, and so are not among the transactions.
     """
 
     transactions: Mapping[str, Mapping[str, Any]]
@@ -34,6 +35,7 @@ class Story:
     log: Mapping[str, Any] | None = None
     deliveries: Sequence[Mapping[str, Any]] = ()
     rehearsed: bool = False
+    misread: Sequence[str] = ()
 
     def events(self, event: str, phase: str | None = None) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Host and event, for each of this name."""
@@ -71,6 +73,9 @@ def ticked(story: Story) -> list[dict[str, Any]]:
     found = []
     for item in ITEMS:
         state, evidence = item.tick(story)
+        if story.misread and state in (DONE, NOT_NEEDED) and item.tick is not _notify:
+            state = NOT_DONE
+            evidence = [*evidence, f"What {', '.join(story.misread)} told of it can't be understood."]
         found.append({"key": item.key, "title": item.title, "state": state, "evidence": evidence})
     return found
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._records import ENDS, KEEP, UNDO
-from ansible_collections.lastgood.rollback.plugins.module_utils._shape import require
+from ansible_collections.lastgood.rollback.plugins.module_utils._shape import MOMENT, require
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._discards import SHAPES as DISCARDS
 
 _SERVICE = {"name?": str, "ran_before?": bool, "ready_before?": bool}
 _COMPONENT = {
@@ -37,16 +38,58 @@ _TRANSACTION = {
     "plan?": _PLAN,
     "hosts?": [str],
     "operator?": (None, str),
-    "created?": (None, float),
+    "created?": (None, MOMENT),
     "tombstoned?": bool,
     "reason?": (None, str),
     "services?": [_SERVICE],
     "checks?": [{str: object}],
     "components?": [_COMPONENT],
-    "events?": [{"event": str, "at?": float, "what?": str, "facts?": {str: object}}],
+    "events?": [{"event": str, "at?": MOMENT, "what?": str, "facts?": {str: object}}],
 }
 #: Facts of an event that downtime is computed from.
-_TIMES = {"services": {str: float}, "others?": [str]}
+_TIMES = {"services": {str: MOMENT}, "others?": [str]}
+_CHECK = {"name": str, "ok": bool, "detail?": (None, str), "ms?": (None, float)}
+#: Of a transaction, what its report reads.
+_JOURNAL = {
+    "operator?": (None, str),
+    "created?": (None, MOMENT),
+    "tombstoned": bool,
+    "checks": [_CHECK],
+    "events": [{"at": MOMENT, "event": str, "what": str, "facts": {"phase?": str}}],
+    "services": [{"name": str, "ran_before": bool}],
+    "evidence?": {str: {"verification?": {"content?": (None, str), "tables?": (None, int), "rows?": (None, int)}}},
+    "components": [
+        {"component": str, "kind": str, "name": str, "state": str, "discards": DISCARDS, "kept": {str: object}}
+    ],
+}
+#: Facts of the events that it reads more of.
+_FACTS = {
+    "stopped": _TIMES,
+    "started": _TIMES,
+    "checked": {"checks": [_CHECK]},
+    "switched": {"component": str, "ms?": (None, float)},
+}
+#: Of every transaction that is open, what forbids to begin another.
+_OPEN = {
+    "id": str,
+    "stack": (None, str),
+    "outcome": (None, ENDS),
+    "created": (None, MOMENT),
+    "operator": (None, str),
+    "phase": (None, str),
+    "down": [str],
+}
+_POINT = {"name": str, "good": bool, "stack": (None, str), "good_hosts": {str: object}}
+_ANSWER = {"transactions?": [_OPEN], "last_hosts?": {str: [str]}, "restore_points?": [_POINT]}
+_SEVERITY = frozenset({"error", "warning"})
+_INTEGRITY = {
+    "name": str,
+    "healthy": bool,
+    "findings": [{"check": str, "severity": _SEVERITY, "object": str, "detail": str}],
+    "not_checked": [{"check": str, "reason": str}],
+    "tables": {str: {"rows": int}},
+    "ms": float,
+}
 
 
 def transactions(host: str, registered: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
@@ -88,3 +131,65 @@ def ended_as(host: str, registered: Mapping[str, Any]) -> str | None:
         if answer.get("outcome"):
             return str(answer["outcome"])
     return None
+
+
+def journal(host: str, registered: Mapping[str, Any], identity: str) -> Mapping[str, Any] | None:
+    """What a host tells of one transaction, as far as its report reads it; None where it tells nothing of it.
+
+    :raises Unreadable: with the host, and the place in what it reported.
+    """
+    place = f"What {host} tells of its transactions"
+    answer = require(registered.get("__rollback_history") or {}, {"transactions?": [{"id": str}]}, place)
+    found: Mapping[str, Any] | None = next(
+        (one for one in answer.get("transactions", []) if one["id"] == identity), None
+    )
+    if found is None:
+        return None
+    require(found, _JOURNAL, f"What {host} tells of {identity}")
+    for number, event in enumerate(found["events"]):
+        facts = event["facts"]
+        begins_or_ends = event["event"] in ("intent", "done") and facts.get("phase") == "prepare"
+        shape = _FACTS.get(event["event"], {"component": str} if begins_or_ends else {})
+        require(facts, shape, f"What {host} tells of {identity}, events[{number}].facts")
+    return found
+
+
+def answer(host: str, told: Any) -> Mapping[str, Any]:
+    """What a host answered that was asked for its open transactions, or its restore points.
+
+    :raises Unreadable: see `transactions`.
+    """
+    found: Mapping[str, Any] = require(told or {}, _ANSWER, f"What {host} tells of what it has")
+    return found
+
+
+def health(host: str, told: Any) -> list[Mapping[str, Any]]:
+    """The checks that a host made of its projects.
+
+    :raises Unreadable: see `transactions`.
+    """
+    found = require(told or {}, {"checks?": [{**_CHECK, "detail": str}]}, f"What {host} tells of its projects")
+    checks: list[Mapping[str, Any]] = found.get("checks", [])
+    return checks
+
+
+def integrity(host: str, told: Any, *, failed: bool) -> list[Mapping[str, Any]]:
+    """What a host found in its databases.
+
+    :param failed: whether it has said that one of them could not be looked at: that one has no findings.
+    :raises Unreadable: see `transactions`.
+    """
+    place = f"What {host} tells of its databases"
+    results = require(told or {}, {"results?": [{str: object}]}, place).get("results", [])
+    found = [(number, one) for number, one in enumerate(results) if not (failed and "findings" not in one)]
+    return [require(one, _INTEGRITY, f"{place}, results[{number}]") for number, one in found]
+
+
+def planned(host: str, told: Any) -> list[Mapping[str, Any]]:
+    """What each component of a host would do.
+
+    :raises Unreadable: see `transactions`.
+    """
+    shape = [{"component": str, "changed": bool, "can_go_back": bool, "kept_instead?": (None, str)}]
+    found: list[Mapping[str, Any]] = require(told or [], shape, f"What {host} tells of its plan")
+    return found

@@ -121,6 +121,7 @@ def test_an_open_rollback_is_ended_before_anything_else() -> None:
     facts = {
         "id": "1-blog",
         "stack": "blog",
+        "outcome": None,
         "phase": "start",
         "down": ["core"],
         "operator": "night shift",
@@ -202,7 +203,8 @@ def test_what_would_be_refused_is_not_proposed() -> None:
     assert "ansible-playbook" not in str(left)
     said = "no rollback is proposed: lastgood.rollback.code_rollback would be refused. web1: The schema of database blog has"
     assert left["rows"][-1] == ["Next", f"{said} moved on."]
-    work = {"web1": {"__rollback_planned": [{"changed": True, "can_go_back": True}]}, "db1": {"__rollback_planned": []}}
+    result = {"component": "code:/srv/core", "changed": True, "can_go_back": True}
+    work = {"web1": {"__rollback_planned": [result]}, "db1": {"__rollback_planned": []}}
     assert planned(found, work) == found
-    idle = planned(found, {"web1": {"__rollback_planned": [{"changed": False}]}, "db1": {}})
+    idle = planned(found, {"web1": {"__rollback_planned": [{**result, "changed": False}]}, "db1": {}})
     assert "code_rollback would change nothing" in idle["rows"][-1][1] and idle["suggestion"] == ""

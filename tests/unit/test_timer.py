@@ -73,6 +73,9 @@ def arm(payload: bytes) -> Iterator[Arm]:
         if not (directory / "payload.zip").exists():
             (directory / "payload.zip").write_bytes(payload)
         host.transaction().arm()
+        while not (directory / "timer.pid").exists():  # it is written by the process that waits, once it does
+            assert _timer.is_waiting(directory)
+            time.sleep(0.01)
         pid = int((directory / "timer.pid").read_text())
         processes.append(pid)
         return pid

@@ -200,6 +200,12 @@ def test_a_row_that_is_committed_while_the_switch_waits_for_its_lock_is_not_lost
         site.drop([name for name in site.databases() if name != "good"])
 
 
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_query_does_not_ask_for_more_memory_than_any_machine_has(lab: Lab, scope: str) -> None:
+    most = [("work_mem", "2147483647"), ("recursive_worktable_factor", "1000000")]
+    assert lab.difference(scope, "DATABASE lab", most) == ""
+
+
 @pytest.mark.parametrize("place", ["DATABASE lab", "ROLE boss"])
 def test_no_parameter_of_a_database_or_role_changes_a_rollback(
     lab: Lab, place: str, record_property: pytest.RecordProperty

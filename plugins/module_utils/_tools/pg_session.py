@@ -66,6 +66,9 @@ SESSION_SETTINGS = {
     "vacuum_cost_delay": "0",
     "commit_delay": "0",
     "jit": "off",
+    # A hash table may be asked for in one piece as large as these allow, whatever the machine has.
+    "work_mem": "64MB",
+    "hash_mem_multiplier": "2",
     # What is seen, written and kept: a snapshot must not be older than the lock that was waited for.
     "default_transaction_isolation": "read committed",
     "default_transaction_read_only": "off",

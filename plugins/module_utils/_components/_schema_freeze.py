@@ -34,6 +34,9 @@ class Freeze:
         self.server = server
         self.database = database
         self.session = server.connect_waiting(database)
+        # It looks once more while the database is being renamed: a helper that comes in then waits for the rename, and the
+        # rename for this session.
+        self.session.execute("SET max_parallel_workers_per_gather = 0")
         self.snapshot = ""
         self._locked: list[int] = []
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._masking import secrets_in, without
+from ansible_collections.lastgood.rollback.plugins.module_utils._masking import hidden, secrets_in, without
 from ansible_collections.lastgood.rollback.plugins.module_utils._web import ask
 
 #: Seconds that one probe may take; an application that is starting may accept and not answer.
@@ -112,12 +112,13 @@ def _host_and_port(text: str) -> tuple[str, int]:
 
 
 def _http(ready: Ready) -> str:
+    [url] = hidden([ready.url])
     try:
         answer = ask(ready.url, _PROBE_TIMEOUT, follow=False)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return f"{ready.url} does not answer ({error})"
+        return f"{url} does not answer ({error})"
     if answer.status != ready.status:
-        return f"{ready.url} answers {answer.status} instead of {ready.status}"
+        return f"{url} answers {answer.status} instead of {ready.status}"
     if ready.contains and ready.contains.encode() not in answer.body:
-        return f"{ready.url} answers without {ready.contains!r}"
+        return f"{url} answers without {ready.contains!r}"
     return ""

@@ -67,7 +67,7 @@ class Service:
     @property
     def secrets(self) -> set[str]:
         """What of its commands nobody may see."""
-        return secrets_in(self.command) | secrets_in(self.ready.command)
+        return secrets_in(self.command) | secrets_in([*self.ready.command, self.ready.url])
 
     @property
     def key(self) -> str:
@@ -122,11 +122,14 @@ def parse(raw: Sequence[Mapping[str, Any]]) -> list[Service]:
 
 
 def commands_of(raw: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """The words of the commands of the option ``services``, which may be secret."""
+    """The words of the commands and addresses of the option ``services``, which may be secret."""
     found = []
     for service in raw:
         ready = service.get("ready")
-        for command in (service.get("command"), ready.get("command") if isinstance(ready, Mapping) else None):
+        asked = ready if isinstance(ready, Mapping) else {}
+        web = asked.get("http")
+        address = web.get("url") if isinstance(web, Mapping) else web
+        for command in (service.get("command"), asked.get("command"), [address or ""]):
             found.append([str(word) for word in command] if isinstance(command, (list, tuple)) else [])
     return found
 

@@ -15,7 +15,7 @@ import tempfile
 import time
 import urllib.request
 import xmlrpc.client
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils import _listeners, _services
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._masking import secrets_in
 
 SERVER = """\
 import http.server, os, signal, subprocess, sys, threading, time
@@ -436,6 +437,17 @@ def test_passwords_stay_out_of_messages(supervised: Supervised) -> None:
     assert "401" in caught.value.message
     assert "secret" not in caught.value.message
     supervised.config.write_text(supervised.config.read_text().replace("wrong-secret", "secret"))
+
+
+@pytest.mark.parametrize("http", [lambda url: url, lambda url: {"url": url}], ids=["an address", "a dictionary"])
+def test_the_password_of_an_address_is_not_shown(supervised: Supervised, http: Callable[[str], Any]) -> None:
+    supervised.run(core="good,autostart=false")
+    url = supervised.url("core").replace("://", "://me:tulips@")
+    spec = supervised.spec("core", ready={"http": http(url)})
+    missing = _services.parse([spec])[0].ready.missing(RUN)
+    assert "does not answer" in missing
+    assert "tulips" not in missing
+    assert {secret for words in _services.commands_of([spec]) for secret in secrets_in(words)} == {"tulips"}
 
 
 def test_options_survive_the_journal(supervised: Supervised) -> None:

@@ -156,7 +156,7 @@ def crashing(services: Sequence[Service], run: CommandRunner) -> set[str]:
     def one(service: Service) -> bool:
         manager = service.manager_of(run)
         first = look = manager.look(service.name)
-        for _ in _until(_YOUNG):
+        for _again in _until(_YOUNG):
             if look.state != RUNNING or look.process != first.process:
                 return True
             if not look.pid or age_of(look.pid) >= _YOUNG:

@@ -126,7 +126,7 @@ def test_a_filter_of_a_checkout_gets_as_long_as_its_project_says(code) -> None:
     """And no longer: the services are down meanwhile."""
     app, attributes = code.apps[0], code.apps[0].path / ".git" / "info" / "attributes"
     projects = copy.deepcopy(code.stack.variables["rollback_projects"])
-    projects["app1"]["git_timeout"] = 3
+    projects["app1"]["git_timeout"] = 6
     app.git("config", "filter.slow.smudge", "sleep 600")
     attributes.parent.mkdir(exist_ok=True)
     attributes.write_text("app.py filter=slow\n")
@@ -136,7 +136,11 @@ def test_a_filter_of_a_checkout_gets_as_long_as_its_project_says(code) -> None:
         attributes.unlink()
         app.git("config", "--unset", "filter.slow.smudge")
     assert done.returncode != 0
-    assert "no end after 3 s; it was stopped" in words(done.stdout)
+    assert "no end after 6 s; it was stopped" in words(done.stdout)
+    # The way back went by the same filter.
+    assert "UNDO INCOMPLETE" in done.stdout
+    recovered = code.stack.play("recover")
+    assert recovered.returncode == 0, recovered.stdout
     assert code.heads() == code.broken
     assert [(each.path / "app.py").read_text() for each in code.apps] == ["print('badly')\n"] * 2
     assert code.holds() == [False, False]

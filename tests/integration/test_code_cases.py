@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.code import Code
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused, UndoIncomplete
 from integration.checkouts import Checkout, clone, make_checkout, plan_of, switched
 from integration.file_limit import no_file_larger_than
 
@@ -91,6 +91,22 @@ def test_a_file_under_the_name_of_ours_is_not_removed_when_files_are_put_back(co
     assert (checkout.path / "shared.py.lastgood-restoring").read_text() == "somebody's\n"
     (checkout.path / "shared.py.lastgood-restoring").unlink()
     assert checkout.snapshot() == before
+
+
+def test_who_takes_every_name_beside_a_file_keeps_nothing_but_that_file_from_coming_back(code, checkout) -> None:
+    checkout.write("shared.py", "VALUE = 'written by hand'\n")
+    plan = plan_of(code, checkout)
+    switched(code, plan)
+    taken = ["shared.py.lastgood-restoring", *(f"shared.py.lastgood-restoring-{number}" for number in range(2, 400))]
+    for name in taken:
+        checkout.write(name, "somebody's\n")
+    with pytest.raises(UndoIncomplete, match=r"shared\.py.*all names like shared\.py\.lastgood-restoring are taken"):
+        code.undo(plan)
+    assert {(checkout.path / name).read_text() for name in taken} == {"somebody's\n"}
+    for name in taken:
+        (checkout.path / name).unlink()
+    code.undo(plan)
+    assert (checkout.path / "shared.py").read_text() == "VALUE = 'written by hand'\n"
 
 
 def test_an_untracked_file_that_the_target_tracks_is_not_lost(code, checkout) -> None:

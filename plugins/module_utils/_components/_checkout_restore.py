@@ -9,6 +9,7 @@ another account comes back as the owner's, and never as a program that runs as s
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -35,6 +36,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git impor
 SUFFIX = ".lastgood-restoring"
 #: How much of a file's name stands before it, in bytes: file systems take 255 in all.
 _NAME_BYTES = 200
+#: How many other names are tried where somebody has taken that one.
+_OTHER_NAMES = 100
 #: How many paths a message names.
 _NAMED = 5
 
@@ -130,17 +133,17 @@ def _new_beside(directory: int, name: str, content: IO[bytes]) -> tuple[str, int
     """A new file beside the one of this name: what it is called, and a handle of it.
 
     What a killed call has left under that name is made anew. Anything else is somebody's, and stays.
+
+    :raises FileExistsError: when somebody has taken all names, or goes on taking them.
     """
-    beside = stem = os.fsdecode(os.fsencode(name)[:_NAME_BYTES]) + SUFFIX
-    number = 1
-    while _is_there(directory, beside):
+    stem = os.fsdecode(os.fsencode(name)[:_NAME_BYTES]) + SUFFIX
+    for beside in (stem, *(f"{stem}-{number}" for number in range(2, _OTHER_NAMES + 2))):
         if _is_left(directory, beside, content):
             os.unlink(beside, dir_fd=directory)
-        else:
-            number += 1
-            beside = f"{stem}-{number}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    return beside, os.open(beside, flags, 0o600, dir_fd=directory)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with suppress(FileExistsError):
+            return beside, os.open(beside, flags, 0o600, dir_fd=directory)
+    raise FileExistsError(errno.EEXIST, f"all names like {stem} are taken")
 
 
 def _is_left(directory: int, beside: str, content: IO[bytes]) -> bool:
@@ -231,14 +234,6 @@ def _is_empty(directory: int, name: str) -> bool:
         return not os.listdir(handle)
     finally:
         os.close(handle)
-
-
-def _is_there(directory: int, name: str) -> bool:
-    try:
-        os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _is_directory(directory: int, name: str) -> bool:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ansible.errors import AnsibleFilterError
+from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
 from ansible_collections.lastgood.rollback.plugins.plugin_utils import _no_undo
 
 DOCUMENTATION = r"""
@@ -51,8 +53,14 @@ _value:
 def no_undo_refusal(
     hosts: Mapping[str, Mapping[str, Any]], *, accept: Sequence[str] = (), databases: Mapping[str, Any] | None = None
 ) -> str:
-    """See the documentation above."""
-    return _no_undo.no_undo_refusal(hosts, accept, databases or {})
+    """See the documentation above.
+
+    :raises AnsibleFilterError: with the host, and the place in what it told that is not understood.
+    """
+    try:
+        return _no_undo.no_undo_refusal(hosts, accept, databases or {})
+    except Unreadable as error:
+        raise AnsibleFilterError(error.message) from error
 
 
 class FilterModule:

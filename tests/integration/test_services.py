@@ -325,16 +325,25 @@ def test_what_was_down_is_told_from_what_ran_and_from_what_crashed(supervised: S
     assert supervised.info("ill")[1] == "RUNNING"
 
 
-def test_what_crashes_again_and_again_is_told_from_what_was_only_just_started(supervised: Supervised) -> None:
+def test_what_crashes_again_and_again_is_told_from_what_runs(
+    supervised: Supervised, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However slow the machine is: watched until it crashes.
+    monkeypatch.setattr(_services, "_YOUNG", 300)
     # Without startsecs its manager calls it running from the first moment on.
-    supervised.run(brief="brief,startsecs=0,autorestart=true", fresh="good", asked="good")
-    services = [
-        *_services.parse([supervised.spec(name, ready={}) for name in ("brief", "fresh")]),
-        *one(supervised, "asked"),
-    ]
+    supervised.run(brief="brief,startsecs=0,autorestart=true", asked="good")
     supervised.wait_for("brief", "RUNNING")
+    brief = _services.parse([supervised.spec("brief", ready={})])
+    assert _services.crashing([*brief, *one(supervised, "asked")], RUN) == {"supervisor:brief"}
+
+
+def test_what_was_only_just_started_is_watched_until_it_has_stayed(
+    supervised: Supervised, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_services, "_YOUNG", 1)
+    supervised.run(fresh="good")
     supervised.wait_for("fresh", "RUNNING")
-    assert _services.crashing(services, RUN) == {"supervisor:brief"}
+    assert _services.crashing(_services.parse([supervised.spec("fresh", ready={})]), RUN) == set()
 
 
 def test_a_port_that_is_still_held_after_the_stop_is_a_failure(

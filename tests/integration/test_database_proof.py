@@ -223,8 +223,11 @@ def restoring(parent: int) -> int:
 
 def test_a_killed_pg_restore_fails_the_prepare_and_nothing_else(site: Site) -> None:
     site.create()
+    # A restore goes on for as long as there is a role of that name: it can't have ended when it is killed.
     site.query(
-        "CREATE TABLE filler AS SELECT g, repeat('x', 200) FROM generate_series(1, 100000) g; CREATE INDEX ON filler (g)"
+        "CREATE FUNCTION held() RETURNS bool LANGUAGE sql AS "
+        "$$ SELECT count(pg_sleep(3600)) >= 0 FROM pg_roles WHERE rolname = 'holds_restores' $$; "
+        "CREATE TABLE filler (g int CHECK (held())); INSERT INTO filler VALUES (1)"
     )
     good = site.content()
     point = site.capture()
@@ -232,11 +235,13 @@ def test_a_killed_pg_restore_fails_the_prepare_and_nothing_else(site: Site) -> N
     before = (site.oid(), site.content())
     plan: Plan = site.plan(point)
     component = site.component()
+    site.query("CREATE ROLE holds_restores")
     with order(site, plan, "prepare", -1) as process:
         found: list[int] = []
         wait_until(lambda: any(found) or found.append(restoring(process.pid)), 60)
         os.kill(max(found), signal.SIGKILL)
         assert process.wait(60) == 1
+    site.query("DROP ROLE holds_restores")
     assert component.state(plan) is State.PREPARED
     assert (site.oid(), site.content()) == before
     component.undo(plan)

@@ -49,7 +49,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import new_identity
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_schema import schema_digest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_source import Source, open_source
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_source import (
+    Source,
+    captured_source,
+    named_source,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._migration_heads import migration_head
 from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server, Session
@@ -128,7 +132,10 @@ def plan_with(planner: type[Planner], context: Context, wish: Mapping[str, Any],
             f"Database {name} can't be rolled back while it is the one that this task connects to, or a template: name "
             "another one with login_db."
         )
-    source = open_source(wish, point, context.run.as_user(server.os_user()))
+    if point:
+        source = captured_source(point.point, point.directory, point.facts, point.artefacts)
+    else:
+        source = named_source(wish, context.run.as_user(server.os_user()))
     try:
         with server.connect() as session:
             require_primary(session, server)

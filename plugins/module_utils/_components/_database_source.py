@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_archive import (
     Archive,
     read_archive,
@@ -73,16 +72,23 @@ def _require_readable(path: Path) -> None:
         raise Refused(f"Archive {path} can't be read: it is neither a file nor a directory.")
 
 
-def open_source(wish: Mapping[str, Any], point: PointEntry | None, run: CommandRunner | None = None) -> Source:
-    """What the wish names: exactly one of a restore point and a file, the latter with its checksum.
+def captured_source(point: str, directory: Path, facts: JsonObject, artefacts: Mapping[str, str]) -> Source:
+    """The archive of a restore point.
+
+    :param point: the restore point's name.
+    :param directory: where its files lie; each matched its checksum a moment ago.
+    :param facts: what was found at the capture.
+    :param artefacts: relative path → SHA-256, to be compared again right before a tool opens a file.
+    """
+    path, schema = directory / "archive", str(directory / "schema.sql")
+    return Source(f"restore point {point}", path, read_archive(path), dict(facts), dict(artefacts), None, schema)
+
+
+def named_source(wish: Mapping[str, Any], run: CommandRunner | None = None) -> Source:
+    """The file that the task names in ``source``, with its ``checksum``.
 
     :param run: starts what a file may be packed with, as an account without rights of ours.
     """
-    if point is not None:
-        path = point.directory / "archive"
-        label = f"restore point {point.point}"
-        schema = str(point.directory / "schema.sql")
-        return Source(label, path, read_archive(path), dict(point.facts), dict(point.artefacts), None, schema)
     if not wish.get("source"):
         raise Refused(f"Database {wish['name']}: name a restore_point or a source to go back to.")
     path, checksum = Path(str(wish["source"])), wish.get("checksum")

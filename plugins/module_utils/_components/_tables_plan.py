@@ -33,7 +33,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     programs_major,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import new_identity
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_source import Source, open_source
+from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_source import (
+    Source,
+    captured_source,
+    named_source,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import keys_touching
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._sequences import behind
 from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import (
@@ -76,7 +80,9 @@ def make_plan(context: Context, wish: Mapping[str, Any], point: PointEntry | Non
     if not wish.get("tables"):
         raise Refused(f"Database {name}: say with tables which tables are to be rolled back.")
     server = open_server(context, wish)
-    source = open_source(wish, point)
+    source = (
+        captured_source(point.point, point.directory, point.facts, point.artefacts) if point else named_source(wish)
+    )
     try:
         with server.connect() as session:
             require_primary(session, server)

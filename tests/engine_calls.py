@@ -8,8 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, InDoubt, LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
+    Foreign,
+    InDoubt,
+    LastGoodError,
+    Refused,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction
 
 OK_CHECK = {"name": "health", "ok": True}
 

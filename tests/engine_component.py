@@ -14,14 +14,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, Foreign
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import (
     Component,
     Context,
     Plan,
     PointEntry,
     State,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Foreign
 
 NAMES = ("one", "two")
 

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._records import Header, Records
-from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import Header, Records
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction
 from engine_component import make_pair, plan_pair, words
 
 ID = "20261123T143000Z-blog-7f3a"

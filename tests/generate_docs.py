@@ -11,8 +11,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "collections"))
 
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_checklist import (  # noqa: E402
-    checklist_document,
-)
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.checklist import checklist_document  # noqa: E402
 
 (ROOT / "docs" / "rollback_checklist.md").write_text(checklist_document(), encoding="utf-8")

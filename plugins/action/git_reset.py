@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._reporting import ReportingAction
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._progress.reporting import ReportingAction
 
 
 class ActionModule(ReportingAction):

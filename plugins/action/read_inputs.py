@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
-from ansible_collections.lastgood.rollback.plugins.plugin_utils import _inputs
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import inputs as _inputs
 
 
 class ActionModule(ActionBase):

@@ -14,35 +14,35 @@ from typing import Any
 from ansible import context
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import create_once
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._contacts import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import create_once
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._messages.contacts import (
     ContactsRefused,
     is_address,
     parse_contacts,
 )
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._delivery import (
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._messages.delivery import (
     WEBHOOKS,
     ConfigurationRefused,
     NotDelivered,
     Postman,
     call_webhook,
 )
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._later import (
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._messages.later import (
     asks_somebody,
     sending_command,
     sending_environment,
 )
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._messages import (
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._messages.messages import (
     KINDS,
     Audience,
     Papers,
     delivery,
     messages,
 )
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_render import render
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_text import clock
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._schedule import Schedule
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._spool import Message, Spool
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._messages.schedule import Schedule
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._messages.spool import Message, Spool
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.render import render
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.text import clock
 
 
 class ActionModule(ActionBase):

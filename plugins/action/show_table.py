@@ -10,7 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._table import render_table
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.table import render_table
 
 _COLORS = {"good": "green", "bad": "red", "plain": None, "warning": "yellow"}
 

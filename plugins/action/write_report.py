@@ -16,11 +16,14 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import write_atomic
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._contacts import ContactsRefused, parse_contacts
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report import Material, build_report
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_render import render
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_text import log_lines, missing_lines, redacted
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import write_atomic
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._messages.contacts import (
+    ContactsRefused,
+    parse_contacts,
+)
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.render import render
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.report import Material, build_report
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.text import log_lines, missing_lines, redacted
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _UNDO_PLAYBOOK = Path(__file__).resolve().parents[2] / "playbooks" / "undo_rollback.yml"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import completed
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.commands import completed
 
 DOCUMENTATION = r"""
 name: as_typed

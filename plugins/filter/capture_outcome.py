@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
-from ansible_collections.lastgood.rollback.plugins.plugin_utils import _capture_outcome
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import completed
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Unreadable
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.commands import completed
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report import capture_outcome as _capture_outcome
 
 DOCUMENTATION = r"""
 name: capture_outcome

@@ -9,7 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import CatalogueError, Stack, parse_catalogue
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import (
+    CatalogueError,
+    Stack,
+    parse_catalogue,
+)
 
 DOCUMENTATION = r"""
 name: capture_plan

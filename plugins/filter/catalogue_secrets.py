@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._secrets import catalogue_secrets
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.secrets import catalogue_secrets
 
 DOCUMENTATION = r"""
 name: catalogue_secrets

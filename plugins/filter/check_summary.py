@@ -9,9 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import CatalogueError, parse_catalogue
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._check import summarise
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import completed
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import (
+    CatalogueError,
+    parse_catalogue,
+)
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.commands import completed
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.check import summarise
 
 DOCUMENTATION = r"""
 name: check_summary

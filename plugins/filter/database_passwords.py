@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import passwords
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.plan import passwords
 
 DOCUMENTATION = r"""
 name: database_passwords

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.plugin_utils import _recovery
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import completed
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.commands import completed
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report import recovery
 
 DOCUMENTATION = r"""
 name: history_rows
@@ -47,7 +47,7 @@ _value:
 
 def history_rows(hosts: Mapping[str, Mapping[str, Any]], *, accept: Sequence[str] = ()) -> list[list[str]]:
     """See the documentation above."""
-    rows: list[list[str]] = completed(_recovery.history_rows(hosts, accept))
+    rows: list[list[str]] = completed(recovery.history_rows(hosts, accept))
     return rows
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
-from ansible_collections.lastgood.rollback.plugins.plugin_utils import _open
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Unreadable
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning import open_transactions
 
 DOCUMENTATION = r"""
 name: missing_refusal
@@ -70,7 +70,7 @@ def missing_refusal(
     :raises AnsibleFilterError: with the host, and the place in what it told that is not understood.
     """
     try:
-        return _open.missing_refusal(hosts, stack, here, accepted, point or "")
+        return open_transactions.missing_refusal(hosts, stack, here, accepted, point or "")
     except Unreadable as error:
         raise AnsibleFilterError(error.message) from error
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
-from ansible_collections.lastgood.rollback.plugins.plugin_utils import _no_undo
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Unreadable
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning import no_undo
 
 DOCUMENTATION = r"""
 name: no_undo_refusal
@@ -58,7 +58,7 @@ def no_undo_refusal(
     :raises AnsibleFilterError: with the host, and the place in what it told that is not understood.
     """
     try:
-        return _no_undo.no_undo_refusal(hosts, accept, databases or {})
+        return no_undo.no_undo_refusal(hosts, accept, databases or {})
     except Unreadable as error:
         raise AnsibleFilterError(error.message) from error
 

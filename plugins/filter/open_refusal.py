@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
-from ansible_collections.lastgood.rollback.plugins.plugin_utils import _open
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import completed
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Unreadable
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning import open_transactions
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.commands import completed
 
 DOCUMENTATION = r"""
 name: open_refusal
@@ -52,7 +52,7 @@ def open_refusal(hosts: Mapping[str, Mapping[str, Any]], stack: str) -> str:
     :raises AnsibleFilterError: with the host, and the place in what it told that is not understood.
     """
     try:
-        return str(completed(_open.open_refusal(hosts, stack)))
+        return str(completed(open_transactions.open_refusal(hosts, stack)))
     except Unreadable as error:
         raise AnsibleFilterError(error.message) from error
 

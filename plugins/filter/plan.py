@@ -9,10 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import CatalogueError, parse_catalogue
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._code_wish import code_wish
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import completed
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import (
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import (
+    CatalogueError,
+    parse_catalogue,
+)
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.code_options import code_wish
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.commands import completed
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.plan import (
     PlanRefused,
     Wish,
     make_plan,

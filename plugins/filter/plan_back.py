@@ -9,12 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
-from ansible_collections.lastgood.rollback.plugins.module_utils._records import service_key
-from ansible_collections.lastgood.rollback.plugins.plugin_utils import _back
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import CatalogueError, parse_catalogue
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import completed
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import PlanRefused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Unreadable
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import service_key
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import (
+    CatalogueError,
+    parse_catalogue,
+)
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning import reversal
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.commands import completed
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.plan import PlanRefused
 
 DOCUMENTATION = r"""
 name: plan_back
@@ -93,7 +96,7 @@ def plan_back(
         for project in projects.values():
             for host in project.hosts:
                 services.setdefault(host, set()).update(service_key(service) for service in project.services)
-        return _back.plan_back(hosts, known, services, id=id, undoes=undoes, stack=stack, rehearse=rehearse)
+        return reversal.plan_back(hosts, known, services, id=id, undoes=undoes, stack=stack, rehearse=rehearse)
     except (CatalogueError, PlanRefused, Unreadable) as error:
         raise AnsibleFilterError(completed(str(error))) from error
 

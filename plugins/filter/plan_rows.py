@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import plan_rows
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.outcome import plan_rows
 
 DOCUMENTATION = r"""
 name: plan_rows

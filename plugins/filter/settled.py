@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._recovery import settled
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.recovery import settled
 
 DOCUMENTATION = r"""
 name: settled

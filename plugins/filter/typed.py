@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._inputs import InputError, load_inputs
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._inputs import typed as as_type
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.inputs import InputError, load_inputs
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.inputs import typed as as_type
 
 DOCUMENTATION = r"""
 name: typed

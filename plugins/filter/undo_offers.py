@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._back import undoable
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.reversal import undoable
 
 DOCUMENTATION = r"""
 name: undo_offers

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import completed
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import PlanRefused
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import with_point as add_point
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.commands import completed
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.plan import PlanRefused
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.plan import with_point as add_point
 
 DOCUMENTATION = r"""
 name: with_point

@@ -275,7 +275,7 @@ outcome:
   sample: rolled_back
 """
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._runner import run_component
+from ansible_collections.lastgood.rollback.plugins.module_utils._runners.run import run_component
 
 
 def main() -> None:

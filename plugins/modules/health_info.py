@@ -140,7 +140,7 @@ checks:
       sample: 12
 """
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._health_runner import run_health_info
+from ansible_collections.lastgood.rollback.plugins.module_utils._runners.health import run_health_info
 
 
 def main() -> None:

@@ -178,8 +178,8 @@ ms:
   sample: 812
 """
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_runner import CHECKS, run_pg_integrity_info
-from ansible_collections.lastgood.rollback.plugins.module_utils._login_spec import LOGIN_SPEC
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.login_options import LOGIN_SPEC
+from ansible_collections.lastgood.rollback.plugins.module_utils._runners.integrity import CHECKS, run_pg_integrity_info
 
 
 def main() -> None:

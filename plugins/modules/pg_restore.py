@@ -397,8 +397,8 @@ outcome:
   sample: rolled_back
 """
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._login_spec import LOGIN_SPEC
-from ansible_collections.lastgood.rollback.plugins.module_utils._runner import run_component
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.login_options import LOGIN_SPEC
+from ansible_collections.lastgood.rollback.plugins.module_utils._runners.run import run_component
 
 
 def main() -> None:

@@ -74,7 +74,7 @@ text:
     This checkout was rolled back from 9b1c33de to 4f1d2c9e.
 """
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._hold_runner import run_release_hold
+from ansible_collections.lastgood.rollback.plugins.module_utils._runners.release_hold import run_release_hold
 
 
 def main() -> None:

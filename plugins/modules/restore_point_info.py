@@ -184,7 +184,7 @@ restore_points:
       elements: str
 """
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point_runner import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._runners.restore_point import (
     DATABASE_OPTIONS,
     run_restore_point_info,
 )

@@ -218,7 +218,7 @@ downtime_ms:
   sample: 2300
 """
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._services_runner import run_services
+from ansible_collections.lastgood.rollback.plugins.module_utils._runners.services import run_services
 
 READY = {
     "http": {"type": "raw"},

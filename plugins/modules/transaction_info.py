@@ -172,7 +172,7 @@ state_id:
   sample: 5f0c2d7a9b1e4c3d8a6f7e5d4c3b2a10
 """
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._transaction_runner import run_transaction_info
+from ansible_collections.lastgood.rollback.plugins.module_utils._runners.transaction import run_transaction_info
 
 
 def main() -> None:

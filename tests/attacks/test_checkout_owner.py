@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 from accounts import Account
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.code import Code
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     CommandFailed,
     LastGoodError,
     Refused,
     UndoIncomplete,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.component import Code
 from attacks.races import racing
 from integration.checkouts import Checkout, captured, make_checkout, plan_of
 

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 from accounts import Account
-from ansible_collections.lastgood.rollback.plugins.module_utils import _services
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.files import Files
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say, shown
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.supervisor import read_address
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._reporting import reading
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import say, shown
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.files.component import Files
+from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
+from ansible_collections.lastgood.rollback.plugins.module_utils._services.managers.supervisor import read_address
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._progress.reporting import reading
 
 SECRET = "TOKEN=of-root-alone\n"
 #: So large that it takes a while to be written; the attacker has to be there only once in all that time.
@@ -60,11 +60,11 @@ def files(make_context) -> Files:
     return Files(make_context())
 
 
-def process(attacker: Account, **more: str) -> _services.Service:
+def process(attacker: Account, **more: str) -> control.Service:
     """A service of the attacker's, as the catalogue describes it."""
     home = attacker.home
     spec = {"name": "it", "manager": "process", "pid_file": f"{home}/pid", "log": f"{home}/log", "command": ["true"]}
-    (service,) = _services.parse([{**spec, "user": attacker.name, **more}])
+    (service,) = control.parse([{**spec, "user": attacker.name, **more}])
     return service
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from accounts import Account
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_script import restore_script
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.plain_script import restore_script
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server
 from integration.database_site import Site
 
 #: Waits until somebody opens a file, and puts another one in its place: renames work in one's own directory, whoever owns

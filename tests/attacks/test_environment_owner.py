@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 from accounts import Account
-from ansible_collections.lastgood.rollback.plugins.module_utils import _services
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_verify import verify_tree
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._migrations_plan import planned_command
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.files import Files
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages import Packages
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._health import check_projects
-from ansible_collections.lastgood.rollback.plugins.module_utils._readiness import parse_ready
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._checks.health import check_projects
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.verify import verify_tree
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.files.component import Files
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.migrations.plan import planned_command
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages.component import Packages
+from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
+from ansible_collections.lastgood.rollback.plugins.module_utils._services.readiness import parse_ready
 
 
 class Trap:
@@ -239,7 +239,7 @@ def test_commands_of_services_do_not_run_as_root_what_others_can_write(arena: Pa
     for command, chdir in ([[str(start)], "/"], [["./start"], str(trap.attacker.home)], [["sh", str(start)], "/"]):
         spec = {"name": "it", "manager": "process", "pid_file": str(arena / "pid"), "command": command, "chdir": chdir}
         with pytest.raises(LastGoodError, match="is refused"):
-            _services.start(_services.parse([spec]), CommandRunner())
+            control.start(control.parse([spec]), CommandRunner())
     assert trap.victims == set()
 
 

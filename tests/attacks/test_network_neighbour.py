@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from accounts import Account
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._health import check_projects
-from ansible_collections.lastgood.rollback.plugins.module_utils._readiness import parse_ready
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._checks.health import check_projects
+from ansible_collections.lastgood.rollback.plugins.module_utils._services.readiness import parse_ready
 
 #: Answers each connection with its argument, says what it was asked, and drips the last byte for as long as it is read.
 ANSWERS = r"""

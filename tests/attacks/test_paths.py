@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from accounts import Account
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._paths import look
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import look
 
 
 @pytest.fixture

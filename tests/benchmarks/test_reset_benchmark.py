@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.code import Code
-from ansible_collections.lastgood.rollback.plugins.module_utils._journal import Journal
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.component import Code
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.journal import Journal
 from integration.checkouts import Checkout, make_checkout
 
 FILES = int(os.environ.get("LASTGOOD_FILES", "50000"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from ansible_collections.lastgood.rollback.plugins.module_utils import _services
+from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
 from integration.test_services import RUN, Supervised, supervised
 
 __all__ = ["supervised"]
@@ -16,21 +16,21 @@ __all__ = ["supervised"]
 SLEEPS = (2, 4, 6, 8, 10, 12)
 
 
-def seconds(*starts: list[_services.Service]) -> float:
+def seconds(*starts: list[control.Service]) -> float:
     """How long it takes to start these, one list after the other; all are stopped afterwards."""
     began = time.monotonic()
     for services in starts:
-        _services.start(services, RUN)
+        control.start(services, RUN)
     took = time.monotonic() - began
     for services in starts:
-        _services.stop(services, RUN)
+        control.stop(services, RUN)
     return took
 
 
 def test_a_wave_takes_as_long_as_its_slowest_member(supervised: Supervised) -> None:
     """At most 20 % more than that member alone; compared, in the same run, with one after the other."""
     supervised.run(**{f"s{sleep}": f"slow:{sleep},autostart=false,startsecs=0" for sleep in SLEEPS})
-    wave = _services.parse([supervised.spec(f"s{sleep}", timeout=120, soak=0) for sleep in SLEEPS])
+    wave = control.parse([supervised.spec(f"s{sleep}", timeout=120, soak=0) for sleep in SLEEPS])
     alone = seconds(wave[-1:])
     together = seconds(wave)
     one_by_one = seconds(*([service] for service in wave))

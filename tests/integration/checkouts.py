@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, PointEntry, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.code import Code
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan, PointEntry, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.component import Code
 
 #: git of the tests sees no configuration but its own.
 ENVIRONMENT = {

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._journal import Journal
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context, PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.journal import Journal
 from built_modules import share_built_modules
 from integration.database_site import Site
 from integration.migrations_site import migrated_project, migrations_site

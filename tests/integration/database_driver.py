@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import component_class
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context, Plan
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import component_class
 
 
 class Countdown:

@@ -16,11 +16,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.files import Files
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._journal import Journal
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context, PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.files.component import Files
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.journal import Journal
 from integration.environments import BAD, GOOD, Site, change, frozen, make_environment
 
 FILES = 20

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema import Schema
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.component import Schema
 from integration.database_site import FIRST, Site
 
 #: Enums, domains, identity, serials, generated columns, partitions, inheritance, row security, views, triggers, keys of

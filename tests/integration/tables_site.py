@@ -12,9 +12,9 @@ from typing import Any
 
 import psycopg2
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan, PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables import Tables
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context, Plan, PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables.component import Tables
 from integration.database_site import FIRST, Site, identifier
 from integration.postgres_server import PostgresServer
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Component, Context
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.database import Database
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema import Schema
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables import Tables
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, Context
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.component import Database
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.component import Schema
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables.component import Tables
 from integration.database_site import FIRST, SECOND, Site
 from integration.postgres_server import PostgresServer, newest_programs, running_server
 

@@ -16,14 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.code import Code
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     Foreign,
     LastGoodError,
     Refused,
     VerificationFailed,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.component import Code
 from integration.checkouts import Checkout, captured, make_checkout, plan_of, switched
 
 
@@ -479,10 +479,10 @@ def test_a_linked_worktree_is_a_checkout_like_any_other(code, checkout, tmp_path
 RUN_PHASE = """
 import json, sys
 from pathlib import Path
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.code import Code
-from ansible_collections.lastgood.rollback.plugins.module_utils._journal import Journal
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context, Plan
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.component import Code
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.journal import Journal
 
 workspace = Path(sys.argv[1])
 looks = 0

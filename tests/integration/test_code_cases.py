@@ -10,9 +10,13 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import State
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.code import Code
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused, UndoIncomplete
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
+    CommandFailed,
+    Refused,
+    UndoIncomplete,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.component import Code
 from integration.checkouts import Checkout, clone, make_checkout, plan_of, switched
 from integration.file_limit import no_file_larger_than
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, PointEntry, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.code import Code
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, Refused, VerificationFailed
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign, Refused, VerificationFailed
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan, PointEntry, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.component import Code
 from integration.checkouts import Checkout, captured, make_checkout, plan_of, switched
 
 

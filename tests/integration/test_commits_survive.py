@@ -17,9 +17,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Component, Context, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.database import Database
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables import Tables
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, Context, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.component import Database
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables.component import Tables
 from integration.database_site import FIRST, Site
 from integration.postgres_server import PostgresServer, newest_programs, running_server, wait_until
 from integration.test_beside_tables import CONTENT, EXTENSION, installed_with

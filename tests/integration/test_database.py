@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Earlier, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_swap import Rename, swap
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.database import Database
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.database_back import DatabaseBack
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, VerificationFailed
-from ansible_collections.lastgood.rollback.plugins.module_utils._inspection import can_go_back
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign, VerificationFailed
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Earlier, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.component import Database
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.reversal import DatabaseBack
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.swap import Rename, swap
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_transaction import can_go_back
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server
 from integration.database_site import FIRST, SECOND, THIRD, Site, identifier, literal
 
 LONG = "ü" * 31 + "x"  # 63 bytes

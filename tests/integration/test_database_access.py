@@ -12,11 +12,11 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import State
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import application_name
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import State
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Server
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import application_name
 from integration.database_site import FIRST, Site
 
 PASSWORD = "se cret"

@@ -9,10 +9,10 @@ Whatever else is asked of it ends the session that asks.
 from __future__ import annotations
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Earlier
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.database_back import DatabaseBack
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Earlier
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.reversal import DatabaseBack
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Server
 from integration.database_site import FIRST, SECOND, Site, literal
 
 

@@ -17,14 +17,10 @@ from typing import Any
 
 import psycopg2
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import (
-    _database_hazards as hazards_of,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import (
-    _database_needs as needs,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database import needs
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import hazards as hazards_of
 from integration.database_site import Site
 from integration.file_limit import no_file_larger_than
 from integration.postgres_server import PostgresServer, free_port, running_server, wait_until

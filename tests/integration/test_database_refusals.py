@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     ChecksumMismatch,
     CommandFailed,
     LastGoodError,
     Refused,
     VerificationFailed,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import PointEntry
 from integration.database_site import FIRST, SECOND, Site, checksums
 
 

@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_script import restore_script
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
+    CommandFailed,
+    LastGoodError,
+    Refused,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.plain_script import restore_script
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server
 from integration.database_site import Site
 
 #: What is hard to cut: semicolons without quotes, rows and texts that look like commands of psql.

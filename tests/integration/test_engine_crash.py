@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed
-from ansible_collections.lastgood.rollback.plugins.module_utils._records import all_records
-from ansible_collections.lastgood.rollback.plugins.module_utils._single import run_alone
-from ansible_collections.lastgood.rollback.plugins.module_utils._transaction_runner import _STATES
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import all_records
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.standalone import run_alone
+from ansible_collections.lastgood.rollback.plugins.module_utils._runners.transaction import _STATES
 from engine_component import KINDS, Late, make_pair, plan_pair, words
 from engine_host import OK_CHECK, Host
 

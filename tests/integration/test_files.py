@@ -14,15 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, PointEntry, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.files import Files
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     ChecksumMismatch,
     Foreign,
     LastGoodError,
     Refused,
     VerificationFailed,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan, PointEntry, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.files.component import Files
 from integration.namespaces import run_module
 
 
@@ -449,10 +449,10 @@ def test_what_a_security_module_attached_comes_back_where_the_kernel_lets_us(fil
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.files import Files
-from ansible_collections.lastgood.rollback.plugins.module_utils._journal import Journal
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context, Plan
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.files.component import Files
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.journal import Journal
 
 state, phase, at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 journal = Journal(state / "journal.jsonl", state / "log")

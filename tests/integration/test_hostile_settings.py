@@ -16,11 +16,11 @@ from typing import Any
 
 import psycopg2
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Component, Plan, PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.database import Database
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema import Schema
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables import Tables
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, Plan, PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.component import Database
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.component import Schema
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables.component import Tables
 from integration.database_site import FIRST, Site
 from integration.hostile_settings import Hostility, Setting, culprits, impose, lift
 from integration.postgres_server import PostgresServer, running_server, wait_until

@@ -14,8 +14,8 @@ from typing import Any
 
 import psycopg2
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_look import Look
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server
+from ansible_collections.lastgood.rollback.plugins.module_utils._checks.integrity.session import Look
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Server
 from integration.database_site import Site
 from integration.postgres_server import PostgresServer, running_server, wait_until
 from integration.test_pg_restore import call

@@ -19,10 +19,11 @@ from pathlib import Path
 
 import engine_calls
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils import _files, _timer, _timer_unit, _undo
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._recovery import settled
+from ansible_collections.lastgood.rollback.plugins.module_utils._base import files
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine import timer, timer_unit, undo_cli
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.recovery import settled
 from engine_component import KINDS, Late, make_pair, plan_pair, words
 from engine_host import ID, OK_CHECK, Host
 from model.actors import Step
@@ -101,14 +102,14 @@ class Replay:
             passed = {"boot": "another"} if action == "reboot" else {"boottime": 0.0}
             deadline.write_text(json.dumps({**json.loads(deadline.read_text()), **passed}))
         with pytest.raises(SystemExit):
-            _undo.main(str(directory), ["--wait"])
+            undo_cli.main(str(directory), ["--wait"])
 
     def killed_promise(self, name: str) -> None:
         """The call is gone right after the record has its name, before its directory was synced."""
 
         host = self.hosts[name]
         record = host.records().directory / "promise"
-        real_sync = _files.fsync_directory
+        real_sync = files.fsync_directory
 
         def killed(path: Path) -> None:
             if record.exists():
@@ -116,7 +117,7 @@ class Replay:
             real_sync(path)
 
         with self.monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(_files, "fsync_directory", killed)
+            patch.setattr(files, "fsync_directory", killed)
             host.transaction().promise([OK_CHECK])
         self.unsynced[name] = record
 
@@ -179,9 +180,9 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine with a component of the tests; what the timer's process does is done by the trace's own events."""
     for kind, component in KINDS.items():
         monkeypatch.setitem(COMPONENTS, kind, component)
-    monkeypatch.setattr(_timer_unit, "start", lambda _directory, _services: False)
-    monkeypatch.setattr(_timer, "_start_waiting", lambda _directory: None)
-    monkeypatch.setattr(_timer, "_await_waiting", lambda _directory: None)
+    monkeypatch.setattr(timer_unit, "start", lambda _directory, _services: False)
+    monkeypatch.setattr(timer, "_start_waiting", lambda _directory: None)
+    monkeypatch.setattr(timer, "_await_waiting", lambda _directory: None)
     monkeypatch.setattr(os, "sync", lambda: None)  # all file systems of this machine: too slow for a hundred traces
 
 

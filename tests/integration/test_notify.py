@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._delivery import NotDelivered, Postman, compose
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._later import sending_command, sending_environment
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._spool import Message
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._messages.delivery import NotDelivered, Postman, compose
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._messages.later import (
+    sending_command,
+    sending_environment,
+)
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._messages.spool import Message
 from integration.messengers import Certificate, Hook, Mailbox, free_port, mail_server, webhook_server
 from integration.small_stack import CONTACTS, HOSTS, SmallStack
 

@@ -17,24 +17,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils import _command
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import (
-    Context,
-    PointEntry,
-    State,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages import Packages
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base import command as _command
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import user_by_name, user_by_uid
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     ChecksumMismatch,
     Foreign,
     Refused,
     VerificationFailed,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import sha256_file
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import user_by_name, user_by_uid
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools import environment_link, python_install, wheels
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_env import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import sha256_file
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context, PointEntry, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages import install, link, wheels
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages.component import Packages
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages.environment import (
     inspect_environment,
     inspect_interpreter,
 )
@@ -163,8 +159,8 @@ def test_the_switch_is_one_rename(site: Site, monkeypatch: pytest.MonkeyPatch, a
     site.component.prepare(plan)
     exchanges: list[bool] = []
     renames: list[str] = []
-    exchange, replace = environment_link.exchange, Path.replace
-    monkeypatch.setattr(environment_link, "exchange", lambda one, other: exchanges.append(True) or exchange(one, other))
+    exchange, replace = link.exchange, Path.replace
+    monkeypatch.setattr(link, "exchange", lambda one, other: exchanges.append(True) or exchange(one, other))
     monkeypatch.setattr(Path, "replace", lambda path, to: renames.append(str(to)) or replace(path, to))
     monkeypatch.setattr(Path, "rename", lambda path, to: pytest.fail(f"{path} is renamed to {to}"))
     site.component.switch(plan)
@@ -474,10 +470,10 @@ def test_a_link_of_the_owner_does_not_lead_root_astray(site: Site) -> None:
 KILLED = """
 import contextlib, json, os, signal
 from pathlib import Path
-from ansible_collections.lastgood.rollback.plugins.module_utils import _command
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import packages
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools import environment_link, python_install
+from ansible_collections.lastgood.rollback.plugins.module_utils._base import command
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context, Plan
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages import component as packages
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages import link
 
 moment = "{moment}"
 
@@ -491,7 +487,7 @@ def die(at, work):
     return instead
 
 
-class Runner(_command.CommandRunner):
+class Runner(command.CommandRunner):
     def as_user(self, user):
         return Runner(user=user, env=self.env)
 
@@ -504,14 +500,14 @@ class Runner(_command.CommandRunner):
 
 
 packages.write_marker = die("marker", packages.write_marker)
-environment_link._new_link = die("link", environment_link._new_link)
-environment_link.exchange = die("exchanged", environment_link.exchange)
+link._new_link = die("link", link._new_link)
+link.exchange = die("exchanged", link.exchange)
 plan = Plan.from_json(json.loads(Path("{plan}").read_text()))
 nothing = lambda *words, **facts: contextlib.nullcontext()
 component = packages.Packages(Context("t", Path("{workspace}"), Runner(), nothing, print))
 component.prepare(plan)
 component.switch(plan)
-environment_link.exchange = die("put back", environment_link.exchange)
+link.exchange = die("put back", link.exchange)
 component.undo(plan)
 """
 
@@ -554,7 +550,7 @@ def test_renames_where_exchange_is_not_to_be_had(
 ) -> None:
     site, point = broken
     inode = site.path.stat().st_ino
-    monkeypatch.setattr(environment_link, "exchange", lambda one, other: False)
+    monkeypatch.setattr(link, "exchange", lambda one, other: False)
     plan = site.plan(point)
     site.component.prepare(plan)
     site.component.switch(plan)
@@ -572,7 +568,7 @@ def test_kill_between_two_renames(
     """Only without an exchange there is a moment with nothing at the path; it can be left both ways."""
     site, point = broken
     before, inode = tree(site.path), site.path.stat().st_ino
-    monkeypatch.setattr(environment_link, "exchange", lambda one, other: False)
+    monkeypatch.setattr(link, "exchange", lambda one, other: False)
     plan = site.plan(point)
     site.component.prepare(plan)
     site.path.rename(site.base / f"previous-{plan.facts['id']}")
@@ -588,7 +584,7 @@ def test_kill_between_two_renames(
 
 def test_without_any_installer_it_is_refused(broken: tuple[Site, PointEntry], monkeypatch: pytest.MonkeyPatch) -> None:
     site, point = broken
-    monkeypatch.setattr(python_install, "_uv_programs", lambda owner: ["/nowhere/uv"])
+    monkeypatch.setattr(install, "_uv_programs", lambda owner: ["/nowhere/uv"])
     with pytest.raises(Refused, match="uv"):
         site.plan(point, installer="uv")
     assert site.plan(point, installer="auto").facts["installer"]["kind"] == "pip"

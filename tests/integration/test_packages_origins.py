@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import sha256_file
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools import environment_link
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import sha256_file
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages import link
 from integration.environments import Site, change, frozen, make_environment, said_by, tree, write_project
 
 INSTALLERS = pytest.mark.parametrize("installer", ["uv", "pip"])
@@ -215,7 +215,7 @@ def test_console_scripts_run_through_the_link_and_with_the_old_shebang_after_an_
 ) -> None:
     """An adopted directory's scripts name ``<path>/bin/python``: they run again when it is put back."""
     if not exchange:
-        monkeypatch.setattr(environment_link, "exchange", lambda one, other: False)
+        monkeypatch.setattr(link, "exchange", lambda one, other: False)
     project = write_project(site.root / "project")
     make_environment(site.path)
     change(site.path, "install", str(project))

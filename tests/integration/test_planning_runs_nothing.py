@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import open_server
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._own_code import runs_own_code
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.plan import open_server
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.user_code import runs_own_code
 from integration.database_site import FIRST
 from integration.schema_site import SchemaSite
 from integration.tables_site import TablesSite

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils import _services
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
 from integration.test_services import SERVER, alive, free_port
 
 #: Puts the server into the background as daemons do it, with a log, and writes its pid file.
@@ -35,7 +35,7 @@ os._exit(0)
 """
 RUN = CommandRunner()
 
-Spec = Callable[..., list[_services.Service]]
+Spec = Callable[..., list[control.Service]]
 
 
 class Daemon:
@@ -55,7 +55,7 @@ class Daemon:
     def pid(self) -> int:
         return int(self.file.read_text())
 
-    def spec(self, habit: str = "good", **words: Any) -> list[_services.Service]:
+    def spec(self, habit: str = "good", **words: Any) -> list[control.Service]:
         options = {
             "name": "core",
             "manager": "process",
@@ -67,7 +67,7 @@ class Daemon:
             "soak": 0.2,
             "timeout": 20,
         }
-        return _services.parse([{**options, **words}])
+        return control.parse([{**options, **words}])
 
     def answer(self) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=5) as answer:
@@ -113,8 +113,8 @@ def roots_process() -> Iterator[int]:
         yield pid
 
 
-def running(services: list[_services.Service]) -> bool:
-    [seen] = _services.inspect(services, RUN)
+def running(services: list[control.Service]) -> bool:
+    [seen] = control.inspect(services, RUN)
     return seen.running
 
 
@@ -128,20 +128,20 @@ def wait_until_gone(pid: int) -> None:
 def test_a_process_is_stopped_and_started_by_its_pid_file(daemon: Daemon) -> None:
     core = daemon.spec()
     assert not running(core)
-    [first] = _services.start(core, RUN)
+    [first] = control.start(core, RUN)
     assert first.pid == daemon.pid
     assert daemon.answer() == f"status ok pid {first.pid}"
     assert running(core)
 
-    [stopped] = _services.stop(core, RUN)
+    [stopped] = control.stop(core, RUN)
     assert stopped.ran_before
     assert not alive(first.pid)
     assert daemon.pid == first.pid  # the file is left behind, and tells nothing any more
     assert not running(core)
-    [stopped] = _services.stop(core, RUN)
+    [stopped] = control.stop(core, RUN)
     assert (stopped.ran_before, stopped.stopped_at) == (False, None)
 
-    [second] = _services.start(core, RUN)
+    [second] = control.start(core, RUN)
     assert daemon.answer() == f"status ok pid {second.pid}"
     assert second.pid != first.pid
 
@@ -152,7 +152,7 @@ def test_a_pid_file_older_than_the_process_of_its_number_is_not_believed(daemon:
     with somebody() as pid:
         daemon.file.write_text(f"{pid}\n")
         os.utime(daemon.file, (time.time() - 3600,) * 2)
-        for act in (_services.stop, _services.start):
+        for act in (control.stop, control.start):
             with pytest.raises(
                 Refused, match=rf"names process {pid}, which started 3\d\d\d s after the file was written"
             ):
@@ -165,7 +165,7 @@ def test_a_pid_file_that_names_another_users_process_is_not_believed(daemon: Dae
         daemon.file.write_text(f"{pid}\n")
         said = rf"names process {pid}, which runs as root and not as {user}: set 'user' to its account"
         with pytest.raises(Refused, match=said):
-            _services.stop(daemon.spec(user=user), RUN)
+            control.stop(daemon.spec(user=user), RUN)
 
 
 def test_a_stale_file_with_another_users_later_process_is_as_good_as_none(daemon: Daemon) -> None:
@@ -174,7 +174,7 @@ def test_a_stale_file_with_another_users_later_process_is_as_good_as_none(daemon
         daemon.file.write_text(f"{pid}\n")
         os.utime(daemon.file, (1, 1))
         assert not running(daemon.spec(user=user))
-        [stopped] = _services.stop(daemon.spec(user=user), RUN)
+        [stopped] = control.stop(daemon.spec(user=user), RUN)
         assert not stopped.ran_before
 
 
@@ -197,45 +197,45 @@ def test_the_command_runs_as_the_account_of_the_process(daemon: Daemon, other_ac
     command = ["sh", "-c", "sleep 600 >/dev/null 2>&1 & echo $! > pid"]
     words = {"pid_file": str(directory / "pid"), "chdir": str(directory), "ready": {}, "command": command}
     [core] = daemon.spec(user=pwd.getpwuid(other_account).pw_name, **words)
-    [started] = _services.start([core], RUN)
+    [started] = control.start([core], RUN)
     status = Path(f"/proc/{started.pid}/status").read_text()
     assert f"Uid:\t{other_account}\t{other_account}" in status
     assert (directory / "pid").stat().st_uid == other_account
-    _services.stop([core], RUN)
+    control.stop([core], RUN)
     assert not alive(started.pid)
 
 
 def test_a_process_that_ignores_sigterm_is_ended(daemon: Daemon) -> None:
     core = daemon.spec("deaf", stop_timeout=0.5)
-    [started] = _services.start(core, RUN)
-    _services.stop(core, RUN)
+    [started] = control.start(core, RUN)
+    control.stop(core, RUN)
     assert not alive(started.pid)
 
 
 def test_a_process_that_ends_at_once_is_told_with_its_last_lines(daemon: Daemon) -> None:
     with pytest.raises(LastGoodError, match=r"core \(process\) ended by itself.*the configuration is wrong"):
-        _services.start(daemon.spec("crash"), RUN)
+        control.start(daemon.spec("crash"), RUN)
 
 
 def test_a_process_that_ends_during_the_soak_is_a_failure(daemon: Daemon) -> None:
     with pytest.raises(LastGoodError, match=r"core.*(ended|restarted)"):
-        _services.start(daemon.spec("shortlived", soak=10), RUN)
+        control.start(daemon.spec("shortlived", soak=10), RUN)
 
 
 def test_a_command_that_stays_in_the_foreground_is_ended_and_told(daemon: Daemon) -> None:
     command = ["sh", "-c", "echo $$ > pid; exec sleep 600"]
     with pytest.raises(LastGoodError, match=r"no end after 1 s; it was stopped. It has to go into the background"):
-        _services.start(daemon.spec(command=command, timeout=1), RUN)
+        control.start(daemon.spec(command=command, timeout=1), RUN)
     wait_until_gone(daemon.pid)
 
 
 def test_what_a_command_says_when_it_fails_is_told(daemon: Daemon) -> None:
     with pytest.raises(LastGoodError, match="the port is taken"):
-        _services.start(daemon.spec(command=["sh", "-c", "echo the port is taken >&2; exit 3"]), RUN)
+        control.start(daemon.spec(command=["sh", "-c", "echo the port is taken >&2; exit 3"]), RUN)
 
 
 def test_a_command_whose_process_keeps_its_output_open_is_not_waited_for(daemon: Daemon) -> None:
     command = ["sh", "-c", "sleep 600 & echo $! > pid"]
-    [started] = _services.start(daemon.spec(command=command, ready={}), RUN)
+    [started] = control.start(daemon.spec(command=command, ready={}), RUN)
     assert started.pid == daemon.pid
     assert alive(started.pid)

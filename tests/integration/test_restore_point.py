@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import ChecksumMismatch
-from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import open_entry
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import ChecksumMismatch
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.store import open_entry
 from integration.postgres_server import PostgresServer, as_account, postgres_server, wait_until
 
 __all__ = ["postgres_server"]

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Earlier, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema_back import SchemaBack
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Earlier, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.reversal import SchemaBack
 from integration.database_site import FIRST, SECOND
 from integration.schema_site import ACCEPTED, SchemaSite
 

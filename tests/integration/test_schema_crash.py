@@ -16,12 +16,12 @@ from typing import Any
 
 import psycopg2
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import open_server
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_swap import Last, Rename, swap
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_build import SchemaBuild
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema import Schema
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.plan import open_server
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.swap import Last, Rename, swap
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.build import SchemaBuild
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.component import Schema
 from integration.database_site import FIRST
 from integration.postgres_server import running_server, wait_until
 from integration.schema_site import SchemaSite

@@ -9,11 +9,11 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import open_server
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import keys_touching
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_kept import Kept
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_keys import keep_orphans
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.plan import open_server
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.kept_rows import Kept
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.keys import keep_orphans
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.foreign_keys import keys_touching
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
 from integration.database_site import FIRST
 from integration.schema_site import SchemaSite
 

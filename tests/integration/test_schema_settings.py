@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan, PointEntry
 from integration.schema_site import SchemaSite
 
 #: What people have written, as they see it in their own zone; and that `other` is neither converted nor moved.

@@ -19,10 +19,11 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.lastgood.rollback.plugins.module_utils import _services, _undo
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._records import Header, Records
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json, write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine import undo_cli
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import Header, Records
+from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
 from ansible_collections.lastgood.rollback.plugins.modules import service_restart, transaction_info
 from engine_component import KINDS
 from engine_host import Host
@@ -234,7 +235,7 @@ def test_what_an_older_release_kept_starts_the_service_and_is_not_shown(
     host.transaction().begin(replace(host.header(), plan=plan))
     host.prepare()
     records = host.records()
-    [spec] = _services.parse([worker.options])
+    [spec] = control.parse([worker.options])
     worker.start()
     if stopped:
         before = {"manager": "process", "name": "worker", "ran_before": True, "ready_before": True}
@@ -245,7 +246,7 @@ def test_what_an_older_release_kept_starts_the_service_and_is_not_shown(
     if not stopped:
         called(capsys, service_restart, {**call, "state": "stopped"})
         assert not worker.runs()
-    _undo.undo_alone(records, "asked")
+    undo_cli.undo_alone(records, "asked")
     assert (worker.runs(), worker.starts()) == (True, 2)
     called(capsys, service_restart, {**call, "state": "started"})
     said = called(capsys, transaction_info, options)

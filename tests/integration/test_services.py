@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils import _listeners, _services
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._masking import secrets_in
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import secrets_in
+from ansible_collections.lastgood.rollback.plugins.module_utils._services import control, listeners
 
 SERVER = """\
 import http.server, os, signal, subprocess, sys, threading, time
@@ -135,7 +135,7 @@ class Supervised:
         """Supervisor ends its programs; one that ignores that is killed, by the number of its process."""
         if self.daemon is None:
             return
-        programs = [pid for pid in _listeners.family(self.daemon.pid) if pid != self.daemon.pid]
+        programs = [pid for pid in listeners.family(self.daemon.pid) if pid != self.daemon.pid]
         self.daemon.terminate()
         try:
             self.daemon.wait(5)
@@ -187,27 +187,27 @@ def supervised() -> Iterator[Supervised]:
 RUN = CommandRunner()
 
 
-def one(supervised: Supervised, name: str, **words: Any) -> list[_services.Service]:
-    return _services.parse([supervised.spec(name, **words)])
+def one(supervised: Supervised, name: str, **words: Any) -> list[control.Service]:
+    return control.parse([supervised.spec(name, **words)])
 
 
 def test_restarts_in_the_order_of_what_is_required(supervised: Supervised) -> None:
     supervised.run(core="slow", planning="good", writing="good")
-    services = _services.parse(
+    services = control.parse(
         [
             supervised.spec("planning", requires=["core"]),
             supervised.spec("core"),
             supervised.spec("writing", requires=["core"]),
         ]
     )
-    _services.start(services, RUN)
+    control.start(services, RUN)
     before = {name: supervised.info(name)[0] for name in supervised.ports}
-    stopped = {entry.name: entry for entry in _services.stop(services, RUN)}
+    stopped = {entry.name: entry for entry in control.stop(services, RUN)}
     assert {supervised.info(name) for name in supervised.ports} == {(0, "STOPPED")}
     assert not any(alive(pid) for pid in before.values())
     for name in ("planning", "writing"):
         assert stopped[name].stopped_at < stopped["core"].stopped_at
-    started = {entry.name: entry for entry in _services.start(services, RUN)}
+    started = {entry.name: entry for entry in control.start(services, RUN)}
     assert started.keys() == before.keys()
     for name, entry in started.items():
         assert supervised.info(name) == (entry.pid, "RUNNING")
@@ -221,7 +221,7 @@ def test_restarts_in_the_order_of_what_is_required(supervised: Supervised) -> No
 
 def test_a_service_is_ready_when_it_answers_not_when_it_was_started(supervised: Supervised) -> None:
     supervised.run(core="slow,autostart=false,startsecs=0")
-    [started] = _services.start(one(supervised, "core"), RUN)
+    [started] = control.start(one(supervised, "core"), RUN)
     assert started.waited_ms > 1000
     assert supervised.answer("core") == f"status ok pid {started.pid}"
 
@@ -231,8 +231,8 @@ def test_a_service_that_is_ready_only_after_20_s_is_waited_for_and_not_a_moment_
 ) -> None:
     supervised.run(core="slow:20,autostart=false,startsecs=0", late="slow:20,autostart=false,startsecs=0")
     with pytest.raises(LastGoodError, match=r"late .*is not ready after 1 s: http://.* does not answer"):
-        _services.start(one(supervised, "late", timeout=1), RUN)
-    [started] = _services.start(one(supervised, "core", timeout=120), RUN)
+        control.start(one(supervised, "late", timeout=1), RUN)
+    [started] = control.start(one(supervised, "core", timeout=120), RUN)
     assert started.waited_ms > 20_000
     assert supervised.answer("core") == f"status ok pid {started.pid}"
 
@@ -246,9 +246,9 @@ def test_user_units_without_a_running_manager_are_refused_before_anything_is_sto
     supervised.wait_for("core", "RUNNING")
     pid = supervised.info("core")[0]
     unit = {"name": "blog", "scope": "user", "user": "nobody"}
-    services = _services.parse([supervised.spec("core"), unit])
+    services = control.parse([supervised.spec("core"), unit])
     with pytest.raises(Refused, match=r"nobody has no running systemd manager .*loginctl enable-linger nobody"):
-        getattr(_services, state)(services, RUN)
+        getattr(control, state)(services, RUN)
     assert supervised.info("core") == (pid, "RUNNING")
 
 
@@ -256,29 +256,29 @@ def test_starting_is_not_running(supervised: Supervised) -> None:
     """Supervisor's STARTING state: the call comes back when the program is past it, and not before."""
     supervised.run(core="good,autostart=false,startsecs=2")
     for ready in ({}, {"http": supervised.url("core")}):
-        _services.start(one(supervised, "core", ready=ready), RUN)
+        control.start(one(supervised, "core", ready=ready), RUN)
         assert supervised.info("core")[1] == "RUNNING"
-        _services.stop(one(supervised, "core"), RUN)
+        control.stop(one(supervised, "core"), RUN)
 
 
 def test_a_crash_loop_is_recognised_with_its_last_lines(supervised: Supervised) -> None:
     supervised.run(core="crash,autostart=false,startretries=1000")
     began = time.monotonic()
     with pytest.raises(LastGoodError, match=r"core.*ended 2 times.*the configuration is wrong"):
-        _services.start(one(supervised, "core", timeout=600), RUN)
+        control.start(one(supervised, "core", timeout=600), RUN)
     assert time.monotonic() - began < 60
 
 
 def test_a_program_that_was_given_up_is_a_failure_at_once(supervised: Supervised) -> None:
     supervised.run(core="crash,autostart=false,startretries=0")
     with pytest.raises(LastGoodError, match=r"given up.*FATAL.*the configuration is wrong"):
-        _services.start(one(supervised, "core", timeout=600), RUN)
+        control.start(one(supervised, "core", timeout=600), RUN)
 
 
 def test_a_crash_during_the_soak_is_a_failure(supervised: Supervised) -> None:
     supervised.run(core="shortlived,autostart=false,startsecs=0,autorestart=true")
     with pytest.raises(LastGoodError, match=r"core.*(restarted|ended|given up)"):
-        _services.start(one(supervised, "core", soak=5), RUN)
+        control.start(one(supervised, "core", soak=5), RUN)
 
 
 def test_a_clock_that_is_set_back_does_not_prolong_the_soak(
@@ -287,15 +287,15 @@ def test_a_clock_that_is_set_back_does_not_prolong_the_soak(
     real, calls = time.time, itertools.count()
     monkeypatch.setattr(time, "time", lambda: real() - 3600 * next(calls))
     supervised.run(core="good,autostart=false,startsecs=0")
-    _services.start(one(supervised, "core", timeout=10), RUN)
+    control.start(one(supervised, "core", timeout=10), RUN)
     assert supervised.info("core")[1] == "RUNNING"
 
 
 def test_a_program_that_ignores_sigterm_is_killed(supervised: Supervised) -> None:
     supervised.run(core="deaf,stopwaitsecs=600")
-    _services.start(one(supervised, "core"), RUN)
+    control.start(one(supervised, "core"), RUN)
     pid = supervised.info("core")[0]
-    [stopped] = _services.stop(one(supervised, "core", stop_timeout=0.5), RUN)
+    [stopped] = control.stop(one(supervised, "core", stop_timeout=0.5), RUN)
     assert stopped.ran_before
     assert not alive(pid)
     assert supervised.info("core") == (0, "STOPPED")
@@ -306,17 +306,17 @@ def test_what_was_down_is_told_from_what_ran_and_from_what_crashed(supervised: S
     supervised.wait_for("dead", "FATAL")
     supervised.wait_for("up", "RUNNING")
     supervised.wait_for("ill", "RUNNING")
-    services = _services.parse([supervised.spec(name) for name in ("up", "down", "dead", "ill")])
-    seen = {entry.name: (entry.running, entry.ready) for entry in _services.inspect(services, RUN)}
+    services = control.parse([supervised.spec(name) for name in ("up", "down", "dead", "ill")])
+    seen = {entry.name: (entry.running, entry.ready) for entry in control.inspect(services, RUN)}
     assert seen == {"up": (True, True), "down": (False, False), "dead": (True, False), "ill": (True, False)}
-    stopped = {entry.name: entry for entry in _services.stop(services, RUN)}
+    stopped = {entry.name: entry for entry in control.stop(services, RUN)}
     assert {name for name, entry in stopped.items() if entry.ran_before} == {"up", "dead", "ill"}
     assert {name for name, entry in stopped.items() if entry.stopped_at} == {"up", "ill"}
 
     # Going back to what was: nobody asks more of a service than it could do before.
     back = [service for service in services if stopped[service.name].ran_before]
     lenient = {f"supervisor:{name}" for name in ("dead", "ill")}
-    started = {entry.name: entry for entry in _services.start(back, RUN, lenient=lenient)}
+    started = {entry.name: entry for entry in control.start(back, RUN, lenient=lenient)}
     assert started["up"].error == started["ill"].error == ""
     assert "given up" in started["dead"].error
     assert {name: bool(entry.ready_at) for name, entry in started.items()} == {"up": True, "dead": False, "ill": True}
@@ -329,34 +329,34 @@ def test_what_crashes_again_and_again_is_told_from_what_runs(
     supervised: Supervised, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # However slow the machine is: watched until it crashes.
-    monkeypatch.setattr(_services, "_YOUNG", 300)
+    monkeypatch.setattr(control, "_YOUNG", 300)
     # Without startsecs its manager calls it running from the first moment on.
     supervised.run(brief="brief,startsecs=0,autorestart=true", asked="good")
     supervised.wait_for("brief", "RUNNING")
-    brief = _services.parse([supervised.spec("brief", ready={})])
-    assert _services.crashing([*brief, *one(supervised, "asked")], RUN) == {"supervisor:brief"}
+    brief = control.parse([supervised.spec("brief", ready={})])
+    assert control.crashing([*brief, *one(supervised, "asked")], RUN) == {"supervisor:brief"}
 
 
 def test_what_was_only_just_started_is_watched_until_it_has_stayed(
     supervised: Supervised, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_services, "_YOUNG", 1)
+    monkeypatch.setattr(control, "_YOUNG", 1)
     supervised.run(fresh="good")
     supervised.wait_for("fresh", "RUNNING")
-    assert _services.crashing(_services.parse([supervised.spec("fresh", ready={})]), RUN) == set()
+    assert control.crashing(control.parse([supervised.spec("fresh", ready={})]), RUN) == set()
 
 
 def test_a_port_that_is_still_held_after_the_stop_is_a_failure(
     supervised: Supervised, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_services, "_GRACE", 1.0)
+    monkeypatch.setattr(control, "_GRACE", 1.0)
     supervised.run(core="orphan")
-    _services.start(one(supervised, "core"), RUN)
+    control.start(one(supervised, "core"), RUN)
     orphan = int(supervised.answer("core").split()[-1])
     assert orphan != supervised.info("core")[0]
     try:
         with pytest.raises(LastGoodError, match=rf"port {supervised.ports['core']} is still held by process {orphan} "):
-            _services.stop(one(supervised, "core"), RUN)
+            control.stop(one(supervised, "core"), RUN)
         assert supervised.answer("core") == f"status ok pid {orphan}"
     finally:
         os.kill(orphan, signal.SIGKILL)
@@ -374,7 +374,7 @@ def test_an_answer_from_an_old_process_does_not_count(supervised: Supervised) ->
                 except OSError:
                     time.sleep(0.05)
             with pytest.raises(LastGoodError, match=rf"held by process {old.pid} .*not of this service"):
-                _services.start(one(supervised, "core", timeout=2), RUN)
+                control.start(one(supervised, "core", timeout=2), RUN)
         finally:
             old.kill()
 
@@ -383,8 +383,8 @@ def test_an_unknown_program_is_refused_before_anything_is_stopped(supervised: Su
     supervised.run(core="good")
     supervised.wait_for("core", "RUNNING")
     pid = supervised.info("core")[0]
-    services = _services.parse([supervised.spec("core"), {**supervised.spec("core"), "name": "cord"}])
-    for call in (_services.inspect, _services.stop, _services.start):
+    services = control.parse([supervised.spec("core"), {**supervised.spec("core"), "name": "cord"}])
+    for call in (control.inspect, control.stop, control.start):
         with pytest.raises(Refused, match=r"cord.*no such program.*core"):
             call(services, RUN)
     assert supervised.info("core") == (pid, "RUNNING")
@@ -395,16 +395,16 @@ def test_a_supervisor_that_does_not_run_is_named(supervised: Supervised) -> None
     supervised.wait_for("core", "RUNNING")
     supervised.end()
     with pytest.raises(LastGoodError, match="Is it running"):
-        _services.inspect(one(supervised, "core"), RUN)
+        control.inspect(one(supervised, "core"), RUN)
 
 
 def test_starting_what_runs_changes_nothing(supervised: Supervised) -> None:
     supervised.run(core="good")
-    [first] = _services.start(one(supervised, "core"), RUN)
-    [second] = _services.start(one(supervised, "core"), RUN)
+    [first] = control.start(one(supervised, "core"), RUN)
+    [second] = control.start(one(supervised, "core"), RUN)
     assert first.pid == second.pid == supervised.info("core")[0]
-    _services.stop(one(supervised, "core"), RUN)
-    [again] = _services.stop(one(supervised, "core"), RUN)
+    control.stop(one(supervised, "core"), RUN)
+    [again] = control.stop(one(supervised, "core"), RUN)
     assert again.stopped_at is None
 
 
@@ -422,7 +422,7 @@ def test_what_is_missing_is_told(supervised: Supervised, ready: dict[str, Any], 
     if "http" in ready:
         ready = {"http": {**ready["http"], "url": supervised.url("core")}}
     with pytest.raises(LastGoodError, match=missing):
-        _services.start(one(supervised, "core", ready=ready, timeout=1.5), RUN)
+        control.start(one(supervised, "core", ready=ready, timeout=1.5), RUN)
 
 
 @pytest.mark.parametrize("ready", [{"http": {"contains": "status ok"}}, {"tcp": ""}, {"command": ["true"]}])
@@ -434,7 +434,7 @@ def test_every_way_to_be_ready(supervised: Supervised, ready: dict[str, Any]) ->
         "tcp": lambda: {"tcp": address},
         "command": lambda: ready,
     }
-    [started] = _services.start(one(supervised, "core", ready=filled[next(iter(ready))]()), RUN)
+    [started] = control.start(one(supervised, "core", ready=filled[next(iter(ready))]()), RUN)
     assert started.pid == supervised.info("core")[0]
 
 
@@ -442,7 +442,7 @@ def test_passwords_stay_out_of_messages(supervised: Supervised) -> None:
     supervised.run(core="good")
     supervised.config.write_text(supervised.config.read_text().replace("password=secret", "password=wrong-secret"))
     with pytest.raises(LastGoodError) as caught:
-        _services.inspect(one(supervised, "core"), RUN)
+        control.inspect(one(supervised, "core"), RUN)
     assert "401" in caught.value.message
     assert "secret" not in caught.value.message
     supervised.config.write_text(supervised.config.read_text().replace("wrong-secret", "secret"))
@@ -453,10 +453,10 @@ def test_the_password_of_an_address_is_not_shown(supervised: Supervised, http: C
     supervised.run(core="good,autostart=false")
     url = supervised.url("core").replace("://", "://me:tulips@")
     spec = supervised.spec("core", ready={"http": http(url)})
-    missing = _services.parse([spec])[0].ready.missing(RUN)
+    missing = control.parse([spec])[0].ready.missing(RUN)
     assert "does not answer" in missing
     assert "tulips" not in missing
-    assert {secret for words in _services.commands_of([spec]) for secret in secrets_in(words)} == {"tulips"}
+    assert {secret for words in control.commands_of([spec]) for secret in secrets_in(words)} == {"tulips"}
 
 
 def test_options_survive_the_journal(supervised: Supervised) -> None:
@@ -464,5 +464,5 @@ def test_options_survive_the_journal(supervised: Supervised) -> None:
     services = one(
         supervised, "core", ready={"http": {"url": supervised.url("core"), "contains": "ok"}}, requires=["db"]
     )
-    assert _services.parse([services[0].options()]) == services
+    assert control.parse([services[0].options()]) == services
     assert xmlrpc.client.dumps((services[0].options(),), allow_none=False)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, PointEntry, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan, PointEntry, State
 from integration.file_limit import no_file_larger_than
 from integration.postgres_server import PostgresServer
 from integration.tables_site import EVERYTHING, TablesSite, copied_shop, good_shop, quiet, shop

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables import Tables
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context, Plan, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables.component import Tables
 from integration.database_site import FIRST, Site
 from integration.postgres_server import PostgresServer, running_server, wait_until
 from integration.tables_site import EVERYTHING, TablesSite, client, copied_shop, good_shop, make_shop, quiet, shop

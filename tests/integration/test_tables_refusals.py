@@ -8,13 +8,13 @@ from __future__ import annotations
 import threading
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import State
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     Foreign,
     LastGoodError,
     Refused,
     UndoIncomplete,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import State
 from integration.postgres_server import wait_until
 from integration.tables_site import TablesSite, client, good_shop, shop
 

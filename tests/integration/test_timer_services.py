@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils import _services, _timer, _undo
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
-from ansible_collections.lastgood.rollback.plugins.module_utils._services_runner import _remember
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine import timer, undo_cli
+from ansible_collections.lastgood.rollback.plugins.module_utils._runners.services import _remember
+from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
 from engine_component import KINDS
 from engine_host import Host
 from integration import test_processes, test_services
@@ -28,24 +29,24 @@ daemon, supervised = test_processes.daemon, test_services.supervised
 class Site:
     """A switched host, whose services were stopped and started again on the new state, and whose controller falls silent."""
 
-    def __init__(self, base: Path, specs: list[_services.Service]) -> None:
+    def __init__(self, base: Path, specs: list[control.Service]) -> None:
         self.host = Host(base)
         self.host.until("prepare")
         self.records = self.host.records()
-        _remember(self.records, specs, _services.inspect(specs, RUN))
+        _remember(self.records, specs, control.inspect(specs, RUN))
         self.specs = specs
 
-    def switch(self, *again: _services.Service) -> dict[str, int]:
+    def switch(self, *again: control.Service) -> dict[str, int]:
         """Stop, switch, start; returns the processes that run on the new state."""
-        _services.stop(self.specs, RUN)
+        control.stop(self.specs, RUN)
         self.host.transaction().switch()
-        return {entry.name: entry.pid for entry in _services.start(list(again), RUN)}
+        return {entry.name: entry.pid for entry in control.start(list(again), RUN)}
 
     def fall_silent(self) -> int:
         """What the waiting process does from then on; its status."""
-        _timer.set_deadline(self.records.directory, 0)
+        timer.set_deadline(self.records.directory, 0)
         with pytest.raises(SystemExit) as ended:
-            _undo.main(str(self.records.directory), ["--wait"])
+            undo_cli.main(str(self.records.directory), ["--wait"])
         assert isinstance(ended.value.code, int)
         return ended.value.code
 
@@ -68,9 +69,9 @@ def test_it_stops_what_runs_on_the_new_state_and_starts_it_on_the_old(
     tmp_path: Path, daemon: Daemon, supervised: Supervised
 ) -> None:
     supervised.run(web="good", spare="good,autostart=false")
-    (core,), (web,) = daemon.spec(), _services.parse([supervised.spec("web")])
-    (spare,) = _services.parse([supervised.spec("spare")])
-    _services.start([core, web], RUN)
+    (core,), (web,) = daemon.spec(), control.parse([supervised.spec("web")])
+    (spare,) = control.parse([supervised.spec("spare")])
+    control.start([core, web], RUN)
     site = Site(tmp_path / "site", [core, web, spare])
     on_new = site.switch(core, web)
     assert site.fall_silent() == 0
@@ -86,12 +87,12 @@ def test_it_does_not_wait_for_what_was_broken_before(
     tmp_path: Path, supervised: Supervised, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # However slow the machine is: what crashes is watched until it does.
-    monkeypatch.setattr(_services, "_YOUNG", 300)
+    monkeypatch.setattr(control, "_YOUNG", 300)
     supervised.run(web="good", ill="ill", brief="brief,startsecs=0,autorestart=true")
-    specs = _services.parse(
+    specs = control.parse(
         [supervised.spec("web"), supervised.spec("ill", timeout=3), supervised.spec("brief", ready={}, soak=3)]
     )
-    _services.start(specs[:1], RUN)
+    control.start(specs[:1], RUN)
     supervised.wait_for("ill", "RUNNING")
     supervised.wait_for("brief", "RUNNING")
     site = Site(tmp_path / "site", specs)

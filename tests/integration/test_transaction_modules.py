@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._foresight import View, foresee
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.check_mode import View, foresee
 
 ID = "20261123T143000Z-blog-7f3a"
 SECRET = "s3cret-value"

@@ -17,10 +17,10 @@ from pathlib import Path
 TOP = Path(sys.argv[1])
 sys.path.insert(0, str(TOP))
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.files import Files  # noqa: E402
-from ansible_collections.lastgood.rollback.plugins.module_utils._inspection import make_component  # noqa: E402
-from ansible_collections.lastgood.rollback.plugins.module_utils._records import Header  # noqa: E402
-from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction  # noqa: E402
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.files.component import Files  # noqa: E402
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_transaction import make_component  # noqa: E402
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import Header  # noqa: E402
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction  # noqa: E402
 from engine_calls import call, look  # noqa: E402
 
 

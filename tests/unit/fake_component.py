@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._capture import Request, Wish, capture
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Component, Plan, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import RestorePoints
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, Plan, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.capture import Request, Wish, capture
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.store import RestorePoints
 
 
 class Tree(Component):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._capture_outcome import capture_outcome
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.capture_outcome import capture_outcome
 
 CHECK = {"name": "core: http://127.0.0.1:5000/api/health", "ok": True, "detail": "200"}
 

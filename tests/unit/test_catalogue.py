@@ -12,16 +12,19 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point_runner import DATABASE_OPTIONS
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import CatalogueError, parse_catalogue
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue_keys import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._runners.restore_point import DATABASE_OPTIONS
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import (
+    CatalogueError,
+    parse_catalogue,
+)
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.fields import one_of
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.keys import (
     DATABASE_KEYS,
     HTTP_KEYS,
     MIGRATION_KEYS,
     READY_KEYS,
     SERVICE_KEYS,
 )
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._fields import one_of
 
 GROUPS = {
     "all": ["db1", "web1", "web2"],

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._integrity import CHECKS
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import parse_catalogue
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._check import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._checks.integrity.run import CHECKS
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import parse_catalogue
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.check import (
     ANSWERS,
     COMPONENTS,
     DAMAGE,
@@ -143,7 +143,7 @@ def test_a_host_that_is_away_or_could_not_be_asked_is_no_success() -> None:
 
 
 def test_every_playbook_that_is_suggested_exists() -> None:
-    source = (ROOT / "plugins" / "plugin_utils" / "_check.py").read_text(encoding="utf-8")
+    source = (ROOT / "plugins" / "plugin_utils" / "_report" / "check.py").read_text(encoding="utf-8")
     named = set(re.findall(r"\b(\w+_rollback)\b", source))
     assert len(named) >= 6
     assert {name for name in named if not (ROOT / "playbooks" / f"{name}.yml").exists()} == set()

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The shape of the Python code: layers, private names, thin modules. A test lists every place that breaks its rule."""
+"""The shape of the Python code: rooms, private names, thin modules. A test lists every place that breaks its rule."""
 
 from __future__ import annotations
 
@@ -24,39 +24,43 @@ HEADER = (
     "# SPDX-License-Identifier: GPL-3.0-or-later",
 )
 
-# The layers, from the bottom up; what is not named here or by a pattern below is the engine.
-BASE = {
-    "_types",
-    "_errors",
-    "_command",
-    "_identity",
-    "_files",
-    "_journal",
-    "_loaded",
-    "_login_spec",
-    "_masking",
-    "_paths",
-    "_processes",
-    "_progress",
-    "_text",
-    "_shape",
-}
-TOOLS = {"_postgres"}
-LAYERS = ("base", "tool", "component", "engine", "runner", "module")
+# From the bottom up: a room knows itself and those before it.
+HOST_ROOMS = (
+    "module_utils._base",
+    "module_utils._postgresql",
+    "module_utils._services",
+    "module_utils._components",
+    "module_utils._engine",
+    "module_utils._restore_points",
+    "module_utils._checks",
+    "module_utils._runners",
+    "modules",
+)
+CONTROLLER_ROOMS = (
+    "plugin_utils._catalogue",
+    "plugin_utils._planning",
+    "plugin_utils._report",
+    "plugin_utils._messages",
+    "plugin_utils._progress",
+    "action",
+    "filter",
+)
+#: Inside the room of the components, the same.
+KINDS = ("base", "files", "packages", "code", "database", "tables", "schema", "migrations", "registry")
 
 
-def layer(name: str) -> str:
-    """The layer of a module, by its dotted name below ``plugins``."""
-    parts = name.split(".")
-    if parts[0] == "modules":
-        return "module"
-    if parts[1] == "_tools" or parts[1] in TOOLS:
-        return "tool"
-    if parts[1] == "_components":
-        return "component"
-    if parts[1] in BASE:
-        return "base"
-    return "runner" if parts[1].endswith("_runner") else "engine"
+def room(name: str) -> str:
+    """The room of a file, by its dotted name below ``plugins``."""
+    found = [one for one in (*HOST_ROOMS, *CONTROLLER_ROOMS) if name == one or name.startswith(f"{one}.")]
+    assert found, f"{name} lies in no room"
+    return found[0]
+
+
+def storey(name: str) -> tuple[int, int]:
+    """How far up a file lies: its room, and among the components its kind."""
+    rooms = CONTROLLER_ROOMS if room(name) in CONTROLLER_ROOMS else HOST_ROOMS
+    kind = name.split(".")[2] if room(name) == "module_utils._components" else KINDS[0]
+    return rooms.index(room(name)), KINDS.index(kind)
 
 
 @cache
@@ -71,9 +75,9 @@ def python_files(*directories: Path) -> list[Path]:
 
 
 def sources() -> dict[str, Path]:
-    """All modules and module utilities, by their dotted names below ``plugins``."""
-    found = python_files(PLUGINS / "modules", UTILS)
-    return {".".join(path.relative_to(PLUGINS).with_suffix("").parts).removesuffix(".__init__"): path for path in found}
+    """All our code, by its dotted name below ``plugins``."""
+    found = python_files(*(PLUGINS / name for name in ("modules", "module_utils", "plugin_utils", "action", "filter")))
+    return {".".join(path.relative_to(PLUGINS).with_suffix("").parts): path for path in found}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -82,44 +86,78 @@ def imports(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield from (f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names)
+            package = "." * node.level + (f"{node.module}." if node.module else "")
+            yield from (package + alias.name for alias in node.names)
+
+
+def absolute(name: str, imported: str) -> str:
+    """What a relative import of a file means, dotted and absolute."""
+    level = len(imported) - len(imported.lstrip("."))
+    return ".".join([*PREFIX.split(".")[:-1], *name.split(".")[:-level], imported[level:]]) if level else imported
 
 
 @cache
 def internal_imports() -> dict[str, set[str]]:
-    """Which of our own modules each of them imports."""
+    """Which of our own files each of them imports."""
     known = sources()
     graph: dict[str, set[str]] = {name: set() for name in known}
     for name, path in known.items():
         for imported in imports(path):
-            target = imported.removeprefix(PREFIX)
-            if imported.startswith(PREFIX):
+            target = absolute(name, imported).removeprefix(PREFIX)
+            if target != absolute(name, imported):
                 parent = target.rpartition(".")[0]  # of a function or a class
                 graph[name].add(parent if parent in known else target)
     return graph
 
 
 def test_the_code_is_found() -> None:
-    assert "module_utils._errors" in sources()
-    assert any(graph for graph in internal_imports().values())
+    assert "module_utils._base.errors" in sources()
+    assert "module_utils._base.errors" in internal_imports()["module_utils._components.registry"]
+    assert "module_utils._components.code.component" in internal_imports()["module_utils._components.registry"]
+
+
+def test_every_file_lies_in_a_room_and_every_room_is_there() -> None:
+    assert {room(name) for name in sources()} == {*HOST_ROOMS, *CONTROLLER_ROOMS}
+    assert {path.stem for path in (UTILS / "_components").iterdir() if path.name != "__pycache__"} == set(KINDS)
+
+
+def test_what_is_imported_is_there() -> None:
+    missing = [
+        f"{name} imports {target}"
+        for name, targets in internal_imports().items()
+        for target in sorted(targets - sources().keys())
+    ]
+    assert missing == []
 
 
 def test_imports_point_downwards() -> None:
     upwards = [
-        f"{name} ({layer(name)}) imports {target} ({layer(target)})"
+        f"{name} imports {target}"
         for name, targets in internal_imports().items()
         for target in sorted(targets)
-        if LAYERS.index(layer(target)) > LAYERS.index(layer(name))
+        if (room(name) in HOST_ROOMS) == (room(target) in HOST_ROOMS) and storey(target) > storey(name)
     ]
     assert upwards == []
 
 
-def test_a_module_knows_only_its_runner_and_the_base() -> None:
+def test_hosts_know_nothing_of_the_controller() -> None:
+    knowing = [
+        f"{name} imports {target}"
+        for name, targets in internal_imports().items()
+        for target in sorted(targets)
+        if room(name) in HOST_ROOMS and room(target) in CONTROLLER_ROOMS
+    ]
+    assert knowing == []
+
+
+def test_a_module_knows_only_its_runner_its_options_and_the_base() -> None:
     beyond = [
         f"{name} imports {target}"
         for name, targets in internal_imports().items()
         for target in sorted(targets)
-        if layer(name) == "module" and layer(target) not in {"runner", "base"}
+        if room(name) == "modules"
+        and room(target) not in {"module_utils._runners", "module_utils._base"}
+        and not target.endswith("options")
     ]
     assert beyond == []
 
@@ -144,15 +182,22 @@ def test_only_modules_and_runners_know_ansible() -> None:
         f"{name} imports {imported}"
         for name, path in sources().items()
         for imported in imports(path)
-        if imported.split(".")[0] == "ansible" and layer(name) not in {"module", "runner"}
+        if imported.split(".")[0] == "ansible"
+        and room(name) in HOST_ROOMS
+        and room(name) not in {"modules", "module_utils._runners"}
     ]
     assert knowing == []
 
 
-def test_imports_are_absolute() -> None:
-    """A relative import would be lost in the payload that an undo without Ansible runs from."""
-    relative = [f"{name}: {one}" for name, path in sources().items() for one in imports(path) if one.startswith(".")]
-    assert relative == []
+def test_imports_are_relative_inside_a_room_and_absolute_across_rooms() -> None:
+    wrong = [
+        f"{name}: {imported}"
+        for name, path in sources().items()
+        for imported in imports(path)
+        if (target := absolute(name, imported).removeprefix(PREFIX)) != absolute(name, imported)
+        and imported.startswith(".") != (room(target) == room(name) and name.count(".") > 1)
+    ]
+    assert wrong == []
 
 
 def test_targets_need_only_the_standard_library_and_psycopg2() -> None:
@@ -161,7 +206,7 @@ def test_targets_need_only_the_standard_library_and_psycopg2() -> None:
         f"{name} imports {one}"
         for name, path in sources().items()
         for one in imports(path)
-        if not one.startswith(".") and one.split(".")[0] not in allowed
+        if room(name) in HOST_ROOMS and not one.startswith(".") and one.split(".")[0] not in allowed
     ]
     assert foreign == []
 
@@ -241,7 +286,7 @@ def test_what_may_take_long_is_watched() -> None:
 
 def acts_alone(action: Path) -> bool:
     """Whether an action plugin does all the work, so that the module of its name is only its documentation."""
-    return action.exists() and f"{PREFIX}plugin_utils._reporting.ReportingAction" not in set(imports(action))
+    return action.exists() and f"{PREFIX}plugin_utils._progress.reporting.ReportingAction" not in set(imports(action))
 
 
 def test_a_main_has_no_branches() -> None:

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import TIMEOUT_S, CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed
-from ansible_collections.lastgood.rollback.plugins.module_utils._progress import VARIABLE, shown
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import TIMEOUT_S, CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import VARIABLE, shown
 
 UTILS = Path(__file__).resolve().parents[2] / "plugins" / "module_utils"
 
@@ -65,7 +65,7 @@ def test_nobody_starts_a_program_around_the_runner() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Import) and any(name.name == "subprocess" for name in node.names)
     ]
-    assert sorted(starting) == ["_command.py", "_timer.py"]
+    assert sorted(starting) == ["_base/command.py", "_engine/timer.py"]
 
 
 def _until_gone(pid_file: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import _completed, play_options
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.commands import _completed, play_options
 
 ROOT = Path(__file__).resolve().parents[2]
 RECOVER = "ansible-playbook lastgood.rollback.recover"

@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils import _timer
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import InDoubt, LockHeld, Unreadable
-from ansible_collections.lastgood.rollback.plugins.module_utils._records import identity_of
-from ansible_collections.lastgood.rollback.plugins.module_utils._shape import require
-from ansible_collections.lastgood.rollback.plugins.module_utils._single import run_alone
-from ansible_collections.lastgood.rollback.plugins.module_utils._transaction_runner import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import InDoubt, LockHeld, Unreadable
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.shape import require
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine import timer
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import identity_of
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.standalone import run_alone
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.undo_cli import undo_alone
+from ansible_collections.lastgood.rollback.plugins.module_utils._runners.transaction import (
     _info_result,
     _transaction_result,
     _true_outcome,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._undo import undo_alone
 from engine_component import KINDS, Pair, plan_pair
 from engine_host import ID, Host
 
@@ -347,7 +347,7 @@ def test_an_empty_host_in_the_place_of_another_is_in_doubt_and_not_undone(
 
 
 def test_the_ids_of_all_hosts_stand_in_the_journal(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_timer, "arm", lambda *words: None)
+    monkeypatch.setattr(timer, "arm", lambda *words: None)
     host.until("prepare")
     mine = identity_of(host.state_dir)
     assert host.records().journal.entries()[0]["facts"]["state_id"] == mine

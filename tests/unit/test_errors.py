@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import os_error_message
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import os_error_message
 
 
 def test_a_full_disk_says_what_to_do() -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.git import (
     Change,
     TreeChange,
     parse_raw,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._inputs import (
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.inputs import (
     RESULTS,
     Input,
     InputError,

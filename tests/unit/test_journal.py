@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Damaged, Unreadable
-from ansible_collections.lastgood.rollback.plugins.module_utils._journal import Journal, log_line
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Damaged, Unreadable
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.journal import Journal, log_line
 
 
 @pytest.fixture(params=["chained", "of an old release"])

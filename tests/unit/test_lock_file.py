@@ -6,9 +6,14 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.lock_file import Pin, marker_holds, parse, render
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_env import Interpreter
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages.environment import Interpreter
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages.lock_file import (
+    Pin,
+    marker_holds,
+    parse,
+    render,
+)
 
 PYTHON = Interpreter(
     "cpython", "3.11.7", "cpython-311-x86_64-linux-gnu", "linux-x86_64", "/usr/bin/python3", True, "", ""

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import ChecksumMismatch, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._manifest import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import ChecksumMismatch, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.version import COLLECTION_VERSION
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.manifest import (
     Artefact,
     CapturedComponent,
     Good,
@@ -23,7 +24,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._manifest import
     seal,
     stack_digest,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._version import COLLECTION_VERSION
 
 DIGEST = "ab" * 32
 

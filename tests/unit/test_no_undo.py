@@ -10,14 +10,17 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._inspection import can_go_back, kept_instead
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_transaction import (
+    can_go_back,
+    kept_instead,
+)
 from ansible_collections.lastgood.rollback.plugins.modules import pg_restore
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._check import planned
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._inputs import load_inputs
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._no_undo import no_undo_refusal
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import tell
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._recovery import history_rows
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.inputs import load_inputs
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.no_undo import no_undo_refusal
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.check import planned
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.outcome import tell
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.recovery import history_rows
 
 WHOLE = {"mode": "reset", "paths": None}
 ENVIRONMENT = {"path": "/srv/core/.venv", "id": "7f3a"}

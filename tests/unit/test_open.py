@@ -9,9 +9,12 @@ import time
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._capture_outcome import capture_outcome
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import missing_refusal, open_refusal
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import tell
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.open_transactions import (
+    missing_refusal,
+    open_refusal,
+)
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.capture_outcome import capture_outcome
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.outcome import tell
 
 CREATED = 1_795_444_200.0
 RECOVER = "ansible-playbook lastgood.rollback.recover -e rollback_id=1-blog"

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._processes import all_pids, open_files
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.processes import all_pids, open_files
 
 
 def test_files_behind_one_that_was_closed_are_found(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Unreadable
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.outcome import (
     MISREAD,
     NO_WAY_BACK,
     TITLES,

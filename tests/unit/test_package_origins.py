@@ -8,7 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_env import Distribution, read_origin
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages.environment import (
+    Distribution,
+    read_origin,
+)
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

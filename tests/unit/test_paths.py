@@ -10,8 +10,8 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._paths import ANYBODY, Tree, look, opened
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import ANYBODY, Tree, look, opened
 
 US = {os.geteuid()}
 

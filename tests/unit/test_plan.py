@@ -9,9 +9,9 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import Stack, parse_catalogue
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._code_wish import code_wish
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import (
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import Stack, parse_catalogue
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.code_options import code_wish
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.plan import (
     ALL,
     LAST_GOOD,
     PlanRefused,

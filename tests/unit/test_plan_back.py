@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._back import plan_back, undoable
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import PlanRefused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Unreadable
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.plan import PlanRefused
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.reversal import plan_back, undoable
 
 PART = {"databases": ["blog"], "projects": [], "checked": [], "waves": [[]], "keys": ["database:blog"]}
 PLAN: dict[str, Any] = {

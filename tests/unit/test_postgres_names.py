@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import (
     INCOMING,
     Mark,
     SideNames,

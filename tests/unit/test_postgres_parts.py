@@ -11,24 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_archive import (
-    Archive,
-    read_archive,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import split_names
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_content import compare_inside
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_schema import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.diff import blocks, unlike
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import programs
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.archive import Archive, read_archive
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import split_names
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.content import compare_inside
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.programs import PgPrograms
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.schema_text import (
     compare_objects,
     definitions,
     levelled,
     objects,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_diff import blocks, unlike
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools import pg_programs
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import PgPrograms
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server
 
 
 @pytest.mark.parametrize(
@@ -86,7 +83,7 @@ def test_a_wrapper_is_better_than_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     for name in ("pg_dump", "pg_restore"):
         (tmp_path / "wrapped" / name).symlink_to(wrapper)
     monkeypatch.setenv("PATH", str(tmp_path / "wrapped"))
-    monkeypatch.setattr(pg_programs, "INSTALLED", ())
+    monkeypatch.setattr(programs, "INSTALLED", ())
     found = PgPrograms.find(CommandRunner(), Server.from_options({"login_host": "127.0.0.1"}), 99)
     assert (found.directory, found.version) == (tmp_path / "wrapped", (99, 7))
 

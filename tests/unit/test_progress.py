@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils import _progress
-from ansible_collections.lastgood.rollback.plugins.module_utils._journal import Journal
-from ansible_collections.lastgood.rollback.plugins.plugin_utils import _watch
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._watch import Watch, watched
+from ansible_collections.lastgood.rollback.plugins.module_utils._base import progress
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.journal import Journal
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._progress import watch as _watch
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._progress.watch import Watch, watched
 
 HOURS = 3600.0
 
@@ -24,38 +24,38 @@ HOURS = 3600.0
 def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file that the controller named."""
     path = tmp_path / "line"
-    monkeypatch.setenv(_progress.VARIABLE, str(path))
+    monkeypatch.setenv(progress.VARIABLE, str(path))
     return path
 
 
 def test_the_line_is_there_while_it_works_and_gone_afterwards(line: Path) -> None:
-    with _progress.shown():
-        _progress.say("a long first line")
-        _progress.say("a  second\none")
+    with progress.shown():
+        progress.say("a long first line")
+        progress.say("a  second\none")
         assert line.read_text().strip() == "a second one"
         assert stat.S_IMODE(line.stat().st_mode) == 0o600
     assert not line.exists()
-    _progress.say("nobody listens any more")
+    progress.say("nobody listens any more")
     assert not line.exists()
 
 
 def test_it_is_gone_after_a_failure_too(line: Path) -> None:
-    with pytest.raises(KeyError), _progress.shown():
+    with pytest.raises(KeyError), progress.shown():
         raise KeyError
     assert not line.exists()
 
 
 def test_without_a_watcher_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(_progress.VARIABLE, raising=False)
-    with _progress.shown():
-        _progress.say("to nobody")
+    monkeypatch.delenv(progress.VARIABLE, raising=False)
+    with progress.shown():
+        progress.say("to nobody")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_killed_module_has_left_is_removed_a_day_later(line: Path, tmp_path: Path) -> None:
     """It is known by more than its name: whoever has something else under such a name keeps it."""
     names = ("left", "silent", "fresh", "open", "written", "directory")
-    left, silent, fresh, open_to_all, written, directory = (tmp_path / f"{_progress.PREFIX}{name}" for name in names)
+    left, silent, fresh, open_to_all, written, directory = (tmp_path / f"{progress.PREFIX}{name}" for name in names)
     other = tmp_path / "other"
     for path in (left, silent, fresh, open_to_all, other):
         path.write_bytes(b"" if path == silent else b"at work".ljust(512))
@@ -65,7 +65,7 @@ def test_what_a_killed_module_has_left_is_removed_a_day_later(line: Path, tmp_pa
     directory.mkdir()
     for path in (left, silent, open_to_all, written, directory, other):
         os.utime(path, (1, 1))
-    with _progress.shown():
+    with progress.shown():
         assert set(tmp_path.iterdir()) == {line, fresh, open_to_all, written, directory, other}
 
 
@@ -73,28 +73,28 @@ def test_somebody_elses_file_is_left_alone(line: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_text("precious")
     line.symlink_to(other)
-    with _progress.shown():
-        _progress.say("hello")
+    with progress.shown():
+        progress.say("hello")
     assert other.read_text() == "precious"
     assert line.is_symlink()
 
 
 def test_a_line_is_written_whole_however_long_it_is(line: Path) -> None:
-    with _progress.shown():
-        _progress.say("ä" * 1000)
+    with progress.shown():
+        progress.say("ä" * 1000)
         assert line.stat().st_size == 512
         assert line.read_bytes().decode(errors="ignore").strip() == "ä" * 255
 
 
 def test_an_intent_of_the_journal_is_what_is_being_done(line: Path, tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.jsonl", tmp_path / "rollback.log")
-    with _progress.shown(), journal.change("Restore blog.dump"):
+    with progress.shown(), journal.change("Restore blog.dump"):
         assert line.read_text().strip() == "Restore blog.dump"
 
 
 def test_those_that_are_awaited_together_are_named_with_what_is_missing(line: Path) -> None:
-    awaited = _progress.Several("Waiting for", "services", 3)
-    with _progress.shown():
+    awaited = progress.Several("Waiting for", "services", 3)
+    with progress.shown():
         awaited.awaits("core", "port 5000 is closed")
         awaited.awaits("planning")
         awaited.has("images")
@@ -105,8 +105,8 @@ def test_those_that_are_awaited_together_are_named_with_what_is_missing(line: Pa
 
 def test_pace_tells_how_much_how_fast_and_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter([0.0, 1.0, 11.0])
-    monkeypatch.setattr(_progress.time, "monotonic", lambda: next(moments))
-    pace = _progress.Pace(4_500_000_000)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(moments))
+    pace = progress.Pace(4_500_000_000)
     assert pace.words(8_000_000) == "8.0 MB of about 4.5 GB"
     assert pace.words(1_108_000_000) == "1.1 GB of about 4.5 GB, 100 MB/s, about 34 s left"
 
@@ -115,7 +115,7 @@ def test_pace_tells_how_much_how_fast_and_how_long(monkeypatch: pytest.MonkeyPat
     ("seconds", "words"), [(0.4, "0 s"), (40, "40 s"), (100, "2 min"), (3700, "62 min"), (7500, "2 h 5 min")]
 )
 def test_durations_are_short(seconds: float, words: str) -> None:
-    assert _progress.duration(seconds) == words
+    assert progress.duration(seconds) == words
 
 
 def looks(watch: Watch, until: float) -> Iterator[float]:

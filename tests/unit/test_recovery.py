@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import PlanRefused
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._recovery import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Unreadable
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.plan import PlanRefused
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.recovery import (
     REHEARSED,
     history_rows,
     interrupted,

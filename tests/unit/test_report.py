@@ -15,24 +15,23 @@ from typing import Any
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.action.write_report import append_log
-from ansible_collections.lastgood.rollback.plugins.module_utils._text import visible
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._contacts import ContactsRefused, parse_contacts
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import TITLES, UNENDED
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report import Material, build_report
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_checklist import ITEMS, checklist_document
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_render import render
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_text import (
-    log_lines,
-    markdown,
-    redacted,
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.text import visible
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.secrets import catalogue_secrets
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._messages.contacts import (
+    ContactsRefused,
+    parse_contacts,
 )
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_timeline import (
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.checklist import ITEMS, checklist_document
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.outcome import TITLES, UNENDED
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.render import render
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.report import Material, build_report
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.text import log_lines, markdown, redacted
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.timeline import (
     downtime_window,
     drawing,
     seconds,
     timeline,
 )
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._secrets import catalogue_secrets
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).resolve().parents[2]

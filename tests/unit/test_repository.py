@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import sanity
 import yaml
-from ansible_collections.lastgood.rollback.plugins.module_utils._version import COLLECTION_VERSION
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import DATABASE_KINDS
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.version import COLLECTION_VERSION
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.plan import DATABASE_KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ROOT / "roles"

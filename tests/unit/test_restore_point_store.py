@@ -17,10 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._capture import capture, refuse_impossible, utc_now
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import ChecksumMismatch, LockHeld, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._manifest import CapturedComponent, Good, stack_digest
-from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import ChecksumMismatch, LockHeld, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.capture import (
+    capture,
+    refuse_impossible,
+    utc_now,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.manifest import (
+    CapturedComponent,
+    Good,
+    stack_digest,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.store import (
     RestorePoint,
     RestorePoints,
     open_entry,

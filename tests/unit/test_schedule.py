@@ -11,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.plugin_utils import _schedule
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._later import (
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._messages import schedule
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._messages.later import (
     asks_somebody,
     sending_command,
     sending_environment,
 )
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._schedule import Schedule
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._messages.schedule import Schedule
 
 NOON, MIDNIGHT = 1_795_435_200.0, 1_795_478_400.0  # 2026-11-23 12:00 and 24:00 UTC
 Made = Callable[..., Schedule]
@@ -27,10 +27,10 @@ Made = Callable[..., Schedule]
 def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the units go, with a program beside that stands for systemctl and remembers what it was told."""
     directory = tmp_path / "units"
-    monkeypatch.setattr(_schedule, "_SYSTEM_UNITS", directory)
-    monkeypatch.setattr(_schedule, "_user_units", lambda: directory)
-    monkeypatch.setattr(_schedule, "_LINGERING", tmp_path)
-    monkeypatch.setattr(_schedule.getpass, "getuser", lambda: "bin")
+    monkeypatch.setattr(schedule, "_SYSTEM_UNITS", directory)
+    monkeypatch.setattr(schedule, "_user_units", lambda: directory)
+    monkeypatch.setattr(schedule, "_LINGERING", tmp_path)
+    monkeypatch.setattr(schedule.getpass, "getuser", lambda: "bin")
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "systemctl").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/said\n[ ! -e {tmp_path}/refuses ]\n')

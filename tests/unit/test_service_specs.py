@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils import _services
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._service_specs import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
+from ansible_collections.lastgood.rollback.plugins.module_utils._services.managers.base import Look
+from ansible_collections.lastgood.rollback.plugins.module_utils._services.managers.supervisor import (
+    Address,
+    read_address,
+    read_info,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._services.specs import (
     Service,
     depths,
     parse,
     require_all_named,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import Look
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.supervisor import (
-    Address,
-    read_address,
-    read_info,
 )
 
 
@@ -204,9 +204,9 @@ STOPPED: set[str] = set()
 def test_what_was_stopped_is_told_although_another_service_could_not_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else its downtime would be none: nothing but that call knows when it stopped."""
     STOPPED.clear()
-    monkeypatch.setattr(_services, "_GRACE", 0.0)
+    monkeypatch.setattr(control, "_GRACE", 0.0)
     told: list[list[str]] = []
     services = [Fake("stubborn", stop_timeout=0.0), Fake("worker", requires=("stubborn",), stop_timeout=0.0)]
     with pytest.raises(LastGoodError, match=r"stubborn .* runs on"):
-        _services.stop(services, CommandRunner(), lambda some: told.append([one.name for one in some]))
+        control.stop(services, CommandRunner(), lambda some: told.append([one.name for one in some]))
     assert told == [["worker"]]

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils import _services
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._progress import Several
-from ansible_collections.lastgood.rollback.plugins.module_utils._service_start import Starting
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import RUNNING, Look
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import Several
+from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
+from ansible_collections.lastgood.rollback.plugins.module_utils._services.managers.base import RUNNING, Look
+from ansible_collections.lastgood.rollback.plugins.module_utils._services.start import Starting
 
 
 class Told:
@@ -55,7 +55,7 @@ def running(restarts: int, process: str = "one") -> Look:
     ("afterwards", "held"), [(running(0), True), (running(1), False), (running(0, "another"), False)]
 )
 def test_a_restart_that_its_manager_counts_during_the_soak_is_a_failure(afterwards: Look, held: bool) -> None:
-    (service,) = _services.parse([{"name": "core", "manager": "systemd", "soak": 0.1, "timeout": 20}])
+    (service,) = control.parse([{"name": "core", "manager": "systemd", "soak": 0.1, "timeout": 20}])
     starting = Starting(service, Told(running(0), running(0), afterwards), CommandRunner(), lenient=False)
     starting.run_to_ready(Several("Waiting for", "services", 1))
     if held:

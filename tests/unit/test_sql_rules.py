@@ -8,9 +8,9 @@ from __future__ import annotations
 import io
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_script import ordinary
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.sql_script import SqlScript
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.plain_script import ordinary
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sql_script import SqlScript
 
 #: As pg_dump of PostgreSQL 9.6 to 18 writes them.
 OF_A_DUMP = [

@@ -9,8 +9,8 @@ import io
 import tracemalloc
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.sql_script import SqlScript
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sql_script import SqlScript
 
 ONE_STATEMENT = [
     "SELECT 'a;b';",

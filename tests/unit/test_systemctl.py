@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import Look
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.systemctl import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._services.managers.base import Look
+from ansible_collections.lastgood.rollback.plugins.module_utils._services.managers.systemd import (
     PROPERTIES,
     parse_properties,
     read_properties,

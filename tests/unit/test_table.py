@@ -8,7 +8,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._table import render_table
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.table import render_table
 
 
 def test_columns_stand_under_each_other() -> None:

@@ -20,15 +20,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils import _lock, _timer, _timer_unit
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._lock import flock
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine import lock, timer, timer_unit
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.lock import flock
 from engine_component import KINDS
 from engine_host import ID, OK_CHECK, Host
 
 PREFIX = "ansible_collections/lastgood/rollback/plugins/module_utils"
-REGISTRY = f"{PREFIX}/_components/_registry.py"
+REGISTRY = f"{PREFIX}/_components/registry.py"
 #: The registry as it is, with the component of the tests in it: what the payload of a module would hold.
 TEST_REGISTRY = """
 from ansible_collections.lastgood.rollback.plugins.module_utils._components import engine_component
@@ -53,7 +53,7 @@ def kinds(monkeypatch: pytest.MonkeyPatch) -> None:
 def payload() -> bytes:
     """What `_timer` packs, with the registry of the tests."""
     found = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(_timer._packed())) as packed, zipfile.ZipFile(found, "w") as changed:
+    with zipfile.ZipFile(io.BytesIO(timer._packed())) as packed, zipfile.ZipFile(found, "w") as changed:
         for name in packed.namelist():
             if name != REGISTRY:
                 changed.writestr(name, packed.read(name))
@@ -74,7 +74,7 @@ def arm(payload: bytes) -> Iterator[Arm]:
             (directory / "payload.zip").write_bytes(payload)
         host.transaction().arm()
         while not (directory / "timer.pid").exists():  # it is written by the process that waits, once it does
-            assert _timer.is_waiting(directory)
+            assert timer.is_waiting(directory)
             time.sleep(0.01)
         pid = int((directory / "timer.pid").read_text())
         processes.append(pid)
@@ -136,7 +136,7 @@ def test_a_promise_disarms(host: Host, arm: Arm) -> None:
     host.transaction().promise([OK_CHECK])
     wait_until(lambda: not runs(pid))
     assert (host.state, host.words) == ("promised", {"new"})
-    assert _timer.seconds_left(host.records().directory) is None
+    assert timer.seconds_left(host.records().directory) is None
 
 
 def test_a_promise_holds_even_if_the_deadline_was_not_removed(host: Host, arm: Arm) -> None:
@@ -166,25 +166,25 @@ def test_every_call_moves_the_deadline_on(host: Host) -> None:
         lambda: host.transaction().undo(None, "asked"),
     ]
     for call in calls:
-        _timer.set_deadline(directory, NEVER)
+        timer.set_deadline(directory, NEVER)
         silence_value = {**json.loads((directory / "deadline").read_text()), "boottime": 0.0}
         (directory / "deadline").write_text(json.dumps(silence_value))
-        assert _timer.seconds_left(directory) == 0.0
+        assert timer.seconds_left(directory) == 0.0
         call()
-        left = _timer.seconds_left(directory)
+        left = timer.seconds_left(directory)
         assert left is not None and left > NEVER / 2
 
 
 def test_the_time_runs_from_the_end_of_a_call_even_of_one_that_failed(host: Host) -> None:
     host.until("prepare")
     directory = host.records().directory
-    _timer.set_deadline(directory, NEVER)
+    timer.set_deadline(directory, NEVER)
     silence(host)
     with pytest.raises(ValueError, match="after a long time"), host.transaction().hold():
-        assert (_timer.seconds_left(directory) or 0.0) > NEVER / 2, "and from its beginning, should it be killed"
+        assert (timer.seconds_left(directory) or 0.0) > NEVER / 2, "and from its beginning, should it be killed"
         silence(host)
         raise ValueError("after a long time")
-    assert (_timer.seconds_left(directory) or 0.0) > NEVER / 2
+    assert (timer.seconds_left(directory) or 0.0) > NEVER / 2
 
 
 def test_a_call_in_progress_is_no_silence(host: Host, arm: Arm) -> None:
@@ -195,7 +195,7 @@ def test_a_call_in_progress_is_no_silence(host: Host, arm: Arm) -> None:
         time.sleep(3 * 2.0)  # longer than the longest nap of the process, so it has looked
         assert runs(pid)
         assert host.words == {"new"}
-        _timer.touch(directory)
+        timer.touch(directory)
     host.transaction().promise([OK_CHECK])
     wait_until(lambda: not runs(pid))
     assert (host.state, host.words) == ("promised", {"new"})
@@ -204,7 +204,7 @@ def test_a_call_in_progress_is_no_silence(host: Host, arm: Arm) -> None:
 def test_a_call_that_comes_at_the_last_moment_is_heard(host: Host) -> None:
     """The deadline had passed when the process looked, and has moved on when it gets the lock."""
     host.until("switch")
-    _timer.set_deadline(host.records().directory, NEVER)
+    timer.set_deadline(host.records().directory, NEVER)
     assert host.transaction().undo(None, "the controller fell silent", if_silent=True) == []
     assert (host.state, host.words) == ("switched", {"new"})
     silence(host)
@@ -215,10 +215,10 @@ def test_a_call_that_comes_at_the_last_moment_is_heard(host: Host) -> None:
 def test_a_boot_without_a_promise_is_the_end_of_waiting(host: Host) -> None:
     host.until("switch")
     directory = host.records().directory
-    _timer.set_deadline(directory, NEVER)
+    timer.set_deadline(directory, NEVER)
     path = directory / "deadline"
     path.write_text(json.dumps({**json.loads(path.read_text()), "boot": "the boot before"}))
-    assert _timer.seconds_left(directory) == 0.0
+    assert timer.seconds_left(directory) == 0.0
 
 
 def test_arming_twice_leaves_one_process(host: Host, arm: Arm) -> None:
@@ -231,7 +231,7 @@ def test_arming_twice_leaves_one_process(host: Host, arm: Arm) -> None:
 
 
 def is_waiting(directory: Path) -> bool:
-    with _timer.only_one(directory) as alone:
+    with timer.only_one(directory) as alone:
         return not alone
 
 
@@ -248,7 +248,7 @@ def test_a_second_process_ends_at_once(host: Host, arm: Arm) -> None:
 def test_nothing_waits_for_a_timer_that_is_not_armed(host: Host, arm: Arm) -> None:
     pid = armed_and_switched(host, arm, NEVER)
     directory = host.records().directory
-    _timer.disarm(directory)
+    timer.disarm(directory)
     wait_until(lambda: not runs(pid))
     done = subprocess.run([sys.executable, directory / "undo", "--wait"], check=False, timeout=PATIENCE_S)
     assert done.returncode == 0
@@ -319,7 +319,7 @@ def test_a_timer_that_was_killed_is_noticed_by_the_next_call_and_started_again(h
 
 def test_no_timer_is_missed_before_it_was_armed_and_after_it_has_undone(host: Host, arm: Arm) -> None:
     host.until("prepare")
-    _timer.set_deadline(host.records().directory, NEVER)
+    timer.set_deadline(host.records().directory, NEVER)
     transaction = host.transaction()
     transaction.switch()
     assert transaction.noticed == []
@@ -340,7 +340,7 @@ def test_a_deadline_that_can_not_be_read_is_noticed_by_the_next_call_and_set_ane
     transaction = host.transaction()
     transaction.switch()
     assert "deadline can't be understood" in transaction.noticed[0]
-    assert (_timer.seconds_left(host.records().directory) or 0.0) > 500
+    assert (timer.seconds_left(host.records().directory) or 0.0) > 500
     assert "deadline can't be understood" in (host.state_dir / "rollback.log").read_text()
 
 
@@ -359,7 +359,7 @@ def test_a_deadline_that_can_not_be_read_is_noticed_by_the_timer_and_set_anew(ho
 def test_no_service_is_stopped_without_a_timer_that_waits(
     host: Host, arm: Arm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_timer, "_START_S", 0.3)
+    monkeypatch.setattr(timer, "_START_S", 0.3)
     host.until("prepare")
     garble(host.records().directory / "payload.zip")
     with pytest.raises(LastGoodError, match=r"timer does not run .* after it was started"):
@@ -379,7 +379,7 @@ def test_a_timer_with_a_damaged_journal_undoes_nothing_and_says_what_it_finds(ho
 
 
 def test_a_call_whose_lock_a_stopped_process_holds_says_which(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_lock, "_STOPPED_S", 0.2)
+    monkeypatch.setattr(lock, "_STOPPED_S", 0.2)
     host.until("switch")
     child = os.fork()
     if child == 0:
@@ -453,12 +453,12 @@ def test_an_operator_is_refused_after_the_promise(host: Host, arm: Arm) -> None:
 def test_the_payload_holds_every_module_and_stands_alone(tmp_path: Path) -> None:
     """Imported from the zip alone, and with the real components."""
     packed = tmp_path / "payload.zip"
-    packed.write_bytes(_timer._packed())
+    packed.write_bytes(timer._packed())
     code = f"""
 import sys; sys.path[:0] = [{str(packed)!r}, *{[entry for entry in sys.path if entry.endswith("-packages")]!r}]
-from {PREFIX.replace("/", ".")} import _undo
-from {PREFIX.replace("/", ".")}._components._registry import BACK, COMPONENTS, component_class
-print(_undo.__file__.startswith({str(packed)!r}), *(component_class(kind).kind for kind in COMPONENTS))
+from {PREFIX.replace("/", ".")}._components.registry import BACK, COMPONENTS, component_class
+from {PREFIX.replace("/", ".")}._engine import undo_cli
+print(undo_cli.__file__.startswith({str(packed)!r}), *(component_class(kind).kind for kind in COMPONENTS))
 print(*(component_class(kind, back=True).__name__ for kind in BACK))
 """
     done = subprocess.run(
@@ -491,4 +491,4 @@ def test_a_relative_state_directory_is_found_from_elsewhere(
 def test_only_services_that_nothing_manages_outlive_the_unit_that_started_them(
     tmp_path: Path, services: list[dict[str, str]], mode: str
 ) -> None:
-    assert f"\nKillMode={mode}\n" in _timer_unit._text(tmp_path, services)
+    assert f"\nKillMode={mode}\n" in timer_unit._text(tmp_path, services)

@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._check import planned, summarise
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import missing_refusal, open_refusal
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report import build_report
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_checklist import DONE, NOT_NEEDED
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_render import render
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Unreadable
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.open_transactions import (
+    missing_refusal,
+    open_refusal,
+)
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.check import planned, summarise
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.checklist import DONE, NOT_NEEDED
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.render import render
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.report import build_report
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from unit import test_check, test_open, test_report

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     CommandFailed,
     Damaged,
     Foreign,
@@ -29,9 +28,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
     Unreadable,
     VerificationFailed,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._prune import prune
-from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction, new_id
-from ansible_collections.lastgood.rollback.plugins.module_utils._transaction_runner import _looked_at
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.retention import prune
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction, new_id
+from ansible_collections.lastgood.rollback.plugins.module_utils._runners.transaction import _looked_at
 from engine_component import KINDS, Late, make_pair, plan_pair, words
 from engine_host import ID, OK_CHECK, Host
 

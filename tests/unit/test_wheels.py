@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools import wheels
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_env import canonical
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_install import installed
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages import wheels
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages.environment import canonical
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages.install import installed
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._file_place import dress, look_at
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import (
     copy_durably,
     create_once,
     write_atomic,
     write_whole,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import RestorePoints
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.files.location import dress, look_at
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.store import RestorePoints
 
 
 def half(stream: IO[bytes]) -> None:

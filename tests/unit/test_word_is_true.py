@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils import _timer
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._transaction_runner import _STATES, _info_result
-from ansible_collections.lastgood.rollback.plugins.module_utils._undo import undo_alone
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine import timer
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.undo_cli import undo_alone
+from ansible_collections.lastgood.rollback.plugins.module_utils._runners.transaction import _STATES, _info_result
 from engine_component import KINDS
 from engine_host import ID, Host
 from hypothesis import HealthCheck, given, settings
@@ -175,7 +175,7 @@ def test_the_word_is_never_better_than_the_state(place: str, damages: list[Any],
         host = Host(base)
         PLACES[place](host)
         if place in ("prepared", "switched"):
-            _timer.set_deadline(host.records().directory, 600)
+            timer.set_deadline(host.records().directory, 600)
         for one in damages:
             damage(host.records().directory, *one)
         for call in calls:

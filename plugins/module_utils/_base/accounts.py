@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
+from .errors import Refused
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User
-from ansible_collections.lastgood.rollback.plugins.module_utils._loaded import require_command, require_program
-from ansible_collections.lastgood.rollback.plugins.module_utils._progress import duration, say
+from .accounts import User
+from .errors import CommandFailed
+from .loaded import require_command, require_program
+from .progress import duration, say
 
 #: Kept from our own environment; everything else of it stays out of the tools' sight.
 KEPT_ENVIRONMENT = ("PATH", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import ChecksumMismatch
+from .errors import ChecksumMismatch
 
 CHUNK_BYTES = 1024 * 1024
 

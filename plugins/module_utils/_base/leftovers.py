@@ -11,8 +11,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._processes import all_pids, open_files
+from .errors import LastGoodError
+from .processes import all_pids, open_files
 
 MARKER = "LASTGOOD_WORKING_ON"
 

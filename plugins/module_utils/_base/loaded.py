@@ -16,9 +16,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, user_by_uid
-from ansible_collections.lastgood.rollback.plugins.module_utils._paths import look, opened
+from .accounts import User, user_by_uid
+from .errors import Refused
+from .paths import look, opened
 
 #: Endings of what interpreters load.
 _CODE = (".py", ".pyc", ".pth", ".so", ".sh", ".pl", ".rb", ".js", ".php")

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
+from .errors import Refused
 
 #: Among the writers of a part: accounts that can't be listed.
 ANYBODY = -1

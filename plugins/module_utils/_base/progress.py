@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._text import one_line
+from .text import one_line
 
 #: The environment variable that names the file.
 VARIABLE = "LASTGOOD_PROGRESS"

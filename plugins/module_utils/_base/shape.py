@@ -19,7 +19,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
+from .errors import Unreadable
 
 Shape = Any
 #: Seconds since the epoch that any calendar has a date for.

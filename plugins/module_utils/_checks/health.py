@@ -12,14 +12,14 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils import _services
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._loaded import owner_along
-from ansible_collections.lastgood.rollback.plugins.module_utils._masking import hidden, secrets_in, without
-from ansible_collections.lastgood.rollback.plugins.module_utils._progress import Several
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._web import ask
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.loaded import owner_along
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import hidden, secrets_in, without
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import Several
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.web import ask
+from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
 
 _AT_ONCE = 4
 #: How the result of a service begins that is down on purpose, as far as its manager knows.
@@ -52,7 +52,7 @@ def _checks_of(project: Mapping[str, Any], run: CommandRunner, timeout_s: float)
     name, path = project["name"], Path(project["path"])
     for request in project["http"]:
         yield f"{name}: {request['url']}", _bound(_ask, request, timeout_s)
-    for service in _services.parse(project.get("services") or ()):
+    for service in control.parse(project.get("services") or ()):
         yield f"{name}: service {service.name}", _bound(_runs, service, run)
     python = project["python"] or "python3"
     commands = [[python, "-c", f"import {module}"] for module in project["imports"]]
@@ -68,10 +68,10 @@ def _bound(work: Callable[..., tuple[bool, str]], *arguments: Any) -> Callable[[
     return lambda: work(*arguments)
 
 
-def _runs(service: _services.Service, run: CommandRunner) -> tuple[bool, str]:
+def _runs(service: control.Service, run: CommandRunner) -> tuple[bool, str]:
     """Whether a service runs, and answers as its description asks; asked once."""
     try:
-        [seen] = _services.inspect([service], run)
+        [seen] = control.inspect([service], run)
         wrong = service.ready.missing(run) if seen.running and not seen.ready else ""
     except LastGoodError as error:
         return False, error.message

@@ -11,78 +11,79 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Component
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Unreadable
+
+from .base import Component
 
 
 def _database() -> type[Component]:
-    from ansible_collections.lastgood.rollback.plugins.module_utils._components.database import Database
+    from .database.component import Database
 
     return Database
 
 
 def _tables() -> type[Component]:
-    from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables import Tables
+    from .tables.component import Tables
 
     return Tables
 
 
 def _schema() -> type[Component]:
-    from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema import Schema
+    from .schema.component import Schema
 
     return Schema
 
 
 def _migrations() -> type[Component]:
-    from ansible_collections.lastgood.rollback.plugins.module_utils._components.migrations import Migrations
+    from .migrations.component import Migrations
 
     return Migrations
 
 
 def _code() -> type[Component]:
-    from ansible_collections.lastgood.rollback.plugins.module_utils._components.code import Code
+    from .code.component import Code
 
     return Code
 
 
 def _files() -> type[Component]:
-    from ansible_collections.lastgood.rollback.plugins.module_utils._components.files import Files
+    from .files.component import Files
 
     return Files
 
 
 def _packages() -> type[Component]:
-    from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages import Packages
+    from .packages.component import Packages
 
     return Packages
 
 
 def _database_back() -> type[Component]:
-    from ansible_collections.lastgood.rollback.plugins.module_utils._components.database_back import DatabaseBack
+    from .database.reversal import DatabaseBack
 
     return DatabaseBack
 
 
 def _schema_back() -> type[Component]:
-    from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema_back import SchemaBack
+    from .schema.reversal import SchemaBack
 
     return SchemaBack
 
 
 def _migrations_back() -> type[Component]:
-    from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema_back import MigrationsBack
+    from .schema.reversal import MigrationsBack
 
     return MigrationsBack
 
 
 def _code_back() -> type[Component]:
-    from ansible_collections.lastgood.rollback.plugins.module_utils._components.code_back import CodeBack
+    from .code.reversal import CodeBack
 
     return CodeBack
 
 
 def _packages_back() -> type[Component]:
-    from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages_back import PackagesBack
+    from .packages.reversal import PackagesBack
 
     return PackagesBack
 

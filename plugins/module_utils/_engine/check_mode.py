@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ansible_collections.lastgood.rollback.plugins.module_utils import _timer
-from ansible_collections.lastgood.rollback.plugins.module_utils._records import KEEP, UNDO, HostState, Records
+from . import timer as _timer
+from .records import KEEP, UNDO, HostState, Records
 
 ABSENT = "absent"
 _ENDS = (HostState.UNDONE.value, HostState.FINISHED.value)

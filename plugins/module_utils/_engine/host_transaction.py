@@ -14,23 +14,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils import _timer
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Component, Context, Plan, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import component_class
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     Damaged,
     Foreign,
     Refused,
     Unreadable,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._lock import flock
-from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say
-from ansible_collections.lastgood.rollback.plugins.module_utils._records import (
-    Header,
-    Records,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import say
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, Context, Plan, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import component_class
+
+from . import timer
+from .lock import flock
+from .records import Header, Records
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 #: How a component that was looked at is told about.
@@ -195,12 +193,12 @@ class Inspection:
         directory = self.records.directory
         with suppress(OSError):  # a full disk; the deadline that was set before still stands
             try:
-                _timer.touch(directory)
+                timer.touch(directory)
             except Unreadable as error:
                 header = self._require_known("set the deadline anew")
-                _timer.set_deadline(directory, header.confirm_timeout)
+                timer.set_deadline(directory, header.confirm_timeout)
                 self._notice(f"{error.message} The dead man's timer has been given a new deadline.")
-            if _timer.deadline(directory) is not None and self.records.is_armed and not _timer.is_waiting(directory):
+            if timer.deadline(directory) is not None and self.records.is_armed and not timer.is_waiting(directory):
                 self._start_timer(self._require_known("start the timer again"))
                 self._notice(
                     f"The dead man's timer of {self.records.id} did not run any more: it was killed, or could not undo "
@@ -210,7 +208,7 @@ class Inspection:
     def _start_timer(self, header: Header) -> None:
         waves = header.plan.get("of", {}).get(header.host, {}).get("waves", ())
         services = [service for wave in waves for service in wave]
-        _timer.arm(self.records.directory, header.confirm_timeout, services)
+        timer.arm(self.records.directory, header.confirm_timeout, services)
 
     def _notice(self, what: str) -> None:
         self.noticed.append(what)

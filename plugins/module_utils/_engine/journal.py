@@ -24,16 +24,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Damaged, Unreadable
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Damaged, Unreadable
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import (
     dump_json,
     fsync_directory,
     replace_whole,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say
-from ansible_collections.lastgood.rollback.plugins.module_utils._shape import require, require_json
-from ansible_collections.lastgood.rollback.plugins.module_utils._text import one_line
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import say
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.shape import require, require_json
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.text import one_line
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
 _EVENT = {"at": float, "event": str, "what": str, "facts?": {str: object}}
 _HEAD = {"number": int, "hash": str, "end": int}

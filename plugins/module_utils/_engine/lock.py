@@ -17,11 +17,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, LockHeld
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import ensure_private_directory, fsync_directory
-from ansible_collections.lastgood.rollback.plugins.module_utils._open import held_by
-from ansible_collections.lastgood.rollback.plugins.module_utils._records import Records, all_records
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, LockHeld
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import (
+    ensure_private_directory,
+    fsync_directory,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan
+
+from .open_transactions import held_by
+from .records import Records, all_records
 
 _PARTIAL = ".begin-"
 _OF_A_DATABASE = ("tables", "schema", "migrations")

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import time
 
-from ansible_collections.lastgood.rollback.plugins.module_utils import _services
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Unreadable
-from ansible_collections.lastgood.rollback.plugins.module_utils._records import Header, HostState, Records
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Unreadable
+from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
+
+from .records import Header, HostState, Records
 
 RECOVER = "ansible-playbook lastgood.rollback.recover -e rollback_id="
 
@@ -41,7 +42,7 @@ def down(records: Records) -> list[str]:
 
 def _runs(options: dict[str, object]) -> bool:
     try:
-        return _services.runs(_services.parse([options])[0], CommandRunner())
+        return control.runs(control.parse([options])[0], CommandRunner())
     except (LastGoodError, OSError):
         return False
 

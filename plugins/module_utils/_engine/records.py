@@ -19,18 +19,19 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PLAN_SHAPE, Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Unreadable
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import (
     create_once,
     dump_json,
     ensure_private_directory,
     fsync_directory,
     write_atomic,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._journal import Journal
-from ansible_collections.lastgood.rollback.plugins.module_utils._shape import Shape, require, require_json
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.shape import Shape, require, require_json
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import PLAN_SHAPE, Plan
+
+from .journal import Journal
 
 KEEP = "keep"
 UNDO = "undo"

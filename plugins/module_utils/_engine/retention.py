@@ -9,8 +9,9 @@ import shutil
 import time
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
-from ansible_collections.lastgood.rollback.plugins.module_utils._records import Records, all_records
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Unreadable
+
+from .records import Records, all_records
 
 _DAY_S = 86400.0
 

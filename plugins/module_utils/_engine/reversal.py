@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Earlier, Plan, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._open import RECOVER
-from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Earlier, Plan, State
+
+from .open_transactions import RECOVER
+from .transaction import Transaction
 
 
 def plans_back(transaction: Transaction, earlier: Transaction, accept: Sequence[str]) -> list[Plan]:

@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, UndoIncomplete
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import me
-from ansible_collections.lastgood.rollback.plugins.module_utils._records import KEEP, UNDO, Header
-from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import me
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, UndoIncomplete
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan
+
+from .records import KEEP, UNDO, Header
+from .transaction import Transaction
 
 
 class Done(NamedTuple):

@@ -22,10 +22,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils import _timer_unit
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._shape import require_json
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json, write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.shape import require_json
+
+from . import timer_unit
 
 _COLLECTION = Path("ansible_collections/lastgood/rollback/plugins/module_utils")
 _DEADLINE = {"boottime": float, "timeout": float, "boot": str}
@@ -35,7 +36,7 @@ _UNDO = """#!{python}
 # Takes this transaction back on this host, without Ansible: run it as the user that owns this file.
 import sys
 sys.path[:0] = [{payload!r}, *{path!r}]
-from ansible_collections.lastgood.rollback.plugins.module_utils._undo import main
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.undo_cli import main
 main({directory!r}, sys.argv[1:])
 """
 
@@ -50,7 +51,7 @@ def arm(directory: Path, timeout_s: int, services: Sequence[Mapping[str, Any]] =
     if is_waiting(directory):
         return
     (directory / "timer.pid").unlink(missing_ok=True)
-    if not _timer_unit.start(directory, services):  # two at the same instant: the later one ends at once
+    if not timer_unit.start(directory, services):  # two at the same instant: the later one ends at once
         _start_waiting(directory)
     _await_waiting(directory)
 
@@ -110,18 +111,16 @@ def _packed() -> bytes:
     """The running module's own payload where there is one, else the same files from the source tree."""
     if zipfile.is_zipfile(sys.path[0]):
         return Path(sys.path[0]).read_bytes()
-    source = Path(__file__).parent
+    source = Path(__file__).parents[1]
     if not source.is_dir():
         raise Refused(f"The undo can't be written: {source} is no directory to take the code from.")
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for parent in reversed((_COLLECTION / "x").parents):
-            if parent != Path():
-                archive.writestr(f"{parent}/__init__.py", "")
-        for package in sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith("__")):
-            archive.writestr(str(_COLLECTION / package.name / "__init__.py"), "")
-        for file in sorted(source.rglob("*.py")):
-            archive.write(file, str(_COLLECTION / file.relative_to(source)))
+        files = {_COLLECTION / file.relative_to(source): file for file in sorted(source.rglob("*.py"))}
+        for package in sorted({parent for file in files for parent in file.parents} - {Path()}):
+            archive.writestr(str(package / "__init__.py"), "")
+        for name, file in files.items():
+            archive.write(file, str(name))
     return packed.getvalue()
 
 
@@ -141,7 +140,7 @@ def touch(directory: Path) -> None:
 def disarm(directory: Path) -> None:
     """From now on nobody here undoes alone."""
     (directory / "deadline").unlink(missing_ok=True)
-    _timer_unit.remove(directory)
+    timer_unit.remove(directory)
 
 
 def deadline(directory: Path) -> dict[str, float | str] | None:

@@ -19,10 +19,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import DEFAULT_PATH, CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import fsync_directory, write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.systemctl import unit
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import DEFAULT_PATH, CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import fsync_directory, write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._services.managers.systemd import unit
 
 UNITS = Path("/etc/systemd/system")
 #: There only where systemd is the machine's manager.

@@ -15,27 +15,22 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils import _timer
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     InDoubt,
     LastGoodError,
     Refused,
     UndoIncomplete,
     VerificationFailed,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import ensure_private_directory
-from ansible_collections.lastgood.rollback.plugins.module_utils._inspection import Inspection
-from ansible_collections.lastgood.rollback.plugins.module_utils._lock import appear, host_lock, refuse_if_held
-from ansible_collections.lastgood.rollback.plugins.module_utils._prune import prune
-from ansible_collections.lastgood.rollback.plugins.module_utils._records import (
-    KEEP,
-    UNDO,
-    Header,
-    HostState,
-    identity_of,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import ensure_private_directory
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan, State
+
+from . import timer
+from .host_transaction import Inspection
+from .lock import appear, host_lock, refuse_if_held
+from .records import KEEP, UNDO, Header, HostState, identity_of
+from .retention import prune
 
 
 def new_id(stack: str) -> str:
@@ -129,7 +124,7 @@ class Transaction(Inspection):
             if self.records.promise is not None:
                 return
             self.records.reserve()
-            armed = _timer.deadline(self.records.directory) is not None
+            armed = timer.deadline(self.records.directory) is not None
             self._start_timer(header)
             if not armed:
                 what = f"Undoes by itself after {header.confirm_timeout} s without a call"
@@ -218,7 +213,7 @@ class Transaction(Inspection):
 
     def _be_bound(self) -> None:
         """What follows from a promise: nobody undoes alone, so nobody needs the passwords for it."""
-        _timer.disarm(self.records.directory)
+        timer.disarm(self.records.directory)
         self.records.forget_secrets()
 
     def decide(self, wish: str, promised: Sequence[str], by: str) -> str:
@@ -285,7 +280,7 @@ class Transaction(Inspection):
             if not self.records.directory.is_dir():
                 appear(self.records.directory, lambda records: records.write_tombstone(reason))
         with self.hold(touch=not if_silent):
-            if if_silent and _timer.seconds_left(self.records.directory) != 0.0:
+            if if_silent and timer.seconds_left(self.records.directory) != 0.0:
                 return []
             if self._has_undone(decision):
                 return []

@@ -16,9 +16,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils import _services, _timer, _timer_unit
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     Damaged,
     InDoubt,
     LastGoodError,
@@ -26,11 +25,14 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
     UndoIncomplete,
     Unreadable,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._records import Records
-from ansible_collections.lastgood.rollback.plugins.module_utils._text import visible
-from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.text import visible
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
+
+from . import timer, timer_unit
+from .records import Records
+from .transaction import Transaction
 
 _LONGEST_NAP_S = 2.0
 
@@ -39,12 +41,12 @@ def main(directory: str, arguments: Sequence[str]) -> None:
     """Entry point of ``<transaction>/undo [--wait]``; ends the process with 0 when everything is back."""
     records = Records(Path(directory))
     if "--wait" in arguments:
-        with _timer.only_one(records.directory, tries=10) as alone:
+        with timer.only_one(records.directory, tries=10) as alone:
             if alone:
                 write_atomic(records.directory / "timer.pid", f"{os.getpid()}\n".encode())
             while alone and _wait(records):
                 _undo_by_timer(records)
-        _timer_unit.ready()
+        timer_unit.ready()
         raise SystemExit(0)
     try:
         undo_alone(records, "asked by hand on this host")
@@ -69,10 +71,10 @@ def _undo_by_timer(records: Records) -> None:
         raise SystemExit(1) from error
     except (LastGoodError, OSError) as error:
         _failed(records, error)
-        _timer.touch(records.directory)
+        timer.touch(records.directory)
         return
     if records.is_back:
-        _timer_unit.ready()
+        timer_unit.ready()
         raise SystemExit(0)
 
 
@@ -97,7 +99,7 @@ def _wait(records: Records) -> bool:
             return False
         if left <= 0:
             return True
-        _timer_unit.ready()
+        timer_unit.ready()
         time.sleep(min(max(left, 0.2), _LONGEST_NAP_S))
 
 
@@ -112,12 +114,12 @@ def _is_bound(records: Records) -> bool:
 def _seconds_left(records: Records) -> float | None:
     """Until the deadline; one that can't be read is said, and set anew."""
     try:
-        return _timer.seconds_left(records.directory)
+        return timer.seconds_left(records.directory)
     except Unreadable as error:
         _failed(records, error)
         header = records.header()
-        _timer.set_deadline(records.directory, header.confirm_timeout if header else 0)
-        return _timer.seconds_left(records.directory)
+        timer.set_deadline(records.directory, header.confirm_timeout if header else 0)
+        return timer.seconds_left(records.directory)
 
 
 def undo_alone(records: Records, reason: str, *, if_silent: bool = False) -> None:
@@ -142,24 +144,24 @@ def undo_alone(records: Records, reason: str, *, if_silent: bool = False) -> Non
 
 def stop_running(records: Records) -> None:
     """Stop the services of this transaction that run on the switched state."""
-    _services.stop(
+    control.stop(
         _specs(records.services()),
         CommandRunner(),
-        lambda stopped: records.log_services("stopped", _services.stop_times(stopped)),
+        lambda stopped: records.log_services("stopped", control.stop_times(stopped)),
     )
 
 
 def start_stopped(records: Records) -> list[JsonObject]:
     """Start the services that this transaction stopped and that ran before."""
     # What is about to be started may be waiting for us, at a boot.
-    _timer_unit.ready()
+    timer_unit.ready()
     stopped = [service for service in records.services() if service["ran_before"]]
     broken = [service for service in stopped if not service["ready_before"]]
     lenient = {service.key for service in _specs(broken)} if records.tombstoned else set()
-    started = _services.start(_specs(stopped), CommandRunner(), lenient)
+    started = control.start(_specs(stopped), CommandRunner(), lenient)
     records.log_services("started", {entry.name: entry.ready_at for entry in started})
     return [entry.to_json() for entry in started]
 
 
-def _specs(services: Sequence[JsonObject]) -> list[_services.Service]:
-    return _services.parse([service["options"] for service in services])
+def _specs(services: Sequence[JsonObject]) -> list[control.Service]:
+    return control.parse([service["options"] for service in services])

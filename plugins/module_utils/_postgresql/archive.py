@@ -20,17 +20,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_script import read_heading
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import ChecksumMismatch, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import ChecksumMismatch, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import (
     copy_durably,
     ensure_private_directory,
     require_checksum,
     sha256_file,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User
-from ansible_collections.lastgood.rollback.plugins.module_utils._paths import Tree, look, opened
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import Tree, look, opened
+
+from .plain_script import read_heading
 
 MAGIC = b"PGDMP"
 #: Archives of PostgreSQL 9.0 to 18; in 1.15 the field for the compression changed.

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import Mark
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from .server import DatabaseError, Session, sql
+from .side_names import Mark
 
 NOT_ALLOWED = "42501"
 NO_SUCH_OBJECT = "42704"

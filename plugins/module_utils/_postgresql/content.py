@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._migration_heads import migration_head
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import say
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from .migration_heads import migration_head
+from .server import DatabaseError, Session, sql
 
 CANCELLED, LOCKED, NOT_ALLOWED = "57014", "55P03", "42501"
 #: How long to wait for somebody's lock where the answer is only good to know.

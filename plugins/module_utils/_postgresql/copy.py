@@ -10,8 +10,9 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, VerificationFailed
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_session import COPY_BYTES, Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, VerificationFailed
+
+from .session import COPY_BYTES, Session, sql
 
 
 class _Feeder(threading.Thread):

@@ -11,13 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_content import (
-    NOT_OF_EXTENSION,
-    USER_SCHEMA,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import FOREIGN_KEYS
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from .content import NOT_OF_EXTENSION, USER_SCHEMA
+from .foreign_keys import FOREIGN_KEYS
+from .server import Session
 
 BLOCK_BYTES = 8192
 #: In a restore point, beside the schema.

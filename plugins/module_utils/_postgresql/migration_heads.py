@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from .server import Session, sql
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.sql_rules import is_of_a_dump
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.sql_script import Rows, SqlScript, Statement
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
+    CommandFailed,
+    LastGoodError,
+    Refused,
+)
+
+from .server import Server, Session, sql
+from .sql_rules import is_of_a_dump
+from .sql_script import Rows, SqlScript, Statement
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 #: Where pg_dump's heading must stand.

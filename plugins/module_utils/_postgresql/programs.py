@@ -13,18 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import (
     BULK_TIMEOUT_S,
     DEFAULT_PATH,
     CommandRunner,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_session import (
-    LEFT_TO_DUMPS,
-    SESSION_SETTINGS,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, Refused
+
+from .server import Server
+from .session import LEFT_TO_DUMPS, SESSION_SETTINGS
 
 INSTALLED = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin")
 VERSION = re.compile(r"\(PostgreSQL\) (\d+)(?:\.(\d+))?")

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import BULK_TIMEOUT_S
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import LOCK_WAIT_MS, PgPrograms
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import BULK_TIMEOUT_S
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from .programs import LOCK_WAIT_MS, PgPrograms
 
 #: Differs from run to run, or from version to version, and defines nothing: the dump's own headings and settings.
 NOISE = re.compile(

@@ -11,18 +11,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as, owner_of, user_by_name
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_session import (
-    CONNECT_TIMEOUT_S,
-    DatabaseError,
-    Session,
-    WaitingSession,
-    open_connection,
-    option_words,
-    sql,
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import (
+    User,
+    acting_as,
+    owner_of,
+    user_by_name,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from .session import CONNECT_TIMEOUT_S, DatabaseError, Session, WaitingSession, open_connection, option_words, sql
 
 #: What everything above takes from here.
 __all__ = ["DatabaseError", "Server", "Session", "WaitingSession", "sql"]

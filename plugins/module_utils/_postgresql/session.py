@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, Protocol, TypeVar
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
 try:
     import psycopg2

@@ -12,15 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_archive import (
-    Archive,
-    read_archive,
-    require_archive_checksum,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._paths import look
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import look
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from .archive import Archive, read_archive, require_archive_checksum
 
 
 @dataclass(frozen=True)

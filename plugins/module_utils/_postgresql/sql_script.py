@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, NamedTuple
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
 
 #: One statement, or one line of it, that is kept in memory. pg_dump's are short; rows come through COPY, or one by one.
 STATEMENT_BYTES = 32 * 1024**2

@@ -10,7 +10,7 @@ built-in operators. The node tree names all of them; what is not built in (numbe
 
 from __future__ import annotations
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session
+from .server import Session
 
 #: Whether a node tree (put in for ``{tree}``) calls a function that is not built in, or not computed from its arguments alone.
 CALLS = """EXISTS (SELECT FROM regexp_matches({tree}::text, ':(funcid|opfuncid) (\\d+)', 'g') used (word)

@@ -10,9 +10,10 @@ import stat
 from pathlib import Path
 from typing import NoReturn
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import fsync_directory, sha256_file
-from ansible_collections.lastgood.rollback.plugins.module_utils._manifest import Artefact, CapturedComponent
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import fsync_directory, sha256_file
+
+from .manifest import Artefact, CapturedComponent
 
 
 def list_artefacts(directory: Path) -> dict[str, Artefact]:

@@ -20,20 +20,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._artefacts import list_artefacts
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Component, Context
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._manifest import (
-    MANIFEST,
-    CapturedComponent,
-    Manifest,
-    seal,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._records import all_records
-from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import RestorePoint, RestorePoints
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._version import COLLECTION_VERSION
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.version import COLLECTION_VERSION
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, Context
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import all_records
+
+from .artefacts import list_artefacts
+from .manifest import MANIFEST, CapturedComponent, Manifest, seal
+from .store import RestorePoint, RestorePoints
 
 #: Programs whose version tells, years later, what a capture was made with.
 TOOLS = ("git", "pg_dump")

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._manifest import CapturedComponent
-from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import RestorePoint
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from .manifest import CapturedComponent
+from .store import RestorePoint
 
 
 def describe(point: RestorePoint) -> JsonObject:

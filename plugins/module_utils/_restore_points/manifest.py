@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import ChecksumMismatch, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import ChecksumMismatch, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json, write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
 #: Raised when an older collection could not read what this one writes.
 SCHEMA = 1

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._capture import Wish, capture_context
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import COMPONENTS, component_class
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._manifest import CapturedComponent
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS, component_class
+
+from .capture import Wish, capture_context
+from .manifest import CapturedComponent
 
 #: Options that reach the component's context only.
 SECRETS = ("login_password",)

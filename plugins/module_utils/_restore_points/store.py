@@ -18,14 +18,16 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._artefacts import sync_tree, verify_component
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import ChecksumMismatch, LockHeld, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import ChecksumMismatch, LockHeld, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import (
     ensure_private_directory,
     fsync_directory,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._manifest import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import PointEntry
+
+from .artefacts import sync_tree, verify_component
+from .manifest import (
     GOOD,
     LAST_GOOD,
     MANIFEST,
@@ -37,7 +39,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._manifest import
     require_name,
     seal,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 #: Lets go of what an entry holds outside of the store, such as a ref. Called with the entry, and with the facts of the
 #: entries of the same key in all restore points that stay.

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.lastgood.rollback.plugins.module_utils import _services
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._health import check_projects
-from ansible_collections.lastgood.rollback.plugins.module_utils._runner import hide_only, hide_secrets_of, run_guarded
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._checks.health import check_projects
+from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
+
+from .run import hide_only, hide_secrets_of, run_guarded
 
 
 def run_health_info(*, argument_spec: Mapping[str, Any]) -> NoReturn:
@@ -22,7 +23,7 @@ def run_health_info(*, argument_spec: Mapping[str, Any]) -> NoReturn:
     projects = module.params["projects"]
     hide_only(module, [project["services"] for project in projects])
     checks = [command for project in projects for command in project["commands"]]
-    hide_secrets_of(module, [*checks, *_services.commands_of([one for each in projects for one in each["services"]])])
+    hide_secrets_of(module, [*checks, *control.commands_of([one for each in projects for one in each["services"]])])
     run_guarded(module, lambda: _result(module.params))
 
 

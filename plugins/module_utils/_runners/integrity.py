@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.lastgood.rollback.plugins.module_utils._integrity import CHECKS, Order, inspect
-from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_compare import open_captured
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server
-from ansible_collections.lastgood.rollback.plugins.module_utils._runner import nothing_touched, run_guarded
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._checks.integrity.compare import open_captured
+from ansible_collections.lastgood.rollback.plugins.module_utils._checks.integrity.run import CHECKS, Order, inspect
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server
+
+from .run import nothing_touched, run_guarded
 
 
 def run_pg_integrity_info(*, argument_spec: Mapping[str, Any]) -> NoReturn:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout import open_checkout
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_hold import Hold
-from ansible_collections.lastgood.rollback.plugins.module_utils._lock import refuse_if_held
-from ansible_collections.lastgood.rollback.plugins.module_utils._runner import nothing_touched, run_guarded
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.checkout import open_checkout
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.hold import Hold
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.lock import refuse_if_held
+
+from .run import nothing_touched, run_guarded
 
 
 def run_release_hold(*, argument_spec: Mapping[str, Any]) -> NoReturn:

@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.lastgood.rollback.plugins.module_utils._capture import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import all_records
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction, new_id
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.login_options import LOGIN_SPEC
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.capture import (
     Request,
     capture,
     epoch,
@@ -21,21 +27,20 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._capture import 
     survey,
     utc_now,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._capture_wishes import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.describe import describe, nothing
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.manifest import (
+    Good,
+    require_name,
+    stack_digest,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.requests import (
     live_schemas,
     release,
     wishes_from,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json
-from ansible_collections.lastgood.rollback.plugins.module_utils._login_spec import LOGIN_SPEC
-from ansible_collections.lastgood.rollback.plugins.module_utils._manifest import Good, require_name, stack_digest
-from ansible_collections.lastgood.rollback.plugins.module_utils._records import all_records
-from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import RestorePoint, RestorePoints
-from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point_report import describe, nothing
-from ansible_collections.lastgood.rollback.plugins.module_utils._runner import run_guarded
-from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction, new_id
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.store import RestorePoint, RestorePoints
+
+from .run import run_guarded
 
 #: How a database is named and reached; documented by ``restore_point``.
 DATABASE_OPTIONS: JsonObject = {

@@ -13,21 +13,21 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Component, Plan, PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._registry import component_class
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, os_error_message
-from ansible_collections.lastgood.rollback.plugins.module_utils._inspection import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, os_error_message
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import hidden, is_secret, secrets_in
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import shown
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.text import visible
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, Plan, PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import component_class
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_transaction import (
     can_go_back,
     kept_instead,
     make_component,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._masking import hidden, is_secret, secrets_in
-from ansible_collections.lastgood.rollback.plugins.module_utils._progress import shown
-from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import open_entry
-from ansible_collections.lastgood.rollback.plugins.module_utils._single import run_alone
-from ansible_collections.lastgood.rollback.plugins.module_utils._text import visible
-from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction, new_id
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.standalone import run_alone
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction, new_id
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.store import open_entry
 
 #: Options of every component module; documented in the fragment ``transaction``.
 COMMON_SPEC: dict[str, Any] = {

@@ -10,31 +10,32 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.lastgood.rollback.plugins.module_utils import _services
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._lock import refuse_if_held
-from ansible_collections.lastgood.rollback.plugins.module_utils._records import Records, service_key, service_name
-from ansible_collections.lastgood.rollback.plugins.module_utils._runner import (
-    COMMON_SPEC,
-    hide_secrets_of,
-    run_guarded,
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.lock import refuse_if_held
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import (
+    Records,
+    service_key,
+    service_name,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction
+from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
+
+from .run import COMMON_SPEC, hide_secrets_of, run_guarded
 
 
 def run_services(*, argument_spec: Mapping[str, Any]) -> NoReturn:
     """The main of ``service_restart``."""
     module = AnsibleModule(argument_spec={**COMMON_SPEC, **argument_spec}, supports_check_mode=True)
-    hide_secrets_of(module, _services.commands_of(module.params["services"]))
+    hide_secrets_of(module, control.commands_of(module.params["services"]))
     run_guarded(module, lambda: _result(module.params, check=module.check_mode))
 
 
 def _result(params: Mapping[str, Any], *, check: bool) -> JsonObject:
-    specs = _services.parse(_as_begun(params))
+    specs = control.parse(_as_begun(params))
     if not params["transaction"]:
-        _services.require_all_named(specs)
-    seen = _services.inspect(specs, CommandRunner())
+        control.require_all_named(specs)
+    seen = control.inspect(specs, CommandRunner())
     ran = {service.key: service.running for service in seen}
     if params["transaction"]:
         transaction = Transaction(Path(params["state_dir"]), params["transaction"])
@@ -67,12 +68,12 @@ def _as_begun(params: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [kept.get(service_key(service), service) for service in params["services"]]
 
 
-def _remember(records: Records, specs: list[_services.Service], seen: list[_services.Inspected]) -> None:
+def _remember(records: Records, specs: list[control.Service], seen: list[control.Inspected]) -> None:
     """Journalled before the first stop, so that whoever undoes knows what to start again, and what to expect of it."""
     known = {service_key(entry) for entry in records.services()}
     looks = {look.key: look for look in seen}
     fresh = [spec for spec in specs if spec.key not in known]
-    crashing = _services.crashing([spec for spec in fresh if looks[spec.key].ready], CommandRunner())
+    crashing = control.crashing([spec for spec in fresh if looks[spec.key].ready], CommandRunner())
     new: list[JsonObject] = [
         {
             "manager": spec.manager,
@@ -91,28 +92,28 @@ def _remember(records: Records, specs: list[_services.Service], seen: list[_serv
 
 def _carried_out(
     state: str,
-    specs: list[_services.Service],
+    specs: list[control.Service],
     ran: Mapping[str, bool],
-    seen: list[_services.Inspected],
+    seen: list[control.Inspected],
     records: Records | None,
 ) -> JsonObject:
     run = CommandRunner()
-    stopped: dict[str, _services.Stopped] = {}
-    started: dict[str, _services.Started] = {}
+    stopped: dict[str, control.Stopped] = {}
+    started: dict[str, control.Started] = {}
     wanted = [spec for spec in specs if ran[spec.key]]
     stopping = _outdated(wanted, seen, records) if state == "started" else specs
     if stopping:
-        found = _services.stop(stopping, run, lambda some: _log(records, "stopped", _services.stop_times(some)))
+        found = control.stop(stopping, run, lambda some: _log(records, "stopped", control.stop_times(some)))
         stopped = {entry.key: entry for entry in found}
     if state != "stopped":
-        started = {entry.key: entry for entry in _services.start(wanted, run, _lenient(records))}
+        started = {entry.key: entry for entry in control.start(wanted, run, _lenient(records))}
         _log(records, "started", {entry.name: entry.ready_at for entry in started.values()})
     return _described(state, specs, ran, seen, stopped, started)
 
 
 def _outdated(
-    specs: list[_services.Service], seen: list[_services.Inspected], records: Records | None
-) -> list[_services.Service]:
+    specs: list[control.Service], seen: list[control.Inspected], records: Records | None
+) -> list[control.Service]:
     """Services that could not be stopped before everything was taken back, and so run on what was."""
     if records is None or not records.is_back or records.outcome is not None:
         return []
@@ -139,11 +140,11 @@ def _log(records: Records | None, event: str, times: Mapping[str, float | None])
 
 def _described(
     state: str,
-    specs: list[_services.Service],
+    specs: list[control.Service],
     ran: Mapping[str, bool],
-    seen: list[_services.Inspected],
-    stopped: Mapping[str, _services.Stopped],
-    started: Mapping[str, _services.Started],
+    seen: list[control.Inspected],
+    stopped: Mapping[str, control.Stopped],
+    started: Mapping[str, control.Started],
 ) -> JsonObject:
     before = {service.key: service.running for service in seen}
     after = {spec.key: state != "stopped" and ran[spec.key] for spec in specs}

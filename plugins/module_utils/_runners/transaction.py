@@ -15,19 +15,19 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.lastgood.rollback.plugins.module_utils import _services
-from ansible_collections.lastgood.rollback.plugins.module_utils._back import plans_back
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     InDoubt,
     LastGoodError,
     Refused,
     Unreadable,
     os_error_message,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._foresight import foresee, look
-from ansible_collections.lastgood.rollback.plugins.module_utils._open import RECOVER, down, phase
-from ansible_collections.lastgood.rollback.plugins.module_utils._records import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.shape import require
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.check_mode import foresee, look
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.open_transactions import RECOVER, down, phase
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import (
     DAMAGED,
     KEEP,
     PLAN_WAVES,
@@ -38,16 +38,12 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._records import 
     identity_of,
     service_name,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._runner import (
-    hide_only,
-    hide_secrets_of,
-    run_guarded,
-    told,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._shape import require
-from ansible_collections.lastgood.rollback.plugins.module_utils._transaction import Transaction
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._undo import start_stopped, stop_running
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.reversal import plans_back
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.undo_cli import start_stopped, stop_running
+from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
+
+from .run import hide_only, hide_secrets_of, run_guarded, told
 
 Params = Mapping[str, Any]
 
@@ -59,7 +55,7 @@ def run_transaction(*, argument_spec: Mapping[str, Any], **constraints: Any) -> 
     """The main of ``transaction``."""
     module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=True, **constraints)
     hide_only(module, [module.params["plan"], module.params["services"]])
-    hide_secrets_of(module, _services.commands_of(module.params["services"]))
+    hide_secrets_of(module, control.commands_of(module.params["services"]))
     work = partial(_transaction_result, module.params, check=module.check_mode)
     run_guarded(module, work, failed=partial(_true_outcome, module.params))
 
@@ -178,7 +174,7 @@ def _begin(transaction: Transaction, params: Params) -> JsonObject:
             confirm_timeout=params["confirm_timeout"],
             plan=params["plan"] or {},
         ),
-        [service.options() for service in _services.parse(params["services"])],
+        [service.options() for service in control.parse(params["services"])],
     )
     return {}
 

@@ -15,28 +15,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
-from ansible_collections.lastgood.rollback.plugins.module_utils import _listeners
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._progress import Several, say
-from ansible_collections.lastgood.rollback.plugins.module_utils._service_specs import (
-    Service,
-    commands_of,
-    depths,
-    parse,
-    require_all_named,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._service_start import Starting
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import (
-    DOWN,
-    FAILED,
-    RUNNING,
-    STARTING,
-    Look,
-    Manager,
-    age_of,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import Several, say
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from . import listeners
+from .managers.base import DOWN, FAILED, RUNNING, STARTING, Look, Manager, age_of
+from .specs import Service, commands_of, depths, parse, require_all_named
+from .start import Starting
 
 __all__ = [
     "Inspected",
@@ -270,10 +257,10 @@ def _ends(service: Service, manager: Manager, seconds: float) -> bool:
 def _own_sockets(service: Service, look: Look) -> set[int]:
     """The sockets on which the service itself listens for what its readiness is asked with."""
     endpoint = service.ready.endpoint()
-    if not (endpoint and look.pid and _listeners.is_local(endpoint[0])):
+    if not (endpoint and look.pid and listeners.is_local(endpoint[0])):
         return set()
-    own = _listeners.family(look.pid)
-    return {inode for inode in _listeners.listening(endpoint[1]) if _listeners.holders([inode], own)}
+    own = listeners.family(look.pid)
+    return {inode for inode in listeners.listening(endpoint[1]) if listeners.holders([inode], own)}
 
 
 def _require_free(service: Service, manager: Manager, sockets: set[int]) -> None:
@@ -283,12 +270,12 @@ def _require_free(service: Service, manager: Manager, sockets: set[int]) -> None
         return
     left: set[int] = set()
     for _again in _until(_GRACE):
-        alive = _listeners.holders(sockets & _listeners.listening(endpoint[1]))
+        alive = listeners.holders(sockets & listeners.listening(endpoint[1]))
         left = {pid for pid in alive if pid != 1 and not manager.accounts_for(service.name, pid)}
         if not left:
             return
     raise LastGoodError(
-        f"{service.name} ({service.manager}) is stopped, but port {endpoint[1]} is still held by {_listeners.described(left)},"
+        f"{service.name} ({service.manager}) is stopped, but port {endpoint[1]} is still held by {listeners.described(left)},"
         " which it left behind: end that process, and see why it does not stop with its service."
     )
 

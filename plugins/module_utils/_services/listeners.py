@@ -9,8 +9,9 @@ import socket
 from collections.abc import Iterable
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._processes import all_pids, open_files
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import parent_of
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.processes import all_pids, open_files
+
+from .managers.base import parent_of
 
 _LISTEN = "0A"
 

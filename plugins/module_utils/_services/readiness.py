@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._masking import hidden, secrets_in, without
-from ansible_collections.lastgood.rollback.plugins.module_utils._web import ask
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import hidden, secrets_in, without
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.web import ask
 
 #: Seconds that one probe may take; an application that is starting may accept and not answer.
 _PROBE_TIMEOUT = 5

@@ -10,16 +10,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import user_by_name
-from ansible_collections.lastgood.rollback.plugins.module_utils._masking import secrets_in
-from ansible_collections.lastgood.rollback.plugins.module_utils._readiness import Ready, parse_ready
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pid_file import PidFile
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import Manager
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.supervisor import Supervisor
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.systemctl import Systemctl
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import user_by_name
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import secrets_in
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from .managers.base import Manager
+from .managers.pid_file import PidFile
+from .managers.supervisor import Supervisor
+from .managers.systemd import Systemctl
+from .readiness import Ready, parse_ready
 
 #: Seconds. The stop deadline is systemd's own default.
 TIMEOUT, STOP_TIMEOUT, SOAK = 60.0, 90.0, 1.0

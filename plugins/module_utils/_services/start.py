@@ -7,20 +7,14 @@ from __future__ import annotations
 
 import time
 
-from ansible_collections.lastgood.rollback.plugins.module_utils import _listeners
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._masking import without
-from ansible_collections.lastgood.rollback.plugins.module_utils._progress import Several
-from ansible_collections.lastgood.rollback.plugins.module_utils._service_specs import Service
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import (
-    DOWN,
-    FAILED,
-    RUNNING,
-    STARTING,
-    Look,
-    Manager,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import without
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import Several
+
+from . import listeners
+from .managers.base import DOWN, FAILED, RUNNING, STARTING, Look, Manager
+from .specs import Service
 
 #: Seconds between looks: short at first, since every one of them is downtime.
 _FIRST_NAP, _LONGEST_NAP = 0.03, 0.25
@@ -64,8 +58,8 @@ class Starting:
         """
         if self._before.state not in (RUNNING, STARTING):
             endpoint = self.service.ready.endpoint()
-            if endpoint and _listeners.is_local(endpoint[0]):
-                self._strangers = _listeners.listening(endpoint[1])
+            if endpoint and listeners.is_local(endpoint[0]):
+                self._strangers = listeners.listening(endpoint[1])
             self.manager.start(self.service.name)
         limit = min(self.service.timeout, _LENIENT) if self.lenient else self.service.timeout
         nap, missing = _FIRST_NAP, "it is not running"
@@ -123,17 +117,17 @@ class Starting:
         endpoint = self.service.ready.endpoint()
         if not (self._strangers and endpoint and look.pid):
             return ""
-        present = _listeners.listening(endpoint[1])
-        if _listeners.holders(present, _listeners.family(look.pid)):
+        present = listeners.listening(endpoint[1])
+        if listeners.holders(present, listeners.family(look.pid)):
             return ""
         suspects = {
             pid
-            for pid in _listeners.holders(present & self._strangers)
-            if _listeners.same_program(pid, look.pid) and not self.manager.accounts_for(self.service.name, pid)
+            for pid in listeners.holders(present & self._strangers)
+            if listeners.same_program(pid, look.pid) and not self.manager.accounts_for(self.service.name, pid)
         }
         if not suspects:
             return ""
-        return f"port {endpoint[1]} is held by {_listeners.described(suspects)}, which is not of this service"
+        return f"port {endpoint[1]} is held by {listeners.described(suspects)}, which is not of this service"
 
     def _look(self) -> Look:
         """Look again, and count crashes.

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue_keys import (
+from .fields import Mistakes, described, nearest, read_fields
+from .keys import (
     CATALOGUE_KEYS,
     CHECK_KEYS,
     DATABASE_KEYS,
@@ -26,12 +27,6 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue_keys 
     PROJECT_KEYS,
     READY_KEYS,
     SERVICE_KEYS,
-)
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._fields import (
-    Mistakes,
-    described,
-    nearest,
-    read_fields,
 )
 
 STACK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")

@@ -25,9 +25,10 @@ from typing import Any
 
 import yaml
 from ansible.module_utils.common.yaml import yaml_load
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._fields import described
 
-ROLES = Path(__file__).resolve().parents[2] / "roles"
+from .fields import described
+
+ROLES = Path(__file__).resolve().parents[3] / "roles"
 #: What roles leave for whoever plays them; as an extra variable it would hide the true one.
 RESULTS = frozenset({"check_health", "check_integrity", "check_verdict", "notify_result", "report_written"})
 #: Where names of variables are listed that begin like ours and are another's.

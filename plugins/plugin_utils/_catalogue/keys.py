@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._fields import (
+from .fields import (
     ABSOLUTE,
     COMMANDS,
     COUNT,

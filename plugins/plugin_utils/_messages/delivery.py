@@ -19,9 +19,10 @@ from urllib.error import HTTPError
 
 from ansible.module_utils.urls import ConnectionError as UrlConnectionError
 from ansible.module_utils.urls import SSLValidationError, open_url
-from ansible_collections.lastgood.rollback.plugins.module_utils._text import one_line
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._contacts import is_address
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._spool import Message
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.text import one_line
+
+from .contacts import is_address
+from .spool import Message
 
 SECURITIES = ("starttls", "tls", "none")
 WEBHOOKS = ("slack", "mattermost", "generic")

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible import constants
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import inventory_options
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.commands import inventory_options
 
-_ROOT = Path(__file__).absolute().parents[2]
+_ROOT = Path(__file__).absolute().parents[3]
 _PLAYBOOK = _ROOT / "playbooks" / "notify_retry.yml"
 _KEPT = ("PATH", "HOME", "TZ", "ANSIBLE_HOME", "ANSIBLE_INVENTORY", "ANSIBLE_VAULT_PASSWORD_FILE")
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._text import one_line
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_render import render
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._spool import Message
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.text import one_line
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.render import render
+
+from .spool import Message
 
 KINDS = ("notice", "status", "postmortem")
 TITLES = {"notice": "Notice at once", "status": "Status within the hour", "postmortem": "Post-mortem within 24 hours"}

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import write_atomic
 
 _BOOTED = Path("/run/systemd/system")
 _SYSTEM_UNITS = Path("/etc/systemd/system")

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import create_once, dump_json, write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import create_once, dump_json, write_atomic
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 60, 3600
 

@@ -21,7 +21,7 @@ from ansible import constants, context
 from ansible.errors import AnsibleError
 from ansible.parsing.splitter import parse_kv
 
-_ROOT = Path(__file__).absolute().parents[2]
+_ROOT = Path(__file__).absolute().parents[3]
 _COMMAND = re.compile(r"ansible-playbook lastgood\.rollback\.([a-z_]+)(?! -i )\b")
 #: Extra variables that decide what a command is about. Any other may be a secret, or what the next command is to change.
 _NEEDED = ("rollback_stack", "rollback_state_dir", "restore_point_state_dir", "check_state_dir", "report_dest")

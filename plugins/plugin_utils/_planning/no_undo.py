@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import DATABASE_KINDS
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._told import planned
+from .plan import DATABASE_KINDS
+from .reported import planned
 
 Told = Mapping[str, Mapping[str, Any]]
 

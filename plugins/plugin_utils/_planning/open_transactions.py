@@ -9,8 +9,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._open import RECOVER
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._told import answer
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.open_transactions import RECOVER
+
+from .reported import answer
 
 Found = Mapping[str, Mapping[str, Any]]
 

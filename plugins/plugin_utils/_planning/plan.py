@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._records import service_name
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import Database, Project, Stack
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._code_wish import code_refusals
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._fields import nearest
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import service_name
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import Database, Project, Stack
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.fields import nearest
+
+from .code_options import code_refusals
 
 #: What ``all`` stands for.
 ALL = ("database", "code", "files", "packages")

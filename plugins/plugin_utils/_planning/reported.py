@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._records import ENDS, KEEP, UNDO
-from ansible_collections.lastgood.rollback.plugins.module_utils._shape import MOMENT, require
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._discards import SHAPES as DISCARDS
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.shape import MOMENT, require
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import ENDS, KEEP, UNDO
+
+from .discards import SHAPES as DISCARDS
 
 _SERVICE = {"name?": str, "ran_before?": bool, "ready_before?": bool}
 _COMPONENT = {

@@ -13,10 +13,11 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._open import RECOVER
-from ansible_collections.lastgood.rollback.plugins.module_utils._records import service_key, service_name
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import PlanRefused
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._told import transactions
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.open_transactions import RECOVER
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import service_key, service_name
+
+from .plan import PlanRefused
+from .reported import transactions
 
 Found = Mapping[str, Mapping[str, Any]]
 USAGE = "ansible-playbook lastgood.rollback.undo_rollback -e rollback_id="

@@ -19,9 +19,10 @@ from typing import Any
 from ansible import constants
 from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible.utils.display import Display
-from ansible_collections.lastgood.rollback.plugins.module_utils._progress import PREFIX, VARIABLE
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._commands import completed
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._watch import watched
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import PREFIX, VARIABLE
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.commands import completed
+
+from .watch import watched
 
 #: Connections that start a program of their own for each command, so that two commands can be under way at once.
 _CONNECTIONS = ("local", "ssh")

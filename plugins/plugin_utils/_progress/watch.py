@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._progress import duration
-from ansible_collections.lastgood.rollback.plugins.module_utils._text import one_line
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import duration
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.text import one_line
 
 #: Seconds until the first look: what is shorter says nothing, and costs nothing.
 _FIRST = 3.0

@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._progress import size
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import next_words, open_transactions
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import causes
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import size
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.open_transactions import (
+    next_words,
+    open_transactions,
+)
+
+from .outcome import causes
 
 Told = Mapping[str, Mapping[str, Any]]
 

@@ -8,19 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
-from ansible_collections.lastgood.rollback.plugins.module_utils._health import STOPPED
-from ansible_collections.lastgood.rollback.plugins.module_utils._open import RECOVER
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue import Stack
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._no_undo import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Unreadable
+from ansible_collections.lastgood.rollback.plugins.module_utils._checks.health import STOPPED
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.open_transactions import RECOVER
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import Stack
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.no_undo import (
     NO_UNDO,
     accept_option,
     names_not_accepted,
 )
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import open_words
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import causes
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._told import answer, health, integrity
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._told import planned as planned_by
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.open_transactions import open_words
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.reported import answer, health, integrity
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.reported import planned as planned_by
+
+from .outcome import causes
 
 Told = Mapping[str, Mapping[str, Any]]
 Finding = dict[str, Any]

@@ -249,7 +249,7 @@ def checklist_document() -> str:
     lines = [
         "# Checklist of a rollback",
         "",
-        "<!-- Generated from plugins/plugin_utils/_report_checklist.py by `make docs`; change it there. -->",
+        "<!-- Generated from plugins/plugin_utils/_report/checklist.py by `make docs`; change it there. -->",
         "",
         "Every report has this list, each item ticked by what the journals of the hosts say. For a rollback by hand, print it",
         "and tick it yourself.",

@@ -9,13 +9,22 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
-from ansible_collections.lastgood.rollback.plugins.module_utils._open import RECOVER
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._discards import discard_lines, kept_places
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._no_undo import asked_for, undo_option
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._open import next_words, open_transactions
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_timeline import PHASES, timeline
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._told import answer, decision, ended_as, transactions
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Unreadable
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.open_transactions import RECOVER
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.discards import discard_lines, kept_places
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.no_undo import asked_for, undo_option
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.open_transactions import (
+    next_words,
+    open_transactions,
+)
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.reported import (
+    answer,
+    decision,
+    ended_as,
+    transactions,
+)
+
+from .timeline import PHASES, timeline
 
 Told = Mapping[str, Mapping[str, Any]]
 

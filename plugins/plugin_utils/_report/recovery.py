@@ -9,13 +9,14 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._open import RECOVER
-from ansible_collections.lastgood.rollback.plugins.module_utils._shape import require
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._back import USAGE, undoable
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._no_undo import undo_option
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import unseen_stops
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import PlanRefused
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._told import transactions
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.shape import require
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.open_transactions import RECOVER
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.no_undo import undo_option
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.plan import PlanRefused
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.reported import transactions
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.reversal import USAGE, undoable
+
+from .outcome import unseen_stops
 
 #: What the role gives as the reason for the undo of a rehearsal in which nothing failed.
 REHEARSED = "the rehearsal is over"

@@ -9,23 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._text import one_line, visible
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_checklist import WORDS
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_text import (
-    clock,
-    clock_with_zone,
-    log_lines,
-    markdown,
-)
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_timeline import (
-    PHASES,
-    downtime_window,
-    drawing,
-    duration,
-    seconds,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.text import one_line, visible
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+
+from .checklist import WORDS
+from .text import clock, clock_with_zone, log_lines, markdown
+from .timeline import PHASES, downtime_window, drawing, duration, seconds
 
 KINDS = {
     "database": "Database",

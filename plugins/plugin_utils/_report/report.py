@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Unreadable
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._discards import all_discard_lines, kept_places
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._outcome import causes
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._plan import DATABASE_KINDS
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_checklist import Story, ticked
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report_timeline import timeline
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._told import journal
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Unreadable
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.discards import all_discard_lines, kept_places
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.plan import DATABASE_KINDS
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.reported import journal
+
+from .checklist import Story, ticked
+from .outcome import causes
+from .timeline import timeline
 
 SCHEMA = 1
 #: By whether what was replaced can be had back.

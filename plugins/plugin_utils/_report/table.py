@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._text import visible
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.text import visible
 
 #: Columns of a table, where nobody knows how many there are.
 WIDTH = 100

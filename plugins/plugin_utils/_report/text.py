@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._text import one_line
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.text import one_line
 
 _MARKDOWN = frozenset("\\`*_[]<>#|~&")
 #: What means something at the beginning of a line only.

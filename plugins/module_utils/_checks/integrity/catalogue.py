@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._sequences import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sequences import (
     SEQUENCES,
     coming_value,
     highest_in_use,
     is_behind,
     sequence_state,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_look import ERROR, WARNING, Look, Scope
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+from .session import ERROR, WARNING, Look, Scope
 
 ALL = "all tables"
 

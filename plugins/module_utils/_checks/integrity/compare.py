@@ -10,21 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_schema as schemas
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import ChecksumMismatch, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import sha256_file
-from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_look import (
-    ERROR,
-    Look,
-    Scope,
-    full_name,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server
-from ansible_collections.lastgood.rollback.plugins.module_utils._restore_point import find_component
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import PgPrograms
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import ChecksumMismatch, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import sha256_file
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import schema_text as schemas
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.programs import PgPrograms
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.store import find_component
+
+from .session import ERROR, Look, Scope, full_name
 
 CHECK = "comparison"
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_look import ERROR, Look, Scope
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import sql
+
+from .session import ERROR, Look, Scope
 
 CHECK = "pages"
 HEAP, BTREE = "verify_heapam", "bt_index_check"

@@ -9,15 +9,16 @@ looked at again by PostgreSQL, and VALIDATE CONSTRAINT does nothing for it.
 
 from __future__ import annotations
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.foreign_keys import (
     FOREIGN_KEYS,
     without_parent,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._own_code import CALLS
-from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_look import ERROR, Look, Scope
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.user_code import CALLS
+
+from .session import ERROR, Look, Scope
 
 # A constraint runs with the rights of whoever reads the rows, maybe a superuser, and whoever owns the table can have put
 # anything into it: lo_export as well as functions of their own. Only what computes from its arguments alone is run:

@@ -9,28 +9,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_checks import (
-    broken_indexes,
-    disabled_triggers,
-    sequences_behind,
-    unproven_constraints,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_compare import (
-    Captured,
-    compare_definitions,
-    compare_rows,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_look import (
-    ERROR,
-    ConnectionLost,
-    Look,
-    Scope,
-    choose_tables,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_pages import pages
-from ansible_collections.lastgood.rollback.plugins.module_utils._integrity_rows import count_rows, orphans, violations
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Server
+
+from .catalogue import broken_indexes, disabled_triggers, sequences_behind, unproven_constraints
+from .compare import Captured, compare_definitions, compare_rows
+from .pages import pages
+from .rows import count_rows, orphans, violations
+from .session import ERROR, ConnectionLost, Look, Scope, choose_tables
 
 #: In the order in which they are made.
 CHECKS = ("indexes", "triggers", "sequences", "constraints", "orphans", "rows", "comparison", "pages")

@@ -15,16 +15,12 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import (
-    ABSENT,
-    DIRECTORY,
-    FILE,
-    Entry,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
-from ansible_collections.lastgood.rollback.plugins.module_utils._paths import READ, Tree
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Head, Layout
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, acting_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import READ, Tree
+
+from .archive import ABSENT, DIRECTORY, FILE, Entry
+from .git import Head, Layout
 
 #: FS_IOC_GETFLAGS of the kernel's own form for 64 bits, and what chattr calls i and a.
 _GET_FLAGS, _IMMUTABLE, _APPEND_ONLY = 0x80086601, 0x10, 0x20

@@ -19,12 +19,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import CHUNK_BYTES, write_whole
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
-from ansible_collections.lastgood.rollback.plugins.module_utils._paths import Tree
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import parents_of
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, acting_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import CHUNK_BYTES, write_whole
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import Tree
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from .git import parents_of
 
 #: Why an entry stands there that says of no file that it differs from HEAD.
 AS_HEAD = ("replaced", "bytecode", "parent")

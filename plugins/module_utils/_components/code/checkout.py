@@ -11,28 +11,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import TIMEOUT_S, CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import _checkout_checks as checks
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_dirt import STAGED
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_hold import Hold
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import Recorder
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import (
-    ALL,
-    REVERT,
-    Selection,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_verify import Scratch
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._leftovers import MARKER
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import (
-    User,
-    user_by_name,
-    user_by_uid,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._paths import look
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git, Head, Layout
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, user_by_name, user_by_uid
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import TIMEOUT_S, CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.leftovers import MARKER
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import look
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from ..base import Context
+from . import checks
+from .git import Git, Head, Layout
+from .hold import Hold
+from .local_changes import STAGED
+from .record import Recorder
+from .selection import ALL, REVERT, Selection
+from .verify import Scratch
 
 
 class Checkout:

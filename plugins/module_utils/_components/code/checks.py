@@ -13,14 +13,15 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import Worktree
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import SUBMODULE, Survey
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import Selection
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as, me
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git, Head, Layout, parents_of
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, acting_as, me
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from ..base import PointEntry
+from .archive import Worktree
+from .git import Git, Head, Layout, parents_of
+from .record import SUBMODULE, Survey
+from .selection import Selection
 
 #: As much as is read of the attributes that are in no commit.
 _ATTRIBUTES_BYTES = 1_000_000

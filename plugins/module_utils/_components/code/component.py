@@ -16,46 +16,29 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import _checkout_checks as checks
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import _checkout_dirt as dirt
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import (
-    Component,
-    Plan,
-    PointEntry,
-    State,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout import (
-    Checkout,
-    describe,
-    open_checkout,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import FILE, holds_work
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_deepen import deepen
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_mark import (
-    Mark,
-    remove_own_ref_locks,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_plan import plan_checkout
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import Record
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_reset import (
-    commit_reverts,
-    keep_ignored,
-    move_submodule,
-    reset_checkout,
-    tidy,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import PATHS
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_target import verify
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_words import foreign, shown
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._leftovers import end_leftovers
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     Foreign,
     LastGoodError,
     Refused,
     UndoIncomplete,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._masking import without_login
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.leftovers import end_leftovers
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import without_login
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from ..base import Component, Plan, PointEntry, State
+from . import checks
+from . import local_changes as dirt
+from .archive import FILE, holds_work
+from .checkout import Checkout, describe, open_checkout
+from .deepen import deepen
+from .messages import foreign, shown
+from .plan import plan_checkout
+from .record import Record
+from .reset import commit_reverts, keep_ignored, move_submodule, reset_checkout, tidy
+from .reset_marker import Mark, remove_own_ref_locks
+from .scratch_tree import verify
+from .selection import PATHS
 
 PATIENCE_S = 60.0
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import BULK_TIMEOUT_S
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_aside import borrow, objects_of
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User
-from ansible_collections.lastgood.rollback.plugins.module_utils._masking import masked
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git, Head, Layout
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import BULK_TIMEOUT_S
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import masked
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from .git import Git, Head, Layout
+from .scratch_repository import borrow, objects_of
 
 #: Settings of a checkout that say how its remote is reached.
 _REACHING = r"^(core\.sshcommand|http\.|credential\.|url\.)"

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, acting_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import write_atomic
+
+from .git import Git
 
 KEY = "lastgood.hold"
 

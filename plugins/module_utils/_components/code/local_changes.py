@@ -17,24 +17,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import (
-    DIRECTORY,
-    FILE,
-    Entry,
-    Worktree,
-    sha256_below,
-    write_archive,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import modified
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_restore import restore
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import ALL, Selection
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, acting_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import (
     copy_durably,
     require_checksum,
     write_atomic,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git
+
+from .archive import DIRECTORY, FILE, Entry, Worktree, sha256_below, write_archive
+from .git import Git
+from .record import modified
+from .restore import restore
+from .selection import ALL, Selection
 
 ARCHIVE, LIST = "worktree.tar", "worktree.json"
 #: A restore point's, in the workspace of a transaction that goes back to it.

@@ -9,14 +9,15 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout import Checkout
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_goal import Goal
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import Survey
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import RESET, REVERT
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Commit, Head, Layout
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from ..base import PointEntry
+from .checkout import Checkout
+from .git import Commit, Head, Layout
+from .record import Survey
+from .selection import RESET, REVERT
+from .target import Goal
 
 #: How many names a description shows; the archives hold all of them.
 SHOWN = 200

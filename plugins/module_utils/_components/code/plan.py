@@ -13,28 +13,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import _checkout_checks as checks
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import _checkout_dirt as dirt
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan, PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout import describe, open_checkout
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_access import Access
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import Worktree
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_goal import Goal, aim
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import (
-    NOTHING,
-    Survey,
-    survey,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import PATHS, REVERT
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_verify import Scratch
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_words import (
-    discards,
-    shown,
-    warnings_of,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import NO_OBJECT, Git, Head, Layout
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, acting_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from ..base import Context, Plan, PointEntry
+from . import checks
+from . import local_changes as dirt
+from .access import Access
+from .archive import Worktree
+from .checkout import describe, open_checkout
+from .git import NO_OBJECT, Git, Head, Layout
+from .messages import discards, shown, warnings_of
+from .record import NOTHING, Survey, survey
+from .selection import PATHS, REVERT
+from .target import Goal, aim
+from .verify import Scratch
 
 
 def plan_checkout(context: Context, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:

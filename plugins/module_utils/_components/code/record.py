@@ -17,25 +17,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import (
-    ABSENT,
-    DIRECTORY,
-    FILE,
-    LINK,
-    Entry,
-    Worktree,
-    stamp_of,
-    write_archive,
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, acting_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import (
+    CHUNK_BYTES,
+    copy_durably,
+    write_atomic,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_restore import (
-    remove_bytecode,
-    restore,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import ALL, Selection
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import CHUNK_BYTES, copy_durably, write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Change, Git, TreeChange
+
+from .archive import ABSENT, DIRECTORY, FILE, LINK, Entry, Worktree, stamp_of, write_archive
+from .git import Change, Git, TreeChange
+from .restore import remove_bytecode, restore
+from .selection import ALL, Selection
 
 SUBMODULE = "160000"
 NOTHING = "000000"

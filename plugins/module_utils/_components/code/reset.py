@@ -11,27 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout import Checkout
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import (
-    FILE,
-    LINK,
-    Entry,
-    Worktree,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_aside import borrow, make_reverts
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_record import (
-    Record,
-    modified,
-    stale_bytecode,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_restore import (
-    remove_bytecode,
-    restore,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import acting_as
-from ansible_collections.lastgood.rollback.plugins.module_utils._paths import Tree
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git, Head
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import acting_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import Tree
+
+from .archive import FILE, LINK, Entry, Worktree
+from .checkout import Checkout
+from .git import Git, Head
+from .record import Record, modified, stale_bytecode
+from .restore import remove_bytecode, restore
+from .scratch_repository import borrow, make_reverts
 
 
 def reset_checkout(checkout: Checkout, commit: str, head: str, current: Record | None = None) -> None:

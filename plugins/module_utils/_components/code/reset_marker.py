@@ -9,14 +9,15 @@ import json
 import os
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import _checkout_checks as checks
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout import Checkout
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._leftovers import holders
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import acting_as
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import acting_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.leftovers import holders
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from ..base import Context
+from . import checks
+from .checkout import Checkout
 
 
 class Mark:

@@ -19,19 +19,13 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_archive import (
-    ABSENT,
-    DIRECTORY,
-    FILE,
-    LINK,
-    PERMISSIONS,
-    Entry,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import CHUNK_BYTES
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
-from ansible_collections.lastgood.rollback.plugins.module_utils._paths import Tree
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import parents_of
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, acting_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import CHUNK_BYTES
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import Tree
+
+from .archive import ABSENT, DIRECTORY, FILE, LINK, PERMISSIONS, Entry
+from .git import parents_of
 
 SUFFIX = ".lastgood-restoring"
 #: How much of a file's name stands before it, in bytes: file systems take 255 in all.

@@ -8,14 +8,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Earlier, Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout import Checkout
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_plan import plan_checkout
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import REVERT
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.code import Code
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import ensure_private_directory
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import user_by_uid
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import user_by_uid
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import ensure_private_directory
+
+from ..base import Earlier, Plan
+from .checkout import Checkout
+from .component import Code
+from .plan import plan_checkout
+from .selection import REVERT
 
 
 class CodeBack(Code):

@@ -9,13 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout import Checkout
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import PATHS
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_verify import (
-    check_out,
-    verify_tree,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import acting_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import acting_as
+
+from .checkout import Checkout
+from .selection import PATHS
+from .verify import check_out, verify_tree
 
 
 def verify(checkout: Checkout, secrets: Mapping[str, Any]) -> list[str]:

@@ -12,29 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import _checkout_checks as checks
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_aside import (
-    borrow,
-    make_reverts,
-    objects_of,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_deepen import (
-    fetch_aside,
-    history_of,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_selection import (
-    ALL,
-    PATHS,
-    RESET,
-    REVERT,
-    Selection,
-    selected_paths,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._checkout_verify import Scratch
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git, Head, Layout
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from ..base import PointEntry
+from . import checks
+from .deepen import fetch_aside, history_of
+from .git import Git, Head, Layout
+from .scratch_repository import borrow, make_reverts, objects_of
+from .selection import ALL, PATHS, RESET, REVERT, Selection, selected_paths
+from .verify import Scratch
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, acting_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     CommandFailed,
     Refused,
     VerificationFailed,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
-from ansible_collections.lastgood.rollback.plugins.module_utils._masking import hidden, secrets_in, without
-from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.git import Git
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import hidden, secrets_in, without
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import say
+
+from .git import Git
 
 DEFAULT_TIMEOUT_S = 600
 

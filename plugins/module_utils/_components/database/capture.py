@@ -12,33 +12,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_archive import give_to
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import Pace, say, size
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.archive import give_to
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
     read_properties,
     system_identifier,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_code import captured_code
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import (
-    DEFAULT_JOBS,
-    find_programs,
-    open_server,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_schema import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import LAYOUT_FILE, read_layout
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.migration_heads import migration_head
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.owner_code import captured_code
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.programs import MONEY
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.schema_text import (
     open_schema,
     schema_digest,
     write_schema,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._migration_heads import migration_head
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import (
-    LAYOUT_FILE,
-    read_layout,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json
-from ansible_collections.lastgood.rollback.plugins.module_utils._progress import Pace, say, size
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import MONEY
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+from ..base import Context
+from .plan import DEFAULT_JOBS, find_programs, open_server
 
 
 def capture_database(context: Context, wish: Mapping[str, Any], into: Path) -> JsonObject:

@@ -9,55 +9,28 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import (
-    Component,
-    Plan,
-    PointEntry,
-    State,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_aside import (
-    drop_database,
-    prune,
-    written_since,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_capture import (
-    capture_database,
-    fingerprint_database,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
-    Database as Side,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
-    end_strays,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import (
-    Look,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign, LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json, write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import Database as Side
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import end_strays
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import (
     PREVIOUS,
     REJECTED,
     Mark,
     SideNames,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import (
-    find_programs,
-    make_plan,
-    only_rebuild,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import SideBuild
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import (
-    read_json,
-    remember,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_swap import Last, Rename, swap
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_unlogged import (
-    lost_unlogged,
-    note_unlogged,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+from ..base import Component, Plan, PointEntry, State
+from .capture import capture_database, fingerprint_database
+from .plan import find_programs, make_plan, only_rebuild
+from .prepare import SideBuild
+from .records import read_json, remember
+from .retention import drop_database, prune, written_since
+from .state import Look
+from .swap import Last, Rename, swap
+from .unlogged import lost_unlogged, note_unlogged
 
 #: In the workspace: what prepare found out, and what was written to a rejected database.
 EVIDENCE_FILE, REJECTED_FILE = "evidence.json", "rejected.json"

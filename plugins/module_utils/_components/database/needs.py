@@ -11,13 +11,13 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_archive import safe_in_place
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_script import definitions
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_source import Source
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server, Session
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import PgPrograms
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.archive import safe_in_place
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.plain_script import definitions
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.programs import PgPrograms
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Server, Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.source import Source
 
 #: Besides the database itself, the restore writes its log: at most this much stands at once on an ordinary server.
 WAL_BYTES = 1024**3

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan, PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
     CONTENT_PROPERTIES,
     HALF_DROPPED,
     NO_LIMIT,
@@ -20,7 +21,15 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     read_properties,
     system_identifier,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_code import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.hazards import (
+    require_consent,
+    require_direct,
+    require_primary,
+    require_rights,
+    unknown_extensions,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.migration_heads import migration_head
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.owner_code import (
     Code,
     login_advice,
     require_accepted,
@@ -29,36 +38,24 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     tables_with_code,
     without_login,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_hazards import (
-    require_consent,
-    require_direct,
-    require_primary,
-    require_rights,
-    unknown_extensions,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.programs import PgPrograms
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.schema_text import schema_digest
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Server, Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import (
     INCOMING,
     SideNames,
     application_name,
     database_things,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_needs import (
-    refuse_another,
-    require_needs,
-    require_space,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import new_identity
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_schema import schema_digest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_source import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.source import (
     Source,
     captured_source,
     named_source,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._migration_heads import migration_head
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server, Session
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import PgPrograms
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+from ..base import Context, Plan, PointEntry
+from .needs import refuse_another, require_needs, require_space
+from .records import new_identity
 
 RESERVED = ("template0", "template1")
 DEFAULT_JOBS = 4

@@ -12,13 +12,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_archive import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import VerificationFailed
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import (
+    dump_json,
+    require_checksum,
+    write_atomic,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.archive import (
     verified_source,
     verify_point_archive,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
     NO_LIMIT,
     comment_statement,
     compare_properties,
@@ -26,26 +32,21 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     read_properties,
     replay_properties,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_growth import growth
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import (
-    INCOMING,
-    Mark,
-    SideNames,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import note_oid
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_restore import ArchiveRestore
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_schema import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.plain_script import restore_script
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.programs import PgPrograms
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.schema_text import (
     compare_objects,
     objects,
     open_schema,
     write_schema,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_script import restore_script
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import VerificationFailed
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, require_checksum, write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import PgPrograms
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server, Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import INCOMING, Mark, SideNames
+
+from ..base import Context
+from .records import note_oid
+from .restore import ArchiveRestore
+from .restore_progress import growth
 
 #: In the workspace: what the tables held when they were prepared, to tell later what was written since.
 TABLES_FILE = "tables.json"

@@ -15,20 +15,18 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
-    Database,
-    timeline,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import Mark, name_tag
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import (
     dump_json,
     ensure_private_directory,
     fsync_directory,
     write_atomic,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import Database, timeline
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import Mark, name_tag
+
+from ..base import Context, Plan
 
 #: Below the state directory.
 DIRECTORY = "databases"

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_archive import give_to
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_code import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.archive import give_to
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.owner_code import (
     ACCEPT,
     Code,
     login_advice,
@@ -28,15 +29,12 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     tables_with_code,
     without_login,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_script import (
-    ordinary,
-    send_script,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import PgPrograms
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.sql_script import SqlScript
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.plain_script import ordinary, send_script
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.programs import PgPrograms
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server, Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sql_script import SqlScript
+
+from ..base import Context
 
 DEFINITIONS, ROWS, REST = "--section=pre-data", "--section=data", "--section=post-data"
 #: ``4021; 0 16423 TABLE DATA public post keeper``

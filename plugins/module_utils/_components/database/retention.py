@@ -9,24 +9,26 @@ import json
 from collections.abc import Container, Iterable
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
     Database,
     all_databases,
     timeline,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_hazards import hazards
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import INCOMING
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import TABLES_FILE
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import (
-    Record,
-    forget,
-    records_of,
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.hazards import hazards
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import (
+    DatabaseError,
+    Server,
+    Session,
+    sql,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server, Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import INCOMING
+
+from ..base import Context, Plan
+from .prepare import TABLES_FILE
+from .records import Record, forget, records_of
 
 #: Counting what was written to a rejected database must not keep anybody waiting.
 COUNT_SECONDS = 60.0

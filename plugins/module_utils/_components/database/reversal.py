@@ -12,41 +12,31 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Earlier, Plan, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_aside import written_since
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import Database as Row
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import end_strays
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_hazards import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign, LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json, write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import Database as Row
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import end_strays
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.hazards import (
     require_consent,
     require_rights,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import Look
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import (
     PREVIOUS,
     Mark,
     database_things,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import (
-    COMPARE_SECONDS,
-    rows_that_differ,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import TABLES_FILE
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import (
-    new_identity,
-    read_json,
-    remember,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_swap import Rename, swap
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.database import (
-    EVIDENCE_FILE,
-    REJECTED_FILE,
-    Database,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+from ..base import Earlier, Plan, State
+from .component import EVIDENCE_FILE, REJECTED_FILE, Database
+from .plan import COMPARE_SECONDS, rows_that_differ
+from .prepare import TABLES_FILE
+from .records import new_identity, read_json, remember
+from .retention import written_since
+from .state import Look
+from .swap import Rename, swap
 
 
 class DatabaseBack(Database):

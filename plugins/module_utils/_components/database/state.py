@@ -8,23 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
     Database,
     all_databases,
     system_identifier,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import (
-    INCOMING,
-    SideNames,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import open_server
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import (
-    is_side_of,
-    noted_oid,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server, Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import INCOMING, SideNames
+
+from ..base import Context, Plan, State
+from .plan import open_server
+from .records import is_side_of, noted_oid
 
 
 class Look:

@@ -15,16 +15,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import comment_statement
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign, LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import comment_statement
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import (
     DatabaseError,
     Server,
     Session,
     WaitingSession,
     sql,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
 
 #: Waiting for the database's lock: somebody else renames or drops it.
 LOCK_TIMEOUT_MS = 5_000

@@ -9,10 +9,11 @@ it waited is not the one that was proven any more, and must not be switched to.
 
 from __future__ import annotations
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import read_json
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json, write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server, Session, sql
+
+from ..base import Context
+from .records import read_json
 
 #: In the workspace: what the unlogged tables and sequences of the side database held when it was ready.
 UNLOGGED_FILE = "unlogged.json"

@@ -16,36 +16,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import (
-    Component,
-    Earlier,
-    Plan,
-    PointEntry,
-    State,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._file_place import Look, place, real_place
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._file_plan import (
-    FilePlan,
-    plan_files,
-    settings_that_change,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._file_swap import (
-    Standing,
-    Swap,
-    copy_aside,
-    explained,
-    swap,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import user_by_uid
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     CommandFailed,
     Foreign,
     LastGoodError,
     Refused,
     VerificationFailed,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import require_checksum, write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import user_by_uid
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import require_checksum, write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from ..base import Component, Earlier, Plan, PointEntry, State
+from .location import Look, place, real_place
+from .plan import FilePlan, plan_files, settings_that_change
+from .swap import Standing, Swap, copy_aside, explained, swap
 
 VALIDATE_TIMEOUT_S = 60.0
 

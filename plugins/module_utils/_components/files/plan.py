@@ -17,17 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._file_keys import changed_settings
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._file_place import (
-    Look,
-    look_at,
-    place,
-    real_place,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import ChecksumMismatch, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._loaded import require_command
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import ChecksumMismatch, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.loaded import require_command
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from ..base import PointEntry
+from .keys import changed_settings
+from .location import Look, look_at, place, real_place
 
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 

@@ -18,10 +18,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._file_place import Place
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import acting_as, user_by_uid
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import acting_as, user_by_uid
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import write_atomic
+
+from .location import Place
 
 
 class Side:

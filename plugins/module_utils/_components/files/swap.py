@@ -17,18 +17,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._file_place import (
-    Look,
-    Place,
-    copy_content,
-    dress,
-    look_at,
-    place,
-    sha256_of,
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
+    ChecksumMismatch,
+    Foreign,
+    LastGoodError,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._file_plan import FilePlan
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._file_side import Side, exists
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import ChecksumMismatch, Foreign, LastGoodError
+
+from .location import Look, Place, copy_content, dress, look_at, place, sha256_of
+from .plan import FilePlan
+from .staging import Side, exists
 
 
 class Standing(enum.Enum):

@@ -11,38 +11,39 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_archive import give_to
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_growth import growth
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import (
-    SideNames,
-    application_name,
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import user_by_uid
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, VerificationFailed
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import require_checksum
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.leftovers import MARKER, end_leftovers
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import masked
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import say
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.archive import give_to
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import TABLES, table_name
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.migration_heads import (
+    migration_head,
+    named_version_tables,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import SideBuild
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_schema import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.programs import MONEY
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.schema_text import (
     open_schema,
     schema_digest,
     write_schema,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._leftovers import MARKER, end_leftovers
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._migration_heads import (
-    migration_head,
-    named_version_tables,
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import (
+    SideNames,
+    application_name,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._migrations_guard import EVERY_S, Watch
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_diff import blocks, unlike
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import TABLES, table_name
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_rows import relation
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_sequences import settle
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, VerificationFailed
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import require_checksum
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import user_by_uid
-from ansible_collections.lastgood.rollback.plugins.module_utils._masking import masked
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import MONEY
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+from ..base import Context
+from ..database.prepare import SideBuild
+from ..database.restore_progress import growth
+from ..schema.diff import blocks, unlike
+from ..schema.rows import relation
+from ..schema.sequences import settle
+from .guard import EVERY_S, Watch
 
 #: In the workspace: the archive on its way from the live database to its copy.
 COPY = "copy"

@@ -12,39 +12,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import Look
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import find_programs
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import SideBuild
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_unlogged import note_unlogged
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._migration_heads import migration_head
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._migrations_build import (
-    Counted,
-    MigrationsBuild,
-    Timed,
-    clear,
-    command_name,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._migrations_guard import (
-    Command,
-    Watch,
-    guarded,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._migrations_plan import (
-    make_migrations_plan,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_freeze import Freeze
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_plan import require_fit
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_sequences import read_sequences
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_written import current_transaction
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema import (
-    LOADED_FILE,
-    Schema,
-    planned_layout,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.migration_heads import migration_head
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
+
+from ..base import Plan, PointEntry
+from ..database.plan import find_programs
+from ..database.prepare import SideBuild
+from ..database.state import Look
+from ..database.unlogged import note_unlogged
+from ..schema.component import LOADED_FILE, Schema, planned_layout
+from ..schema.freeze import Freeze
+from ..schema.plan import require_fit
+from ..schema.sequences import read_sequences
+from ..schema.written import current_transaction
+from .build import Counted, MigrationsBuild, Timed, clear, command_name
+from .guard import Command, Watch, guarded
+from .plan import make_migrations_plan
 
 
 class Migrations(Schema):

@@ -16,12 +16,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._migration_heads import named_version_tables
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_freeze import RELATIONS
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import table_name
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import table_name
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.migration_heads import named_version_tables
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server, Session, sql
+
+from ..schema.freeze import RELATIONS
 
 #: Between two looks. Readers that stand behind a lock that is asked for in vain wait for as long.
 EVERY_S = 0.1

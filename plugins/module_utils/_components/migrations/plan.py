@@ -12,27 +12,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import DEFAULT_PATH
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan, PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, acting_as, me, user_by_name
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import DEFAULT_PATH
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.loaded import owner_along, require_command
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
     CONTENT_PROPERTIES,
     Database,
     read_properties,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_diff import unlike
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_plan import (
-    SchemaPlanner,
-    make_schema_plan,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import (
-    User,
-    acting_as,
-    me,
-    user_by_name,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._loaded import owner_along, require_command
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+from ..base import Context, Plan, PointEntry
+from ..schema.diff import unlike
+from ..schema.plan import SchemaPlanner, make_schema_plan
 
 DEFAULT_TIMEOUT_S = 600
 GROWS_WITH = (

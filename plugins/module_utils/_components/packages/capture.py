@@ -8,19 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User
-from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools import environment_link, wheels
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.lock_file import Pin, render
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_env import (
-    Environment,
-    failed_imports,
-    inspect_environment,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import say
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from . import link, wheels
+from .environment import Environment, failed_imports, inspect_environment
+from .lock_file import Pin, render
 
 #: Seconds for importing all modules that the operator named.
 IMPORT_TIMEOUT = 120
@@ -48,7 +45,7 @@ def capture(run: CommandRunner, path: Path, owner: User, imports: Sequence[str],
     write_atomic(into / "requirements.txt", render(pins).encode())
     return {
         "path": str(path),
-        "live": environment_link.look(path).to_json(),
+        "live": link.look(path).to_json(),
         "python": environment.interpreter.to_json(),
         "system_site": environment.system_site,
         "prompt": environment.prompt,

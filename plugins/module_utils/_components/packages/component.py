@@ -17,49 +17,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import (
-    Component,
-    Plan,
-    PointEntry,
-    State,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._packages_beside import (
-    fill_staging,
-    is_whole,
-    make_base,
-    remove,
-    remove_base,
-    remove_build,
-    remove_older,
-    write_marker,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._packages_capture import (
-    IMPORT_TIMEOUT,
-    capture,
-    failures,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._packages_plan import (
-    Planner,
-    absolute,
-    environment_owner,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, acting_as, user_by_uid
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     CommandFailed,
     Foreign,
     VerificationFailed,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as, user_by_uid
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools import environment_link
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.environment_link import Live, Place
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_env import (
-    Environment,
-    Interpreter,
-    failed_imports,
-    inspect_environment,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_install import Build, Installer
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from ..base import Component, Plan, PointEntry, State
+from . import link
+from .capture import IMPORT_TIMEOUT, capture, failures
+from .environment import Environment, Interpreter, failed_imports, inspect_environment
+from .install import Build, Installer
+from .link import Live, Place
+from .plan import Planner, absolute, environment_owner
+from .staging import fill_staging, is_whole, make_base, remove, remove_base, remove_build, remove_older, write_marker
 
 
 class Packages(Component):
@@ -90,7 +64,7 @@ class Packages(Component):
         return {
             "packages": hashlib.sha256(dump_json([environment.packages, environment.origins])).hexdigest(),
             "python": environment.interpreter.version,
-            "live": environment_link.look(path).to_json(),
+            "live": link.look(path).to_json(),
         }
 
     def plan(self, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
@@ -119,9 +93,9 @@ class Packages(Component):
         what = f"Let {place.path} lead to {place.target}"
         with self.context.change(what, before=before.to_json()), place.rights(plan_owner(plan)):
             if before.kind == "directory":
-                environment_link.adopt(place)
+                link.adopt(place)
             else:
-                environment_link.put_link(place, place.target)
+                link.put_link(place, place.target)
 
     def undo(self, plan: Plan) -> None:
         """Put back what stood at the path, then remove what was built."""
@@ -130,7 +104,7 @@ class Packages(Component):
         if state is State.FOREIGN:
             raise Foreign(
                 f"{place.path} is neither what it was ({_words(before)}) nor what it was switched to ({place.target}),"
-                f" but {_words(environment_link.look(place.path))}: it was changed since. Decide which one is wanted."
+                f" but {_words(link.look(place.path))}: it was changed since. Decide which one is wanted."
             )
         owner = plan_owner(plan)
         if state in (State.SWITCHED, State.PARTIAL):
@@ -162,13 +136,13 @@ class Packages(Component):
         """Look at the live path and at the names beside it."""
         place, before = Place.of(plan.facts), Live(**plan.facts["before"])
         with place.rights(plan_owner(plan)):
-            live = environment_link.look(place.path)
+            live = link.look(place.path)
             if live.kind == "link" and live.target == place.target:
                 return State.SWITCHED
             if live.is_same(before):
                 beside = (place.side, place.staging, place.link, place.previous)
                 return State.PREPARED if any(os.path.lexists(name) for name in beside) else State.UNTOUCHED
-            halfway = live.kind == "missing" and environment_link.look(place.previous).is_same(before)
+            halfway = live.kind == "missing" and link.look(place.previous).is_same(before)
             return State.PARTIAL if halfway else State.FOREIGN
 
     def kept(self, plan: Plan) -> JsonObject:
@@ -264,9 +238,9 @@ def _differing(found: Environment, facts: Mapping[str, Any]) -> set[str]:
 def put_back(place: Place, before: Live) -> None:
     """Let what stood at the path before stand there again. Can be repeated after a kill."""
     if before.kind == "directory":
-        environment_link.give_back(place, before)
+        link.give_back(place, before)
     elif before.kind == "link":
-        environment_link.put_link(place, before.target)
+        link.put_link(place, before.target)
     else:
         place.path.unlink()
 

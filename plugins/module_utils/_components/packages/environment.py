@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._loaded import require_environment
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.loaded import require_environment
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
 #: Seconds for a look at an environment; reading metadata takes a fraction of one.
 LOOK_TIMEOUT = 60

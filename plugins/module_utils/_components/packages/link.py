@@ -28,10 +28,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import fsync_directory
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, acting_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import fsync_directory
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2

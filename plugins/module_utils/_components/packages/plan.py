@@ -12,35 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._packages_capture import IMPORT_TIMEOUT
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._packages_target import (
-    Target,
-    from_point,
-    from_requirements,
-    labelled,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, me, user_by_name
-from ansible_collections.lastgood.rollback.plugins.module_utils._loaded import owner_along
-from ansible_collections.lastgood.rollback.plugins.module_utils._paths import look as look_along
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.environment_link import (
-    Live,
-    Place,
-    look,
-    may_write,
-    side_id,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_env import (
-    Environment,
-    Interpreter,
-    failed_imports,
-    inspect_environment,
-    inspect_interpreter,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_install import find_installer
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, me, user_by_name
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.loaded import owner_along
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import look as look_along
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from ..base import Plan, PointEntry
+from .capture import IMPORT_TIMEOUT
+from .environment import Environment, Interpreter, failed_imports, inspect_environment, inspect_interpreter
+from .install import find_installer
+from .link import Live, Place, look, may_write, side_id
+from .target import Target, from_point, from_requirements, labelled
 
 #: Bytes: an empty environment, and what has to stay free.
 _EMPTY_ENVIRONMENT = 4 * 1024**2

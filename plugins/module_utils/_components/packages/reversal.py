@@ -9,22 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Earlier, Plan, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages import (
-    Packages,
-    plan_owner,
-    put_back,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     CommandFailed,
     Foreign,
     Refused,
     VerificationFailed,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.environment_link import Live, Place
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_env import inspect_environment
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from ..base import Earlier, Plan, State
+from .component import Packages, plan_owner, put_back
+from .environment import inspect_environment
+from .link import Live, Place
 
 #: In the workspace: that the environment was looked at and works where it stands.
 TRIED_FILE = "tried"

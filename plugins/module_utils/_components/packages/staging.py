@@ -12,11 +12,12 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.environment_link import Place, side_id
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.wheelhouse import Wheel, stage
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, acting_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json, write_atomic
+
+from .link import Place, side_id
+from .wheelhouse import Wheel, stage
 
 _MARKER = ".lastgood.json"
 

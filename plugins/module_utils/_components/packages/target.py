@@ -10,15 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.lock_file import Pin, parse, render
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_env import Interpreter
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.wheelhouse import (
-    Wheel,
-    captured_wheels,
-    matching_wheels,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+
+from ..base import PointEntry
+from .environment import Interpreter
+from .lock_file import Pin, parse, render
+from .wheelhouse import Wheel, captured_wheels, matching_wheels
 
 
 @dataclass(frozen=True)

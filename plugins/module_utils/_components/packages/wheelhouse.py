@@ -13,11 +13,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import ChecksumMismatch, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import CHUNK_BYTES, require_checksum, sha256_file
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.lock_file import Pin
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, acting_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import ChecksumMismatch, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import (
+    CHUNK_BYTES,
+    require_checksum,
+    sha256_file,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from .lock_file import Pin
 
 
 @dataclass(frozen=True)

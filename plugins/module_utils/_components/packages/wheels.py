@@ -24,10 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import CHUNK_BYTES, sha256_file
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, acting_as
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.python_env import Distribution, Environment
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, acting_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import CHUNK_BYTES, sha256_file
+
+from .environment import Distribution, Environment
 
 #: Written by installers about one installation; the next installer writes its own.
 _INSTALLERS_OWN = frozenset(

@@ -10,28 +10,26 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_archive import give_to
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_code import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import VerificationFailed
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import require_checksum
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.archive import give_to
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import table_name
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.owner_code import (
     NO_LOGIN,
     require_accepted,
     tables_with_code,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import name_tag
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import SideBuild
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_kept import Kept
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_keys import keep_orphans
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import table_name
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_load import Loaded, load
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_map import KEPT
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_sequences import settle
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_staged import (
-    STAGE,
-    remember_values,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import VerificationFailed
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import require_checksum
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import name_tag
+
+from ..database.prepare import SideBuild
+from .kept_rows import Kept
+from .keys import keep_orphans
+from .load import Loaded, load
+from .map import KEPT
+from .sequences import settle
+from .staged import STAGE, remember_values
 
 
 class SchemaBuild(SideBuild):

@@ -12,44 +12,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan, PointEntry, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import Database as Side
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import end_strays
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import Look
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import find_programs
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import SideBuild
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_swap import Last
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_unlogged import note_unlogged
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_build import SchemaBuild
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_freeze import Freeze
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_kept import rows_set_aside
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import (
-    layout_digest,
-    read_layout,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_load import Loaded
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_map import SET_ASIDE, make_map
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_plan import (
-    make_schema_plan,
-    point_layout,
-    require_fit,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_sequences import (
-    advance,
-    read_sequences,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_written import (
-    current_transaction,
-    written_later,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.database import (
-    EVIDENCE_FILE,
-    NOW,
-    Database,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign, LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import Database as Side
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import end_strays
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import layout_digest, read_layout
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
+
+from ..base import Plan, PointEntry, State
+from ..database.component import EVIDENCE_FILE, NOW, Database
+from ..database.plan import find_programs
+from ..database.prepare import SideBuild
+from ..database.state import Look
+from ..database.swap import Last
+from ..database.unlogged import note_unlogged
+from .build import SchemaBuild
+from .freeze import Freeze
+from .kept_rows import rows_set_aside
+from .load import Loaded
+from .map import SET_ASIDE, make_map
+from .plan import make_schema_plan, point_layout, require_fit
+from .sequences import advance, read_sequences
+from .written import current_transaction, written_later
 
 #: In the workspace: what the tables held right before the switch, and what had no place in them.
 LOADED_FILE = "loaded.json"

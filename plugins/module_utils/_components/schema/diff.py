@@ -9,7 +9,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_schema import HEADER, levelled
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.schema_text import HEADER, levelled
 
 GRANT = re.compile(r"(?:GRANT) (?P<what>.+?) ON (?P<object>.+) TO (?P<who>\S+?)(?: WITH GRANT OPTION)?;$")
 REVOKE = re.compile(r"REVOKE (?P<what>.+?) ON (?P<object>.+) FROM (?P<who>\S+);$")

@@ -11,20 +11,15 @@ import json
 import os
 import time
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_content import USER_SCHEMA
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import keys_touching
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._sample import (
-    Candidate,
-    file_pace,
-    look_at,
-    mean,
-    paces,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_rows import relation
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_orphans import watched
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.content import USER_SCHEMA
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.foreign_keys import keys_touching
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server, Session, sql
+
+from ..tables.orphans import watched
+from ..tables.write_speed import Candidate, file_pace, look_at, mean, paces
+from .rows import relation
 
 #: Locks, definitions and their comparison, the switch.
 FIXED_S = 0.35

@@ -7,18 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_content import (
-    CONDITION,
-    table_key,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_kept import Kept
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_rows import (
-    keep_table,
-    names,
-    pipe,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.content import CONDITION, table_key
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
+
+from .kept_rows import Kept
+from .rows import keep_table, names, pipe
 
 CONFIGURATION = f"""
 SELECT n.nspname AS schema, c.relname AS name, c.relkind::text AS kind, {CONDITION} AS condition,

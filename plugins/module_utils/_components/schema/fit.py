@@ -14,18 +14,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_content import LOCK_WAIT_MS
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_diff import (
-    Blocks,
-    Differing,
-    checks,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import table_name
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_map import KEPT
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_rows import relation
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.content import LOCK_WAIT_MS
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import table_name
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
+
+from .diff import Blocks, Differing, checks
+from .map import KEPT
+from .rows import relation
 
 ALL = "true"
 #: Types whose texts are all texts; and whole numbers, each with what it holds.

@@ -11,9 +11,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_content import USER_SCHEMA
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server, Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign, LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.content import USER_SCHEMA
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import (
+    DatabaseError,
+    Server,
+    Session,
+    sql,
+)
 
 #: Transactions that have begun may end by themselves for this long; then their sessions are ended, as the switch would.
 PATIENCE_S = 3.0

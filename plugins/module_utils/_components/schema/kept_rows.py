@@ -10,11 +10,12 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import NAME_BYTES
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import table_name
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_map import KEPT
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import table_name
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import NAME_BYTES
+
+from .map import KEPT
 
 #: Kinds of tables in it: a whole table; columns by key; whole rows; rows without a parent; values that lost something.
 TABLE, COLUMNS, ROWS, ORPHANS, VALUES = "table", "columns", "rows", "orphans", "values"

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import without_parent
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_kept import ORPHANS, REASON, Kept
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_rows import texts
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.foreign_keys import without_parent
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
+
+from .kept_rows import ORPHANS, REASON, Kept
+from .rows import texts
 
 
 def keep_orphans(session: Session, mapped: JsonObject, kept: Kept, rows: dict[str, int]) -> None:

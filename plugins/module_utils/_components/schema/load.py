@@ -12,24 +12,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_content import hash_large_objects
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_extensions import (
-    carry_extension_rows,
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import VerificationFailed
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import say
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.content import hash_large_objects
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import table_name
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import (
+    DatabaseError,
+    Server,
+    Session,
+    sql,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_kept import Kept
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import table_name
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_rows import (
-    keep_columns,
-    keep_table,
-    move_straight,
-    speaks_of_a_row,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_staged import Staged
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import VerificationFailed
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server, Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._progress import say
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+from ..base import Context
+from .extensions import carry_extension_rows
+from .kept_rows import Kept
+from .rows import keep_columns, keep_table, move_straight, speaks_of_a_row
+from .staged import Staged
 
 #: How often progress is told.
 TELL_S = 5.0

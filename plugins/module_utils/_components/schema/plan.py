@@ -12,43 +12,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan, PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import Database
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_code import (
-    NO_LOGIN,
-    Code,
-    still_theirs,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import (
-    DEFAULT_JOBS,
-    Planner,
-    find_programs,
-    plan_with,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_schema import (
-    open_schema,
-    write_schema,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_convert import plan_settings
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_diff import (
-    blocks,
-    returning_grants,
-    unified,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_fit import Foresight
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_foresight import predict
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import require_checksum
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import Database
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import (
     LAYOUT_FILE,
     layout_digest,
     read_layout,
     table_name,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_map import KEPT, SET_ASIDE, make_map
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import require_checksum
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import PgPrograms
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.owner_code import (
+    NO_LOGIN,
+    Code,
+    still_theirs,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.programs import PgPrograms
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.schema_text import open_schema, write_schema
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
+
+from ..base import Context, Plan, PointEntry
+from ..database.plan import DEFAULT_JOBS, Planner, find_programs, plan_with
+from .convert import plan_settings
+from .diff import blocks, returning_grants, unified
+from .downtime import predict
+from .fit import Foresight
+from .map import KEPT, SET_ASIDE, make_map
 
 GROWS_WITH = "the whole database: writes stand still while its rows are copied, readers go on"
 #: What must be accepted by name, and of how many tables a refusal tells.

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import Look
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import read_json
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_written import written_later
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.database_back import DatabaseBack
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema import LOADED_FILE
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+
+from ..base import Plan
+from ..database.records import read_json
+from ..database.reversal import DatabaseBack
+from ..database.state import Look
+from .component import LOADED_FILE
+from .written import written_later
 
 
 class SchemaBack(DatabaseBack):

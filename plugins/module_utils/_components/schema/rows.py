@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_kept import COLUMNS, TABLE, Kept
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import table_name
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_copy import stream_rows
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.copy import stream_rows
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import table_name
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Session, sql
+
+from .kept_rows import COLUMNS, TABLE, Kept
 
 #: Classes of SQLSTATEs that speak of a row: data exceptions, integrity constraints, what a function raises.
 UNFIT = ("22", "23", "P0")

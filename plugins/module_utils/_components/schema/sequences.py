@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._sequences import SEQUENCES, highest_in_use
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sequences import SEQUENCES, highest_in_use
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
 
 # pg_sequences leaves the value out where our role may not read it, and before the first use.
 ALL = """

@@ -14,26 +14,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_convert import (
-    by_way_of_the_newer_type,
-    depends_on,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_kept import (
-    REASON,
-    ROWS,
-    VALUES,
-    Kept,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import table_name
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_rows import (
-    names,
-    pipe,
-    relation,
-    speaks_of_a_row,
-    texts,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import table_name
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Session, sql
+
+from .convert import by_way_of_the_newer_type, depends_on
+from .kept_rows import REASON, ROWS, VALUES, Kept
+from .rows import names, pipe, relation, speaks_of_a_row, texts
 
 #: Holds the rows on their way, and the restore point's values; gone before the schemas are compared.
 STAGE = "lastgood_stage"

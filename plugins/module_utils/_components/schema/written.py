@@ -8,15 +8,21 @@ from __future__ import annotations
 import json
 import time
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_aside import COUNT_SECONDS
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_content import CANCELLED
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_layout import TABLES, table_name
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_map import KEPT
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._schema_rows import relation
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server, Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.content import CANCELLED
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import TABLES, table_name
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import (
+    DatabaseError,
+    Server,
+    Session,
+    sql,
+)
+
+from ..base import Context
+from ..database.retention import COUNT_SECONDS
+from .map import KEPT
+from .rows import relation
 
 AGE = "SELECT pg_current_xact_id()::text::bigint - %s"
 

@@ -9,38 +9,30 @@ import re
 import time
 from collections.abc import Sequence
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_archive import give_to
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_code import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused, VerificationFailed
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.archive import give_to
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.owner_code import (
     BY_ORIGIN,
     NO_LOGIN,
     owner_has_all,
     require_accepted,
     tables_with_code_of,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_growth import growth
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import TABLES, Mark
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_prepare import SideBuild
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_restore import DEFINITIONS, ROWS
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import (
-    RELATIONS,
-    Unit,
-    compare_columns,
-    read_units,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_look import CREATE_STEPS, TablesLook
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_orphans import (
-    ADVICE,
-    KEEP_ASIDE,
-    Forecast,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_views import require_refresh
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Refused, VerificationFailed
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_programs import PgPrograms
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.programs import PgPrograms
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import TABLES, Mark
+
+from ..base import Context, Plan
+from ..database.prepare import SideBuild
+from ..database.restore import DEFINITIONS, ROWS
+from ..database.restore_progress import growth
+from .catalogue import RELATIONS, Unit, compare_columns, read_units
+from .orphans import ADVICE, KEEP_ASIDE, Forecast
+from .state import CREATE_STEPS, TablesLook
+from .views import require_refresh
 
 #: Nobody else looks at the side database, and roles, tablespaces and labels may be gone by now.
 PLAIN = (

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_content import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.content import (
     CONDITION,
     NOT_ONLY_OF_EXTENSION,
     USER_SCHEMA,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
 
 #: Tables, partitioned ones and partitions; foreign tables only to be refused by name.
 #: SQLSTATE.

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
 
 #: Each where it was made: tables that inherit it have copies, which come and go with it. A copy may be valid by itself.
 #: From PostgreSQL 18 on NOT NULL can be NOT VALID, too.

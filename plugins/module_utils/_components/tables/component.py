@@ -9,44 +9,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import (
-    Component,
-    Plan,
-    PointEntry,
-    State,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_aside import drop_database, prune
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_capture import (
-    capture_database,
-    fingerprint_database,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import end_strays
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import SideNames
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import (
-    find_programs,
-    only_rebuild,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import (
-    read_json,
-    remember,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_build import TablesBuild
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_exchange import Exchange
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_look import (
-    ORPHANS,
-    PREVIOUS_ROWS,
-    REJECTED_ROWS,
-    SWITCH,
-    UNDO,
-    TablesLook,
-    kept_name,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_plan import make_plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json, write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import end_strays
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import SideNames
+
+from ..base import Component, Plan, PointEntry, State
+from ..database.capture import capture_database, fingerprint_database
+from ..database.plan import find_programs, only_rebuild
+from ..database.records import read_json, remember
+from ..database.retention import drop_database, prune
+from .build import TablesBuild
+from .exchange import Exchange
+from .plan import make_plan
+from .state import ORPHANS, PREVIOUS_ROWS, REJECTED_ROWS, SWITCH, UNDO, TablesLook, kept_name
 
 #: In the workspace: what prepare found out, and what was written to tables that were taken back.
 EVIDENCE_FILE, REJECTED_FILE = "evidence.json", "rejected.json"

@@ -13,16 +13,12 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import keys_touching
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import (
-    RULES,
-    TRIGGERS,
-    Unit,
-    read_units,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_checks import Checks
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.foreign_keys import keys_touching
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
+
+from .catalogue import RULES, TRIGGERS, Unit, read_units
+from .checks import Checks
 
 #: pg_trigger.tgenabled and pg_rewrite.ev_enabled in the words of ALTER TABLE; what is disabled stays so.
 STATES = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}

@@ -11,20 +11,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_content import table_key
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._sample import (
-    FILES,
-    Candidate,
-    file_pace,
-    key_pace,
-    look_at,
-    mean,
-    paces,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import Unit
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_orphans import watched
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.content import table_key
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server, Session
+
+from .catalogue import Unit
+from .orphans import watched
+from .write_speed import FILES, Candidate, file_pace, key_pace, look_at, mean, paces
 
 FIXED_S = 0.1
 #: A key between tables that have other keys, too, compared with one between temporary tables: everything that is known of both

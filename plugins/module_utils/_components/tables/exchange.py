@@ -12,40 +12,28 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import _tables_orphans as orphans
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import keys_touching
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._sequences import behind
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import (
-    LOCK_NOT_AVAILABLE,
-    Unit,
-    read_units,
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
+    Foreign,
+    LastGoodError,
+    UndoIncomplete,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_checks import checked_together
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_hold import (
-    FOREIGN_KEY_VIOLATION,
-    Hold,
-    lock,
-    neighbours_of,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_look import (
-    PREVIOUS_ROWS,
-    REJECTED_ROWS,
-    STEPS,
-    SWITCH,
-    UNDO,
-    TablesLook,
-    kept_table,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_views import refresh
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import Foreign, LastGoodError, UndoIncomplete
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_copy import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.copy import (
     column_list,
     copy_in,
     copy_out,
     stream_rows,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.foreign_keys import keys_touching
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sequences import behind
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Session, sql
+
+from ..base import Context, Plan
+from . import orphans
+from .catalogue import LOCK_NOT_AVAILABLE, Unit, read_units
+from .checks import checked_together
+from .detached_constraints import FOREIGN_KEY_VIOLATION, Hold, lock, neighbours_of
+from .state import PREVIOUS_ROWS, REJECTED_ROWS, STEPS, SWITCH, UNDO, TablesLook, kept_table
+from .views import refresh
 
 #: Functions that constraints and indexes call find what they do in people's sessions, after what is built in.
 OWN_SEARCH_PATH = (

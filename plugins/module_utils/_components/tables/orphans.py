@@ -8,27 +8,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import NOT_ALLOWED
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import (
-    keys_touching,
-    side_of,
-    without_parent,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import (
-    COLUMNS,
-    Unit,
-    read_units,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_look import ORPHANS, kept_table
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_copy import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import NOT_ALLOWED
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.copy import (
     column_list,
     copy_in,
     copy_out,
     stream_rows,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.foreign_keys import (
+    keys_touching,
+    side_of,
+    without_parent,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Session, sql
+
+from .catalogue import COLUMNS, Unit, read_units
+from .state import ORPHANS, kept_table
 
 FAIL, KEEP_ASIDE = "fail", "keep_aside"
 ADVICE = (

@@ -8,22 +8,33 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components import _database_content as content
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan, PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
     all_databases,
     read_properties,
     system_identifier,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_code import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.foreign_keys import keys_touching
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.hazards import require_primary
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.owner_code import (
     NO_LOGIN,
     require_accepted,
     tables_with_code,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_hazards import require_primary
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import database_things
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_needs import require_space
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sequences import behind
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Server, Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import database_things
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.source import (
+    Source,
+    captured_source,
+    named_source,
+)
+
+from ..base import Context, Plan, PointEntry
+from ..database.needs import require_space
+from ..database.plan import (
     COMPARE_SECONDS,
     DEFAULT_JOBS,
     choose_programs,
@@ -32,32 +43,13 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components._dat
     open_server,
     programs_major,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import new_identity
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_source import (
-    Source,
-    captured_source,
-    named_source,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import keys_touching
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._sequences import behind
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import (
-    LOCK_NOT_AVAILABLE,
-    RELATIONS,
-    Unit,
-    read_units,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_hold import neighbours_of
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_orphans import (
-    FAIL,
-    KEEP_ASIDE,
-    descendants,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_predict import Counts, predict
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_views import require_rights
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_warn import warnings_for
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server, Session
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ..database.records import new_identity
+from .catalogue import LOCK_NOT_AVAILABLE, RELATIONS, Unit, read_units
+from .detached_constraints import neighbours_of
+from .downtime import Counts, predict
+from .orphans import FAIL, KEEP_ASIDE, descendants
+from .views import require_rights
+from .warnings import warnings_for
 
 LOCK_SECONDS = 10
 #: Types of columns that can name a large object; the second is of the extension lo.

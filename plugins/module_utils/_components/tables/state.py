@@ -17,27 +17,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._base import Context, Plan, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_catalogue import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json, write_atomic
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
     Database,
     all_databases,
     end_strays,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_look import planned_session
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_names import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server, Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import (
     NAME_BYTES,
     TABLES,
     SideNames,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_plan import open_server
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._database_records import (
-    is_side_of,
-    read_json,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import read_units
-from ansible_collections.lastgood.rollback.plugins.module_utils._files import dump_json, write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Server, Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+
+from ..base import Context, Plan, State
+from ..database.plan import open_server
+from ..database.records import is_side_of, read_json
+from ..database.state import planned_session
+from .catalogue import read_units
 
 #: Schemas of the side database: what the tables held before, what they held when that was put back, and rows that
 #: referred to nothing.

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import MATVIEWS
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_session import LEFT_TO_DUMPS
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Session, sql
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.session import LEFT_TO_DUMPS
+
+from .catalogue import MATVIEWS
 
 #: What people's own sessions have, for what is computed from text, of times, and by names without a schema.
 OWN_SETTINGS = "SELECT name, reset_val AS theirs, setting AS ours FROM pg_settings WHERE name = ANY(%s)"

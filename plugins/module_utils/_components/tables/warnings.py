@@ -7,14 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_catalogue import (
-    MATVIEWS,
-    PUBLICATIONS,
-    SLEEPING_KEYS,
-    Unit,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import Session
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
+
+from .catalogue import MATVIEWS, PUBLICATIONS, SLEEPING_KEYS, Unit
 
 SHOWN = 8
 #: A foreign key and its four triggers; a table with what it stores elsewhere.

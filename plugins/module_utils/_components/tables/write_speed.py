@@ -15,13 +15,23 @@ from math import sqrt
 from statistics import median
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._foreign_keys import without_parent
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._own_code import runs_own_code
-from ansible_collections.lastgood.rollback.plugins.module_utils._components._tables_warn import EVENT_TRIGGERS
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgres import DatabaseError, Server, Session, sql
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.pg_copy import column_list, copy_in, stream_rows
-from ansible_collections.lastgood.rollback.plugins.module_utils._types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.copy import (
+    column_list,
+    copy_in,
+    stream_rows,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.foreign_keys import without_parent
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import (
+    DatabaseError,
+    Server,
+    Session,
+    sql,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.user_code import runs_own_code
+
+from .warnings import EVENT_TRIGGERS
 
 SAMPLE_ROWS, SAMPLE_BYTES = 50_000, 16 * 1024**2
 #: So many tables are measured, the largest ones; the others are taken to be like them.

@@ -17,22 +17,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import (
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, me, user_by_uid
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     CommandFailed,
     LastGoodError,
     Refused,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, me, user_by_uid
-from ansible_collections.lastgood.rollback.plugins.module_utils._loaded import opened_as
-from ansible_collections.lastgood.rollback.plugins.module_utils._masking import secrets_in, without
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import (
-    DOWN,
-    RUNNING,
-    Look,
-    is_zombie,
-    process_start,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.loaded import opened_as
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import secrets_in, without
+
+from .base import DOWN, RUNNING, Look, is_zombie, process_start
 
 #: Seconds that a process may seem to have started after its file was written: its start is known to a hundredth of a
 #: second, and the time of boot to a second.

@@ -20,18 +20,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._loaded import opened_as, owner_along
-from ansible_collections.lastgood.rollback.plugins.module_utils._paths import look
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import (
-    DOWN,
-    FAILED,
-    RUNNING,
-    STARTING,
-    STOPPING,
-    Look,
-    parent_of,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.loaded import opened_as, owner_along
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import look
+
+from .base import DOWN, FAILED, RUNNING, STARTING, STOPPING, Look, parent_of
 
 #: Seconds for one call; orders are given without waiting for the program.
 _TIMEOUT = 30

@@ -9,18 +9,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._errors import CommandFailed, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._identity import User, me
-from ansible_collections.lastgood.rollback.plugins.module_utils._tools.service_manager import (
-    DOWN,
-    FAILED,
-    RUNNING,
-    STARTING,
-    STOPPING,
-    Look,
-    process_start,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, me
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, Refused
+
+from .base import DOWN, FAILED, RUNNING, STARTING, STOPPING, Look, process_start
 
 PROPERTIES = (
     "Id",

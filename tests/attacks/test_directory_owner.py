@@ -140,7 +140,7 @@ def test_a_pipe_is_not_waited_for(attacker: Account, name: str) -> None:
 
     def read() -> None:
         manager = process(attacker).manager_of(CommandRunner())
-        manager.log("it"), manager.look("it")
+        manager.log("it"), manager.status("it")
         with pytest.raises(Refused, match="can't be read"):
             read_address(attacker.home / "supervisord.conf")
 

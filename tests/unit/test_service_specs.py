@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
-from ansible_collections.lastgood.rollback.plugins.module_utils._services.managers.base import Look
+from ansible_collections.lastgood.rollback.plugins.module_utils._services.managers.base import ServiceStatus
 from ansible_collections.lastgood.rollback.plugins.module_utils._services.managers.supervisor import (
     Address,
     read_address,
@@ -189,8 +189,8 @@ class Fake(Service):
     def manager_of(self, run: CommandRunner) -> Any:
         return self
 
-    def look(self, name: str) -> Look:
-        return Look("running" if name == "stubborn" or name not in STOPPED else "down", detail="as ever")
+    def status(self, name: str) -> ServiceStatus:
+        return ServiceStatus("running" if name == "stubborn" or name not in STOPPED else "down", detail="as ever")
 
     def stop(self, name: str) -> None:
         STOPPED.add(name)

@@ -12,24 +12,24 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.command im
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import Several
 from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
-from ansible_collections.lastgood.rollback.plugins.module_utils._services.managers.base import RUNNING, Look
+from ansible_collections.lastgood.rollback.plugins.module_utils._services.managers.base import RUNNING, ServiceStatus
 from ansible_collections.lastgood.rollback.plugins.module_utils._services.start import Starting
 
 
 class Told:
     """A manager that says one thing after the other, and then the last one for ever."""
 
-    def __init__(self, *looks: Look) -> None:
-        self.looks = self._in_turn(looks)
+    def __init__(self, *statuses: ServiceStatus) -> None:
+        self.statuses = self._in_turn(statuses)
 
     @staticmethod
-    def _in_turn(looks: tuple[Look, ...]) -> Iterator[Look]:
-        yield from looks
+    def _in_turn(statuses: tuple[ServiceStatus, ...]) -> Iterator[ServiceStatus]:
+        yield from statuses
         while True:
-            yield looks[-1]
+            yield statuses[-1]
 
-    def look(self, name: str) -> Look:
-        return next(self.looks)
+    def status(self, name: str) -> ServiceStatus:
+        return next(self.statuses)
 
     def start(self, name: str) -> None:
         raise AssertionError("it runs already")
@@ -47,14 +47,14 @@ class Told:
         return False
 
 
-def running(restarts: int, process: str = "one") -> Look:
-    return Look(RUNNING, pid=1, process=process, restarts=restarts, detail="active (running)")
+def running(restarts: int, process: str = "one") -> ServiceStatus:
+    return ServiceStatus(RUNNING, pid=1, process=process, restarts=restarts, detail="active (running)")
 
 
 @pytest.mark.parametrize(
     ("afterwards", "held"), [(running(0), True), (running(1), False), (running(0, "another"), False)]
 )
-def test_a_restart_that_its_manager_counts_during_the_soak_is_a_failure(afterwards: Look, held: bool) -> None:
+def test_a_restart_that_its_manager_counts_during_the_soak_is_a_failure(afterwards: ServiceStatus, held: bool) -> None:
     (service,) = control.parse([{"name": "core", "manager": "systemd", "soak": 0.1, "timeout": 20}])
     starting = Starting(service, Told(running(0), running(0), afterwards), CommandRunner(), lenient=False)
     starting.run_to_ready(Several("Waiting for", "services", 1))

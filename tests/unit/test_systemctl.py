@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._services.managers.base import Look
+from ansible_collections.lastgood.rollback.plugins.module_utils._services.managers.base import ServiceStatus
 from ansible_collections.lastgood.rollback.plugins.module_utils._services.managers.systemd import (
     PROPERTIES,
     parse_properties,
@@ -24,7 +24,7 @@ def shown() -> dict[str, str]:
     return {name: output for name, _newline, output in (section.partition("\n") for section in sections)}
 
 
-def look(situation: str) -> Look:
+def status(situation: str) -> ServiceStatus:
     return read_properties(parse_properties(shown()[situation]))
 
 
@@ -47,7 +47,7 @@ def look(situation: str) -> Look:
     ],
 )
 def test_states(situation: str, state: str, has_pid: bool, restarts: int) -> None:
-    seen = look(situation)
+    seen = status(situation)
     assert (seen.state, seen.pid > 0, seen.restarts, seen.problem) == (state, has_pid, restarts, "")
 
 
@@ -65,17 +65,17 @@ def test_a_state_of_a_systemd_newer_than_this_is_not_taken_for_health() -> None:
     ],
 )
 def test_what_can_not_be_managed_says_why(situation: str, problem: str) -> None:
-    assert look(situation).problem == problem
+    assert status(situation).problem == problem
 
 
 def test_an_order_that_waits_in_the_queue_is_seen() -> None:
-    assert [name for name in shown() if look(name).queued] == ["reloading", "starting", "does not stop", "queued"]
+    assert [name for name in shown() if status(name).queued] == ["reloading", "starting", "does not stop", "queued"]
 
 
 def test_the_detail_is_for_people() -> None:
-    assert look("failed").detail == "failed (failed), result exit-code"
-    assert look("condition").detail == "inactive (dead), a condition of the unit does not hold"
-    assert look("queued").detail == "inactive (dead)", "nobody has looked at its conditions yet"
+    assert status("failed").detail == "failed (failed), result exit-code"
+    assert status("condition").detail == "inactive (dead), a condition of the unit does not hold"
+    assert status("queued").detail == "inactive (dead)", "nobody has looked at its conditions yet"
 
 
 def test_everything_that_is_asked_for_was_answered() -> None:

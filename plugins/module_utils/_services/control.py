@@ -21,7 +21,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress i
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
 from . import listeners
-from .managers.base import DOWN, FAILED, RUNNING, STARTING, Look, Manager, age_of
+from .managers.base import DOWN, FAILED, RUNNING, STARTING, Manager, ServiceStatus, age_of
 from .specs import Service, commands_of, depths, parse, require_all_named
 from .start import Starting
 
@@ -79,7 +79,7 @@ class Inspected:
 
 @dataclass(frozen=True)
 class Stopped:
-    """A service after `stop`. ``stopped_at``: seconds since the epoch when it was told to; nothing when it was down."""
+    """A service after `stop`. ``stopped_at``: seconds since the epoch when the order was given; nothing when it was down."""
 
     key: str
     name: str
@@ -116,18 +116,18 @@ class Started:
 
 
 def inspect(services: Sequence[Service], run: CommandRunner) -> list[Inspected]:
-    """Look at services, and ask those that run whether they are ready.
+    """The state of services; those that run are asked whether they are ready.
 
     :raises Refused: when one of them is missing or masked, or there is no way to its manager; all are named.
     """
-    looks = _manageable(services, run)
+    statuses = _manageable(services, run)
 
     def one(service: Service) -> Inspected:
-        look = looks[service.key]
-        ready = look.state == RUNNING and not service.ready.missing(run)
-        meant = look.state in (RUNNING, STARTING, FAILED)
+        status = statuses[service.key]
+        ready = status.state == RUNNING and not service.ready.missing(run)
+        meant = status.state in (RUNNING, STARTING, FAILED)
         return Inspected(
-            service.key, service.name, service.manager, look.state, look.detail, meant, ready, pid=look.pid
+            service.key, service.name, service.manager, status.state, status.detail, meant, ready, pid=status.pid
         )
 
     return _together(one, services)
@@ -142,13 +142,13 @@ def crashing(services: Sequence[Service], run: CommandRunner) -> set[str]:
 
     def one(service: Service) -> bool:
         manager = service.manager_of(run)
-        first = look = manager.look(service.name)
+        first = status = manager.status(service.name)
         for _again in _until(_YOUNG):
-            if look.state != RUNNING or look.process != first.process:
+            if status.state != RUNNING or status.process != first.process:
                 return True
-            if not look.pid or age_of(look.pid) >= _YOUNG:
+            if not status.pid or age_of(status.pid) >= _YOUNG:
                 return False
-            look = manager.look(service.name)
+            status = manager.status(service.name)
         return False
 
     alone = [service for service in services if not service.ready.probes]
@@ -160,30 +160,30 @@ def runs(service: Service, run: CommandRunner) -> bool:
 
     :raises Refused: when there is no way to its manager.
     """
-    return service.manager_of(run).look(service.name).state in (RUNNING, STARTING)
+    return service.manager_of(run).status(service.name).state in (RUNNING, STARTING)
 
 
 def stop(
-    services: Sequence[Service], run: CommandRunner, told: Callable[[Sequence[Stopped]], object] = len
+    services: Sequence[Service], run: CommandRunner, on_stopped: Callable[[Sequence[Stopped]], object] = len
 ) -> list[Stopped]:
     """Stop services, dependents first; a service that does not heed the order in time is killed.
 
-    :param told: called once with those that were stopped, also when another one was not: nothing else knows of them then.
+    :param on_stopped: called once with those that were stopped, also when another one was not: nothing else knows of them then.
     :raises Refused: before the first is stopped, when one of them can't be managed.
     :raises ServiceFailed: when one goes on running, or something it left behind still holds its port.
     """
-    looks = _manageable(services, run)
+    statuses = _manageable(services, run)
     found: dict[str, Stopped] = {}
     awaited = Several("Waiting for the end of", "services", len(services))
 
     def one(service: Service) -> None:
-        found[service.key] = _stop(service, looks[service.key], run, awaited)
+        found[service.key] = _stop(service, statuses[service.key], run, awaited)
 
     try:
         for wave in reversed(depths(services)):
             _together(one, wave)
     finally:
-        told(list(found.values()))
+        on_stopped(list(found.values()))
     return [found[service.key] for service in services]
 
 
@@ -225,7 +225,7 @@ def _start(service: Service, run: CommandRunner, lenient: bool, awaited: Several
     return starting
 
 
-def _stop(service: Service, before: Look, run: CommandRunner, awaited: Several) -> Stopped:
+def _stop(service: Service, before: ServiceStatus, run: CommandRunner, awaited: Several) -> Stopped:
     """Stop one service, and see to it that its port is free."""
     manager = service.manager_of(run)
     if before.state in (DOWN, FAILED):
@@ -239,7 +239,7 @@ def _stop(service: Service, before: Look, run: CommandRunner, awaited: Several) 
         if not _ends(service, manager, _GRACE):
             raise LastGoodError(
                 f"{service.name} ({service.manager}) runs on, {service.stop_timeout:.0f} s after it was told to stop and"
-                f" {_GRACE:.0f} s after it was killed: {manager.look(service.name).detail}."
+                f" {_GRACE:.0f} s after it was killed: {manager.status(service.name).detail}."
             )
     _require_free(service, manager, sockets)
     awaited.has(service.name)
@@ -248,18 +248,18 @@ def _stop(service: Service, before: Look, run: CommandRunner, awaited: Several) 
 
 def _ends(service: Service, manager: Manager, seconds: float) -> bool:
     for _again in _until(seconds):
-        look = manager.look(service.name)
-        if look.state in (DOWN, FAILED) and not look.queued:
+        status = manager.status(service.name)
+        if status.state in (DOWN, FAILED) and not status.queued:
             return True
     return False
 
 
-def _own_sockets(service: Service, look: Look) -> set[int]:
+def _own_sockets(service: Service, status: ServiceStatus) -> set[int]:
     """The sockets on which the service itself listens for what its readiness is asked with."""
     endpoint = service.ready.endpoint()
-    if not (endpoint and look.pid and listeners.is_local(endpoint[0])):
+    if not (endpoint and status.pid and listeners.is_local(endpoint[0])):
         return set()
-    own = listeners.family(look.pid)
+    own = listeners.family(status.pid)
     return {inode for inode in listeners.listening(endpoint[1]) if listeners.holders([inode], own)}
 
 
@@ -280,16 +280,16 @@ def _require_free(service: Service, manager: Manager, sockets: set[int]) -> None
     )
 
 
-def _manageable(services: Sequence[Service], run: CommandRunner) -> dict[str, Look]:
-    """A look at each service.
+def _manageable(services: Sequence[Service], run: CommandRunner) -> dict[str, ServiceStatus]:
+    """The status of each service.
 
     :raises Refused: naming all that can't be managed.
     """
-    looks = dict(_together(lambda service: (service.key, service.manager_of(run).look(service.name)), services))
-    wrong = [f"{key}: {look.problem}" for key, look in looks.items() if look.problem]
+    statuses = dict(_together(lambda service: (service.key, service.manager_of(run).status(service.name)), services))
+    wrong = [f"{key}: {status.problem}" for key, status in statuses.items() if status.problem]
     if wrong:
         raise Refused(f"Nothing was stopped or started, since not all services can be managed. {'; '.join(wrong)}.")
-    return looks
+    return statuses
 
 
 def _until(seconds: float) -> Iterator[None]:

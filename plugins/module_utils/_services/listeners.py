@@ -40,7 +40,7 @@ def listening(port: int) -> set[int]:
 
 
 def holders(inodes: Iterable[int], among: Iterable[int] | None = None) -> set[int]:
-    """The processes that hold any of these sockets, as far as we may look.
+    """The processes that hold any of these sockets, as far as we may see that.
 
     :param among: only these processes; all by default.
     """

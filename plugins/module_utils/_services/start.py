@@ -13,10 +13,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking im
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import Several
 
 from . import listeners
-from .managers.base import DOWN, FAILED, RUNNING, STARTING, Look, Manager
+from .managers.base import DOWN, FAILED, RUNNING, STARTING, Manager, ServiceStatus
 from .specs import Service
 
-#: Seconds between looks: short at first, since every one of them is downtime.
+#: Seconds between two questions for the status: short at first, since every one of them is downtime.
 _FIRST_NAP, _LONGEST_NAP = 0.03, 0.25
 #: A first crash may be bad luck (something it needs was not up yet); the second is a loop.
 _CRASHES = 2
@@ -42,13 +42,13 @@ class Starting:
         self.waited_ms = 0
         self.error = ""
         self._began = self._ready_since = time.monotonic()
-        self._before: Look = manager.look(service.name)
+        self._before: ServiceStatus = manager.status(service.name)
         self._restarts = self._before.restarts
         self._processes: set[str] = set()
         self._ends: set[str] = set()
         self._down_since: float | None = None
-        self._strangers: set[int] = set()
-        self._ready: Look | None = None
+        self._listening_before: set[int] = set()
+        self._ready: ServiceStatus | None = None
 
     def run_to_ready(self, awaited: Several) -> None:
         """Give the order where it does not run, and wait until it is ready.
@@ -59,15 +59,15 @@ class Starting:
         if self._before.state not in (RUNNING, STARTING):
             endpoint = self.service.ready.endpoint()
             if endpoint and listeners.is_local(endpoint[0]):
-                self._strangers = listeners.listening(endpoint[1])
+                self._listening_before = listeners.listening(endpoint[1])
             self.manager.start(self.service.name)
         limit = min(self.service.timeout, _LENIENT) if self.lenient else self.service.timeout
         nap, missing = _FIRST_NAP, "it is not running"
         while True:
-            look = self._look()
-            missing = self._missing(look)
+            status = self._status()
+            missing = self._missing(status)
             if not missing:
-                self._ready, self.pid, self.ready_at = look, look.pid, time.time()
+                self._ready, self.pid, self.ready_at = status, status.pid, time.time()
                 self._ready_since = time.monotonic()
                 self.waited_ms = round((self._ready_since - self._began) * 1000)
                 awaited.has(self.service.name)
@@ -87,72 +87,72 @@ class Starting:
         if self.lenient or ready is None:
             return
         while True:
-            look = self._look()
-            if look.process != ready.process or look.restarts != ready.restarts:
-                raise self._failed(f"was ready, and was restarted within {self.service.soak:g} s: {look.detail}")
+            status = self._status()
+            if status.process != ready.process or status.restarts != ready.restarts:
+                raise self._failed(f"was ready, and was restarted within {self.service.soak:g} s: {status.detail}")
             soaked = time.monotonic() - self._ready_since >= self.service.soak
-            if soaked and look.state == RUNNING:
+            if soaked and status.state == RUNNING:
                 return
             if time.monotonic() - self._began >= self.service.timeout + self.service.soak:
-                raise self._failed(f"answers, but its manager does not call it running: {look.detail}")
+                raise self._failed(f"answers, but its manager does not call it running: {status.detail}")
             time.sleep(_LONGEST_NAP if self.service.soak > 1 else _FIRST_NAP)
 
-    def _missing(self, look: Look) -> str:
+    def _missing(self, status: ServiceStatus) -> str:
         """What is missing until it counts as ready, in words."""
         asked = self.service.ready.probes and not self.lenient
         # A service that answers is up, whatever its manager still waits for; the soak sees to the manager's word.
-        if look.state != RUNNING and not (asked and look.state == STARTING and look.pid):
-            return f"its manager says {look.detail}"
+        if status.state != RUNNING and not (asked and status.state == STARTING and status.pid):
+            return f"its manager says {status.detail}"
         if not asked:
             return ""
         missing = self.service.ready.missing(self.run)
         if missing:
             return missing
-        if self._look().process != look.process:
+        if self._status().process != status.process:
             return "it was restarted while it was asked"
-        return self._stranger(look)
+        return self._left_behind(status)
 
-    def _stranger(self, look: Look) -> str:
+    def _left_behind(self, status: ServiceStatus) -> str:
         """Whether the answer came from a process of the same program that no manager knows: one that was left behind."""
         endpoint = self.service.ready.endpoint()
-        if not (self._strangers and endpoint and look.pid):
+        if not (self._listening_before and endpoint and status.pid):
             return ""
         present = listeners.listening(endpoint[1])
-        if listeners.holders(present, listeners.family(look.pid)):
+        if listeners.holders(present, listeners.family(status.pid)):
             return ""
         suspects = {
             pid
-            for pid in listeners.holders(present & self._strangers)
-            if listeners.same_program(pid, look.pid) and not self.manager.accounts_for(self.service.name, pid)
+            for pid in listeners.holders(present & self._listening_before)
+            if listeners.same_program(pid, status.pid) and not self.manager.accounts_for(self.service.name, pid)
         }
         if not suspects:
             return ""
         return f"port {endpoint[1]} is held by {listeners.described(suspects)}, which is not of this service"
 
-    def _look(self) -> Look:
-        """Look again, and count crashes.
+    def _status(self) -> ServiceStatus:
+        """Ask for the status again, and count crashes.
 
         :raises LastGoodError: when it was given up, ended, or crashed again and again.
         """
-        look = self.manager.look(self.service.name)
-        if look.process and look.process != self._before.process:
-            self._processes.add(look.process)
-        if look.ended and look.ended != self._before.ended:
-            self._ends.add(look.ended)
-        self._restarts = min(self._restarts, look.restarts)  # the order to start begins a new count
-        crashes = max(len(self._processes) - 1, len(self._ends), look.restarts - self._restarts)
+        status = self.manager.status(self.service.name)
+        if status.process and status.process != self._before.process:
+            self._processes.add(status.process)
+        if status.ended and status.ended != self._before.ended:
+            self._ends.add(status.ended)
+        self._restarts = min(self._restarts, status.restarts)  # the order to start begins a new count
+        crashes = max(len(self._processes) - 1, len(self._ends), status.restarts - self._restarts)
         if crashes >= _CRASHES:
             seconds = time.monotonic() - self._began
             raise self._failed(f"does not stay up: it ended {crashes} times within {seconds:.1f} s")
-        if look.state == FAILED and not look.queued:
-            raise self._failed(f"was given up by its manager: {look.detail}")
-        if look.state != DOWN or look.queued:
+        if status.state == FAILED and not status.queued:
+            raise self._failed(f"was given up by its manager: {status.detail}")
+        if status.state != DOWN or status.queued:
             self._down_since = None
         elif self._down_since is None:
             self._down_since = time.monotonic()
         elif time.monotonic() - self._down_since >= _DOWN_FOR:
-            raise self._failed(f"ended by itself: {look.detail}")
-        return look
+            raise self._failed(f"ended by itself: {status.detail}")
+        return status
 
     def _failed(self, why: str) -> LastGoodError:
         said = " | ".join(line.strip() for line in self.manager.log(self.service.name).splitlines() if line.strip())

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) What every service manager can be asked and told, in the same words."""
+"""(private) What every service manager understands, in the same words."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ DOWN = "down"
 
 
 @dataclass(frozen=True)
-class Look:
-    """One look at a service.
+class ServiceStatus:
+    """What a manager knows of a service at one moment.
 
     :param state: ``running``, ``starting`` (also: waiting to be restarted after a crash), ``stopping``, ``failed`` (given
         up by its manager, though it was meant to run) or ``down`` (stopped on purpose, or never started).
@@ -45,7 +45,7 @@ class Look:
 class Manager(Protocol):
     """A service manager. ``start`` and ``stop`` give the order and do not wait; all raise LastGoodError when refused."""
 
-    def look(self, name: str) -> Look:
+    def status(self, name: str) -> ServiceStatus:
         """What it knows of a service."""
 
     def start(self, name: str) -> None:
@@ -70,7 +70,7 @@ def process_start(pid: int) -> str:
 
 
 def age_of(pid: int) -> float:
-    """Seconds since a process started, told by the boot-time clock; 0 when it is gone."""
+    """Seconds since a process started, by the boot-time clock; 0 when it is gone."""
     started = process_start(pid)
     if not started:
         return 0.0

@@ -27,7 +27,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.loaded import opened_as
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import secrets_in, without
 
-from .base import DOWN, RUNNING, Look, is_zombie, process_start
+from .base import DOWN, RUNNING, ServiceStatus, is_zombie, process_start
 
 #: Seconds that a process may seem to have started after its file was written: its start is known to a hundredth of a
 #: second, and the time of boot to a second.
@@ -56,24 +56,24 @@ class PidFile:
     timeout: float
     run: CommandRunner
 
-    def look(self, name: str) -> Look:
+    def status(self, name: str) -> ServiceStatus:
         """See Manager."""
         try:
             with opened_as(self.file, self._user) as handle:
                 text, written = os.read(handle, _PID_BYTES).decode("ascii").strip(), os.fstat(handle).st_mtime
         except Refused as error:
-            return Look(DOWN, problem=error.message.rstrip("."))
+            return ServiceStatus(DOWN, problem=error.message.rstrip("."))
         except FileNotFoundError:
-            return Look(DOWN, detail=f"there is no {self.file}")
+            return ServiceStatus(DOWN, detail=f"there is no {self.file}")
         except (OSError, UnicodeDecodeError) as error:
-            return Look(DOWN, problem=f"{self.file} can't be read: {error}")
+            return ServiceStatus(DOWN, problem=f"{self.file} can't be read: {error}")
         if not text.isdecimal():
-            return Look(DOWN, detail=f"{self.file} holds no number")
+            return ServiceStatus(DOWN, detail=f"{self.file} holds no number")
         pid = int(text)
         started, uid = process_start(pid), _uid(pid)
         if not started or uid is None or is_zombie(pid):
-            return Look(DOWN, detail=f"process {pid} of {self.file} is gone")
-        return self._judged(pid, started, uid, _since_1970(started) - written)
+            return ServiceStatus(DOWN, detail=f"process {pid} of {self.file} is gone")
+        return self._status_of(pid, started, uid, _since_1970(started) - written)
 
     def start(self, name: str) -> None:
         """See Manager."""
@@ -112,7 +112,7 @@ class PidFile:
         """Whom the process runs as. Nobody else may say which process it is, and nothing is read that it could not read."""
         return self.run.user if self.run.user and os.geteuid() == 0 else me()
 
-    def _judged(self, pid: int, started: str, uid: int, late_s: float) -> Look:
+    def _status_of(self, pid: int, started: str, uid: int, late_s: float) -> ServiceStatus:
         """What a living process with the file's number is.
 
         :param late_s: how long after the writing of the file it started.
@@ -120,35 +120,39 @@ class PidFile:
         wanted = self._user.uid
         is_late = late_s > _SLACK_S
         if uid == wanted and not is_late:
-            return Look(RUNNING, pid=pid, process=f"{pid}:{started}", detail=f"process {pid} of {self.file} runs")
+            return ServiceStatus(
+                RUNNING, pid=pid, process=f"{pid}:{started}", detail=f"process {pid} of {self.file} runs"
+            )
         if uid != wanted and is_late:
-            return Look(DOWN, detail=f"{self.file} is stale: process {pid} is another user's, and started later")
+            return ServiceStatus(
+                DOWN, detail=f"{self.file} is stale: process {pid} is another user's, and started later"
+            )
         if uid != wanted:
-            return Look(
+            return ServiceStatus(
                 DOWN,
                 problem=f"{self.file} names process {pid}, which runs as {user_by_uid(uid).name} and not as"
                 f" {user_by_uid(wanted).name}: set 'user' to its account, or remove the file if that is not its process",
             )
-        return Look(
+        return ServiceStatus(
             DOWN,
             problem=f"{self.file} names process {pid}, which started {late_s:.0f} s after the file was written: remove the"
             " file if that is not its process, or touch it if it is (and the clock was set)",
         )
 
     def _signal(self, name: str, number: signal.Signals) -> None:
-        look = self.look(name)
-        if look.problem:
-            raise LastGoodError(f"Can't end {name}: {look.problem}.")
-        if not look.pid:
+        status = self.status(name)
+        if status.problem:
+            raise LastGoodError(f"Can't end {name}: {status.problem}.")
+        if not status.pid:
             return
         try:
-            with _handle(look.pid) as send:
-                if look.process == f"{look.pid}:{process_start(look.pid)}":
+            with _handle(status.pid) as send:
+                if status.process == f"{status.pid}:{process_start(status.pid)}":
                     send(number)
         except ProcessLookupError:
             return  # it has ended meanwhile
         except OSError as error:
-            raise LastGoodError(f"Can't end {name}, process {look.pid} of {self.file}: {error}.") from error
+            raise LastGoodError(f"Can't end {name}, process {status.pid} of {self.file}: {error}.") from error
 
 
 class _Sender:

@@ -24,7 +24,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.loaded import opened_as, owner_along
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import look
 
-from .base import DOWN, FAILED, RUNNING, STARTING, STOPPING, Look, parent_of
+from .base import DOWN, FAILED, RUNNING, STARTING, STOPPING, ServiceStatus, parent_of
 
 #: Seconds for one call; orders are given without waiting for the program.
 _TIMEOUT = 30
@@ -67,7 +67,7 @@ class Supervisor:
         self._config = config
         self._address = read_address(config)
 
-    def look(self, name: str) -> Look:
+    def status(self, name: str) -> ServiceStatus:
         """See Manager."""
         try:
             return read_info(self._call("getProcessInfo", name))
@@ -75,7 +75,7 @@ class Supervisor:
             if fault.faultCode != _BAD_NAME:
                 raise self._error(f"looking at {name}", fault.faultString) from fault
             known = ", ".join(self._names()) or "none"
-            return Look(DOWN, problem=f"supervisor has no such program in {self._config} (it has: {known})")
+            return ServiceStatus(DOWN, problem=f"supervisor has no such program in {self._config} (it has: {known})")
 
     def start(self, name: str) -> None:
         """See Manager."""
@@ -106,7 +106,7 @@ class Supervisor:
     def accounts_for(self, name: str, pid: int) -> bool:
         """See Manager. What descends from supervisor is one of its programs; what it lost has another parent."""
         supervisor = int(self._call("getPID"))
-        own = self.look(name).pid
+        own = self.status(name).pid
         while pid not in (0, 1, own):
             if pid == supervisor:
                 return True
@@ -140,14 +140,14 @@ class Supervisor:
         return LastGoodError(f"Supervisor at {self._address} (from {self._config}), {what}: {why}")
 
 
-def read_info(info: Mapping[str, Any]) -> Look:
-    """One look from what ``getProcessInfo`` returns."""
+def read_info(info: Mapping[str, Any]) -> ServiceStatus:
+    """The status from what ``getProcessInfo`` returns."""
     word, pid = str(info["statename"]), int(info["pid"])
     state = _STATES.get(word, FAILED)
     if word == "EXITED" and info["exitstatus"] != 0:
         state = FAILED  # it did not end on purpose, and its manager leaves it at that
     said = f": {info['spawnerr']}" if info["spawnerr"] else ""
-    return Look(
+    return ServiceStatus(
         state=state,
         pid=pid,
         process=f"{pid}:{info['start']}" if pid else "",

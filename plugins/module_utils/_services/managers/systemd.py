@@ -13,7 +13,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts i
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, Refused
 
-from .base import DOWN, FAILED, RUNNING, STARTING, STOPPING, Look, process_start
+from .base import DOWN, FAILED, RUNNING, STARTING, STOPPING, ServiceStatus, process_start
 
 PROPERTIES = (
     "Id",
@@ -73,7 +73,7 @@ class Systemctl:
         """The manager of an account; of our own for ``None``."""
         return cls(run, user or run.user or me())
 
-    def look(self, name: str) -> Look:
+    def status(self, name: str) -> ServiceStatus:
         """See Manager."""
         words = [f"--property={','.join(PROPERTIES)}", "--", unit(name)]
         return read_properties(parse_properties(self._ask(f"Looking at {name}", "show", *words)))
@@ -136,19 +136,19 @@ def parse_properties(text: str) -> dict[str, str]:
     return {key: value for key, sign, value in pairs if sign}
 
 
-def read_properties(found: Mapping[str, str]) -> Look:
-    """One look from a unit's properties."""
+def read_properties(found: Mapping[str, str]) -> ServiceStatus:
+    """The status from a unit's properties."""
     load, active, sub = (found.get(key, "") for key in ("LoadState", "ActiveState", "SubState"))
     pid = int(found.get("MainPID") or 0)
     restarts = found.get("NRestarts", "")
     words = f"{active} ({sub})"
     if found.get("Result", "success") not in ("success", ""):
         words += f", result {found['Result']}"
-    # Conditions that were never looked at are "no" as well.
-    looked_at = found.get("ConditionTimestampMonotonic", "0") != "0"
-    if found.get("ConditionResult") == "no" and looked_at and active == "inactive":
+    # Conditions that were never evaluated are "no" as well.
+    evaluated = found.get("ConditionTimestampMonotonic", "0") != "0"
+    if found.get("ConditionResult") == "no" and evaluated and active == "inactive":
         words += ", a condition of the unit does not hold"
-    return Look(
+    return ServiceStatus(
         state=_STATES.get(active, FAILED),
         pid=pid,
         process=f"{pid}:{process_start(pid)}" if pid else "",

@@ -16,7 +16,7 @@ import pytest
 from accounts import Account
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import say, shown
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import show_progress, shown
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.files.component import Files
 from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
@@ -201,7 +201,7 @@ def test_what_others_prepare_for_a_line_of_progress_is_not_shown(arena: Path, at
 def test_the_line_of_the_module_is_shown(arena: Path, monkeypatch) -> None:
     monkeypatch.setenv("LASTGOOD_PROGRESS", str(arena / "it's"))
     with shown():
-        say("half of it")
+        show_progress("half of it")
         done = subprocess.run(["sh", "-c", reading(str(arena / "it's"))], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "half of it"
 

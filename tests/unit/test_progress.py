@@ -30,12 +30,12 @@ def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_line_is_there_while_it_works_and_gone_afterwards(line: Path) -> None:
     with progress.shown():
-        progress.say("a long first line")
-        progress.say("a  second\none")
+        progress.show_progress("a long first line")
+        progress.show_progress("a  second\none")
         assert line.read_text().strip() == "a second one"
         assert stat.S_IMODE(line.stat().st_mode) == 0o600
     assert not line.exists()
-    progress.say("nobody listens any more")
+    progress.show_progress("nobody listens any more")
     assert not line.exists()
 
 
@@ -48,7 +48,7 @@ def test_it_is_gone_after_a_failure_too(line: Path) -> None:
 def test_without_a_watcher_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(progress.VARIABLE, raising=False)
     with progress.shown():
-        progress.say("to nobody")
+        progress.show_progress("to nobody")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -74,14 +74,14 @@ def test_somebody_elses_file_is_left_alone(line: Path, tmp_path: Path) -> None:
     other.write_text("precious")
     line.symlink_to(other)
     with progress.shown():
-        progress.say("hello")
+        progress.show_progress("hello")
     assert other.read_text() == "precious"
     assert line.is_symlink()
 
 
 def test_a_line_is_written_whole_however_long_it_is(line: Path) -> None:
     with progress.shown():
-        progress.say("ä" * 1000)
+        progress.show_progress("ä" * 1000)
         assert line.stat().st_size == 512
         assert line.read_bytes().decode(errors="ignore").strip() == "ä" * 255
 
@@ -93,22 +93,22 @@ def test_an_intent_of_the_journal_is_what_is_being_done(line: Path, tmp_path: Pa
 
 
 def test_those_that_are_awaited_together_are_named_with_what_is_missing(line: Path) -> None:
-    awaited = progress.Several("Waiting for", "services", 3)
+    pending = progress.Pending("Waiting for", "services", 3)
     with progress.shown():
-        awaited.awaits("core", "port 5000 is closed")
-        awaited.awaits("planning")
-        awaited.has("images")
+        pending.add("core", "port 5000 is closed")
+        pending.add("planning")
+        pending.done("images")
         assert line.read_text().strip() == "Waiting for 2 of 3 services: core (port 5000 is closed), planning"
-        awaited.has("core")
+        pending.done("core")
         assert line.read_text().strip() == "Waiting for 1 of 3 services: planning"
 
 
 def test_pace_tells_how_much_how_fast_and_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter([0.0, 1.0, 11.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(moments))
-    pace = progress.Pace(4_500_000_000)
-    assert pace.words(8_000_000) == "8.0 MB of about 4.5 GB"
-    assert pace.words(1_108_000_000) == "1.1 GB of about 4.5 GB, 100 MB/s, about 34 s left"
+    rate = progress.Rate(4_500_000_000)
+    assert rate.describe(8_000_000) == "8.0 MB of about 4.5 GB"
+    assert rate.describe(1_108_000_000) == "1.1 GB of about 4.5 GB, 100 MB/s, about 34 s left"
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from typing import IO, Any, cast
 from .accounts import User
 from .errors import CommandFailed
 from .loaded import require_command, require_program
-from .progress import duration, say
+from .progress import duration, show_progress
 
 #: Kept from our own environment; everything else of it stays out of the tools' sight.
 KEPT_ENVIRONMENT = ("PATH", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -246,7 +246,7 @@ class _Waiting:
     def __call__(self) -> None:
         seconds = time.monotonic() - self._began
         if seconds >= _SILENT_S:
-            say(f"{self._attempt}: for {duration(seconds)}, ended after {duration(self._timeout)}")
+            show_progress(f"{self._attempt}: for {duration(seconds)}, ended after {duration(self._timeout)}")
 
 
 def _communicate(

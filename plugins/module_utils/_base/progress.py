@@ -29,7 +29,7 @@ _BYTES = 512
 _MODE = 0o600
 
 
-class _Board:
+class _Line:
     """The file of this process; a process serves one call."""
 
     handle: int | None = None
@@ -44,11 +44,11 @@ def shown() -> Iterator[None]:
         return
     _sweep(path)
     with suppress(OSError):
-        _Board.handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
+        _Line.handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
     try:
         yield
     finally:
-        handle, _Board.handle = _Board.handle, None
+        handle, _Line.handle = _Line.handle, None
         if handle is not None:
             os.close(handle)
             with suppress(OSError):
@@ -60,25 +60,25 @@ def _sweep(path: str) -> None:
     directory, name = os.path.split(path)
     with suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
-            if entry.name.startswith(PREFIX) and entry.name != name and _is_left(entry.stat(follow_symlinks=False)):
+            if entry.name.startswith(PREFIX) and entry.name != name and _is_leftover(entry.stat(follow_symlinks=False)):
                 os.unlink(entry.path)
 
 
-def _is_left(status: os.stat_result) -> bool:
+def _is_leftover(status: os.stat_result) -> bool:
     """Whether it is such a file, and not only named like one."""
     is_ours = stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) == _MODE and status.st_uid == os.geteuid()
     return is_ours and status.st_size in (0, _BYTES) and time.time() - status.st_mtime > _FORGOTTEN_S
 
 
-def say(what: str) -> None:
+def show_progress(text: str) -> None:
     """Replace the line. Costs next to nothing, also where nobody watches."""
-    if _Board.handle is not None:
-        line = one_line(what).encode()[: _BYTES - 1]
+    if _Line.handle is not None:
+        line = one_line(text).encode()[: _BYTES - 1]
         with suppress(OSError):
-            os.pwrite(_Board.handle, line.ljust(_BYTES - 1) + b"\n", 0)
+            os.pwrite(_Line.handle, line.ljust(_BYTES - 1) + b"\n", 0)
 
 
-class Several:
+class Pending:
     """Things that are awaited at the same time, from several threads, in one line.
 
     :param what: stands before their number.
@@ -92,25 +92,25 @@ class Several:
         self._awaited: dict[str, str] = {}
         self._lock = threading.Lock()
 
-    def awaits(self, name: str, why: str = "") -> None:
+    def add(self, name: str, why: str = "") -> None:
         """This one is awaited, and why."""
         with self._lock:
             self._awaited[name] = why
-            self._say()
+            self._show()
 
-    def has(self, name: str) -> None:
+    def done(self, name: str) -> None:
         """This one is there."""
         with self._lock:
             self._awaited.pop(name, None)
             if self._awaited:
-                self._say()
+                self._show()
 
-    def _say(self) -> None:
+    def _show(self) -> None:
         names = ", ".join(f"{name} ({why})" if why else name for name, why in self._awaited.items())
-        say(f"{self._what} {len(self._awaited)} of {self._total} {self._noun}: {names}")
+        show_progress(f"{self._what} {len(self._awaited)} of {self._total} {self._noun}: {names}")
 
 
-class Pace:
+class Rate:
     """How fast something grows, and how long the rest takes.
 
     :param total: what it grows to, as far as anybody knows; 0 where nobody does.
@@ -121,7 +121,7 @@ class Pace:
         self._began = time.monotonic()
         self._first: int | None = None
 
-    def words(self, done: int) -> str:
+    def describe(self, done: int) -> str:
         """``1.2 of about 4.5 GB, 85 MB/s, about 40 s left``."""
         if self._first is None:
             self._first = done

@@ -16,7 +16,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.command im
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.loaded import owner_along
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import hidden, secrets_in, without
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import Several
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import Pending
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.web import ask
 from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
@@ -34,17 +34,17 @@ def check_projects(projects: list[JsonObject], run: CommandRunner, timeout_s: fl
     :returns: for each ``{"name", "ok", "detail", "ms"}``, in the projects' order.
     """
     checks = [check for project in projects for check in _checks_of(project, run, timeout_s)]
-    awaited = Several("Waiting for", "checks", len(checks))
+    pending = Pending("Waiting for", "checks", len(checks))
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-        return list(pool.map(lambda check: _timed(check, awaited), checks))
+        return list(pool.map(lambda check: _timed(check, pending), checks))
 
 
-def _timed(check: Check, awaited: Several) -> JsonObject:
+def _timed(check: Check, pending: Pending) -> JsonObject:
     name, work = check
-    awaited.awaits(name)
+    pending.add(name)
     began = time.monotonic()
     ok, detail = work()
-    awaited.has(name)
+    pending.done(name)
     return {"name": name, "ok": ok, "detail": detail, "ms": round((time.monotonic() - began) * 1000)}
 
 

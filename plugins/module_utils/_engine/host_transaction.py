@@ -21,7 +21,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
     Refused,
     Unreadable,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import say
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import show_progress
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, Context, Plan, State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import component_class
@@ -175,9 +175,9 @@ class Inspection:
         """
         if not self.records.directory.is_dir():
             raise Refused(f"Transaction {self.records.id} is not known on this host.")
-        say(f"Waiting for whoever else is at work on {self.records.id} here")
+        show_progress(f"Waiting for whoever else is at work on {self.records.id} here")
         with flock(self.records.directory / "lock"):
-            say(f"At work on {self.records.id}")
+            show_progress(f"At work on {self.records.id}")
             self.records.sync()
             if not touch:
                 yield

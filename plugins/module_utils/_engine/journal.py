@@ -30,7 +30,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.files impo
     fsync_directory,
     replace_whole,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import say
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import show_progress
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.shape import require, require_json
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.text import one_line
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
@@ -74,7 +74,7 @@ class Journal:
                 chain.take(line.encode())
                 replace_whole(self._head_file, chain.head(end))
         if event == "intent":
-            say(what)
+            show_progress(what)
         else:
             self.tell(event, what, now)
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import say
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import show_progress
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
 from .migration_heads import migration_head
@@ -240,7 +240,7 @@ def hash_tables(session: Session) -> JsonObject:
     tables, found = read_tables(session), {}
     for number, table in enumerate(tables, 1):
         key = table_key(table)
-        say(f"Counting and hashing {key}, {number} of {len(tables)} tables")
+        show_progress(f"Counting and hashing {key}, {number} of {len(tables)} tables")
         found[key] = hash_table(session, table)
     return dict(sorted(found.items()))
 
@@ -257,7 +257,7 @@ def hash_within(session: Session, seconds: float, skip: Callable[[str], bool] | 
     tables = read_tables(session)
     for number, table in enumerate(tables, 1):
         key = table_key(table)
-        say(f"Comparing {key}, {number} of {len(tables)} tables")
+        show_progress(f"Comparing {key}, {number} of {len(tables)} tables")
         if skip is not None and skip(key):
             continue
         left = int((deadline - time.monotonic()) * 1000)

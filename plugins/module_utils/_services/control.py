@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import Several, say
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import Pending, show_progress
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
 from . import listeners
@@ -174,10 +174,10 @@ def stop(
     """
     statuses = _manageable(services, run)
     found: dict[str, Stopped] = {}
-    awaited = Several("Waiting for the end of", "services", len(services))
+    pending = Pending("Waiting for the end of", "services", len(services))
 
     def one(service: Service) -> None:
-        found[service.key] = _stop(service, statuses[service.key], run, awaited)
+        found[service.key] = _stop(service, statuses[service.key], run, pending)
 
     try:
         for wave in reversed(depths(services)):
@@ -201,12 +201,12 @@ def start(services: Sequence[Service], run: CommandRunner, lenient: Collection[s
     """
     _manageable(services, run)
     begun: dict[str, Starting] = {}
-    awaited = Several("Waiting for", "services", len(services))
+    pending = Pending("Waiting for", "services", len(services))
     for wave in depths(services):
-        for starting in _together(lambda service: _start(service, run, service.key in lenient, awaited), wave):
+        for starting in _together(lambda service: _start(service, run, service.key in lenient, pending), wave):
             begun[starting.service.key] = starting
     # Afterwards and for all at once: soaking between the waves would be downtime.
-    say(f"Watching whether {', '.join(service.name for service in services)} stay up")
+    show_progress(f"Watching whether {', '.join(service.name for service in services)} stay up")
     _together(lambda service: begun[service.key].soak(), [one for one in services if not begun[one.key].error])
     return [
         Started(one.service.key, one.service.name, one.service.manager, one.pid, one.ready_at, one.waited_ms, one.error)
@@ -214,10 +214,10 @@ def start(services: Sequence[Service], run: CommandRunner, lenient: Collection[s
     ]
 
 
-def _start(service: Service, run: CommandRunner, lenient: bool, awaited: Several) -> Starting:
+def _start(service: Service, run: CommandRunner, lenient: bool, pending: Pending) -> Starting:
     starting = Starting(service, service.manager_of(run), run, lenient)
     try:
-        starting.run_to_ready(awaited)
+        starting.run_to_ready(pending)
     except LastGoodError as error:
         if not lenient:
             raise
@@ -225,14 +225,14 @@ def _start(service: Service, run: CommandRunner, lenient: bool, awaited: Several
     return starting
 
 
-def _stop(service: Service, before: ServiceStatus, run: CommandRunner, awaited: Several) -> Stopped:
+def _stop(service: Service, before: ServiceStatus, run: CommandRunner, pending: Pending) -> Stopped:
     """Stop one service, and see to it that its port is free."""
     manager = service.manager_of(run)
     if before.state in (DOWN, FAILED):
         return Stopped(service.key, service.name, service.manager, before.state == FAILED, None)
     sockets = _own_sockets(service, before)
     stopped_at = time.time()
-    awaited.awaits(service.name)
+    pending.add(service.name)
     manager.stop(service.name)
     if not _ends(service, manager, service.stop_timeout):
         manager.kill(service.name)
@@ -242,7 +242,7 @@ def _stop(service: Service, before: ServiceStatus, run: CommandRunner, awaited: 
                 f" {_GRACE:.0f} s after it was killed: {manager.status(service.name).detail}."
             )
     _require_free(service, manager, sockets)
-    awaited.has(service.name)
+    pending.done(service.name)
     return Stopped(service.key, service.name, service.manager, True, stopped_at)
 
 

@@ -10,7 +10,7 @@ import time
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import without
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import Several
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import Pending
 
 from . import listeners
 from .managers.base import DOWN, FAILED, RUNNING, STARTING, Manager, ServiceStatus
@@ -50,10 +50,10 @@ class Starting:
         self._listening_before: set[int] = set()
         self._ready: ServiceStatus | None = None
 
-    def run_to_ready(self, awaited: Several) -> None:
+    def run_to_ready(self, pending: Pending) -> None:
         """Give the order where it does not run, and wait until it is ready.
 
-        :param awaited: is told what is missing yet.
+        :param pending: shows what is missing yet.
         :raises LastGoodError: when it crashes, ends, or is not ready in time; with its last lines.
         """
         if self._before.state not in (RUNNING, STARTING):
@@ -70,9 +70,9 @@ class Starting:
                 self._ready, self.pid, self.ready_at = status, status.pid, time.time()
                 self._ready_since = time.monotonic()
                 self.waited_ms = round((self._ready_since - self._began) * 1000)
-                awaited.has(self.service.name)
+                pending.done(self.service.name)
                 return
-            awaited.awaits(self.service.name, missing)
+            pending.add(self.service.name, missing)
             if time.monotonic() - self._began >= limit:
                 raise self._failed(f"is not ready after {limit:.0f} s: {missing}")
             time.sleep(nap)

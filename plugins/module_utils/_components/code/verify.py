@@ -24,7 +24,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
     VerificationFailed,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import hidden, secrets_in, without
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import say
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import show_progress
 
 from .git import Git
 
@@ -98,7 +98,7 @@ def verify_tree(tree: Path, run: CommandRunner, wish: Mapping[str, Any], python:
 
 def _check(run: CommandRunner, argv: Sequence[str], tree: Path, timeout: float) -> None:
     attempt = f"Checking the target with {' '.join(hidden(argv))}"
-    say(attempt)
+    show_progress(attempt)
     try:
         run.run_named(argv, attempt, cwd=tree, timeout=timeout)
     except CommandFailed as error:

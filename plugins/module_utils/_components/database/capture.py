@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import Pace, say, size
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import Rate, show_progress, size
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.archive import give_to
@@ -56,7 +56,7 @@ def capture_database(context: Context, wish: Mapping[str, Any], into: Path) -> J
         # What the dump reads of a sequence lies between what it is before and after.
         sequences = content.read_sequences(session)
         told = _Dumped(archive, name, session.value("SELECT pg_database_size(current_database())"))
-        programs.dump(name, archive, snapshot, int(wish.get("jobs") or DEFAULT_JOBS), told.say)
+        programs.dump(name, archive, snapshot, int(wish.get("jobs") or DEFAULT_JOBS), told.show_progress)
         with open_schema(into / "schema.sql", "w") as output:
             schema = write_schema(programs, name, output, snapshot)
         with (into / LAYOUT_FILE).open("wb") as layout:
@@ -88,12 +88,12 @@ class _Dumped:
     def __init__(self, archive: Path, name: str, database_bytes: int) -> None:
         self._archive = archive
         self._words = f"Dumping database {name}, which has {size(database_bytes)}"
-        self._pace = Pace()
+        self._rate = Rate()
 
-    def say(self) -> None:
+    def show_progress(self) -> None:
         """Look at the files."""
         written = sum(entry.stat().st_size for entry in os.scandir(self._archive))
-        say(f"{self._words}: {self._pace.words(written)} written")
+        show_progress(f"{self._words}: {self._rate.words(written)} written")
 
 
 def fingerprint_database(context: Context, wish: Mapping[str, Any]) -> JsonObject:

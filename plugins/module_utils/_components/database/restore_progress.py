@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import Pace, say
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import Rate, show_progress
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.content import LOCKED
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Server, Session
@@ -47,9 +47,9 @@ class _Growth:
         self._done = 0
         self._tables: JsonObject = expected["tables"] if expected else {}
         self._filled = sum(1 for table in self._tables.values() if table["rows"])
-        self._pace = Pace(expected["inside"].get("bytes") or 0 if expected else 0)
+        self._rate = Rate(expected["inside"].get("bytes") or 0 if expected else 0)
 
-    def say(self) -> None:
+    def show_progress(self) -> None:
         """Look, and tell; the first look that fails is the last one."""
         if self._over:
             return
@@ -66,7 +66,7 @@ class _Growth:
         tables = f"{self._done} of {self._filled} tables" if self._filled else f"{self._done} tables"
         now = "".join(self._copy(each["table"], each["rows"]) for each in copying)
         indexes = ", building indexes" if seen["indexes"] else ""
-        say(f"Restoring database {self._name}: {tables}, {self._pace.words(seen['bytes'])}{now}{indexes}")
+        show_progress(f"Restoring database {self._name}: {tables}, {self._rate.words(seen['bytes'])}{now}{indexes}")
 
     def _count(self, session: Session) -> None:
         """How many tables are filled; as many as before, where one was locked just now."""
@@ -94,6 +94,6 @@ def growth(server: Server, name: str, expected: JsonObject | None) -> Iterator[C
     """
     watched = _Growth(server, name, expected)
     try:
-        yield watched.say
+        yield watched.show_progress
     finally:
         watched.close()

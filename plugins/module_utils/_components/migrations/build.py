@@ -16,7 +16,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import require_checksum
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.leftovers import MARKER, end_leftovers
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import masked
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import say
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import show_progress
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.archive import give_to
@@ -71,7 +71,7 @@ class MigrationsBuild(SideBuild):
         archive.mkdir(mode=0o700)
         give_to(archive, self.server.os_user())
         try:
-            say(f"Dumping database {live}")
+            show_progress(f"Dumping database {live}")
             copying = self.context.change(f"Copy database {live} into database {self.name}")
             with copying, growth(self.server, self.name, None) as meanwhile:
                 self.programs.dump(live, archive, snapshot, self.facts["jobs"], compression=COMPRESSION)
@@ -93,7 +93,7 @@ class MigrationsBuild(SideBuild):
         argv = [self._filled(word) for word in wanted["argv"]]
         attempt = f"Downgrading database {self.name} with {' '.join(argv)} in {wanted['chdir']}"
         run = self.context.run.as_user(user_by_uid(wanted["uid"])).with_env(environment)
-        say(attempt)
+        show_progress(attempt)
         with self.context.change(attempt):
             try:
                 run.run_named(

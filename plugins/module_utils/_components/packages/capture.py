@@ -12,7 +12,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts i
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import say
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import show_progress
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
 from . import link, wheels
@@ -38,7 +38,7 @@ def capture(run: CommandRunner, path: Path, owner: User, imports: Sequence[str],
     house.mkdir(mode=0o700)
     packed = {}
     for number, one in enumerate(environment.distributions, 1):
-        say(f"Packing {one.name}, {number} of {len(environment.distributions)} packages of {path}")
+        show_progress(f"Packing {one.name}, {number} of {len(environment.distributions)} packages of {path}")
         packed[one.name] = wheels.pack(one, environment, house, owner)
     versions = environment.packages
     pins = [Pin(name, versions[name], (wheel.sha256,)) for name, wheel in packed.items()]

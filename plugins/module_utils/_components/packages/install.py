@@ -16,7 +16,7 @@ from pathlib import Path
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import DEFAULT_PATH, CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import say
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import show_progress
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
 from .environment import Interpreter
@@ -130,7 +130,7 @@ class Build:
     def _say(self) -> None:
         """How many packages are there by now."""
         wanted = (self.staging / "requirements.txt").read_text(encoding="utf-8").count("==")
-        say(f"Installing into {self.target}: {installed(self.target)} of {wanted} packages")
+        show_progress(f"Installing into {self.target}: {installed(self.target)} of {wanted} packages")
 
     @property
     def _sources(self) -> list[str]:

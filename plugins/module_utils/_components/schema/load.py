@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import VerificationFailed
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import say
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import show_progress
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.content import hash_large_objects
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import table_name
@@ -91,7 +91,7 @@ def load(
             except queue.Empty:
                 return
             work(reading, writing)
-            say(f"copied {count - works.qsize()} of {count} tables, {sum(loaded.rows.values()):,} rows")
+            show_progress(f"copied {count - works.qsize()} of {count} tables, {sum(loaded.rows.values()):,} rows")
             if time.monotonic() - told[0] > TELL_S:
                 told[0] = time.monotonic()
                 context.note(f"Copied {count - works.qsize()} of {count} tables, {sum(loaded.rows.values())} rows")

@@ -118,8 +118,8 @@ def test_durations_are_short(seconds: float, words: str) -> None:
     assert progress.duration(seconds) == words
 
 
-def looks(watch: Watch, until: float) -> Iterator[float]:
-    """The moments at which a watch would look, on a clock of its own."""
+def polls(watch: Watch, until: float) -> Iterator[float]:
+    """The moments at which a watch would read, on a clock of its own."""
     elapsed = watch.pause(0.0)
     while elapsed < until:
         yield elapsed
@@ -130,67 +130,67 @@ def test_there_is_no_flood() -> None:
     shown: list[float] = []
     moments: list[float] = []
     watch = Watch(lambda: f"step {len(moments)}", lambda _line: shown.append(moments[-1]))
-    for elapsed in looks(watch, 2 * HOURS):
+    for elapsed in polls(watch, 2 * HOURS):
         moments.append(elapsed)
-        watch.tell(elapsed)
+        watch.poll(elapsed)
     assert shown[0] == 3.0
     assert min(later - earlier for earlier, later in zip(shown, shown[1:])) >= 2.0
     assert len(shown) < 400  # of two hours, in which something new could be said all the time
 
 
-def test_a_short_step_is_not_looked_at() -> None:
-    assert list(looks(Watch(lambda: "", lambda _line: None), 2.9)) == []
+def test_a_short_step_is_not_read() -> None:
+    assert list(polls(Watch(lambda: "", lambda _line: None), 2.9)) == []
 
 
-def test_the_same_is_told_again_only_after_a_while() -> None:
+def test_the_same_is_shown_again_only_after_a_while() -> None:
     shown: list[str] = []
     watch = Watch(lambda: "still the same", shown.append)
-    for elapsed in looks(watch, 130.0):
-        watch.tell(elapsed)
+    for elapsed in polls(watch, 130.0):
+        watch.poll(elapsed)
     assert shown == ["still the same (3 s)", "still the same (66 s)", "still the same (2 min)"]
 
 
 def test_a_line_can_neither_move_the_cursor_nor_be_endless() -> None:
     shown: list[str] = []
-    Watch(lambda: "\x1b[2J" + "x" * 5000, shown.append).tell(5.0)
+    Watch(lambda: "\x1b[2J" + "x" * 5000, shown.append).poll(5.0)
     assert "\x1b" not in shown[0]
     assert len(shown[0]) < 320
 
 
 def test_nothing_is_shown_once_the_step_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_watch, "_FIRST", 0.01)
-    looking, over = threading.Event(), threading.Event()
+    reading, over = threading.Event(), threading.Event()
     watching: list[threading.Thread] = []
     shown: list[str] = []
 
-    def look() -> str:
+    def read() -> str:
         watching.append(threading.current_thread())
-        looking.set()
+        reading.set()
         over.wait()
         return "too late"
 
-    with watched(look, shown.append):
-        assert looking.wait(60)
+    with watched(read, shown.append):
+        assert reading.wait(60)
     over.set()
     watching[0].join(60)
     assert not watching[0].is_alive()
     assert shown == []
 
 
-def test_who_can_not_look_disturbs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_can_not_read_disturbs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_watch, "_FIRST", 0.01)
-    looked = threading.Event()
+    was_read = threading.Event()
     watching: list[threading.Thread] = []
     failed: list[threading.ExceptHookArgs] = []
     monkeypatch.setattr(threading, "excepthook", failed.append)
 
-    def look() -> str:
+    def read() -> str:
         watching.append(threading.current_thread())
-        looked.set()
+        was_read.set()
         raise OSError("the way there is closed")
 
-    with watched(look, lambda _line: None):
-        assert looked.wait(60)
+    with watched(read, lambda _line: None):
+        assert was_read.wait(60)
         watching[0].join(60)
     assert not watching[0].is_alive()
     assert failed == []

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) The action of every module that may take long: the module as it is, and beside it what it is doing.
+"""(private) The action of every module that may take long: the module as it is, and meanwhile what it is doing.
 
 See docs/decisions for why the module is neither changed nor called in another way for that. Each module has an action of
 its own, and neither a redirect nor a link: for those, ``module_defaults`` of a group, linters and the documentation take all
@@ -26,10 +26,10 @@ from .watch import watched
 
 #: Connections that start a program of their own for each command, so that two commands can be under way at once.
 _CONNECTIONS = ("local", "ssh")
-_DIRECTORY = "/tmp"  # noqa: S108 - see `reading`; and the module refuses a name that exists
+_DIRECTORY = "/tmp"  # noqa: S108 - see `read_command`; and the module refuses a name that exists
 
 
-def reading(path: str) -> str:
+def read_command(path: str) -> str:
     """A command that prints the module's file, and nothing that somebody else has put there.
 
     The name stands in the environment of the module's command line, so that others on the host may see it, and be first. What
@@ -50,15 +50,15 @@ class ReportingAction(NormalAction):  # type: ignore[misc]
             self._task.environment = [*(self._task.environment or []), {VARIABLE: path}]
             host, reader, display = (task_vars or {}).get("inventory_hostname", ""), self._reader(), Display()
 
-            def look() -> str:
+            def read() -> str:
                 # With something to send, no terminal is asked for, as with pipelining.
-                said = reader._low_level_execute_command(reading(path), in_data=b"\n")
-                return str(said["stdout"])
+                printed = reader._low_level_execute_command(read_command(path), in_data=b"\n")
+                return str(printed["stdout"])
 
             def show(line: str) -> None:
                 display.display(f"running: [{host}] {line}", color=constants.COLOR_SKIP)
 
-            watching = watched(look, show)
+            watching = watched(read, show)
         with watching:
             result: dict[str, Any] = super().run(tmp, task_vars)
         if isinstance(result.get("msg"), str):  # only here it is known what a command has to be typed with

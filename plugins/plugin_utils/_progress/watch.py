@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) Looking now and then at what a long step is doing, in a thread beside it, and telling what is new."""
+"""(private) Reading now and then what a long step is doing, in a thread of its own, and showing what is new."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ _LONGEST_LINE = 300
 
 
 class Watch:
-    """Decides when to look, and what of it is worth a line. Knows no clock and no thread.
+    """Decides when to read, and what of it is worth a line. Knows no clock and no thread.
 
-    :param look: what is being done right now; empty when nothing is known.
+    :param read: what is being done right now; empty when nothing is known.
     :param show: takes a line.
     """
 
-    def __init__(self, look: Callable[[], str], show: Callable[[str], None]) -> None:
-        self._look = look
+    def __init__(self, read: Callable[[], str], show: Callable[[str], None]) -> None:
+        self._read = read
         self._show = show
-        self._last, self._told_at = "", 0.0
+        self._last, self._shown_at = "", 0.0
 
     def pause(self, elapsed: float) -> float:
-        """Seconds from now until the next look, for a step that has taken so long already."""
+        """Seconds from now until it is read again, for a step that has taken so long already."""
         return _FIRST if elapsed < _FIRST else min(max(elapsed / 10, _SHORTEST), _LONGEST)
 
-    def tell(self, elapsed: float) -> None:
-        """Look, and show what is new."""
-        said = one_line(self._look())
-        line = said if len(said) <= _LONGEST_LINE else f"{said[:_LONGEST_LINE]}…"
-        if line and (line != self._last or elapsed - self._told_at >= _SILENCE):
-            self._last, self._told_at = line, elapsed
+    def poll(self, elapsed: float) -> None:
+        """Read, and show what is new."""
+        text = one_line(self._read())
+        line = text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}…"
+        if line and (line != self._last or elapsed - self._shown_at >= _SILENCE):
+            self._last, self._shown_at = line, elapsed
             self._show(f"{line} ({duration(elapsed)})")
 
 
 @contextmanager
-def watched(look: Callable[[], str], show: Callable[[str], None]) -> Iterator[None]:
+def watched(read: Callable[[], str], show: Callable[[str], None]) -> Iterator[None]:
     """Watch while the block runs. Whatever happens to the watching, nothing of it reaches the block.
 
     The end of the block waits for a line that is being shown, and for nothing else: who shows it may hold a lock that
@@ -62,10 +62,10 @@ def watched(look: Callable[[], str], show: Callable[[str], None]) -> Iterator[No
                 show(line)
 
     def run() -> None:
-        watch, began = Watch(look, show_if_it_runs), time.monotonic()
+        watch, began = Watch(read, show_if_it_runs), time.monotonic()
         while not over.wait(watch.pause(time.monotonic() - began)):
             try:
-                watch.tell(time.monotonic() - began)
+                watch.poll(time.monotonic() - began)
             except Exception:  # noqa: BLE001 - what is shown is a courtesy; the step itself goes on
                 return
 

@@ -21,7 +21,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.base
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.files.component import Files
 from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
 from ansible_collections.lastgood.rollback.plugins.module_utils._services.managers.supervisor import read_address
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._progress.reporting import reading
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._progress.reporting import read_command
 
 SECRET = "TOKEN=of-root-alone\n"
 #: So large that it takes a while to be written; the attacker has to be there only once in all that time.
@@ -194,7 +194,9 @@ def test_what_others_prepare_for_a_line_of_progress_is_not_shown(arena: Path, at
         subprocess.run(words, check=True)
     else:
         attacker.run(*words)
-    done = subprocess.run(["sh", "-c", reading(str(name))], capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(
+        ["sh", "-c", read_command(str(name))], capture_output=True, text=True, timeout=20, check=False
+    )
     assert done.stdout == ""
 
 
@@ -202,7 +204,9 @@ def test_the_line_of_the_module_is_shown(arena: Path, monkeypatch) -> None:
     monkeypatch.setenv("LASTGOOD_PROGRESS", str(arena / "it's"))
     with shown():
         show_progress("half of it")
-        done = subprocess.run(["sh", "-c", reading(str(arena / "it's"))], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["sh", "-c", read_command(str(arena / "it's"))], capture_output=True, text=True, check=False
+        )
     assert done.stdout.strip() == "half of it"
 
 

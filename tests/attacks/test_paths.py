@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from accounts import Account
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import look
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import resolve
 
 
 @pytest.fixture
@@ -51,31 +51,31 @@ def by_list(place: Path, attacker: Account) -> None:
 
 @pytest.mark.parametrize("right", [by_owner, by_group, by_membership, by_list])
 def test_who_may_put_another_thing_there_is_a_stranger(file: Path, attacker: Account, right: object) -> None:
-    look(file).require(set(), "using it")
+    resolve(file).require(set(), "using it")
     right(file.parent, attacker)
     attacker.run("mv", file, f"{file}.old")  # it can indeed
     attacker.write(file, "the attacker's\n")
     attacker.run("mv", "-f", f"{file}.old", file)
-    part = look(file).stranger(set())
+    part = resolve(file).untrusted(set())
     assert part is not None and part.path == file.parent
     assert attacker.uid in part.writers
     others = part.writers - {attacker.uid}  # of the machine's own accounts, where the group has some
     with pytest.raises(Refused, match=f"{file.parent} can be changed by {attacker.name}: using it is refused"):
-        look(file).require(others, "using it")
-    look(file).require({attacker.uid, *others}, "using it")
+        resolve(file).require(others, "using it")
+    resolve(file).require({attacker.uid, *others}, "using it")
 
 
 def test_a_link_of_somebody_is_told_whatever_it_leads_to(file: Path, attacker: Account, victim: Account) -> None:
     link = attacker.home / "link"
     attacker.run("ln", "-s", file.parent, link)
     with pytest.raises(Refused, match=f"{link} on the way is a link of {attacker.name}"):
-        look(link / "file").require({victim.uid}, "using it", links=True)
-    look(link / "file").require({attacker.uid}, "using it", links=True)
+        resolve(link / "file").require({victim.uid}, "using it", links=True)
+    resolve(link / "file").require({attacker.uid}, "using it", links=True)
 
 
 def test_in_a_sticky_directory_everybody_changes_only_what_is_theirs(file: Path, attacker: Account) -> None:
     file.parent.chmod(0o1777)
-    look(file).require(set(), "using it")
+    resolve(file).require(set(), "using it")
     planted = attacker.write(file.parent / "planted", "the attacker's\n")
     with pytest.raises(Refused, match=f"{planted} can be changed by {attacker.name}"):
-        look(planted).require(set(), "using it")
+        resolve(planted).require(set(), "using it")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import ANYBODY, Tree, look, opened
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import ANYBODY, Tree, opened, resolve
 
 US = {os.geteuid()}
 
@@ -51,24 +51,24 @@ def place(tmp_path: Path) -> Path:
 def test_a_path_is_followed_as_the_kernel_does_and_its_links_are_told(
     place: Path, asked: str, links: list[str]
 ) -> None:
-    way = look(place / asked)
-    assert way.path == place / "a/b/file"
-    assert os.path.samestat(way.found, (place / asked).stat())
-    assert [part.path for part in way.parts if part.is_link] == [place / name for name in links]
-    assert way.parts[0].path == Path("/")
+    resolved = resolve(place / asked)
+    assert resolved.path == place / "a/b/file"
+    assert os.path.samestat(resolved.found, (place / asked).stat())
+    assert [part.path for part in resolved.parts if part.is_link] == [place / name for name in links]
+    assert resolved.parts[0].path == Path("/")
 
 
 @pytest.mark.parametrize("asked", ["self", "a/..", "a/b/../..", "absolute/.."])
 def test_a_way_that_ends_by_going_back_ends_with_that_directory(place: Path, asked: str) -> None:
-    way = look(place / asked)
-    assert way.path == place == way.parts[-1].path
-    assert os.path.samestat(way.found, place.stat())
+    resolved = resolve(place / asked)
+    assert resolved.path == place == resolved.parts[-1].path
+    assert os.path.samestat(resolved.found, place.stat())
 
 
 def test_a_last_link_can_be_looked_at_itself(place: Path) -> None:
-    way = look(place / "absolute/up", follow=False)
-    assert way.path == place / "a/up"
-    assert way.parts[-1].is_link
+    resolved = resolve(place / "absolute/up", follow=False)
+    assert resolved.path == place / "a/up"
+    assert resolved.parts[-1].is_link
     with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
         opened(place / "absolute/up", follow=False).__enter__()
 
@@ -78,15 +78,15 @@ def test_a_last_link_can_be_looked_at_itself(place: Path) -> None:
 )
 def test_a_way_that_leads_nowhere_is_an_error_of_the_system(place: Path, asked: str, number: int) -> None:
     with pytest.raises(OSError) as caught:
-        look(place / asked)
+        resolve(place / asked)
     assert caught.value.errno == number
 
 
 def test_files_are_opened_and_pipes_and_directories_are_not_waited_for(place: Path) -> None:
     os.mkfifo(place / "pipe")
-    with opened(place / "to_file") as (handle, way):
+    with opened(place / "to_file") as (handle, resolved):
         assert os.read(handle, 100) == b"content\n"
-        assert os.path.samestat(os.fstat(handle), way.found)
+        assert os.path.samestat(os.fstat(handle), resolved.found)
     for name in ("pipe", "a"):
         with pytest.raises(OSError, match="is no regular file"):
             opened(place / name).__enter__()
@@ -110,21 +110,21 @@ def test_a_directory_is_changed_by_those_whom_its_mode_lets(place: Path, mode: i
     elif mode == 0o775:
         writers = US
     (place / "a").chmod(mode)
-    [part] = [part for part in look(place / "a/b/file").parts if part.path == place / "a"]
+    [part] = [part for part in resolve(place / "a/b/file").parts if part.path == place / "a"]
     assert part.writers == frozenset(writers - {0})
-    stranger = look(place / "a/b/file").stranger(US)
-    assert (stranger.path if stranger else None) == (place / "a" if ANYBODY in writers else None)
+    untrusted = resolve(place / "a/b/file").untrusted(US)
+    assert (untrusted.path if untrusted else None) == (place / "a" if ANYBODY in writers else None)
 
 
 def test_who_could_is_named_with_what_to_do(place: Path) -> None:
     (place / "a").chmod(0o777)
     with pytest.raises(Refused) as caught:
-        look(place / "down/file").require(US, "running it")
+        resolve(place / "down/file").require(US, "running it")
     (place / "a").chmod(0o755)
     assert str(caught.value).startswith(
         f"{place}/down/file: {place}/a can be changed by anybody: running it is refused."
     )
-    look(place / "down/file").require(US, "running it")
+    resolve(place / "down/file").require(US, "running it")
 
 
 def test_below_a_tree_no_link_is_a_way(place: Path) -> None:
@@ -132,12 +132,12 @@ def test_below_a_tree_no_link_is_a_way(place: Path) -> None:
         handle = tree.open("a/b/file")
         assert os.read(handle, 100) == b"content\n"
         os.close(handle)
-        found = tree.look("a/b/file")
+        found = tree.lstat("a/b/file")
         assert found is not None and os.path.samestat(found, (place / "a/b/file").stat())
-        link = tree.look("down")
+        link = tree.lstat("down")
         assert link is not None and os.path.samestat(link, (place / "down").lstat())
         for path in ("down/file", "absolute/b/file", "missing", "a/b/file/x"):
-            assert tree.look(path) is None, path
+            assert tree.lstat(path) is None, path
         for path in ("down/file", "to_file", "missing", "a"):
             with pytest.raises(OSError):
                 tree.open(path)
@@ -147,8 +147,8 @@ def test_a_tree_goes_on_from_its_handle_when_its_path_leads_elsewhere(place: Pat
     with Tree(place / "a") as tree:
         (place / "a").rename(place / "old")
         (place / "a").symlink_to("/")
-        assert tree.look("b/file") is not None
-        assert tree.look("etc") is None
+        assert tree.lstat("b/file") is not None
+        assert tree.lstat("etc") is None
 
 
 def test_no_handle_is_left_open(place: Path) -> None:
@@ -159,12 +159,12 @@ def test_no_handle_is_left_open(place: Path) -> None:
     before = handles()
     for asked in ("chain/file", "a/..", "nowhere", "round"):
         try:
-            look(place / asked)
+            resolve(place / asked)
         except OSError:
             assert asked in ("nowhere", "round")
     with Tree(place) as tree:
-        tree.look("a/b/file")
-        tree.look("down/file")
+        tree.lstat("a/b/file")
+        tree.lstat("down/file")
         with pytest.raises(OSError):
             tree.open("a")
     assert handles() == before

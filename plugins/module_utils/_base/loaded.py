@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .accounts import User, user_by_uid
 from .errors import Refused
-from .paths import look, opened
+from .paths import opened, resolve
 
 #: Endings of what interpreters load.
 _CODE = (".py", ".pyc", ".pth", ".so", ".sh", ".pl", ".rb", ".js", ".php")
@@ -34,8 +34,8 @@ def owner_along(path: Path) -> User:
     :raises Refused: when a link of one account leads to what belongs to another, or there is no such directory.
     """
     try:
-        first = look(path, follow=False)
-        parts = look(path).parts[len(first.parts) - 1 :] if first.parts[-1].is_link else first.parts[-1:]
+        first = resolve(path, follow=False)
+        parts = resolve(path).parts[len(first.parts) - 1 :] if first.parts[-1].is_link else first.parts[-1:]
     except FileNotFoundError:
         return _owner_of_what_is_missing(path)
     except OSError as error:
@@ -53,10 +53,10 @@ def owner_along(path: Path) -> User:
 def _owner_of_what_is_missing(path: Path) -> User:
     """Of a link that leads nowhere, or of the directory around."""
     try:
-        there = look(path, follow=False) if os.path.lexists(path) else look(path.parent)
+        resolved = resolve(path, follow=False) if os.path.lexists(path) else resolve(path.parent)
     except OSError as error:
         raise Refused(f"{path}: {path.parent} can't be read ({error.strerror}): name an existing place.") from error
-    return user_by_uid(there.found.st_uid)
+    return user_by_uid(resolved.found.st_uid)
 
 
 @contextmanager
@@ -67,12 +67,12 @@ def opened_as(path: Path, user: User, *, links: bool = False) -> Iterator[int]:
     :raises Refused: when a third account could have put it there.
     :raises OSError: when the account may not read it, or it is no regular file; a pipe is not waited for.
     """
-    with opened(path) as (handle, way):
-        way.require({user.uid}, f"reading it for {user.name}", links=links)
-        directories = [one.found for one in way.parts[:-1] if not one.is_link]
-        may_read = all(_permits(one, user, 0o1) for one in directories) and _permits(way.found, user, 0o4)
+    with opened(path) as (handle, resolved):
+        resolved.require({user.uid}, f"reading it for {user.name}", links=links)
+        directories = [one.found for one in resolved.parts[:-1] if not one.is_link]
+        may_read = all(_permits(one, user, 0o1) for one in directories) and _permits(resolved.found, user, 0o4)
         # What only root could have put there, root may be asked to read.
-        if os.geteuid() == 0 and user.uid != 0 and way.stranger(()) is not None and not may_read:
+        if os.geteuid() == 0 and user.uid != 0 and resolved.untrusted(()) is not None and not may_read:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         yield handle
 
@@ -124,12 +124,12 @@ def require_environment(path: Path, uid: int) -> None:
 def _require(path: Path, uid: int, attempt: str) -> None:
     """Of a path that leads nowhere nothing is said: whoever tries to use it will say that."""
     try:
-        way = look(path)
+        resolved = resolve(path)
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         raise Refused(f"{path} can't be reached: {error.strerror}.") from error
-    way.require({uid}, attempt)
+    resolved.require({uid}, attempt)
 
 
 def _require_tree(top: Path, uid: int, attempt: str) -> None:
@@ -150,7 +150,7 @@ def _require_tree(top: Path, uid: int, attempt: str) -> None:
 
 def _code_below(top: Path) -> Iterator[tuple[str, os.stat_result]]:
     """Files that interpreters load, links to such, and the directories that lead to some."""
-    told: set[str] = set()
+    yielded: set[str] = set()
     for above, directories, files in os.walk(top):
         directories[:] = [name for name in directories if name not in _NO_CODE]
         code = [name for name in files if name.endswith(_CODE)]
@@ -160,8 +160,8 @@ def _code_below(top: Path) -> Iterator[tuple[str, os.stat_result]]:
         for name in directories:
             if os.path.islink(os.path.join(above, name)):
                 yield os.path.join(above, name), os.lstat(os.path.join(above, name))
-        while code and above not in told and len(above) >= len(str(top)):
-            told.add(above)
+        while code and above not in yielded and len(above) >= len(str(top)):
+            yielded.add(above)
             yield above, os.stat(above)
             above = os.path.dirname(above)  # noqa: PLW2901 - up to the top
 

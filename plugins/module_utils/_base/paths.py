@@ -4,7 +4,7 @@
 """(private) Opening a path part by part, by handles: who could have put another thing there, and no link unseen.
 
 ``stat`` of a path tells of what a link leads to, and by the time the path is opened it may lead elsewhere. Here each part
-is opened in the directory that was opened before it, without following, and looked at through its own handle.
+is opened in the directory that was opened before it, without following, and its state read through its own handle.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ANYBODY = -1
 READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 #: As many links as the kernel follows.
 _LINKS = 40
-_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 #: The kernel's form of an access control list: a version, then tag, permissions and number of each entry.
 _ACL_ENTRY = struct.Struct("<HHI")
 _ACL_USER, _ACL_GROUP_OBJ, _ACL_GROUP = 0x02, 0x04, 0x08
@@ -56,7 +56,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Way:
+class ResolvedPath:
     """How a path leads to what it names.
 
     :param asked: the path.
@@ -73,10 +73,10 @@ class Way:
         """Of the thing itself."""
         return self.parts[-1].found
 
-    def stranger(self, trusted: Collection[int], *, links: bool = False) -> Part | None:
+    def untrusted(self, trusted: Collection[int], *, links: bool = False) -> Part | None:
         """The first part that anybody could change but root and these accounts.
 
-        :param links: look at the links on the way only.
+        :param links: only links on the way count.
         """
         return next((one for one in self.parts if one.writers.difference(trusted) and (one.is_link or not links)), None)
 
@@ -84,10 +84,10 @@ class Way:
         """Nobody but root and these accounts could have put something else there.
 
         :param attempt: what is refused otherwise ("running it as root"), for the message.
-        :param links: see `stranger`.
+        :param links: see `untrusted`.
         :raises Refused: with the part, and who could.
         """
-        part = self.stranger(trusted, links=links)
+        part = self.untrusted(trusted, links=links)
         if part is None:
             return
         who = _named(part.writers.difference(trusted))
@@ -103,8 +103,8 @@ class Way:
 
 
 @contextmanager
-def opened(path: Path, flags: int = READ, *, follow: bool = True) -> Iterator[tuple[int, Way]]:
-    """Open what a path names, and tell how it led there. Without ``O_DIRECTORY`` or ``O_PATH`` only regular files open.
+def opened(path: Path, flags: int = READ, *, follow: bool = True) -> Iterator[tuple[int, ResolvedPath]]:
+    """Open what a path names, and how it led there. Without ``O_DIRECTORY`` or ``O_PATH`` only regular files open.
 
     :param follow: also a link that the path ends with; those before it are followed in any case, and are parts of the way.
     :raises OSError: also when another thing was put there in between.
@@ -114,20 +114,20 @@ def opened(path: Path, flags: int = READ, *, follow: bool = True) -> Iterator[tu
         walk.go()
         handle = walk.open(flags)
         try:
-            yield handle, Way(path, walk.here, tuple(walk.parts))
+            yield handle, ResolvedPath(path, walk.here, tuple(walk.parts))
         finally:
             os.close(handle)
     finally:
         walk.close()
 
 
-def look(path: Path, *, follow: bool = True) -> Way:
+def resolve(path: Path, *, follow: bool = True) -> ResolvedPath:
     """How a path leads to what it names, of any kind.
 
     :raises OSError: when it leads nowhere.
     """
-    with opened(path, os.O_PATH, follow=follow) as (_handle, way):
-        return way
+    with opened(path, os.O_PATH, follow=follow) as (_handle, resolved):
+        return resolved
 
 
 class Tree:
@@ -156,14 +156,14 @@ class Tree:
         handle = os.dup(self._handle)
         try:
             for name in names:
-                inner = os.open(name, _LOOK | os.O_DIRECTORY, dir_fd=handle)
+                inner = os.open(name, _PLACE | os.O_DIRECTORY, dir_fd=handle)
                 os.close(handle)
                 handle = inner
             yield handle, last
         finally:
             os.close(handle)
 
-    def look(self, path: str) -> os.stat_result | None:
+    def lstat(self, path: str) -> os.stat_result | None:
         """As ``lstat``; nothing where there is nothing, or only something behind a link."""
         try:
             with self.parent(path) as (directory, name):
@@ -172,7 +172,7 @@ class Tree:
             return None
 
     def open(self, path: str, flags: int = READ) -> int:
-        """Open a regular file, or with ``O_DIRECTORY`` a directory; what is there has to be told by ``fstat`` of it.
+        """Open a regular file, or with ``O_DIRECTORY`` a directory; what is there has to be read by ``fstat`` of it.
 
         :raises OSError: also for a link, or a file of another kind.
         """
@@ -191,8 +191,8 @@ class _Walk:
         self._follow = follow
         self._links = 0
         self._names: list[str] = []
-        self._handles = [os.open("/", _LOOK)]
-        self._note()
+        self._handles = [os.open("/", _PLACE)]
+        self._add_part()
 
     @property
     def here(self) -> Path:
@@ -204,7 +204,7 @@ class _Walk:
         while self.waiting:
             self._step()
         if self.parts[-1].path != self.here:  # it ended by going back
-            self._note()
+            self._add_part()
 
     def _step(self) -> None:
         """Take the next part: down, up, or where a link leads."""
@@ -212,9 +212,9 @@ class _Walk:
         if name == "..":
             self._back(len(self._names) - 1)
             return
-        self._handles.append(os.open(name, _LOOK, dir_fd=self._handles[-1]))
+        self._handles.append(os.open(name, _PLACE, dir_fd=self._handles[-1]))
         self._names.append(name)
-        self._note()
+        self._add_part()
         if self.parts[-1].is_link and (self.waiting or self._follow):
             self._links += 1
             if self._links > _LINKS:
@@ -239,7 +239,7 @@ class _Walk:
         while self._handles:
             os.close(self._handles.pop())
 
-    def _note(self) -> None:
+    def _add_part(self) -> None:
         found = os.fstat(self._handles[-1])
         self.parts.append(Part(self.here, found, _writers(self._handles[-1], found)))
 
@@ -262,7 +262,7 @@ def _fitting(handle: int, flags: int, path: str) -> int:
 
 
 def _writers(handle: int, found: os.stat_result) -> frozenset[int]:
-    """Who can change it; in a sticky directory others change only what is theirs, and that is looked at by itself."""
+    """Who can change it; in a sticky directory others change only what is theirs, and that is a part of its own."""
     owner = {found.st_uid}
     mode = found.st_mode
     if not stat.S_ISLNK(mode) and not (stat.S_ISDIR(mode) and mode & stat.S_ISVTX):

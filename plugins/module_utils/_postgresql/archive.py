@@ -29,7 +29,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.files impo
     require_checksum,
     sha256_file,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import Tree, look, opened
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import Tree, opened, resolve
 
 from .plain_script import read_heading
 
@@ -194,8 +194,12 @@ def safe_in_place(path: Path, user: User | None) -> bool:
     """
     trusted = {os.geteuid(), user.uid if user else 0}
     for file in [path, *(files_of(path) if path.is_dir() else [])]:
-        way = look(file, follow=False)
-        if way.parts[-1].is_link or way.stranger(trusted) is not None or not _readable(file, way.found, user):
+        resolved = resolve(file, follow=False)
+        if (
+            resolved.parts[-1].is_link
+            or resolved.untrusted(trusted) is not None
+            or not _readable(file, resolved.found, user)
+        ):
             return False
     return True
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import look
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import resolve
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
 from .archive import Archive, read_archive, require_archive_checksum
@@ -60,7 +60,7 @@ def _require_readable(path: Path) -> None:
     :raises Refused: also when there is nothing.
     """
     try:
-        kind = look(path).found.st_mode
+        kind = resolve(path).found.st_mode
     except FileNotFoundError as error:
         raise Refused(f"Archive {path} can't be read: {path} does not exist.") from error
     except OSError as error:

@@ -161,7 +161,7 @@ def _nearest_directory(tree: Tree, path: str) -> str:
     """The directory that has to be written for this path: its parent, or the nearest one that exists."""
     directory = path.rpartition("/")[0]
     while directory:
-        found = tree.look(directory)
+        found = tree.lstat(directory)
         if found is not None and stat.S_ISDIR(found.st_mode):
             return directory
         directory = directory.rpartition("/")[0]

@@ -14,8 +14,8 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, user_by_name, user_by_uid
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import TIMEOUT_S, CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.leftovers import MARKER
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import look
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import resolve
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.processes import MARKER
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
 from ..base import Context
@@ -82,16 +82,16 @@ def open_checkout(run: CommandRunner, wish: Mapping[str, Any]) -> tuple[Git, Lay
     :raises Refused: when there is none, or this account can't act as its owner.
     """
     try:
-        way = look(Path(wish["path"]))
+        resolved = resolve(Path(wish["path"]))
     except OSError as error:
         raise Refused(f"{wish['path']} can't be reached ({error.strerror}): name the top of a checkout.") from error
-    path = way.path
-    if not stat.S_ISDIR(way.found.st_mode):
+    path = resolved.path
+    if not stat.S_ISDIR(resolved.found.st_mode):
         raise Refused(f"{path} is not a directory: name the top of a checkout.")
     named = user_by_name(wish["owner"]) if wish.get("owner") else None
-    owner = named or user_by_uid(way.found.st_uid)
+    owner = named or user_by_uid(resolved.found.st_uid)
     checks.require_owner(path, owner)
-    way.require({owner.uid, way.found.st_uid, os.geteuid()}, "rolling it back", links=True)
+    resolved.require({owner.uid, resolved.found.st_uid, os.geteuid()}, "rolling it back", links=True)
     limited = run.limited(float(wish.get("timeout") or TIMEOUT_S))
     git = Git(limited.as_user(owner), path, trust=named is not None)
     layout = git.layout()
@@ -104,7 +104,7 @@ def _require_roots_own(path: Path, layout: Layout) -> None:
     """git runs what the settings of a checkout say: as root only what nobody else could have written there."""
     settings = layout.common_dir / "config"
     for place in (path, layout.git_dir, settings):
-        look(place).require((), f"git as root in {path}")
+        resolve(place).require((), f"git as root in {path}")
 
 
 def describe(git: Git, head: Head) -> JsonObject:

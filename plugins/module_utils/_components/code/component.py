@@ -22,8 +22,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
     Refused,
     UndoIncomplete,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.leftovers import end_leftovers
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import without_login
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.processes import terminate_leftover_processes
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
 from ..base import Component, Plan, PointEntry, State
@@ -98,7 +98,7 @@ class Code(Component):
     def prepare(self, plan: Plan) -> JsonObject:
         """Emergency branch, archive, and the target's own checks in a scratch tree."""
         checkout = Checkout(self.context, plan.facts)
-        end_leftovers(checkout.marker, PATIENCE_S)
+        terminate_leftover_processes(checkout.marker, PATIENCE_S)
         self._require_before(checkout)
         if plan.facts["history"] and checkout.git.resolve(checkout.target) is None:
             with self.context.change(f"Fetch the history of {checkout.top}"):
@@ -121,7 +121,7 @@ class Code(Component):
     def switch(self, plan: Plan) -> None:
         """``reset --hard`` of the branch that is checked out, after another look for what it would take."""
         checkout = Checkout(self.context, plan.facts)
-        end_leftovers(checkout.marker, PATIENCE_S)
+        terminate_leftover_processes(checkout.marker, PATIENCE_S)
         record = checkout.recorder.read()
         if record is None:
             raise LastGoodError(f"{checkout.top} is not prepared: nothing was reset. Start again with a new plan.")
@@ -148,7 +148,7 @@ class Code(Component):
     def undo(self, plan: Plan) -> None:
         """Back to the commit, the index and the worktree of before, byte for byte."""
         checkout = Checkout(self.context, plan.facts)
-        end_leftovers(checkout.marker, PATIENCE_S)
+        terminate_leftover_processes(checkout.marker, PATIENCE_S)
         if self.state(plan) is State.FOREIGN:
             raise Foreign(foreign(checkout, self.context.workspace))
         record = checkout.recorder.read()

@@ -86,7 +86,7 @@ def tidy(checkout: Checkout, record: Record) -> None:
         remove_bytecode(checkout.top, stale)
         with Tree(checkout.top) as tree:
             for entry in record.entries:
-                found = tree.look(entry.path) if entry.kind == FILE else None
+                found = tree.lstat(entry.path) if entry.kind == FILE else None
                 if found is not None and stat.S_ISREG(found.st_mode):
                     _keep_permissions(tree, entry)
 

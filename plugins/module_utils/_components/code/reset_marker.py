@@ -12,7 +12,7 @@ from pathlib import Path
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import acting_as
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.leftovers import holders
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.processes import holders
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
 from ..base import Context

@@ -93,7 +93,7 @@ class _Dumped:
     def show_progress(self) -> None:
         """Look at the files."""
         written = sum(entry.stat().st_size for entry in os.scandir(self._archive))
-        show_progress(f"{self._words}: {self._rate.words(written)} written")
+        show_progress(f"{self._words}: {self._rate.describe(written)} written")
 
 
 def fingerprint_database(context: Context, wish: Mapping[str, Any]) -> JsonObject:

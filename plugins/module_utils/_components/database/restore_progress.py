@@ -66,7 +66,7 @@ class _Growth:
         tables = f"{self._done} of {self._filled} tables" if self._filled else f"{self._done} tables"
         now = "".join(self._copy(each["table"], each["rows"]) for each in copying)
         indexes = ", building indexes" if seen["indexes"] else ""
-        show_progress(f"Restoring database {self._name}: {tables}, {self._rate.words(seen['bytes'])}{now}{indexes}")
+        show_progress(f"Restoring database {self._name}: {tables}, {self._rate.describe(seen['bytes'])}{now}{indexes}")
 
     def _count(self, session: Session) -> None:
         """How many tables are filled; as many as before, where one was locked just now."""

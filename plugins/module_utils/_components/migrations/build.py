@@ -14,8 +14,11 @@ from pathlib import Path
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import user_by_uid
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, VerificationFailed
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import require_checksum
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.leftovers import MARKER, end_leftovers
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import masked
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.processes import (
+    MARKER,
+    terminate_leftover_processes,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import show_progress
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
@@ -55,7 +58,7 @@ MOST_LINES, MOST_CHARACTERS = 12, 2_000
 
 def clear(context: Context, name: str) -> None:
     """Remove what a killed call for a database has left on this host: the command's processes, and the archive."""
-    end_leftovers(SideNames.of(context.transaction, name).incoming, 0.0)
+    terminate_leftover_processes(SideNames.of(context.transaction, name).incoming, 0.0)
     shutil.rmtree(context.workspace / COPY, ignore_errors=True)
 
 
@@ -111,7 +114,7 @@ class MigrationsBuild(SideBuild):
                     f"{self.facts['name']} was not touched. Try the command on a copy by hand, or use method: rebuild."
                 ) from None
             finally:
-                end_leftovers(self.name, 0.0)
+                terminate_leftover_processes(self.name, 0.0)
                 watch.sweep()
 
     def judge(self, session: Session, sequences: Mapping[str, int | None]) -> JsonObject:

@@ -16,7 +16,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts i
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.loaded import owner_along
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import look as look_along
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import resolve
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
 from ..base import Plan, PointEntry
@@ -109,7 +109,7 @@ class Planner:
     def _require_place(self) -> None:
         """Refuse what is no environment, and what can't be renamed."""
         path, parent = self.path, self.path.parent
-        look_along(parent).require({self.owner.uid}, f"replacing {path.name} there for {self.owner.name}")
+        resolve(parent).require({self.owner.uid}, f"replacing {path.name} there for {self.owner.name}")
         if self.before.kind == "other" or not _looks_like_environment(path):
             raise Refused(
                 f"{path} is not a Python environment (no pyvenv.cfg, no bin/python): name the environment itself."

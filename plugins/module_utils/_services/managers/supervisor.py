@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.loaded import opened_as, owner_along
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import look
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import resolve
 
 from .base import DOWN, FAILED, RUNNING, STARTING, STOPPING, ServiceStatus, parent_of
 
@@ -173,7 +173,7 @@ def read_address(config: Path) -> Address:
         kind = error.__class__.__name__
         raise Refused(f"The configuration of supervisor, {config}, can't be read: it is none ({kind}).") from None
 
-    environment = os.environ if look(config).stranger({os.geteuid()}) is None else {}
+    environment = os.environ if resolve(config).untrusted({os.geteuid()}) is None else {}
 
     def option(section: str, key: str) -> str:
         value = parser.get(section, key, fallback="").strip()

@@ -111,10 +111,14 @@ def rollback(_options: Options) -> int:
 def undo(options: Options) -> int:
     """The second act: a rollback that fails its checks after the switch; everything must be as it was before it.
 
+    A stack that was broken by hand before is taken, and left; without one it is built, broken, and removed at the end.
     The status is the playbook's own (which is not 0) when all of that is so, and 1 when anything else happened.
     """
-    for act in (up, capture, break_it):
-        act(options)
+    there = places.load()
+    of_its_own = there is None or proof.load(there, "broken") is None
+    if of_its_own:
+        for act in (up, capture, break_it):
+            act(options)
     place = _there()
     title("A rollback that must not succeed")
     say("Somebody demands that a post written after the restore point is still there. Going back can't give that,")
@@ -146,7 +150,7 @@ def undo(options: Options) -> int:
     say(f"\nThe rollback was tried, failed its checks, and was undone on {', '.join(sorted(told))}.")
     say(f"Everything is as it was before it. As it did not go back, the exit status is the playbook's: {status}.")
     say(f"Its report, logs and journals: {_keep_the_records(place)}")
-    if not options.keep:
+    if of_its_own and not options.keep:
         down(options)
     return status
 

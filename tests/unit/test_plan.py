@@ -70,7 +70,7 @@ def plan(stack: Stack, kinds: str = "code,files,packages", **wish: Any) -> dict[
 def services(planned: dict[str, Any]) -> dict[str, list[list[str]]]:
     """Host → names of the services in each wave, where there are any."""
     waves = {
-        host: [[service["name"] for service in wave] for wave in part["waves"]] for host, part in planned["of"].items()
+        host: [[service["name"] for service in wave] for wave in part["waves"]] for host, part in planned["parts"].items()
     }
     return {host: found for host, found in waves.items() if any(found)}
 
@@ -80,7 +80,7 @@ def test_the_plan_says_nothing_of_a_service_that_may_be_secret() -> None:
     service = {"name": "core", "manager": "process", "pid_file": "/run/core", "command": ["core", "--token", "tulip"]}
     core = {**CATALOGUE["rollback_projects"]["core"], "services": [{**service, "ready": {"command": ["ask", "rose"]}}]}
     found = parse_catalogue({**CATALOGUE, "rollback_projects": {"core": core}}, GROUPS)
-    assert plan(found)["of"]["web1"]["waves"] == [[{"name": "core", "manager": "process"}]]
+    assert plan(found)["parts"]["web1"]["waves"] == [[{"name": "core", "manager": "process"}]]
 
 
 # -- kinds ---------------------------------------------------------------------------------------------------------
@@ -128,10 +128,10 @@ def test_everything_but_the_database(stack: Stack) -> None:
         "web2": [[], ["planning"], []],
         "web3": [[], [], ["report"]],
     }
-    assert planned["of"]["web1"]["keys"] == [
+    assert planned["parts"]["web1"]["keys"] == [
         "code:/srv/core", "code:/srv/planning", "files:files", "packages:/srv/core/.venv",
     ]  # fmt: skip
-    assert planned["of"]["db1"]["databases"] == planned["of"]["db1"]["keys"] == []
+    assert planned["parts"]["db1"]["databases"] == planned["parts"]["db1"]["keys"] == []
     assert planned["schema_only"] == {"blog": "db1"}
 
 
@@ -143,16 +143,16 @@ def test_a_project_with_those_that_need_it_stopped_around_it(stack: Stack) -> No
         "web2": [[], ["planning"], []],
         "web3": [[], [], ["report"]],
     }
-    assert planned["of"]["web3"]["projects"] == planned["of"]["web3"]["keys"] == []
-    assert [project["name"] for project in planned["of"]["web1"]["projects"]] == ["planning"]
-    assert planned["of"]["web3"]["checked"] == ["report"]
+    assert planned["parts"]["web3"]["projects"] == planned["parts"]["web3"]["keys"] == []
+    assert [project["name"] for project in planned["parts"]["web1"]["projects"]] == ["planning"]
+    assert planned["parts"]["web3"]["checked"] == ["report"]
 
 
 def test_going_back_in_the_database_stops_all_who_use_it(stack: Stack) -> None:
     planned = plan(stack, "database")
-    assert planned["of"]["db1"]["keys"] == ["database:blog"]
+    assert planned["parts"]["db1"]["keys"] == ["database:blog"]
     assert set(services(planned)) == {"web1", "web2", "web3"}
-    assert all(part["projects"] == [] for part in planned["of"].values())
+    assert all(part["projects"] == [] for part in planned["parts"].values())
     assert planned["schema_only"] == {}
 
 
@@ -167,7 +167,7 @@ def test_going_back_in_the_database_stops_all_who_use_it(stack: Stack) -> None:
 def test_only_what_is_asked_for_is_put_back(
     stack: Stack, kinds: str, code: str | None, packages: str | None, files: list[Any]
 ) -> None:
-    (project,) = plan(stack, kinds, only=("core",))["of"]["web1"]["projects"]
+    (project,) = plan(stack, kinds, only=("core",))["parts"]["web1"]["projects"]
     assert (project["code"], project["packages"], project["files"]) == (code, packages, files)
 
 
@@ -176,7 +176,7 @@ def test_the_host_that_decides_takes_part(stack: Stack, wished: str | None, deci
     planned = plan(stack, only=("plain",), decision_host=wished)
     assert planned["decision_host"] == decides
     assert planned["hosts"] == sorted({"web4", decides})
-    assert planned["of"][decides] == {"databases": [], "projects": [], "checked": [], "waves": [[], [], []], "keys": []}
+    assert planned["parts"][decides] == {"databases": [], "projects": [], "checked": [], "waves": [[], [], []], "keys": []}
 
 
 @pytest.mark.parametrize(
@@ -327,8 +327,8 @@ FILE = {"path": "/backup/blog.dump", "checksum": "sha256:0", "allow_unverified":
 def test_a_file_needs_no_restore_point_and_stops_everything(stack: Stack) -> None:
     planned = make_plan(stack, Wish("1-blog", None, ("database",), source=FILE))
     assert planned["source"] == FILE
-    assert not any(part["keys"] for part in planned["of"].values())
-    assert planned["of"]["db1"]["databases"] == ["blog"]
+    assert not any(part["keys"] for part in planned["parts"].values())
+    assert planned["parts"]["db1"]["databases"] == ["blog"]
     assert services(planned).keys() == {"web1", "web2", "web3"}
     assert with_point(planned, {}) == planned
 
@@ -352,7 +352,7 @@ def test_of_several_databases_a_file_needs_the_one() -> None:
     with pytest.raises(PlanRefused, match="blog, shop"):
         make_plan(several, Wish("1-blog", None, ("database",), source=FILE))
     planned = make_plan(several, Wish("1-blog", None, ("database",), source=FILE, database="shop"))
-    assert planned["of"]["db1"]["databases"] == ["shop"]
+    assert planned["parts"]["db1"]["databases"] == ["shop"]
 
 
 # -- some tables of a database -----------------------------------------------------------------------------------------
@@ -361,8 +361,8 @@ def test_of_several_databases_a_file_needs_the_one() -> None:
 def test_tables_need_their_databases_restore_point_and_stop_everything(stack: Stack) -> None:
     planned = make_plan(stack, Wish("1-blog", LAST_GOOD, ("tables",), tables=("post", "public.tag")))
     assert (planned["scope"], planned["tables"]) == ("tables", ["post", "public.tag"])
-    assert planned["of"]["db1"]["databases"] == ["blog"]
-    assert planned["of"]["db1"]["keys"] == ["database:blog"]
+    assert planned["parts"]["db1"]["databases"] == ["blog"]
+    assert planned["parts"]["db1"]["keys"] == ["database:blog"]
     assert services(planned).keys() == {"web1", "web2", "web3"}
     assert planned["schema_only"] == {}
 
@@ -401,9 +401,9 @@ def test_code_can_go_back_without_a_restore_point(stack: Stack, asked: dict[str,
     planned = code_plan(stack, **asked)
     assert (planned["code"]["mode"], planned["code"]["words"]) == (mode, words)
     pointless = asked.get("point") is None
-    assert planned["of"]["web1"]["keys"] == ([] if pointless else ["code:/srv/core"])
+    assert planned["parts"]["web1"]["keys"] == ([] if pointless else ["code:/srv/core"])
     assert planned["schema_only"] == {}
-    assert [project["code"] for project in planned["of"]["web1"]["projects"]] == ["/srv/core"]
+    assert [project["code"] for project in planned["parts"]["web1"]["projects"]] == ["/srv/core"]
     if pointless:
         assert with_point(planned, {}) == planned
 

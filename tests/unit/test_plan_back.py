@@ -21,7 +21,7 @@ PLAN: dict[str, Any] = {
     "hosts": ["db1"],
     "waves": 1,
     "schema_only": {"blog": "db1"},
-    "of": {"db1": PART},
+    "parts": {"db1": PART},
 }
 
 
@@ -71,7 +71,7 @@ def test_the_last_one_that_stands_may_be_undone(transactions: list[dict[str, Any
 def test_the_plan_is_the_rollbacks_own_without_what_it_went_back_to() -> None:
     plan = plan_back(found(A), {}, {}, id="n", undoes="a", stack="blog")
     assert (plan["id"], plan["undoes"], plan["point"], plan["schema_only"]) == ("n", "a", None, {})
-    assert plan["of"] == {"db1": {**PART, "keys": []}}
+    assert plan["parts"] == {"db1": {**PART, "keys": []}}
 
 
 READY, BROKEN = ({"ran_before": True, "ready_before": ready} for ready in (True, False))
@@ -124,14 +124,14 @@ WITH_WORDS = {
 
 @pytest.mark.parametrize("part", [CHECKED, WITH_WORDS])
 def test_the_plan_names_what_is_checked(part: dict[str, Any]) -> None:
-    told = transaction("a", plan={**PLAN, "id": "a", "of": {"db1": {**PART, **part}}})
+    told = transaction("a", plan={**PLAN, "id": "a", "parts": {"db1": {**PART, **part}}})
     plan = plan_back(found(told), {"shop": ["db1"]}, {}, id="n", undoes="a", stack="blog")
-    assert plan["of"]["db1"] == {**PART, **CHECKED, "keys": []}
+    assert plan["parts"]["db1"] == {**PART, **CHECKED, "keys": []}
 
 
 @pytest.mark.parametrize("known", [{}, {"shop": ["web1"]}, {"blog": ["db1"]}])
 def test_what_is_checked_by_what_the_catalogue_has_no_more_is_refused(known: dict[str, list[str]]) -> None:
-    told = transaction("a", plan={**PLAN, "id": "a", "of": {"db1": {**PART, **CHECKED}}})
+    told = transaction("a", plan={**PLAN, "id": "a", "parts": {"db1": {**PART, **CHECKED}}})
     with pytest.raises(
         PlanRefused, match="checked by shop on db1, and the catalogue has no such project there any more"
     ):
@@ -151,10 +151,10 @@ WHOLE = {**WORKER, "pid_file": "/run/worker", "command": ["work", "--token", "s3
 def test_the_plan_names_services_that_the_catalogue_has(
     service: dict[str, Any], known: dict[str, list[str]], is_there: bool
 ) -> None:
-    hosts = found(transaction("a", plan={**PLAN, "id": "a", "of": {"db1": {**PART, "waves": [[], [service]]}}}))
+    hosts = found(transaction("a", plan={**PLAN, "id": "a", "parts": {"db1": {**PART, "waves": [[], [service]]}}}))
     if is_there:
         plan = plan_back(hosts, {}, known, id="n", undoes="a", stack="blog")
-        assert plan["of"]["db1"]["waves"] == [[], [WORKER]]
+        assert plan["parts"]["db1"]["waves"] == [[], [WORKER]]
     else:
         with pytest.raises(PlanRefused, match="a stopped worker on db1, and the catalogue has no such service there"):
             plan_back(hosts, {}, known, id="n", undoes="a", stack="blog")
@@ -165,7 +165,7 @@ def test_the_plan_names_services_that_the_catalogue_has(
     [
         ({"outcome": ["rolled_back"]}, "outcome is a list"),
         ({"tombstoned": "false"}, "tombstoned is the text 'false'"),
-        ({"plan": {**PLAN, "of": {"db1": None}}}, "plan.of.db1 is null"),
+        ({"plan": {**PLAN, "parts": {"db1": None}}}, "plan.parts.db1 is null"),
         ({"created": "yesterday"}, "created is the text 'yesterday'"),
         ({"services": [{"ran_before": "no", "ready_before": True}]}, r"services\[0\].ran_before is the text 'no'"),
     ],

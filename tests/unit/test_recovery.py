@@ -17,7 +17,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.recovery
     settled,
 )
 
-PLAN = {"id": "1-blog", "stack": "blog", "decision_host": "db1", "hosts": ["app1", "db1"], "waves": 1, "of": {}}
+PLAN = {"id": "1-blog", "stack": "blog", "decision_host": "db1", "hosts": ["app1", "db1"], "waves": 1, "parts": {}}
 
 
 def told(transaction_id: str = "1-blog", **facts: Any) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def test_a_module_on_its_own_is_a_plan_of_one_host() -> None:
     assert found["plan"]["hosts"] == ["app1"]
     assert found["plan"]["decision_host"] == "app1"
     assert found["plan"]["stack"] == "code:/srv/blog"
-    assert found["plan"]["of"]["app1"]["projects"] == []
+    assert found["plan"]["parts"]["app1"]["projects"] == []
 
 
 def test_nothing_is_open() -> None:

@@ -206,7 +206,7 @@ class Inspection:
                 )
 
     def _start_timer(self, header: Header) -> None:
-        waves = header.plan.get("of", {}).get(header.host, {}).get("waves", ())
+        waves = header.plan.get("parts", {}).get(header.host, {}).get("waves", ())
         services = [service for wave in waves for service in wave]
         timer.arm(self.records.directory, header.confirm_timeout, services)
 

@@ -64,7 +64,7 @@ _HEADER = {
     "services?": (None, [str]),
 }
 #: The services in a transaction's plan.
-PLAN_WAVES = {"of?": {str: {"waves?": [[{"name": str, "manager?": (None, str)}]]}}}
+PLAN_WAVES = {"parts?": {str: {"waves?": [[{"name": str, "manager?": (None, str)}]]}}}
 #: What tells a service from others, and how to order the timer around it; what else is known of it may be secret.
 _SERVICE_NAME = ("name", "manager", "scope")
 _SERVICE = {"manager": str, "name": str, "options": {str: object}, "ran_before": bool, "ready_before": bool}
@@ -126,7 +126,9 @@ class Header:
         known = {each.name for each in fields(cls)}
         services = raw.get("services")
         lists = {"hosts": tuple(raw["hosts"]), "services": None if services is None else tuple(services)}
-        return cls(**{name: value for name, value in {**raw, **lists}.items() if name in known})
+        # Older releases called the parts of a plan "of".
+        plan = {"parts" if name == "of" else name: value for name, value in raw.get("plan", {}).items()}
+        return cls(**{name: value for name, value in {**raw, **lists, "plan": plan}.items() if name in known})
 
 
 class Records:
@@ -286,7 +288,7 @@ class Records:
             return kept
         if header.services is None:
             plan = require(header.plan, PLAN_WAVES, f"{self.directory / 'header.json'}, plan")
-            waves = plan.get("of", {}).get(header.host, {}).get("waves", [])
+            waves = plan.get("parts", {}).get(header.host, {}).get("waves", [])
             kept = {**{service_key(service): service for wave in waves for service in wave}, **kept}
         self._require_kept(header.services or (), kept)
         return kept

@@ -354,12 +354,12 @@ def _begun(records: Records, header: Header | None) -> JsonObject:
 
 def _shown(plan: JsonObject) -> JsonObject:
     """A plan without the words of commands, which older releases left in it."""
-    hosts = require(plan, PLAN_WAVES, "The plan of a transaction").get("of", {})
+    hosts = require(plan, PLAN_WAVES, "The plan of a transaction").get("parts", {})
     parts = {
         host: {**part, "waves": [[service_name(service) for service in wave] for wave in part.get("waves", [])]}
         for host, part in hosts.items()
     }
-    return {**plan, "of": parts} if parts else plan
+    return {**plan, "parts": parts} if parts else plan
 
 
 def _gone_through(records: Records) -> JsonObject:

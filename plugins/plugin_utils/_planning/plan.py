@@ -148,7 +148,7 @@ def make_plan(stack: Stack, wish: Wish) -> dict[str, Any]:
         "rehearse": wish.rehearse,
         "waves": len(stack.waves),
         "schema_only": schema_only,
-        "of": parts,
+        "parts": parts,
     }
 
 
@@ -161,7 +161,7 @@ def with_point(plan: Mapping[str, Any], points: Mapping[str, Mapping[str, Any]])
     pointless = plan.get("code") and plan["wanted_point"] is None
     if plan.get("source") or plan.get("undoes") or pointless:
         return dict(plan)
-    needs = {host: part["keys"] for host, part in plan["of"].items() if part["keys"]}
+    needs = {host: part["keys"] for host, part in plan["parts"].items() if part["keys"]}
     found = {
         host: registered["__rollback_points"]["restore_points"] for host, registered in points.items() if host in needs
     }

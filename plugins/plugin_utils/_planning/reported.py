@@ -28,7 +28,7 @@ _PLAN = {
     "decision_host?": str,
     "undoes?": (None, str),
     "rehearse?": bool,
-    "of?": {str: {"projects": [{str: object}], "checked": [object]}},
+    "parts?": {str: {"projects": [{str: object}], "checked": [object]}},
 }
 _TRANSACTION = {
     "id?": str,

@@ -67,7 +67,7 @@ def plan_back(
     pile = _pile(found)
     if undoes not in _undoable(found):
         raise PlanRefused([_why_not(undoes, pile, found)])
-    parts = {host: _part_back(part) for host, part in plan["of"].items()}
+    parts = {host: _part_back(part) for host, part in plan["parts"].items()}
     gone = [
         f"{name} on {host}"
         for host, part in parts.items()
@@ -105,7 +105,7 @@ def plan_back(
         "source": None,
         "code": None,
         "schema_only": {},
-        "of": parts,
+        "parts": parts,
     }
 
 

@@ -167,7 +167,7 @@ def _plan_of_one(host: str, transaction: Mapping[str, Any]) -> dict[str, Any]:
         "decision_host": host,
         "hosts": [host],
         "waves": 0,
-        "of": {host: nothing},
+        "parts": {host: nothing},
     }
 
 

@@ -70,7 +70,8 @@ def plan(stack: Stack, kinds: str = "code,files,packages", **wish: Any) -> dict[
 def services(planned: dict[str, Any]) -> dict[str, list[list[str]]]:
     """Host → names of the services in each wave, where there are any."""
     waves = {
-        host: [[service["name"] for service in wave] for wave in part["waves"]] for host, part in planned["parts"].items()
+        host: [[service["name"] for service in wave] for wave in part["waves"]]
+        for host, part in planned["parts"].items()
     }
     return {host: found for host, found in waves.items() if any(found)}
 
@@ -176,7 +177,13 @@ def test_the_host_that_decides_takes_part(stack: Stack, wished: str | None, deci
     planned = plan(stack, only=("plain",), decision_host=wished)
     assert planned["decision_host"] == decides
     assert planned["hosts"] == sorted({"web4", decides})
-    assert planned["parts"][decides] == {"databases": [], "projects": [], "checked": [], "waves": [[], [], []], "keys": []}
+    assert planned["parts"][decides] == {
+        "databases": [],
+        "projects": [],
+        "checked": [],
+        "waves": [[], [], []],
+        "keys": [],
+    }
 
 
 @pytest.mark.parametrize(

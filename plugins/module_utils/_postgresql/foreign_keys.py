@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
@@ -56,6 +56,11 @@ KEYS_TOUCHING = _KEYS.format(where=_TOUCHING, **_ROOTS)
 def keys_touching(session: Session, tables: Sequence[int]) -> list[JsonObject]:
     """The foreign keys from or to these relations (OIDs), each once, as it was made."""
     return session.rows(KEYS_TOUCHING, [list(tables), list(tables)])
+
+
+def enforced_keys(keys: Iterable[JsonObject]) -> list[JsonObject]:
+    """Those that no row breaks, by the server's word; a key that was never validated may have orphans, and stays so."""
+    return [key for key in keys if key["valid"] and key["enforced"] and not key["period"]]
 
 
 def without_parent(key: JsonObject, child: Any = None, parent: Any = None) -> Any:

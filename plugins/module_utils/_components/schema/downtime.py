@@ -14,10 +14,12 @@ import time
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.content import USER_SCHEMA
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.foreign_keys import keys_touching
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.foreign_keys import (
+    enforced_keys,
+    keys_touching,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server, Session, sql
 
-from ..tables.orphans import watched
 from ..tables.write_speed import Candidate, file_pace, look_at, mean, paces
 from .rows import relation
 
@@ -64,7 +66,7 @@ def predict(server: Server, database: str, session: Session, mapped: JsonObject,
     for table in mapped["added"]:
         copies.add(_rows(session, table) * others.bare)
     keys = keys_touching(session, [move["live"]["oid"] for move in moves])
-    for key in watched(keys):
+    for key in enforced_keys(keys):
         builds.add(look_at(session, key, deadline))
     file = file_pace(known.values())
     builds.spread(OBJECT_MORE * file * int(session.value(OBJECTS)))

@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.foreign_keys import enforced_keys
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import table_name
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.migration_heads import version_tables
 
@@ -181,11 +182,7 @@ def _keys(old: JsonObject, live: JsonObject, moves: list[JsonObject]) -> list[Js
             plain[table_name(move["old"])] = move["from"]
     themselves = {table_name(table): table_name(table) for table in live["tables"]}
     promises = {_promise(key, themselves) for key in live["keys"] if key["valid"] and key["enforced"]} - {None}
-    return [
-        {**key, "proven": _promise(key, plain) in promises}
-        for key in old["keys"]
-        if key["valid"] and key["enforced"] and not key["period"]
-    ]
+    return [{**key, "proven": _promise(key, plain) in promises} for key in enforced_keys(old["keys"])]
 
 
 def _promise(key: JsonObject, plain: Mapping[str, str]) -> tuple[Any, ...] | None:

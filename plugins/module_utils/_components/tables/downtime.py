@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.content import table_key
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.foreign_keys import enforced_keys
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server, Session
 
 from .catalogue import Unit
-from .orphans import watched
 from .write_speed import FILES, Candidate, file_pace, key_pace, look_at, mean, paces
 
 FIXED_S = 0.1
@@ -69,7 +69,7 @@ def predict(
         spent += goes * pace.bare + comes * pace.indexed + pace.statistics(comes)
         rows += comes
     spent += FILE_MORE * file_pace(known.values()) * _files(live, units)
-    spent += sum(look_at(live, key, deadline) for key in watched(keys))
+    spent += sum(look_at(live, key, deadline) for key in enforced_keys(keys))
     return {"ms": round(spent * 1000), "grows_with": GROWS, "rows_per_second": round(rows / spent)}
 
 

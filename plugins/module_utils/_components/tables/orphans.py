@@ -18,6 +18,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.copy
     stream_rows,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.foreign_keys import (
+    enforced_keys,
     keys_touching,
     side_of,
     without_parent,
@@ -46,14 +47,9 @@ SELECT DISTINCT step.below::bigint AS oid FROM found JOIN step ON step.above = f
 """
 
 
-def watched(keys: Iterable[JsonObject]) -> list[JsonObject]:
-    """Those that the server vouches for; a key that was never validated may have orphans, and stays so."""
-    return [key for key in keys if key["valid"] and key["enforced"] and not key["period"]]
-
-
 def listed(session: Session, keys: Iterable[JsonObject]) -> list[str]:
     """What refers to nothing now, one sentence a key."""
-    return [said for key in watched(keys) for said in _sentences(session, key, without_parent(key))]
+    return [said for key in enforced_keys(keys) for said in _sentences(session, key, without_parent(key))]
 
 
 def descendants(session: Session, units: Sequence[Unit]) -> list[Unit]:
@@ -75,7 +71,7 @@ class Forecast:
         self.side = side
         self.known = {unit.oid for unit in units}
         self.parts = {oid for unit in units for oid in unit.oids}
-        self.keys = watched(keys_touching(live, sorted(self.parts)))
+        self.keys = enforced_keys(keys_touching(live, sorted(self.parts)))
 
     def sentences(self) -> list[str]:
         """One for each key that would not hold."""
@@ -148,7 +144,7 @@ def keep_aside(live: Session, side: Session, keys: Sequence[JsonObject]) -> list
         side.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(ORPHANS, row["name"])))
     said: list[str] = []
     while True:
-        moved = [words for key in watched(keys) for words in _move(live, side, key)]
+        moved = [words for key in enforced_keys(keys) for words in _move(live, side, key)]
         if not moved:
             return said
         said += moved

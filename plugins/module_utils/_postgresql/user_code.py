@@ -16,6 +16,8 @@ from .server import Session
 CALLS = """EXISTS (SELECT FROM regexp_matches({tree}::text, ':(funcid|opfuncid) (\\d+)', 'g') used (word)
     LEFT JOIN pg_proc p ON p.oid = used.word[2]::oid AND p.oid < 16384
     WHERE p.oid IS NULL OR p.provolatile = 'v' OR (used.word[1] = 'funcid' AND p.provolatile <> 'i'))"""
+#: Fire whenever a table is made or altered, a temporary one included.
+EVENT_TRIGGERS = "SELECT evtname AS name FROM pg_event_trigger WHERE evtenabled <> 'D' ORDER BY 1"
 RUNS_OWN_CODE = f"""
 WITH me (oid) AS (SELECT format('%%I.%%I', %s::text, %s::text)::regclass::oid),
 parts (class, oid, tree) AS (

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.user_code import EVENT_TRIGGERS
 
 from .catalogue import MATVIEWS, PUBLICATIONS, SLEEPING_KEYS, Unit
 
@@ -19,7 +20,6 @@ ROOM_FOR_LOCKS = """
 SELECT current_setting('max_locks_per_transaction')::int
     * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int)
 """
-EVENT_TRIGGERS = "SELECT evtname AS name FROM pg_event_trigger WHERE evtenabled <> 'D' ORDER BY 1"
 
 
 def warnings_for(

@@ -29,9 +29,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.serv
     Session,
     sql,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.user_code import runs_own_code
-
-from .warnings import EVENT_TRIGGERS
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.user_code import (
+    EVENT_TRIGGERS,
+    runs_own_code,
+)
 
 SAMPLE_ROWS, SAMPLE_BYTES = 50_000, 16 * 1024**2
 #: So many tables are measured, the largest ones; the others are taken to be like them.

@@ -20,7 +20,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.fore
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server, Session, sql
 
-from ..tables.write_speed import Candidate, file_pace, look_at, mean, paces
+from ..tables.write_speed import Candidate, average_speed, check_seconds, file_seconds, measure_speeds
 from .rows import relation
 
 #: Locks, definitions and their comparison, the switch.
@@ -46,32 +46,32 @@ FROM jsonb_array_elements(%s::jsonb) leaf JOIN pg_class c ON c.oid = format('%%I
 """
 
 
-def predict(server: Server, database: str, session: Session, mapped: JsonObject, jobs: int) -> JsonObject:
+def predict_downtime(server: Server, database: str, session: Session, mapped: JsonObject, jobs: int) -> JsonObject:
     """Milliseconds from the first lock to the switch, and rows per second. Changes nothing."""
     moves, deadline = mapped["moves"], time.monotonic() + MEASURE_S
     rows = {move["from"]: _rows(session, move["live"]) for move in moves}
     largest_first = sorted(moves, key=lambda move: -rows[move["from"]])
     candidates = [_candidate(session, move, rows[move["from"]]) for move in largest_first]
-    known = paces(server, database, session, candidates, deadline)
-    others = mean([(pace, rows[name]) for name, pace in known.items()])
+    known = measure_speeds(server, database, session, candidates, deadline)
+    others = average_speed([(speed, rows[name]) for name, speed in known.items()])
     # A copy keeps two processors busy, one that reads and one that writes.
     processors = (os.cpu_count() or 2) if server.is_local else 4
     copies, builds = _Work(min(jobs, max(1, processors // 2))), _Work(min(jobs, processors))
     spent = FIXED_S
     for move in moves:
-        count, pace = rows[move["from"]], known.get(move["from"], others)
-        copies.add(count * pace.bare * ((STAGED if move["staged"] else 1.0) + KEPT_MORE * _kept_share(session, move)))
-        builds.add(count * pace.rebuilt)
-        spent += pace.statistics(count)
+        count, speed = rows[move["from"]], known.get(move["from"], others)
+        copies.add(count * speed.bare * ((STAGED if move["staged"] else 1.0) + KEPT_MORE * _kept_share(session, move)))
+        builds.add(count * speed.rebuilt)
+        spent += speed.statistics(count)
     for table in mapped["added"]:
         copies.add(_rows(session, table) * others.bare)
     keys = keys_touching(session, [move["live"]["oid"] for move in moves])
     for key in enforced_keys(keys):
-        builds.add(look_at(session, key, deadline))
-    file = file_pace(known.values())
-    builds.spread(OBJECT_MORE * file * int(session.value(OBJECTS)))
+        builds.add(check_seconds(session, key, deadline))
+    per_file = file_seconds(known.values())
+    builds.spread(OBJECT_MORE * per_file * int(session.value(OBJECTS)))
     tables = sum(len(move["live"]["leaves"] or []) for move in moves)
-    spent += file * (TABLE_MORE * tables + KEY_MORE * len(keys))
+    spent += per_file * (TABLE_MORE * tables + KEY_MORE * len(keys))
     spent += copies.seconds + builds.seconds
     return {"ms": round(spent * 1000), "rows_per_second": round(sum(rows.values()) / spent)}
 

@@ -35,7 +35,7 @@ from ..base import Context, Plan, PointEntry
 from ..database.plan import DEFAULT_JOBS, Planner, find_programs, plan_with
 from .convert import plan_settings
 from .diff import blocks, returning_grants, unified
-from .downtime import predict
+from .downtime import predict_downtime
 from .fit import Foresight
 from .map import KEPT, SET_ASIDE, make_map
 
@@ -137,7 +137,7 @@ class SchemaPlanner(Planner):
         with self.server.connect(name) as session:
             live = self.found["live"]
             mapped = make_map(old, live, self.wish.get("renames") or {}, self._own_versions(), self._nulls())
-            self.found["downtime"] = predict(
+            self.found["downtime"] = predict_downtime(
                 self.server, name, session, mapped, int(self.wish.get("jobs") or DEFAULT_JOBS)
             )
             then, now = self.found["both"] = self._both(name)

@@ -1,8 +1,8 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) How long tables will stand still, measured on the spot: a sample of their own rows is copied into temporary
-tables with the same indexes, and taken back; the look that each foreign key will take at its rows is taken once.
+"""(private) How long tables will stand still, measured there and then: a sample of their own rows is copied into temporary
+tables with the same indexes, and taken back; the check that each foreign key will make of its rows is made once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.fore
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server, Session
 
 from .catalogue import Unit
-from .write_speed import FILES, Candidate, file_pace, key_pace, look_at, mean, paces
+from .write_speed import FILES, Candidate, average_speed, check_seconds, file_seconds, key_seconds, measure_speeds
 
 FIXED_S = 0.1
 #: A key between tables that have other keys, too, compared with one between temporary tables: everything that is known of both
@@ -36,13 +36,13 @@ class Counts:
     then: JsonObject
 
     def of(self, unit: Unit) -> tuple[int, int]:
-        """Rows that go aside, and rows that come."""
-        goes = sum(int(self.now.get(table_key(leaf)) or leaf["about"]) for leaf in unit.leaves)
+        """Rows that leave the table, and rows that come into it."""
+        outgoing = sum(int(self.now.get(table_key(leaf)) or leaf["about"]) for leaf in unit.leaves)
         known: list[int] = [self.then[table_key(leaf)]["rows"] for leaf in unit.leaves if table_key(leaf) in self.then]
-        return goes, sum(known) if known else goes
+        return outgoing, sum(known) if known else outgoing
 
 
-def predict(
+def predict_downtime(
     server: Server,
     database: str,
     live: Session,
@@ -56,25 +56,25 @@ def predict(
     :param seconds: how long may be measured.
     """
     deadline = time.monotonic() + seconds
-    known = paces(server, database, live, _largest_first(units, counts), deadline)
-    others = mean([(pace, counts.of(unit)[0]) for unit in units if (pace := known.get(unit.oid))])
+    known = measure_speeds(server, database, live, _largest_first(units, counts), deadline)
+    others = average_speed([(speed, counts.of(unit)[0]) for unit in units if (speed := known.get(unit.oid))])
     spent = FIXED_S
     if keys:
         at_once = round(len(keys) / len({key["child"] for key in keys}))
-        spent += KEY_MORE * key_pace(server, database, live, at_once) * len(keys)
+        spent += KEY_MORE * key_seconds(server, database, live, at_once) * len(keys)
     rows = 0
     for unit in units:
-        goes, comes = counts.of(unit)
-        pace = known.get(unit.oid, others)
-        spent += goes * pace.bare + comes * pace.indexed + pace.statistics(comes)
-        rows += comes
-    spent += FILE_MORE * file_pace(known.values()) * _files(live, units)
-    spent += sum(look_at(live, key, deadline) for key in enforced_keys(keys))
+        outgoing, incoming = counts.of(unit)
+        speed = known.get(unit.oid, others)
+        spent += outgoing * speed.bare + incoming * speed.indexed + speed.statistics(incoming)
+        rows += incoming
+    spent += FILE_MORE * file_seconds(known.values()) * _files(live, units)
+    spent += sum(check_seconds(live, key, deadline) for key in enforced_keys(keys))
     return {"ms": round(spent * 1000), "grows_with": GROWS, "rows_per_second": round(rows / spent)}
 
 
 def _files(live: Session, units: Sequence[Unit]) -> int:
-    """How many files are made: a table's own twice, as its rows go aside, and as others come; those of its indexes once."""
+    """How many files are made: a table's own twice, as its rows leave, and as others come; those of its indexes once."""
     (found,) = live.rows(FILES, [[oid for unit in units for oid in unit.oids]])
     return 2 * int(found["tables"]) + int(found["indexes"])
 
@@ -84,9 +84,9 @@ def _largest_first(units: Sequence[Unit], counts: Counts) -> list[Candidate]:
     sizes = {unit.oid: sum(int(leaf["bytes"]) for leaf in unit.leaves) for unit in units}
 
     def candidate(unit: Unit) -> Candidate:
-        goes, _comes = counts.of(unit)
+        outgoing, _incoming = counts.of(unit)
         return Candidate(
-            unit.oid, (unit.schema, unit.name), unit.source, unit.stored, goes, lambda: sizes[unit.oid] / goes
+            unit.oid, (unit.schema, unit.name), unit.source, unit.stored, outgoing, lambda: sizes[unit.oid] / outgoing
         )
 
     return [candidate(unit) for unit in sorted(units, key=lambda unit: -sizes[unit.oid])]

@@ -46,7 +46,7 @@ from ..database.plan import (
 from ..database.records import new_identity
 from .catalogue import LOCK_NOT_AVAILABLE, RELATIONS, Unit, read_units
 from .detached_constraints import neighbours_of
-from .downtime import Counts, predict
+from .downtime import Counts, predict_downtime
 from .orphans import FAIL, KEEP_ASIDE, descendants
 from .views import require_rights
 from .warnings import warnings_for
@@ -263,7 +263,7 @@ class _Planner:
 
     def _downtime(self, name: str, units: Sequence[Unit], keys: Sequence[JsonObject]) -> JsonObject:
         counts = Counts(self.counted, self.source.facts.get("tables", {}))
-        return predict(self.server, name, self.live, units, keys, counts, self._seconds())
+        return predict_downtime(self.server, name, self.live, units, keys, counts, self._seconds())
 
     def _seconds(self) -> float:
         given = self.wish.get("compare_timeout")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """(private) How fast this server writes rows like those of a table: some of them are copied into temporary tables, which are
-taken back at once. And what a foreign key takes: to be taken off and put back, and to look at its rows.
+taken back at once. And what a foreign key takes: to be taken off and put back, and to check its rows.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ FROM pg_class c WHERE c.oid = ANY(%s::regclass[]::oid[]) AND c.relkind = 'r'
 #: Without statistics on expressions: ANALYZE would compute them with our rights.
 BARE, INDEXED = "INCLUDING GENERATED", "INCLUDING ALL EXCLUDING STATISTICS"
 #: So many foreign keys are put on an empty table and taken off again; seconds for one where that can't be tried.
-KEYS, USUAL_KEY = 40, 0.0006
+KEYS, USUAL_KEY_S = 40, 0.0006
 
 
 @dataclass(frozen=True)
-class Pace:
+class WriteSpeed:
     """Seconds for a table, and for one row of it.
 
     :param file: one file of a table like it, or of an index of it, made and taken back.
@@ -77,7 +77,7 @@ class Pace:
 
 
 #: Where nothing can be measured: rows of a hundred bytes or two with an index or two.
-USUAL = Pace(0.0005, 2e-6, 6e-6, 2e-6, 4e-6)
+USUAL_SPEED = WriteSpeed(0.0005, 2e-6, 6e-6, 2e-6, 4e-6)
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,11 @@ class Candidate:
     width: Callable[[], float]
 
 
-def paces(
+def measure_speeds(
     server: Server, database: str, live: Session, largest_first: Iterable[Candidate], deadline: float
-) -> dict[Any, Pace]:
-    """The paces of the largest tables. A temporary table would set event triggers off: then of none."""
-    found: dict[Any, Pace] = {}
+) -> dict[Any, WriteSpeed]:
+    """How fast rows of the largest tables are written. A temporary table would set event triggers off: then of none."""
+    found: dict[Any, WriteSpeed] = {}
     if live.rows(EVENT_TRIGGERS):
         return found
     with server.connect(database) as scratch:
@@ -113,14 +113,14 @@ def paces(
             _measure(live, scratch, largest[0])
         for table in largest:
             if table.rows and time.monotonic() < deadline:
-                pace = _measure(live, scratch, table)
-                if pace is not None:
-                    found[table.key] = pace
+                speed = _measure(live, scratch, table)
+                if speed is not None:
+                    found[table.key] = speed
     return found
 
 
-def _measure(live: Session, scratch: Session, candidate: Candidate) -> Pace | None:
-    """The pace of one table; None when it can't be told, or must not be tried.
+def _measure(live: Session, scratch: Session, candidate: Candidate) -> WriteSpeed | None:
+    """How fast rows of one table are written; None when it can't be known, or must not be tried.
 
     :param scratch: another session in the same database.
     """
@@ -137,54 +137,54 @@ def _measure(live: Session, scratch: Session, candidate: Candidate) -> Pace | No
             scratch.execute("BEGIN")
             table = sql.Identifier("pg_temp", "lastgood_sample")
             like = sql.SQL("CREATE TEMP TABLE {} (LIKE {} {})").format(table, sql.Identifier(*name), sql.SQL(words))
-            spent["CREATE"] = _timed(scratch, like)
+            spent["CREATE"] = _seconds(scratch, like)
             begun = time.monotonic()
             rows = stream_rows(live, some, scratch, copy_in(table, columns), f"Sampling {'.'.join(name)}")
             spent[words] = time.monotonic() - begun
             if words == INDEXED:
                 files = sum(map(int, scratch.rows(FILES, [["pg_temp.lastgood_sample"]])[0].values()))
-                spent["ANALYZE"] = _timed(scratch, sql.SQL("ANALYZE {}").format(table))
-                spent["REINDEX"] = _timed(scratch, sql.SQL("REINDEX TABLE {}").format(table))
-            spent["CREATE"] += _timed(scratch, "ROLLBACK")
+                spent["ANALYZE"] = _seconds(scratch, sql.SQL("ANALYZE {}").format(table))
+                spent["REINDEX"] = _seconds(scratch, sql.SQL("REINDEX TABLE {}").format(table))
+            spent["CREATE"] += _seconds(scratch, "ROLLBACK")
     except LastGoodError:
-        _take_back(scratch)
+        _roll_back(scratch)
         return None
     if not rows:
         return None
     row, entries = spent[BARE] / rows * ROW_MORE, max(spent[INDEXED] - spent[BARE], 0.0) / rows * ENTRY_MORE
-    built, looked = spent["REINDEX"] / rows * BUILD_MORE, spent["ANALYZE"] / min(rows, STATISTICS_ROWS)
-    return Pace(spent["CREATE"] / files, row, row + entries, built, looked)
+    built, analyzed = spent["REINDEX"] / rows * BUILD_MORE, spent["ANALYZE"] / min(rows, STATISTICS_ROWS)
+    return WriteSpeed(spent["CREATE"] / files, row, row + entries, built, analyzed)
 
 
-def file_pace(known: Iterable[Pace]) -> float:
+def file_seconds(measured: Iterable[WriteSpeed]) -> float:
     """Seconds for making one file of a table or an index: halfway between what was measured and the usual.
 
     File systems make the same files several times faster or slower a moment later (ext4 steps over what was deleted in the last
     minute), so that what is measured now is only half of the truth about then.
     """
-    measured = [pace.file for pace in known]
-    return sqrt(median(measured) * USUAL.file) if measured else USUAL.file
+    files = [speed.file for speed in measured]
+    return sqrt(median(files) * USUAL_SPEED.file) if files else USUAL_SPEED.file
 
 
-def mean(known: Sequence[tuple[Pace, float]]) -> Pace:
-    """The pace of tables that were not measured.
+def average_speed(measured: Sequence[tuple[WriteSpeed, float]]) -> WriteSpeed:
+    """What is taken for tables that were not measured.
 
-    :param known: those of others, with their rows.
+    :param measured: those of others, with their rows.
     """
-    total = sum(rows for _pace, rows in known)
+    total = sum(rows for _speed, rows in measured)
     if not total:
-        return USUAL
-    names = [field.name for field in fields(Pace)]
-    return Pace(*(sum(getattr(pace, name) * rows for pace, rows in known) / total for name in names))
+        return USUAL_SPEED
+    names = [field.name for field in fields(WriteSpeed)]
+    return WriteSpeed(*(sum(getattr(speed, name) * rows for speed, rows in measured) / total for name in names))
 
 
-def key_pace(server: Server, database: str, live: Session, at_once: int) -> float:
+def key_seconds(server: Server, database: str, live: Session, at_once: int) -> float:
     """Seconds for putting a foreign key on a table without rows, and taking it off.
 
     :param at_once: how many keys of a table are put on by one statement.
     """
     if live.rows(EVENT_TRIGGERS):
-        return USUAL_KEY
+        return USUAL_KEY_S
     parent, child = sql.Identifier("pg_temp", "lastgood_parent"), sql.Identifier("pg_temp", "lastgood_child")
     names = [sql.Identifier(f"lastgood_{number}") for number in range(min(at_once, KEYS))]
     key = sql.SQL("ADD CONSTRAINT {} FOREIGN KEY (id) REFERENCES {}")
@@ -202,13 +202,13 @@ def key_pace(server: Server, database: str, live: Session, at_once: int) -> floa
                     scratch.execute(sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(child, name))
             return (time.monotonic() - begun) / (times * len(names))
         except LastGoodError:
-            return USUAL_KEY
+            return USUAL_KEY_S
         finally:
-            _take_back(scratch)
+            _roll_back(scratch)
 
 
-def look_at(live: Session, key: JsonObject, deadline: float) -> float:
-    """Seconds for looking at every row that a foreign key binds."""
+def check_seconds(live: Session, key: JsonObject, deadline: float) -> float:
+    """Seconds for checking every row that a foreign key binds."""
     begun = time.monotonic()
     left = int((deadline - begun) * 1000)
     if left <= 0:
@@ -223,12 +223,12 @@ def look_at(live: Session, key: JsonObject, deadline: float) -> float:
     return time.monotonic() - begun
 
 
-def _timed(session: Session, statement: Any) -> float:
+def _seconds(session: Session, statement: Any) -> float:
     begun = time.monotonic()
     session.execute(statement)
     return time.monotonic() - begun
 
 
-def _take_back(scratch: Session) -> None:
+def _roll_back(scratch: Session) -> None:
     with suppress(LastGoodError):
         scratch.execute("ROLLBACK")

@@ -29,7 +29,7 @@ from ..base import Context, Plan
 from ..database.prepare import SideBuild
 from ..database.restore import DEFINITIONS, ROWS
 from ..database.restore_progress import growth
-from .catalogue import RELATIONS, Unit, compare_columns, read_units
+from .catalogue import RELATIONS, TableTree, compare_columns, read_trees
 from .orphans import ADVICE, KEEP_ASIDE, Forecast
 from .state import CREATE_STEPS, TablesLook
 from .views import require_refresh
@@ -90,9 +90,9 @@ class TablesBuild(SideBuild):
     def _relations(self) -> list[JsonObject]:
         """The tables in the side database, and their partitions as they were then."""
         with self.server.connect(self.name) as side:
-            return [part for unit in self._then(side) for part in unit.parts]
+            return [part for tree in self._then(side) for part in tree.parts]
 
-    def _then(self, side: Session) -> list[Unit]:
+    def _then(self, side: Session) -> list[TableTree]:
         """The tables as they were, in the order of the plan.
 
         :raises Refused: when one is missing.
@@ -105,8 +105,8 @@ class TablesBuild(SideBuild):
                 f"{self.facts['source']['label'].capitalize()} has no table {', '.join(missing)}. Leave it out, or roll the "
                 "schema back."
             )
-        units = read_units(side, [there[key] for key in wanted])
-        return [units[there[key]] for key in wanted]
+        trees = read_trees(side, [there[key] for key in wanted])
+        return [trees[there[key]] for key in wanted]
 
     def prove_tables(self) -> JsonObject:
         """Compare columns, rows and foreign keys with the live tables and with the restore point; evidence.
@@ -116,7 +116,7 @@ class TablesBuild(SideBuild):
         """
         begun = time.monotonic()
         with self.server.connect(self.live) as live, self.server.connect(self.name) as side:
-            then, now = self._then(side), read_units(live, self.oids)
+            then, now = self._then(side), read_trees(live, self.oids)
             self._require_same_columns(then, [now[oid] for oid in self.oids if oid in now])
             _make_durable(side, then)
             side.execute("ANALYZE", attempt=f"Gathering statistics of database {self.name}")
@@ -136,21 +136,21 @@ class TablesBuild(SideBuild):
             "check_ms": int((time.monotonic() - begun) * 1000),
         }
 
-    def _try_views(self, now: Sequence[Unit]) -> None:
+    def _try_views(self, now: Sequence[TableTree]) -> None:
         """See `require_refresh`."""
         with self.server.connect(self.live) as live, self.server.connect(self.name) as side:
-            require_refresh(live, side, [oid for unit in now for oid in unit.oids], self.facts["source"]["label"])
+            require_refresh(live, side, [oid for tree in now for oid in tree.oids], self.facts["source"]["label"])
 
-    def _require_same_columns(self, then: Sequence[Unit], now: Sequence[Unit]) -> None:
-        differences = [f"{unit.key}: {said}" for unit, other in zip(now, then) for said in compare_columns(unit, other)]
+    def _require_same_columns(self, then: Sequence[TableTree], now: Sequence[TableTree]) -> None:
+        differences = [f"{tree.key}: {said}" for tree, other in zip(now, then) for said in compare_columns(tree, other)]
         if differences:
             raise Refused(
                 f"Tables of database {self.live} have other columns than at {self.facts['source']['label']}: "
                 f"{'; '.join(differences)}. That is a schema rollback; nothing was touched."
             )
 
-    def _count(self, side: Session, units: Sequence[Unit]) -> JsonObject:
-        leaves = {f"{leaf['schema']}.{leaf['name']}" for unit in units for leaf in unit.leaves}
+    def _count(self, side: Session, trees: Sequence[TableTree]) -> JsonObject:
+        leaves = {f"{leaf['schema']}.{leaf['name']}" for tree in trees for leaf in tree.leaves}
         found = {
             content.table_key(table): content.hash_table(side, table)
             for table in content.read_tables(side)
@@ -171,9 +171,9 @@ class TablesBuild(SideBuild):
         return Mark(self.context.transaction, TABLES, facts["name"], facts["old_oid"], ready, at=time.time(), id=mark)
 
 
-def _make_durable(side: Session, units: Sequence[Unit]) -> None:
+def _make_durable(side: Session, trees: Sequence[TableTree]) -> None:
     """A crash of the server empties unlogged tables; what waits here to be switched to must survive it."""
-    leaves = {leaf["oid"]: leaf for unit in units for leaf in unit.leaves}
+    leaves = {leaf["oid"]: leaf for tree in trees for leaf in tree.leaves}
     unlogged = "SELECT oid::bigint AS oid FROM pg_class WHERE oid = ANY(%s::oid[]) AND relpersistence = 'u'"
     for row in side.rows(unlogged, [list(leaves)]):
         name = sql.Identifier(leaves[row["oid"]]["schema"], leaves[row["oid"]]["name"])

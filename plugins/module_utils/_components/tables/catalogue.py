@@ -98,7 +98,7 @@ WHERE t.tgenabled <> 'O' AND (o.conrelid = ANY(%s::oid[]) OR o.confrelid = ANY(%
 
 
 @dataclass(frozen=True)
-class Unit:
+class TableTree:
     """What is put back as one: a table, or a partitioned table with all its partitions.
 
     :param columns: as `COLUMNS` has them, generated ones among them.
@@ -157,7 +157,7 @@ class Unit:
         ]
 
 
-def read_units(session: Session, oids: Sequence[int]) -> dict[int, Unit]:
+def read_trees(session: Session, oids: Sequence[int]) -> dict[int, TableTree]:
     """Look at tables by their OIDs; those that are gone are left out."""
     columns: dict[int, list[JsonObject]] = {oid: [] for oid in oids}
     for row in session.rows(COLUMNS, [list(oids)]):
@@ -168,11 +168,11 @@ def read_units(session: Session, oids: Sequence[int]) -> dict[int, Unit]:
     found = {}
     for oid, listed in parts.items():
         own = next(part for part in listed if part["oid"] == oid)
-        found[oid] = Unit(oid, own["schema"], own["name"], own["kind"], tuple(columns[oid]), tuple(listed))
+        found[oid] = TableTree(oid, own["schema"], own["name"], own["kind"], tuple(columns[oid]), tuple(listed))
     return {oid: found[oid] for oid in sorted(found)}
 
 
-def compare_columns(now: Unit, then: Unit) -> list[str]:
+def compare_columns(now: TableTree, then: TableTree) -> list[str]:
     """Sentences on why rows of then would not fit into now; empty when they do."""
     there = {column["name"]: column for column in then.columns}
     here = {column["name"]: column for column in now.columns}

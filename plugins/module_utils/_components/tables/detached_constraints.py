@@ -17,7 +17,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.types impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.foreign_keys import keys_touching
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
 
-from .catalogue import RULES, TRIGGERS, Unit, read_units
+from .catalogue import RULES, TRIGGERS, TableTree, read_trees
 from .checks import Checks
 
 #: pg_trigger.tgenabled and pg_rewrite.ev_enabled in the words of ALTER TABLE; what is disabled stays so.
@@ -25,12 +25,12 @@ STATES = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
 FOREIGN_KEY_VIOLATION = "23503"
 
 
-def lock(session: Session, units: Iterable[Unit], neighbours: Iterable[JsonObject]) -> None:
+def lock(session: Session, trees: Iterable[TableTree], neighbours: Iterable[JsonObject]) -> None:
     """Lock tables and all their neighbours at once, in the order of their OIDs, so that two of us can't deadlock.
 
     :param neighbours: ``oid``, ``schema``, ``name`` and ``kind``.
     """
-    wanted = {unit.oid: (unit.schema, unit.name, unit.kind) for unit in units}
+    wanted = {tree.oid: (tree.schema, tree.name, tree.kind) for tree in trees}
     wanted.update({row["oid"]: (row["schema"], row["name"], row["kind"]) for row in neighbours})
     names = [
         sql.SQL("{} {}").format(sql.SQL("" if kind == "p" else "ONLY"), sql.Identifier(schema, name))
@@ -53,13 +53,13 @@ class Hold:
     """Takes keys, checks that are not valid, triggers, rules and forced row security away, and puts all of it back. Needs
     `lock` before.
 
-    :param units: the tables whose rows are exchanged, and those that rows may be taken out of.
+    :param trees: the tables whose rows are exchanged, and those that rows may be taken out of.
     """
 
-    def __init__(self, session: Session, units: Sequence[Unit]) -> None:
+    def __init__(self, session: Session, trees: Sequence[TableTree]) -> None:
         self.session = session
-        self.units = units
-        oids = [oid for unit in units for oid in unit.oids]
+        self.trees = trees
+        oids = [oid for tree in trees for oid in tree.oids]
         self.keys = keys_touching(session, oids)
         self.checks = Checks(session, oids)
         self.watchers = [
@@ -68,9 +68,9 @@ class Hold:
             for row in session.rows(query, [oids])
             if row["state"] in STATES
         ]
-        around = read_units(session, sorted({*oids, *(row["oid"] for row in neighbours_of(self.keys))}))
+        around = read_trees(session, sorted({*oids, *(row["oid"] for row in neighbours_of(self.keys))}))
         #: Of the neighbours, too: a key could not look at the rows of its owner.
-        self.forced = {part["oid"]: part for unit in around.values() for part in unit.parts if part["forced"]}
+        self.forced = {part["oid"]: part for tree in around.values() for part in tree.parts if part["forced"]}
 
     def take_off(self) -> None:
         """From here on rows can be exchanged without anybody watching them."""

@@ -16,7 +16,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.cont
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.foreign_keys import enforced_keys
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server, Session
 
-from .catalogue import Unit
+from .catalogue import TableTree
 from .write_speed import FILES, Candidate, average_speed, check_seconds, file_seconds, key_seconds, measure_speeds
 
 FIXED_S = 0.1
@@ -35,10 +35,10 @@ class Counts:
     now: JsonObject
     then: JsonObject
 
-    def of(self, unit: Unit) -> tuple[int, int]:
+    def of(self, tree: TableTree) -> tuple[int, int]:
         """Rows that leave the table, and rows that come into it."""
-        outgoing = sum(int(self.now.get(table_key(leaf)) or leaf["about"]) for leaf in unit.leaves)
-        known: list[int] = [self.then[table_key(leaf)]["rows"] for leaf in unit.leaves if table_key(leaf) in self.then]
+        outgoing = sum(int(self.now.get(table_key(leaf)) or leaf["about"]) for leaf in tree.leaves)
+        known: list[int] = [self.then[table_key(leaf)]["rows"] for leaf in tree.leaves if table_key(leaf) in self.then]
         return outgoing, sum(known) if known else outgoing
 
 
@@ -46,7 +46,7 @@ def predict_downtime(
     server: Server,
     database: str,
     live: Session,
-    units: Sequence[Unit],
+    trees: Sequence[TableTree],
     keys: Sequence[JsonObject],
     counts: Counts,
     seconds: float,
@@ -56,37 +56,37 @@ def predict_downtime(
     :param seconds: how long may be measured.
     """
     deadline = time.monotonic() + seconds
-    known = measure_speeds(server, database, live, _largest_first(units, counts), deadline)
-    others = average_speed([(speed, counts.of(unit)[0]) for unit in units if (speed := known.get(unit.oid))])
+    known = measure_speeds(server, database, live, _largest_first(trees, counts), deadline)
+    others = average_speed([(speed, counts.of(tree)[0]) for tree in trees if (speed := known.get(tree.oid))])
     spent = FIXED_S
     if keys:
         at_once = round(len(keys) / len({key["child"] for key in keys}))
         spent += KEY_MORE * key_seconds(server, database, live, at_once) * len(keys)
     rows = 0
-    for unit in units:
-        outgoing, incoming = counts.of(unit)
-        speed = known.get(unit.oid, others)
+    for tree in trees:
+        outgoing, incoming = counts.of(tree)
+        speed = known.get(tree.oid, others)
         spent += outgoing * speed.bare + incoming * speed.indexed + speed.statistics(incoming)
         rows += incoming
-    spent += FILE_MORE * file_seconds(known.values()) * _files(live, units)
+    spent += FILE_MORE * file_seconds(known.values()) * _files(live, trees)
     spent += sum(check_seconds(live, key, deadline) for key in enforced_keys(keys))
     return {"ms": round(spent * 1000), "grows_with": GROWS, "rows_per_second": round(rows / spent)}
 
 
-def _files(live: Session, units: Sequence[Unit]) -> int:
+def _files(live: Session, trees: Sequence[TableTree]) -> int:
     """How many files are made: a table's own twice, as its rows leave, and as others come; those of its indexes once."""
-    (found,) = live.rows(FILES, [[oid for unit in units for oid in unit.oids]])
+    (found,) = live.rows(FILES, [[oid for tree in trees for oid in tree.oids]])
     return 2 * int(found["tables"]) + int(found["indexes"])
 
 
-def _largest_first(units: Sequence[Unit], counts: Counts) -> list[Candidate]:
+def _largest_first(trees: Sequence[TableTree], counts: Counts) -> list[Candidate]:
     """The tables by the bytes of their rows."""
-    sizes = {unit.oid: sum(int(leaf["bytes"]) for leaf in unit.leaves) for unit in units}
+    sizes = {tree.oid: sum(int(leaf["bytes"]) for leaf in tree.leaves) for tree in trees}
 
-    def candidate(unit: Unit) -> Candidate:
-        outgoing, _incoming = counts.of(unit)
+    def candidate(tree: TableTree) -> Candidate:
+        outgoing, _incoming = counts.of(tree)
         return Candidate(
-            unit.oid, (unit.schema, unit.name), unit.source, unit.stored, outgoing, lambda: sizes[unit.oid] / outgoing
+            tree.oid, (tree.schema, tree.name), tree.source, tree.stored, outgoing, lambda: sizes[tree.oid] / outgoing
         )
 
-    return [candidate(unit) for unit in sorted(units, key=lambda unit: -sizes[unit.oid])]
+    return [candidate(tree) for tree in sorted(trees, key=lambda tree: -sizes[tree.oid])]

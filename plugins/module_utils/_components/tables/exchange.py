@@ -29,7 +29,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.serv
 
 from ..base import Context, Plan
 from . import orphans
-from .catalogue import LOCK_NOT_AVAILABLE, Unit, read_units
+from .catalogue import LOCK_NOT_AVAILABLE, TableTree, read_trees
 from .checks import checked_together
 from .detached_constraints import FOREIGN_KEY_VIOLATION, Hold, lock, neighbours_of
 from .state import PREVIOUS_ROWS, REJECTED_ROWS, STEPS, SWITCH, UNDO, TablesLook, kept_table
@@ -80,24 +80,24 @@ class Exchange:
             side.execute("SET synchronous_commit = off")
             live.show_views(shown=True)  # for functions that checks call; what we read ourselves is locked
             live.execute("BEGIN")
-            units, bystanders = self._lock(live)
+            trees, bystanders = self._lock(live)
             number = str(live.value("SELECT pg_current_xact_id()::text"))
             side.execute(NOTE_STEP, [self.step, number])
             self.look.remember(self.step, number)
             live.execute(OWN_SEARCH_PATH)
-            hold = Hold(live, [*units, *bystanders])
+            hold = Hold(live, [*trees, *bystanders])
             hold.take_off()
-            for unit in units:
-                self._put_aside(live, side, unit)
-            _empty(live, units)
-            for unit in units:
-                self._fill(live, side, unit)
+            for tree in trees:
+                self._put_aside(live, side, tree)
+            _empty(live, trees)
+            for tree in trees:
+                self._fill(live, side, tree)
             live.execute("SET CONSTRAINTS ALL IMMEDIATE", attempt="Checking deferred constraints")
             self._settle_orphans(live, side, hold, bystanders)
             self._put_on_keys(live, hold)
             hold.put_on_rest()
-            self._refresh(live, units)
-            self._advance_sequences(live, units)
+            self._refresh(live, trees)
+            self._advance_sequences(live, trees)
             live.execute("COMMIT", attempt=f"Committing the rows of database {self.plan.name}")
         spent = time.monotonic() - begun
         self.context.note(
@@ -109,20 +109,20 @@ class Exchange:
         oids = [table["oid"] for table in self.plan.facts["tables"]]
         with self.look.server.connect(self.plan.name) as live:
             live.show_views(shown=True)  # the server refreshes with the rights of the view's owner
-            units = read_units(live, oids)
+            trees = read_trees(live, oids)
             if self.look.views_left(self.step) is None:  # an older version has exchanged them, and refreshes afterwards
                 live.execute("BEGIN")
-                self._refresh(live, list(units.values()))
+                self._refresh(live, list(trees.values()))
                 live.execute("COMMIT", attempt=f"Refreshing materialized views of database {self.plan.name}")
-            for unit in units.values():
-                live.execute(sql.SQL("ANALYZE {}").format(unit.relation), attempt=f"Gathering statistics of {unit.key}")
+            for tree in trees.values():
+                live.execute(sql.SQL("ANALYZE {}").format(tree.relation), attempt=f"Gathering statistics of {tree.key}")
 
-    def _refresh(self, live: Session, units: Sequence[Unit]) -> None:
+    def _refresh(self, live: Session, trees: Sequence[TableTree]) -> None:
         """Materialized views. A switch changes nothing where one can't be refreshed; an undo leaves that one, and says so."""
         live.execute(
             f"SET LOCAL lock_timeout = '{int(self.plan.facts['lock_timeout'])}s'"
         )  # somebody may be reading one
-        left = refresh(live, [oid for unit in units for oid in unit.oids], around=self.step == UNDO)
+        left = refresh(live, [oid for tree in trees for oid in tree.oids], around=self.step == UNDO)
         live.execute("SET LOCAL lock_timeout = 0")
         for name, why in left.items():
             self.context.note(f"Materialized view {name} is not refreshed: {why}")
@@ -133,13 +133,13 @@ class Exchange:
         with self.look.server.connect(self.look.name) as side:
             side.execute(f"UPDATE {STEPS}.step SET settled = true WHERE name = %s", [self.step])  # noqa: S608
 
-    def _lock(self, live: Session) -> tuple[list[Unit], list[Unit]]:
+    def _lock(self, live: Session) -> tuple[list[TableTree], list[TableTree]]:
         """Lock the tables and all their neighbours, and look that all are the ones that were planned for."""
         facts = self.plan.facts
         planned = {table["oid"]: table for table in facts["tables"]}
         watched = [*planned, *(table["oid"] for table in facts["bystanders"])]
-        before = read_units(live, watched)
-        oids = [oid for unit in before.values() for oid in unit.oids]
+        before = read_trees(live, watched)
+        oids = [oid for tree in before.values() for oid in tree.oids]
         neighbours = [*neighbours_of(keys_touching(live, oids)), *checked_together(live, oids)]
         live.execute(f"SET LOCAL lock_timeout = '{int(facts['lock_timeout'])}s'")
         try:
@@ -149,17 +149,17 @@ class Exchange:
                 raise self._held(live, [*watched, *(row["oid"] for row in neighbours)], error) from error
             raise
         live.execute("SET LOCAL lock_timeout = 0")
-        units = read_units(live, watched)
-        changed = [key["key"] for oid, key in planned.items() if oid not in units]
+        trees = read_trees(live, watched)
+        changed = [key["key"] for oid, key in planned.items() if oid not in trees]
         changed += [
-            unit.key for oid, unit in units.items() if oid in planned and unit.signature != planned[oid]["signature"]
+            tree.key for oid, tree in trees.items() if oid in planned and tree.signature != planned[oid]["signature"]
         ]
-        if changed or any(unit.oids != before[oid].oids for oid, unit in units.items()):
+        if changed or any(tree.oids != before[oid].oids for oid, tree in trees.items()):
             raise Foreign(
                 f"Tables of database {self.plan.name} were changed since they were planned for: "
                 f"{', '.join(changed) or 'their partitions'}. Nothing was touched; plan again."
             )
-        return [units[oid] for oid in planned], [units[oid] for oid in watched if oid in units and oid not in planned]
+        return [trees[oid] for oid in planned], [trees[oid] for oid in watched if oid in trees and oid not in planned]
 
     def _held(self, live: Session, oids: Sequence[int], error: DatabaseError) -> LastGoodError:
         live.execute("ROLLBACK")
@@ -171,32 +171,32 @@ class Exchange:
             "Stop what uses them, or wait longer with lock_timeout."
         )
 
-    def _put_aside(self, live: Session, side: Session, unit: Unit) -> None:
-        table = kept_table(self.goes, unit.key)
+    def _put_aside(self, live: Session, side: Session, tree: TableTree) -> None:
+        table = kept_table(self.goes, tree.key)
         side.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table))
-        columns = column_list(unit.stored)
-        side.execute(sql.SQL("CREATE TABLE {} AS SELECT {} FROM {} WITH NO DATA").format(table, columns, unit.relation))
+        columns = column_list(tree.stored)
+        side.execute(sql.SQL("CREATE TABLE {} AS SELECT {} FROM {} WITH NO DATA").format(table, columns, tree.relation))
         rows = stream_rows(
             live,
-            copy_out(unit.source, unit.stored),
+            copy_out(tree.source, tree.stored),
             side,
-            copy_in(table, unit.stored),
-            f"Keeping the rows of {unit.key}",
+            copy_in(table, tree.stored),
+            f"Keeping the rows of {tree.key}",
         )
-        self.context.note(f"Kept {rows} rows of {unit.key} in database {self.look.name}")
+        self.context.note(f"Kept {rows} rows of {tree.key} in database {self.look.name}")
 
-    def _fill(self, live: Session, side: Session, unit: Unit) -> None:
-        source = unit.source if self.comes is None else kept_table(self.comes, unit.key)
+    def _fill(self, live: Session, side: Session, tree: TableTree) -> None:
+        source = tree.source if self.comes is None else kept_table(self.comes, tree.key)
         rows = stream_rows(
-            side, copy_out(source, unit.stored), live, copy_in(unit.relation, unit.stored), f"Filling table {unit.key}"
+            side, copy_out(source, tree.stored), live, copy_in(tree.relation, tree.stored), f"Filling table {tree.key}"
         )
         self.filled += rows
-        self.context.note(f"Put {rows} rows into {unit.key} of database {self.plan.name}")
+        self.context.note(f"Put {rows} rows into {tree.key} of database {self.plan.name}")
 
-    def _settle_orphans(self, live: Session, side: Session, hold: Hold, bystanders: Sequence[Unit]) -> None:
+    def _settle_orphans(self, live: Session, side: Session, hold: Hold, bystanders: Sequence[TableTree]) -> None:
         if self.step == UNDO:
-            for unit in bystanders:
-                orphans.bring_back(live, side, unit)
+            for tree in bystanders:
+                orphans.bring_back(live, side, tree)
         elif self.plan.facts["orphans"] == orphans.KEEP_ASIDE:
             for said in orphans.keep_aside(live, side, hold.keys):
                 self.context.note(said)
@@ -217,17 +217,17 @@ class Exchange:
                 f"nothing: {listed}. Nothing was changed. Remove or change these rows, then recover again."
             ) from error
 
-    def _advance_sequences(self, live: Session, units: Sequence[Unit]) -> None:
+    def _advance_sequences(self, live: Session, trees: Sequence[TableTree]) -> None:
         """Last of all: a sequence stays where it was put even when the transaction is taken back. Never backwards."""
-        for row, used in list(behind(live, [oid for unit in units for oid in unit.oids])):
+        for row, used in list(behind(live, [oid for tree in trees for oid in tree.oids])):
             attempt = f"Moving sequence {row['schema']}.{row['name']} to {used}"
             live.rows("SELECT setval(%s::oid::regclass, %s)", [row["oid"], used], attempt)
 
 
-def _empty(live: Session, units: Sequence[Unit]) -> None:
-    for unit in (unit for unit in units if unit.condition):
-        live.execute(sql.SQL("DELETE FROM {}").format(unit.source), attempt=f"Emptying table {unit.key}")
-    whole = [leaf for unit in units if not unit.condition for leaf in unit.leaves]
+def _empty(live: Session, trees: Sequence[TableTree]) -> None:
+    for tree in (tree for tree in trees if tree.condition):
+        live.execute(sql.SQL("DELETE FROM {}").format(tree.source), attempt=f"Emptying table {tree.key}")
+    whole = [leaf for tree in trees if not tree.condition for leaf in tree.leaves]
     names = [sql.SQL("ONLY {}").format(sql.Identifier(leaf["schema"], leaf["name"])) for leaf in whole]
     if names:
         live.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(names)), attempt="Emptying the tables")

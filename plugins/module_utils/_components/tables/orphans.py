@@ -25,7 +25,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.fore
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Session, sql
 
-from .catalogue import COLUMNS, Unit, read_units
+from .catalogue import COLUMNS, TableTree, read_trees
 from .state import ORPHANS, kept_table
 
 FAIL, KEEP_ASIDE = "fail", "keep_aside"
@@ -52,13 +52,13 @@ def listed(session: Session, keys: Iterable[JsonObject]) -> list[str]:
     return [said for key in enforced_keys(keys) for said in _sentences(session, key, without_parent(key))]
 
 
-def descendants(session: Session, units: Sequence[Unit]) -> list[Unit]:
+def descendants(session: Session, trees: Sequence[TableTree]) -> list[TableTree]:
     """The tables that refer to these, to those, and so on: what rows may have to be taken out of."""
-    known = {oid for unit in units for oid in unit.oids}
+    known = {oid for tree in trees for oid in tree.oids}
     children = {row["oid"] for row in session.rows(DESCENDANTS, [sorted(known)])} - known
-    found = read_units(session, sorted(children))
-    inner = {oid for unit in found.values() for oid in unit.oids if oid != unit.oid}
-    return [unit for oid, unit in found.items() if oid not in inner]
+    found = read_trees(session, sorted(children))
+    inner = {oid for tree in found.values() for oid in tree.oids if oid != tree.oid}
+    return [tree for oid, tree in found.items() if oid not in inner]
 
 
 class Forecast:
@@ -66,11 +66,11 @@ class Forecast:
     to, or what refers to them, is brought there key by key.
     """
 
-    def __init__(self, live: Session, side: Session, units: Sequence[Unit]) -> None:
+    def __init__(self, live: Session, side: Session, trees: Sequence[TableTree]) -> None:
         self.live = live
         self.side = side
-        self.known = {unit.oid for unit in units}
-        self.parts = {oid for unit in units for oid in unit.oids}
+        self.known = {tree.oid for tree in trees}
+        self.parts = {oid for tree in trees for oid in tree.oids}
         self.keys = enforced_keys(keys_touching(live, sorted(self.parts)))
 
     def sentences(self) -> list[str]:
@@ -155,32 +155,32 @@ def _move(live: Session, side: Session, key: JsonObject) -> Iterator[str]:
     count = live.value(sql.SQL("SELECT count(*) {}").format(lost))
     if not count:
         return
-    unit = read_units(live, [key["child"]])[key["child"]]
-    table = kept_table(ORPHANS, unit.key)
+    tree = read_trees(live, [key["child"]])[key["child"]]
+    table = kept_table(ORPHANS, tree.key)
     if not side.value("SELECT to_regclass(%s)", [table.as_string(side.connection)]):
         # As text: the types of a table that is newer than the restore point may not be there.
-        texts = [sql.SQL("{} text").format(sql.Identifier(name)) for name in unit.stored]
+        texts = [sql.SQL("{} text").format(sql.Identifier(name)) for name in tree.stored]
         side.execute(sql.SQL("CREATE TABLE {} ({})").format(table, sql.SQL(", ").join(texts)))
-    columns = sql.SQL(", ").join([sql.Identifier("c", name) for name in unit.stored])
+    columns = sql.SQL(", ").join([sql.Identifier("c", name) for name in tree.stored])
     query = sql.SQL("COPY (SELECT {} {}) TO STDOUT").format(columns, lost)
-    rows = stream_rows(live, query, side, copy_in(table, unit.stored), f"Keeping orphans of {unit.key}")
+    rows = stream_rows(live, query, side, copy_in(table, tree.stored), f"Keeping orphans of {tree.key}")
     # An inner SELECT counts what is really gone: the server itself refuses this where a rule does something else.
     gone = sql.SQL("WITH gone AS (DELETE {} RETURNING 1) SELECT count(*) FROM gone").format(lost)
-    removed = live.value(gone, attempt=f"Removing orphans of {unit.key}")
+    removed = live.value(gone, attempt=f"Removing orphans of {tree.key}")
     if removed != rows:
         raise LastGoodError(
-            f"{rows} rows of {unit.key} refer to nothing ({key['name']}) and were to be moved aside, but {removed} of them went: "
+            f"{rows} rows of {tree.key} refer to nothing ({key['name']}) and were to be moved aside, but {removed} of them went: "
             "something keeps them in the table. Nothing was changed. Roll the other table back as well, or remove them by hand."
         )
-    yield f"Moved {rows} rows of {unit.key} aside that referred to nothing ({key['name']})"
+    yield f"Moved {rows} rows of {tree.key} aside that referred to nothing ({key['name']})"
 
 
-def bring_back(live: Session, side: Session, unit: Unit) -> None:
+def bring_back(live: Session, side: Session, tree: TableTree) -> None:
     """Put the orphans of a table that was not exchanged back into it."""
-    table = kept_table(ORPHANS, unit.key)
+    table = kept_table(ORPHANS, tree.key)
     if side.value("SELECT to_regclass(%s)", [table.as_string(side.connection)]):
-        into = copy_in(unit.relation, unit.stored)
-        stream_rows(side, copy_out(table, unit.stored), live, into, f"Putting orphans back into {unit.key}")
+        into = copy_in(tree.relation, tree.stored)
+        stream_rows(side, copy_out(table, tree.stored), live, into, f"Putting orphans back into {tree.key}")
 
 
 def _sentences(session: Session, key: JsonObject, lost: Any) -> Iterator[str]:

@@ -44,7 +44,7 @@ from ..database.plan import (
     programs_major,
 )
 from ..database.records import new_identity
-from .catalogue import LOCK_NOT_AVAILABLE, RELATIONS, Unit, read_units
+from .catalogue import LOCK_NOT_AVAILABLE, RELATIONS, TableTree, read_trees
 from .detached_constraints import neighbours_of
 from .downtime import Counts, predict_downtime
 from .orphans import FAIL, KEEP_ASIDE, descendants
@@ -125,15 +125,15 @@ class _Planner:
     def plan(self, name: str) -> Plan:
         """Put everything together."""
         choose_programs(self.context, self.server, self.session, self.source, self.wish)
-        units = self._units()
-        keys = keys_touching(self.live, [oid for unit in units for oid in unit.oids])
-        below = descendants(self.live, units)
-        self._refuse_rights(units, keys, below)
-        discards, equal = self._discards(units)
-        code = [] if equal else self._code(units)
+        trees = self._trees()
+        keys = keys_touching(self.live, [oid for tree in trees for oid in tree.oids])
+        below = descendants(self.live, trees)
+        self._refuse_rights(trees, keys, below)
+        discards, equal = self._discards(trees)
+        code = [] if equal else self._code(trees)
         if not equal:
-            require_rights(self.live, [oid for unit in units for oid in unit.oids])
-        size = 2 * sum(int(part["bytes"]) for unit in units for part in unit.parts)
+            require_rights(self.live, [oid for tree in trees for oid in tree.oids])
+        size = 2 * sum(int(part["bytes"]) for tree in trees for part in tree.parts)
         properties = self._properties(name)
         said = require_space(self.server, self.session, properties["tablespace"], size)
         system = system_identifier(self.session, self.server.where)
@@ -143,22 +143,22 @@ class _Planner:
             name=name,
             things=database_things(system, name, oid),
             changed=not equal,
-            before=self._shown(units, "now", "live"),
-            after=self._shown(units, "then", self.source.label),
+            before=self._shown(trees, "now", "live"),
+            after=self._shown(trees, "then", self.source.label),
             discards=discards,
-            facts={**self._facts(name, units, below), "system": system, "old_oid": oid, "properties": properties},
-            downtime=self._downtime(name, units, keys) if not equal else _NONE,
+            facts={**self._facts(name, trees, below), "system": system, "old_oid": oid, "properties": properties},
+            downtime=self._downtime(name, trees, keys) if not equal else _NONE,
             disk_bytes=size,
-            warnings=(*said, *code, *warnings_for(self.live, units, keys, below)),
+            warnings=(*said, *code, *warnings_for(self.live, trees, keys, below)),
         )
 
-    def _code(self, units: Sequence[Unit]) -> list[str]:
+    def _code(self, trees: Sequence[TableTree]) -> list[str]:
         """See `require_accepted`: the rows are exchanged by one session, which is ours."""
-        oids = {oid for unit in units for oid in unit.oids}
+        oids = {oid for tree in trees for oid in tree.oids}
         found = [code for code in tables_with_code(self.live) if code.oid in oids]
         return require_accepted(self.live, self.server, found, self.wish.get("accept") or [], NO_LOGIN)
 
-    def _facts(self, name: str, units: Sequence[Unit], below: Sequence[Unit]) -> JsonObject:
+    def _facts(self, name: str, trees: Sequence[TableTree], below: Sequence[TableTree]) -> JsonObject:
         orphans = self.wish.get("orphans") or FAIL
         given = self.wish.get("lock_timeout")
         return {
@@ -176,24 +176,24 @@ class _Planner:
             "expected": self.source.facts or None,
             "orphans": orphans,
             "lock_timeout": LOCK_SECONDS if given is None else int(given),
-            "tables": [_described(unit) for unit in units],
-            "bystanders": [_described(unit) for unit in below] if orphans == KEEP_ASIDE else [],
+            "tables": [_described(tree) for tree in trees],
+            "bystanders": [_described(tree) for tree in below] if orphans == KEEP_ASIDE else [],
         }
 
-    def _units(self) -> list[Unit]:
+    def _trees(self) -> list[TableTree]:
         """The tables that are asked for, each once; a partition that comes with its parent is left to it."""
         there = {content.table_key(row): row for row in self.live.rows(RELATIONS)}
         asked = {row["oid"]: row for row in (_find(str(word), there) for word in self.wish["tables"])}
-        units = read_units(self.live, list(asked))
-        inner = {oid for unit in units.values() for oid in unit.oids if oid != unit.oid}
-        chosen = [unit for oid, unit in units.items() if oid not in inner]
-        foreign = [f"{part['schema']}.{part['name']}" for unit in chosen for part in unit.parts if part["kind"] == "f"]
+        trees = read_trees(self.live, list(asked))
+        inner = {oid for tree in trees.values() for oid in tree.oids if oid != tree.oid}
+        chosen = [tree for oid, tree in trees.items() if oid not in inner]
+        foreign = [f"{part['schema']}.{part['name']}" for tree in chosen for part in tree.parts if part["kind"] == "f"]
         if foreign:
             raise Refused(
                 f"The rows of {', '.join(foreign)} lie on another server: a foreign table can't be rolled back."
             )
         known = self.source.facts.get("tables")
-        lost = [unit.key for unit in chosen if known is not None and unit.kind == "r" and unit.key not in known]
+        lost = [tree.key for tree in chosen if known is not None and tree.kind == "r" and tree.key not in known]
         if lost:
             raise Refused(
                 f"{self.source.label.capitalize()} has no table {', '.join(lost)}: it is newer. Leave it out, or roll the "
@@ -201,11 +201,13 @@ class _Planner:
             )
         return chosen
 
-    def _refuse_rights(self, units: Sequence[Unit], keys: Sequence[JsonObject], below: Sequence[Unit]) -> None:
+    def _refuse_rights(
+        self, trees: Sequence[TableTree], keys: Sequence[JsonObject], below: Sequence[TableTree]
+    ) -> None:
         """Owner of the tables, and of those that refer to them; no more than that, and no superuser."""
         owned = {row["oid"]: row["owned"] for row in self.live.rows(RELATIONS)}
         others = below if self.wish.get("orphans") == KEEP_ASIDE else []
-        need = [*(part for unit in (*units, *others) for part in unit.parts), *neighbours_of(keys)]
+        need = [*(part for tree in (*trees, *others) for part in tree.parts), *neighbours_of(keys)]
         strange = sorted({content.table_key(row) for row in need if not owned.get(row["oid"], True)})
         if strange:
             raise Refused(
@@ -218,10 +220,10 @@ class _Planner:
                 "restored into one beside the live one: ALTER ROLE … CREATEDB."
             )
 
-    def _discards(self, units: Sequence[Unit]) -> tuple[JsonObject, bool]:
+    def _discards(self, trees: Sequence[TableTree]) -> tuple[JsonObject, bool]:
         """Rows that people would lose sight of, by table and partition, and whether all is as in the restore point."""
         then: JsonObject = self.source.facts.get("tables", {})
-        leaves = {content.table_key(leaf) for unit in units for leaf in unit.leaves}
+        leaves = {content.table_key(leaf) for tree in trees for leaf in tree.leaves}
         rows: JsonObject = {}
         unread: list[str] = []
         same = bool(then)
@@ -235,16 +237,16 @@ class _Planner:
             same = same and isinstance(now, dict) and now == then.get(key)
         found: JsonObject = {"rows": dict(sorted(rows.items())), "not_compared": sorted(unread)}
         if same:
-            self._refuse_large_objects(units)
-            moved = behind(self.live, [oid for unit in units for oid in unit.oids])
+            self._refuse_large_objects(trees)
+            moved = behind(self.live, [oid for tree in trees for oid in tree.oids])
             late = sorted(f"{row['schema']}.{row['name']}" for row, _used in moved)
             found.update({"sequences_behind": late} if late else {})
             same = not late
         return found, same
 
-    def _refuse_large_objects(self, units: Sequence[Unit]) -> None:
+    def _refuse_large_objects(self, trees: Sequence[TableTree]) -> None:
         """Rows alone are as they were; but what some of them refer to can't be put back without the rest."""
-        holding = [unit.key for unit in units if any(column["plain"] in HANDLES for column in unit.columns)]
+        holding = [tree.key for tree in trees if any(column["plain"] in HANDLES for column in tree.columns)]
         if not holding:
             return
         beside, late = content.beside_rows_that_differ(self.live, self.source.facts["inside"], self._seconds())
@@ -261,17 +263,17 @@ class _Planner:
         owner = self.session.value("SELECT current_user::text")
         return {**live, "owner": owner, "acl": None, "comment": None, "settings": {}, "labels": {}}
 
-    def _downtime(self, name: str, units: Sequence[Unit], keys: Sequence[JsonObject]) -> JsonObject:
+    def _downtime(self, name: str, trees: Sequence[TableTree], keys: Sequence[JsonObject]) -> JsonObject:
         counts = Counts(self.counted, self.source.facts.get("tables", {}))
-        return predict_downtime(self.server, name, self.live, units, keys, counts, self._seconds())
+        return predict_downtime(self.server, name, self.live, trees, keys, counts, self._seconds())
 
     def _seconds(self) -> float:
         given = self.wish.get("compare_timeout")
         return float(COMPARE_SECONDS if given is None else given)
 
-    def _shown(self, units: Sequence[Unit], when: str, label: str) -> JsonObject:
+    def _shown(self, trees: Sequence[TableTree], when: str, label: str) -> JsonObject:
         then: JsonObject = self.source.facts.get("tables", {})
-        keys = sorted(content.table_key(leaf) for unit in units for leaf in unit.leaves)
+        keys = sorted(content.table_key(leaf) for tree in trees for leaf in tree.leaves)
         tables = {key: self.counted.get(key) if when == "now" else then.get(key, {}).get("rows") for key in keys}
         return {"name": self.wish["name"], "tables": tables, "content": label}
 
@@ -279,9 +281,9 @@ class _Planner:
 _NONE: JsonObject = {"ms": 0, "grows_with": "nothing"}
 
 
-def _described(unit: Unit) -> JsonObject:
-    words = {"oid": unit.oid, "key": unit.key, "schema": unit.schema, "name": unit.name, "kind": unit.kind}
-    return {**words, "signature": unit.signature}
+def _described(tree: TableTree) -> JsonObject:
+    words = {"oid": tree.oid, "key": tree.key, "schema": tree.schema, "name": tree.name, "kind": tree.kind}
+    return {**words, "signature": tree.signature}
 
 
 def _find(word: str, there: Mapping[str, JsonObject]) -> JsonObject:

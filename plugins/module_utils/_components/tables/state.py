@@ -35,7 +35,7 @@ from ..base import Context, Plan, State
 from ..database.plan import open_server
 from ..database.records import is_side_of, read_json
 from ..database.state import planned_session
-from .catalogue import read_units
+from .catalogue import read_trees
 
 #: Schemas of the side database: what the tables held before, what they held when that was put back, and rows that
 #: referred to nothing.
@@ -185,13 +185,13 @@ class TablesLook:
     def changes(self) -> list[str]:
         """What somebody did to the tables since the plan was made: gone, renamed, or with other columns."""
         with self.server.connect(self.plan.name) as live:
-            now = read_units(live, [table["oid"] for table in self.plan.facts["tables"]])
+            now = read_trees(live, [table["oid"] for table in self.plan.facts["tables"]])
         said = []
         for table in self.plan.facts["tables"]:
-            unit = now.get(table["oid"])
-            if unit is None or unit.key != table["key"]:
+            tree = now.get(table["oid"])
+            if tree is None or tree.key != table["key"]:
                 said.append(f"table {table['key']} was dropped or renamed")
-            elif unit.signature != table["signature"]:
+            elif tree.signature != table["signature"]:
                 said.append(f"table {table['key']} has other columns")
         return said
 

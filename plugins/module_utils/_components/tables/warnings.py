@@ -11,7 +11,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.types impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.user_code import EVENT_TRIGGERS
 
-from .catalogue import MATVIEWS, PUBLICATIONS, SLEEPING_KEYS, Unit
+from .catalogue import MATVIEWS, PUBLICATIONS, SLEEPING_KEYS, TableTree
 
 SHOWN = 8
 #: A foreign key and its four triggers; a table with what it stores elsewhere.
@@ -23,16 +23,16 @@ SELECT current_setting('max_locks_per_transaction')::int
 
 
 def warnings_for(
-    live: Session, units: Sequence[Unit], keys: Sequence[JsonObject], below: Sequence[Unit]
+    live: Session, trees: Sequence[TableTree], keys: Sequence[JsonObject], below: Sequence[TableTree]
 ) -> Iterator[str]:
     """Sentences for the plan.
 
     :param keys: the foreign keys from and to these tables.
     :param below: the tables that refer to them, directly or by way of others.
     """
-    oids = [oid for unit in units for oid in unit.oids]
-    yield from _closure(units, keys, below)
-    yield from _locks(live, units, keys)
+    oids = [oid for tree in trees for oid in tree.oids]
+    yield from _closure(trees, keys, below)
+    yield from _locks(live, trees, keys)
     for view in live.rows(MATVIEWS, [oids]):
         what = "is refreshed" if view["owned"] else "is not ours and stays as it is: refresh it by hand"
         yield f"Materialized view {view['schema']}.{view['name']} {what}."
@@ -46,18 +46,18 @@ def warnings_for(
     if names:
         yield f"Foreign keys {_some(names)} were disabled by a superuser; put back they are enforced."
     names = [
-        f"{unit.key}.{column['name']}"
-        for unit in units
-        for column in unit.columns
+        f"{tree.key}.{column['name']}"
+        for tree in trees
+        for column in tree.columns
         if column["type"] in ("oid", "lo") or column["type"].endswith(".lo")
     ]
     if names:
         yield f"Large objects are not rolled back with tables; {_some(names)} may refer to some that are gone or newer."
 
 
-def _locks(live: Session, units: Sequence[Unit], keys: Sequence[JsonObject]) -> Iterator[str]:
+def _locks(live: Session, trees: Sequence[TableTree], keys: Sequence[JsonObject]) -> Iterator[str]:
     """All are held at once. The server may have more room than it promises, so that this is no refusal."""
-    tables = sum(LOCKS_OF_A_TABLE + int(part["indexes"]) for unit in units for part in unit.parts)
+    tables = sum(LOCKS_OF_A_TABLE + int(part["indexes"]) for tree in trees for part in tree.parts)
     needed, room = tables + LOCKS_OF_A_KEY * len(keys), int(live.value(ROOM_FOR_LOCKS))
     if needed > room:
         yield (
@@ -66,15 +66,15 @@ def _locks(live: Session, units: Sequence[Unit], keys: Sequence[JsonObject]) -> 
         )
 
 
-def _closure(units: Sequence[Unit], keys: Sequence[JsonObject], below: Sequence[Unit]) -> Iterator[str]:
-    known = {oid for unit in units for oid in unit.oids}
+def _closure(trees: Sequence[TableTree], keys: Sequence[JsonObject], below: Sequence[TableTree]) -> Iterator[str]:
+    known = {oid for tree in trees for oid in tree.oids}
     parents = [
         f"{key['parent_schema']}.{key['parent_name']}"
         for key in keys
         if key["child"] in known and key["parent"] not in known
     ]
     if below:
-        names = [unit.key for unit in below]
+        names = [tree.key for tree in below]
         yield f"Not rolled back, but refers to these tables, directly or by way of others: {_some(names)}."
     if parents:
         yield f"Not rolled back, but referred to by these tables: {_some(sorted(set(parents)))}."

@@ -39,28 +39,28 @@ def checked_together(session: Session, oids: Sequence[int]) -> list[JsonObject]:
     return [{**row, "name": row["relation"]} for row in rows if row["kind"] in ("r", "p")]
 
 
-class Checks:
-    """Takes them away from some tables, and puts them back as they were. Needs the locks of all that share them."""
+class UnvalidatedChecks:
+    """Takes such checks from some tables, and puts them back as they were. Needs the locks of all that share them."""
 
     def __init__(self, session: Session, oids: Sequence[int]) -> None:
         self.session = session
         self.oids = list(oids)
-        self.taken: list[JsonObject] = []
+        self.detached: list[JsonObject] = []
 
-    def take_off(self) -> None:
+    def detach(self) -> None:
         """A copy that is its table's own as well stays when its parent's goes, and goes in the next round."""
         while found := self.session.rows(CHECKS, [self.oids]):
             for row in found:
                 if row["root"] == row["oid"]:
                     self._alter(row, "DROP CONSTRAINT {}", sql.Identifier(row["name"]))
-            self.taken += found
+            self.detached += found
 
-    def put_on(self) -> None:
+    def attach(self) -> None:
         """The last ones first: where a copy is its table's own, its parent's is merged into it."""
-        made = [row for row in reversed(self.taken) if row["root"] == row["oid"]]
+        made = [row for row in reversed(self.detached) if row["root"] == row["oid"]]
         for row in made:
             self._alter(row, "ADD CONSTRAINT {} {}", sql.Identifier(row["name"]), sql.SQL(row["definition"]))
-        for row in self.taken:
+        for row in self.detached:
             if row["valid"]:
                 self._alter(row, "VALIDATE CONSTRAINT {}", sql.Identifier(row["name"]))
             if row["comment"] is not None:

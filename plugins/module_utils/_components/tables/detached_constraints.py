@@ -18,7 +18,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.fore
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
 
 from .catalogue import RULES, TRIGGERS, TableTree, read_trees
-from .checks import Checks
+from .checks import UnvalidatedChecks
 
 #: pg_trigger.tgenabled and pg_rewrite.ev_enabled in the words of ALTER TABLE; what is disabled stays so.
 STATES = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
@@ -49,7 +49,7 @@ def neighbours_of(keys: Iterable[JsonObject]) -> list[JsonObject]:
     return list(found.values())
 
 
-class Hold:
+class DetachedConstraints:
     """Takes keys, checks that are not valid, triggers, rules and forced row security away, and puts all of it back. Needs
     `lock` before.
 
@@ -61,8 +61,8 @@ class Hold:
         self.trees = trees
         oids = [oid for tree in trees for oid in tree.oids]
         self.keys = keys_touching(session, oids)
-        self.checks = Checks(session, oids)
-        self.watchers = [
+        self.checks = UnvalidatedChecks(session, oids)
+        self.triggers_and_rules = [
             (word, row)
             for word, query in (("TRIGGER", TRIGGERS), ("RULE", RULES))
             for row in session.rows(query, [oids])
@@ -72,16 +72,16 @@ class Hold:
         #: Of the neighbours, too: a key could not look at the rows of its owner.
         self.forced = {part["oid"]: part for tree in around.values() for part in tree.parts if part["forced"]}
 
-    def take_off(self) -> None:
-        """From here on rows can be exchanged without anybody watching them."""
+    def detach(self) -> None:
+        """From here on rows can be exchanged without any of these in the way."""
         self._force_row_security("NO FORCE")
         for key in self.keys:
             self._alter(_child(key), sql.SQL("DROP CONSTRAINT {}").format(sql.Identifier(key["name"])))
-        self.checks.take_off()
-        for word, row in self.watchers:
-            self._watch("DISABLE", word, row)
+        self.checks.detach()
+        for word, row in self.triggers_and_rules:
+            self._set_state("DISABLE", word, row)
 
-    def put_on_keys(self) -> None:
+    def attach_keys(self) -> None:
         """Make every key again, and so look at every row, unless nobody had looked before (NOT VALID).
 
         Not in two steps, as NOT VALID and then VALIDATE: that is an error on a partitioned table, and the copies of a key
@@ -100,11 +100,11 @@ class Hold:
                 name, comment = sql.Identifier(key["name"]), sql.Literal(key["comment"])
                 self.session.execute(words.format(name, _child(key), comment))
 
-    def put_on_rest(self) -> None:
+    def attach_rest(self) -> None:
         """Checks, triggers and rules, each in its own state, and row security."""
-        self.checks.put_on()
-        for word, row in self.watchers:
-            self._watch(STATES[row["state"]], word, row)
+        self.checks.attach()
+        for word, row in self.triggers_and_rules:
+            self._set_state(STATES[row["state"]], word, row)
         self._force_row_security("FORCE")
 
     def _force_row_security(self, word: str) -> None:
@@ -112,7 +112,7 @@ class Hold:
             table = sql.Identifier(part["schema"], part["name"])
             self._alter(table, sql.SQL("{} ROW LEVEL SECURITY").format(sql.SQL(word)))
 
-    def _watch(self, state: str, word: str, row: JsonObject) -> None:
+    def _set_state(self, state: str, word: str, row: JsonObject) -> None:
         name = sql.Identifier(row["name"])
         self._alter(_only(row), sql.SQL("{} {} {}").format(sql.SQL(state), sql.SQL(word), name))
 
@@ -125,6 +125,6 @@ def _child(key: JsonObject) -> Any:
     return sql.Identifier(key["child_schema"], key["child_name"])
 
 
-def _only(watcher: JsonObject) -> Any:
+def _only(row: JsonObject) -> Any:
     """Not the partitions as well: each has a trigger of its own, with its own state."""
-    return sql.SQL("ONLY {}").format(sql.Identifier(watcher["schema"], watcher["relation"]))
+    return sql.SQL("ONLY {}").format(sql.Identifier(row["schema"], row["relation"]))

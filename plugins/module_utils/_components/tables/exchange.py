@@ -31,7 +31,7 @@ from ..base import Context, Plan
 from . import orphans
 from .catalogue import LOCK_NOT_AVAILABLE, TableTree, read_trees
 from .checks import checked_together
-from .detached_constraints import FOREIGN_KEY_VIOLATION, Hold, lock, neighbours_of
+from .detached_constraints import FOREIGN_KEY_VIOLATION, DetachedConstraints, lock, neighbours_of
 from .state import PREVIOUS_ROWS, REJECTED_ROWS, STEPS, SWITCH, UNDO, TablesLook, kept_table
 from .views import refresh
 
@@ -85,17 +85,17 @@ class Exchange:
             side.execute(NOTE_STEP, [self.step, number])
             self.look.remember(self.step, number)
             live.execute(OWN_SEARCH_PATH)
-            hold = Hold(live, [*trees, *bystanders])
-            hold.take_off()
+            detached = DetachedConstraints(live, [*trees, *bystanders])
+            detached.detach()
             for tree in trees:
                 self._put_aside(live, side, tree)
             _empty(live, trees)
             for tree in trees:
                 self._fill(live, side, tree)
             live.execute("SET CONSTRAINTS ALL IMMEDIATE", attempt="Checking deferred constraints")
-            self._settle_orphans(live, side, hold, bystanders)
-            self._put_on_keys(live, hold)
-            hold.put_on_rest()
+            self._settle_orphans(live, side, detached, bystanders)
+            self._attach_keys(live, detached)
+            detached.attach_rest()
             self._refresh(live, trees)
             self._advance_sequences(live, trees)
             live.execute("COMMIT", attempt=f"Committing the rows of database {self.plan.name}")
@@ -193,23 +193,25 @@ class Exchange:
         self.filled += rows
         self.context.note(f"Put {rows} rows into {tree.key} of database {self.plan.name}")
 
-    def _settle_orphans(self, live: Session, side: Session, hold: Hold, bystanders: Sequence[TableTree]) -> None:
+    def _settle_orphans(
+        self, live: Session, side: Session, detached: DetachedConstraints, bystanders: Sequence[TableTree]
+    ) -> None:
         if self.step == UNDO:
             for tree in bystanders:
                 orphans.bring_back(live, side, tree)
         elif self.plan.facts["orphans"] == orphans.KEEP_ASIDE:
-            for said in orphans.keep_aside(live, side, hold.keys):
+            for said in orphans.keep_aside(live, side, detached.keys):
                 self.context.note(said)
 
-    def _put_on_keys(self, live: Session, hold: Hold) -> None:
+    def _attach_keys(self, live: Session, detached: DetachedConstraints) -> None:
         live.execute("SAVEPOINT keys")
         try:
-            hold.put_on_keys()
+            detached.attach_keys()
         except DatabaseError as error:
             if error.code != FOREIGN_KEY_VIOLATION:
                 raise
             live.execute("ROLLBACK TO SAVEPOINT keys")
-            listed = "; ".join(orphans.listed(live, hold.keys))
+            listed = "; ".join(orphans.listed(live, detached.keys))
             if self.step == SWITCH:
                 raise LastGoodError(f"Rows would refer to nothing: {listed}. {orphans.ADVICE}") from error
             raise UndoIncomplete(

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) Some tables of a PostgreSQL database as a component: restored aside, then exchanged in one transaction."""
+"""(private) Some tables of a PostgreSQL database as a component: restored into a side database, then exchanged in one transaction."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Tables(Component):
         look = TablesLook(self.context, plan)
         with look.session() as session:
             end_strays(session, look.server.application_name)
-            state = State.UNTOUCHED if look.is_going and not look.is_lost else look.state()
+            state = State.UNTOUCHED if look.is_half_dropped and not look.is_lost else look.state()
             if state not in (State.UNTOUCHED, State.PREPARED) or look.committed(UNDO):
                 raise Foreign(look.said("prepared"))
             done = read_json(self.context.workspace / EVIDENCE_FILE)
@@ -102,7 +102,7 @@ class Tables(Component):
         exchange = Exchange(self.context, plan, look, SWITCH)
         if state is State.PARTIAL and look.committed(SWITCH) and not look.committed(UNDO):
             exchange.follow_up()
-            exchange.settle()
+            exchange.mark_settled()
             return
         if state is State.SWITCHED:
             return
@@ -112,7 +112,7 @@ class Tables(Component):
             exchange.run()
         with self.context.change(f"Refresh what is computed from {_names(plan)}"):
             exchange.follow_up()
-            exchange.settle()
+            exchange.mark_settled()
 
     def undo(self, plan: Plan) -> None:
         """Exchange back and keep what was taken back; or drop what was prepared."""
@@ -133,7 +133,7 @@ class Tables(Component):
                     exchange.run()
             with self.context.change(f"Refresh what is computed from {_names(plan)}"):
                 exchange.follow_up()
-                exchange.settle()
+                exchange.mark_settled()
 
     def count_written(self, plan: Plan) -> JsonObject:
         """Compare what was taken back with what was restored; what was found is remembered."""

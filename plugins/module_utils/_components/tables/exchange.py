@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) The exchange itself: in one transaction of the server, rows of some tables go aside and others take their place.
+"""(private) The exchange itself: in one transaction of the server, rows of some tables leave and others take their place.
 
-The switch and its undo are the same exchange with other rows. What goes aside is streamed into the side database, and
+The switch and its undo are the same exchange with other rows. What leaves is streamed into the side database, and
 stands there for good before the live transaction may commit.
 """
 
@@ -44,7 +44,7 @@ NOTE_STEP = (
     f"INSERT INTO {STEPS}.step VALUES (%s, %s, false) ON CONFLICT (name)"  # noqa: S608 - our own word
     " DO UPDATE SET transaction = excluded.transaction, settled = false"
 )
-HOLDERS = """
+LOCK_HOLDERS = """
 SELECT DISTINCT a.pid, a.usename, a.application_name FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
 WHERE l.granted AND l.relation = ANY(%s::oid[]) AND l.pid <> pg_backend_pid()
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1
@@ -62,10 +62,10 @@ class Exchange:
         self.plan = plan
         self.look = look
         self.step = step
-        self.goes = REJECTED_ROWS if step == UNDO else PREVIOUS_ROWS
+        self.outgoing_schema = REJECTED_ROWS if step == UNDO else PREVIOUS_ROWS
         #: Rows to come stand in the tables of their own names when they come from the restore point.
-        self.comes = PREVIOUS_ROWS if step == UNDO else None
-        self.filled = 0
+        self.incoming_schema = PREVIOUS_ROWS if step == UNDO else None
+        self.copied_rows = 0
 
     def run(self) -> None:
         """From BEGIN to COMMIT. Whatever happens before the commit, a kill -9 or a crash included, changes nothing.
@@ -88,12 +88,12 @@ class Exchange:
             detached = DetachedConstraints(live, [*trees, *bystanders])
             detached.detach()
             for tree in trees:
-                self._put_aside(live, side, tree)
-            _empty(live, trees)
+                self._keep_rows(live, side, tree)
+            _delete_rows(live, trees)
             for tree in trees:
-                self._fill(live, side, tree)
+                self._copy_rows(live, side, tree)
             live.execute("SET CONSTRAINTS ALL IMMEDIATE", attempt="Checking deferred constraints")
-            self._settle_orphans(live, side, detached, bystanders)
+            self._handle_orphans(live, side, detached, bystanders)
             self._attach_keys(live, detached)
             detached.attach_rest()
             self._refresh(live, trees)
@@ -101,7 +101,7 @@ class Exchange:
             live.execute("COMMIT", attempt=f"Committing the rows of database {self.plan.name}")
         spent = time.monotonic() - begun
         self.context.note(
-            f"Exchanged the rows of database {self.plan.name} in {spent:.1f} s: {self.filled / spent:,.0f} rows a second"
+            f"Exchanged the rows of database {self.plan.name} in {spent:.1f} s: {self.copied_rows / spent:,.0f} rows a second"
         )
 
     def follow_up(self) -> None:
@@ -128,7 +128,7 @@ class Exchange:
             self.context.note(f"Materialized view {name} is not refreshed: {why}")
         self.look.remember_views(self.step, left)
 
-    def settle(self) -> None:
+    def mark_settled(self) -> None:
         """Write down that all of it is done."""
         with self.look.server.connect(self.look.name) as side:
             side.execute(f"UPDATE {STEPS}.step SET settled = true WHERE name = %s", [self.step])  # noqa: S608
@@ -137,8 +137,8 @@ class Exchange:
         """Lock the tables and all their neighbours, and look that all are the ones that were planned for."""
         facts = self.plan.facts
         planned = {table["oid"]: table for table in facts["tables"]}
-        watched = [*planned, *(table["oid"] for table in facts["bystanders"])]
-        before = read_trees(live, watched)
+        wanted = [*planned, *(table["oid"] for table in facts["bystanders"])]
+        before = read_trees(live, wanted)
         oids = [oid for tree in before.values() for oid in tree.oids]
         neighbours = [*neighbours_of(keys_touching(live, oids)), *checked_together(live, oids)]
         live.execute(f"SET LOCAL lock_timeout = '{int(facts['lock_timeout'])}s'")
@@ -146,10 +146,10 @@ class Exchange:
             lock(live, before.values(), neighbours)
         except DatabaseError as error:
             if error.code == LOCK_NOT_AVAILABLE:
-                raise self._held(live, [*watched, *(row["oid"] for row in neighbours)], error) from error
+                raise self._lock_error(live, [*wanted, *(row["oid"] for row in neighbours)], error) from error
             raise
         live.execute("SET LOCAL lock_timeout = 0")
-        trees = read_trees(live, watched)
+        trees = read_trees(live, wanted)
         changed = [key["key"] for oid, key in planned.items() if oid not in trees]
         changed += [
             tree.key for oid, tree in trees.items() if oid in planned and tree.signature != planned[oid]["signature"]
@@ -159,20 +159,21 @@ class Exchange:
                 f"Tables of database {self.plan.name} were changed since they were planned for: "
                 f"{', '.join(changed) or 'their partitions'}. Nothing was touched; plan again."
             )
-        return [trees[oid] for oid in planned], [trees[oid] for oid in watched if oid in trees and oid not in planned]
+        return [trees[oid] for oid in planned], [trees[oid] for oid in wanted if oid in trees and oid not in planned]
 
-    def _held(self, live: Session, oids: Sequence[int], error: DatabaseError) -> LastGoodError:
+    def _lock_error(self, live: Session, oids: Sequence[int], error: DatabaseError) -> LastGoodError:
         live.execute("ROLLBACK")
         who = [
-            f"{row['pid']} ({row['usename']}, {row['application_name']})" for row in live.rows(HOLDERS, [list(oids)])
+            f"{row['pid']} ({row['usename']}, {row['application_name']})"
+            for row in live.rows(LOCK_HOLDERS, [list(oids)])
         ]
         return LastGoodError(
             f"{error.message}. The tables, or tables that refer to or from them, are in use by {', '.join(who) or 'others'}. "
             "Stop what uses them, or wait longer with lock_timeout."
         )
 
-    def _put_aside(self, live: Session, side: Session, tree: TableTree) -> None:
-        table = kept_table(self.goes, tree.key)
+    def _keep_rows(self, live: Session, side: Session, tree: TableTree) -> None:
+        table = kept_table(self.outgoing_schema, tree.key)
         side.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table))
         columns = column_list(tree.stored)
         side.execute(sql.SQL("CREATE TABLE {} AS SELECT {} FROM {} WITH NO DATA").format(table, columns, tree.relation))
@@ -185,15 +186,15 @@ class Exchange:
         )
         self.context.note(f"Kept {rows} rows of {tree.key} in database {self.look.name}")
 
-    def _fill(self, live: Session, side: Session, tree: TableTree) -> None:
-        source = tree.source if self.comes is None else kept_table(self.comes, tree.key)
+    def _copy_rows(self, live: Session, side: Session, tree: TableTree) -> None:
+        source = tree.source if self.incoming_schema is None else kept_table(self.incoming_schema, tree.key)
         rows = stream_rows(
             side, copy_out(source, tree.stored), live, copy_in(tree.relation, tree.stored), f"Filling table {tree.key}"
         )
-        self.filled += rows
+        self.copied_rows += rows
         self.context.note(f"Put {rows} rows into {tree.key} of database {self.plan.name}")
 
-    def _settle_orphans(
+    def _handle_orphans(
         self, live: Session, side: Session, detached: DetachedConstraints, bystanders: Sequence[TableTree]
     ) -> None:
         if self.step == UNDO:
@@ -226,7 +227,7 @@ class Exchange:
             live.rows("SELECT setval(%s::oid::regclass, %s)", [row["oid"], used], attempt)
 
 
-def _empty(live: Session, trees: Sequence[TableTree]) -> None:
+def _delete_rows(live: Session, trees: Sequence[TableTree]) -> None:
     for tree in (tree for tree in trees if tree.condition):
         live.execute(sql.SQL("DELETE FROM {}").format(tree.source), attempt=f"Emptying table {tree.key}")
     whole = [leaf for tree in trees if not tree.condition for leaf in tree.leaves]

@@ -96,7 +96,7 @@ class TablesLook:
         databases = all_databases(session)
         self.live, self.side = databases.get(self.plan.name), databases.get(self.name)
         self.steps = self._steps(session)
-        self.is_lost = (self.side is None or self.is_going) and self._is_switched(session)
+        self.is_lost = (self.side is None or self.is_half_dropped) and self._is_switched(session)
         if any(step["fate"] == IN_PROGRESS for step in self.steps.values()):
             end_strays(session, self.server.application_name)
             self.steps = self._steps(session)
@@ -128,7 +128,7 @@ class TablesLook:
         return switched and not undone
 
     def _steps(self, session: Session) -> JsonObject:
-        if self.side is None or not self.is_ours or self.is_going:
+        if self.side is None or not self.is_ours or self.is_half_dropped:
             return {}
         with self.server.connect(self.name) as side:
             if side.value("SELECT to_regclass(%s)", [f"{STEPS}.step"]) is None:
@@ -146,7 +146,7 @@ class TablesLook:
         return self.side is not None and is_side_of(self.context, self.plan, self.side, TABLES)
 
     @property
-    def is_going(self) -> bool:
+    def is_half_dropped(self) -> bool:
         """Whether the side database is what its interrupted drop has left: nothing but to drop it again can be done."""
         return self.side is not None and self.is_ours and not self.side.is_whole
 
@@ -154,7 +154,7 @@ class TablesLook:
     def is_ready(self) -> bool:
         """Whether what prepare builds stands there to its end."""
         mark = self.side.mark if self.side else None
-        return self.is_ours and not self.is_going and mark is not None and mark.ready
+        return self.is_ours and not self.is_half_dropped and mark is not None and mark.ready
 
     def committed(self, step: str) -> bool:
         """Whether that step changed the live tables."""
@@ -170,7 +170,7 @@ class TablesLook:
             return State.FOREIGN
         if self.side is None:
             return State.UNTOUCHED
-        if self.is_going:
+        if self.is_half_dropped:
             return State.PARTIAL
         if not self.is_ours or any(step["fate"] == FORGOTTEN for step in self.steps.values()):
             return State.FOREIGN

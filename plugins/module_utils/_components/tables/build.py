@@ -30,7 +30,7 @@ from ..database.prepare import SideBuild
 from ..database.restore import DEFINITIONS, ROWS
 from ..database.restore_progress import growth
 from .catalogue import RELATIONS, TableTree, compare_columns, read_trees
-from .orphans import ADVICE, KEEP_ASIDE, Forecast
+from .orphans import ADVICE, KEEP_ASIDE, OrphanCheck
 from .state import CREATE_STEPS, TablesLook
 from .views import require_refresh
 
@@ -122,9 +122,9 @@ class TablesBuild(SideBuild):
             side.execute("ANALYZE", attempt=f"Gathering statistics of database {self.name}")
             counted = self._count(side, then)
             side.execute(CREATE_STEPS)
-            said = Forecast(live, side, list(now.values())).sentences()
-        if said and self.facts["orphans"] != KEEP_ASIDE:
-            raise Refused(f"Rows would refer to nothing after the rollback: {'; '.join(said)}. {ADVICE}")
+            orphans = OrphanCheck(live, side, list(now.values())).violations()
+        if orphans and self.facts["orphans"] != KEEP_ASIDE:
+            raise Refused(f"Rows would refer to nothing after the rollback: {'; '.join(orphans)}. {ADVICE}")
         self._try_views(list(now.values()))
         return {
             "content": "equal" if self.facts["expected"] else "unknown",
@@ -132,7 +132,7 @@ class TablesBuild(SideBuild):
             "schema_differences": [],
             "tables": len(then),
             "rows": sum(table["rows"] for table in counted.values()),
-            "orphans": said,
+            "orphans": orphans,
             "check_ms": int((time.monotonic() - begun) * 1000),
         }
 
@@ -142,7 +142,7 @@ class TablesBuild(SideBuild):
             require_refresh(live, side, [oid for tree in now for oid in tree.oids], self.facts["source"]["label"])
 
     def _require_same_columns(self, then: Sequence[TableTree], now: Sequence[TableTree]) -> None:
-        differences = [f"{tree.key}: {said}" for tree, other in zip(now, then) for said in compare_columns(tree, other)]
+        differences = [f"{tree.key}: {each}" for tree, other in zip(now, then) for each in compare_columns(tree, other)]
         if differences:
             raise Refused(
                 f"Tables of database {self.live} have other columns than at {self.facts['source']['label']}: "

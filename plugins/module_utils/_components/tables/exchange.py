@@ -199,10 +199,10 @@ class Exchange:
     ) -> None:
         if self.step == UNDO:
             for tree in bystanders:
-                orphans.bring_back(live, side, tree)
+                orphans.return_orphans(live, side, tree)
         elif self.plan.facts["orphans"] == orphans.KEEP_ASIDE:
-            for said in orphans.keep_aside(live, side, detached.keys):
-                self.context.note(said)
+            for moved in orphans.extract_orphans(live, side, detached.keys):
+                self.context.note(moved)
 
     def _attach_keys(self, live: Session, detached: DetachedConstraints) -> None:
         live.execute("SAVEPOINT keys")
@@ -212,7 +212,7 @@ class Exchange:
             if error.code != FOREIGN_KEY_VIOLATION:
                 raise
             live.execute("ROLLBACK TO SAVEPOINT keys")
-            listed = "; ".join(orphans.listed(live, detached.keys))
+            listed = "; ".join(orphans.list_orphans(live, detached.keys))
             if self.step == SWITCH:
                 raise LastGoodError(f"Rows would refer to nothing: {listed}. {orphans.ADVICE}") from error
             raise UndoIncomplete(

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) Rows that refer to nothing once other rows stand in the tables: foreseen, kept aside, brought back."""
+"""(private) Rows that refer to nothing once other rows stand in the tables: found before, moved out, put back."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ SELECT DISTINCT step.below::bigint AS oid FROM found JOIN step ON step.above = f
 """
 
 
-def listed(session: Session, keys: Iterable[JsonObject]) -> list[str]:
+def list_orphans(session: Session, keys: Iterable[JsonObject]) -> list[str]:
     """What refers to nothing now, one sentence a key."""
-    return [said for key in enforced_keys(keys) for said in _sentences(session, key, without_parent(key))]
+    return [violation for key in enforced_keys(keys) for violation in _counted(session, key, without_parent(key))]
 
 
 def descendants(session: Session, trees: Sequence[TableTree]) -> list[TableTree]:
@@ -61,7 +61,7 @@ def descendants(session: Session, trees: Sequence[TableTree]) -> list[TableTree]
     return [tree for oid, tree in found.items() if oid not in inner]
 
 
-class Forecast:
+class OrphanCheck:
     """Looks for orphans before anything is exchanged: the rows to come stand in the side database, and what they refer
     to, or what refers to them, is brought there key by key.
     """
@@ -73,36 +73,36 @@ class Forecast:
         self.parts = {oid for tree in trees for oid in tree.oids}
         self.keys = enforced_keys(keys_touching(live, sorted(self.parts)))
 
-    def sentences(self) -> list[str]:
+    def violations(self) -> list[str]:
         """One for each key that would not hold."""
         self.side.execute(f"DROP SCHEMA IF EXISTS {KEYS} CASCADE")
         self.side.execute(f"CREATE SCHEMA {KEYS}")
-        said = [sentence for number, key in enumerate(self.keys) for sentence in self._readable(number, key)]
+        found = [violation for number, key in enumerate(self.keys) for violation in self._violations(number, key)]
         self.side.execute(f"DROP SCHEMA {KEYS} CASCADE")
-        return said
+        return found
 
-    def _readable(self, number: int, key: JsonObject) -> list[str]:
+    def _violations(self, number: int, key: JsonObject) -> list[str]:
         try:
-            return list(self._look(number, key))
+            return list(self._check(number, key))
         except DatabaseError as error:
             # Row security that is forced on the owner, too: it is lifted within the exchange only, where the key tells.
             if error.code != NOT_ALLOWED:
                 raise
             return []
 
-    def _look(self, number: int, key: JsonObject) -> Iterator[str]:
+    def _check(self, number: int, key: JsonObject) -> Iterator[str]:
         child, parent = key["child"] in self.known, key["parent"] in self.known
         if child and parent:
-            yield from _sentences(self.side, key, without_parent(key))
+            yield from _counted(self.side, key, without_parent(key))
         elif child and key["parent"] not in self.parts:
-            brought = self._bring(number, key, "parent", "child")
-            yield from _sentences(self.side, key, without_parent(key, parent=brought))
+            copied = self._copy_keys(number, key, "parent", "child")
+            yield from _counted(self.side, key, without_parent(key, parent=copied))
         elif parent and key["child"] not in self.parts:
-            brought = self._bring(number, key, "child", "parent")
-            yield from _sentences(self.side, key, without_parent(key, child=brought))
+            copied = self._copy_keys(number, key, "child", "parent")
+            yield from _counted(self.side, key, without_parent(key, child=copied))
         # A single partition of a partitioned table: the key itself tells, within the exchange.
 
-    def _bring(self, number: int, key: JsonObject, side: str, typed_by: str) -> Any:
+    def _copy_keys(self, number: int, key: JsonObject, side: str, typed_by: str) -> Any:
         """Copy one side's key columns out of the live database, typed as those of the other side."""
         table = sql.Identifier(KEYS, f"k{number}")
         types = self._types(key, typed_by)
@@ -133,7 +133,7 @@ class Forecast:
         return {row["name"]: row["plain"] for row in self.side.rows(COLUMNS, [[relation]])}
 
 
-def keep_aside(live: Session, side: Session, keys: Sequence[JsonObject]) -> list[str]:
+def extract_orphans(live: Session, side: Session, keys: Sequence[JsonObject]) -> list[str]:
     """Move rows that refer to nothing into the side database, until none is left; what was moved, in words.
 
     Whoever referred to such a row refers to nothing next. That comes to an end: each round takes rows away for good.
@@ -142,15 +142,15 @@ def keep_aside(live: Session, side: Session, keys: Sequence[JsonObject]) -> list
     """
     for row in side.rows("SELECT relname AS name FROM pg_class WHERE relnamespace = %s::regnamespace", [ORPHANS]):
         side.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(ORPHANS, row["name"])))
-    said: list[str] = []
+    moves: list[str] = []
     while True:
-        moved = [words for key in enforced_keys(keys) for words in _move(live, side, key)]
+        moved = [words for key in enforced_keys(keys) for words in _extract(live, side, key)]
         if not moved:
-            return said
-        said += moved
+            return moves
+        moves += moved
 
 
-def _move(live: Session, side: Session, key: JsonObject) -> Iterator[str]:
+def _extract(live: Session, side: Session, key: JsonObject) -> Iterator[str]:
     lost = without_parent(key)
     count = live.value(sql.SQL("SELECT count(*) {}").format(lost))
     if not count:
@@ -175,7 +175,7 @@ def _move(live: Session, side: Session, key: JsonObject) -> Iterator[str]:
     yield f"Moved {rows} rows of {tree.key} aside that referred to nothing ({key['name']})"
 
 
-def bring_back(live: Session, side: Session, tree: TableTree) -> None:
+def return_orphans(live: Session, side: Session, tree: TableTree) -> None:
     """Put the orphans of a table that was not exchanged back into it."""
     table = kept_table(ORPHANS, tree.key)
     if side.value("SELECT to_regclass(%s)", [table.as_string(side.connection)]):
@@ -183,7 +183,7 @@ def bring_back(live: Session, side: Session, tree: TableTree) -> None:
         stream_rows(side, copy_out(table, tree.stored), live, into, f"Putting orphans back into {tree.key}")
 
 
-def _sentences(session: Session, key: JsonObject, lost: Any) -> Iterator[str]:
+def _counted(session: Session, key: JsonObject, lost: Any) -> Iterator[str]:
     count = session.value(sql.SQL("SELECT count(*) {}").format(lost))
     if not count:
         return

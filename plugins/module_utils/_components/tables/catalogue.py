@@ -17,10 +17,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.cont
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
 
-#: Tables, partitioned ones and partitions; foreign tables only to be refused by name.
 #: SQLSTATE.
 LOCK_NOT_AVAILABLE = "55P03"
 
+#: Tables, partitioned ones and partitions; foreign tables only to be refused by name.
 RELATIONS = f"""
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
        pg_has_role(c.relowner, 'USAGE') AS owned
@@ -176,17 +176,17 @@ def compare_columns(now: TableTree, then: TableTree) -> list[str]:
     """Sentences on why rows of then would not fit into now; empty when they do."""
     there = {column["name"]: column for column in then.columns}
     here = {column["name"]: column for column in now.columns}
-    said = [f"column {name} is not in the restore point" for name in here if name not in there]
-    said += [f"column {name} is gone" for name in there if name not in here]
+    differences = [f"column {name} is not in the restore point" for name in here if name not in there]
+    differences += [f"column {name} is gone" for name in there if name not in here]
     for name, column in here.items():
         other = there.get(name)
         if other is None:
             continue
         for word in ("type", "collation", "generated"):
             if column[word] != other[word]:
-                said.append(f"column {name} has {word} {column[word]} instead of {other[word]}")
+                differences.append(f"column {name} has {word} {column[word]} instead of {other[word]}")
         if column["required"] and not other["required"]:
-            said.append(f"column {name} takes no NULL any more")
+            differences.append(f"column {name} takes no NULL any more")
         if not set(other["labels"] or ()) <= set(column["labels"] or ()):
-            said.append(f"the type of column {name} lacks values")
-    return said
+            differences.append(f"the type of column {name} lacks values")
+    return differences

@@ -55,7 +55,7 @@ LOCK_SECONDS = 10
 #: Types of columns that can name a large object; the second is of the extension lo.
 HANDLES = ("oid", "lo", "public.lo")
 #: Who keeps even readers out of a table.
-LOCKERS = """
+LOCK_HOLDERS = """
 SELECT DISTINCT a.pid, a.usename, a.application_name FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
 WHERE l.granted AND l.mode = 'AccessExclusiveLock' AND l.relation IS NOT NULL AND l.pid <> pg_backend_pid()
   AND l.database = (SELECT oid FROM pg_database WHERE datname = %s) ORDER BY 1
@@ -86,7 +86,7 @@ def make_plan(context: Context, wish: Mapping[str, Any], point: PointEntry | Non
                     return _Planner(context, server, session, live, wish, source).plan(name)
                 except DatabaseError as error:
                     if error.code == LOCK_NOT_AVAILABLE:
-                        raise _locked(session, name, error) from error
+                        raise _lock_error(session, name, error) from error
                     raise
     except Refused:
         raise
@@ -94,8 +94,8 @@ def make_plan(context: Context, wish: Mapping[str, Any], point: PointEntry | Non
         raise Refused(f"Tables of database {name} can't be planned for: {error.message}") from error
 
 
-def _locked(session: Session, name: str, error: DatabaseError) -> Refused:
-    who = [f"{row['pid']} ({row['usename']}, {row['application_name']})" for row in session.rows(LOCKERS, [name])]
+def _lock_error(session: Session, name: str, error: DatabaseError) -> Refused:
+    who = [f"{row['pid']} ({row['usename']}, {row['application_name']})" for row in session.rows(LOCK_HOLDERS, [name])]
     return Refused(
         f"Tables of database {name} can't be planned for: {error.message}. Tables are locked by {', '.join(who) or 'others'}: "
         "let that end first."
@@ -127,15 +127,15 @@ class _Planner:
         choose_programs(self.context, self.server, self.session, self.source, self.wish)
         trees = self._trees()
         keys = keys_touching(self.live, [oid for tree in trees for oid in tree.oids])
-        below = descendants(self.live, trees)
-        self._refuse_rights(trees, keys, below)
+        dependents = descendants(self.live, trees)
+        self._refuse_rights(trees, keys, dependents)
         discards, equal = self._discards(trees)
         code = [] if equal else self._code(trees)
         if not equal:
             require_rights(self.live, [oid for tree in trees for oid in tree.oids])
         size = 2 * sum(int(part["bytes"]) for tree in trees for part in tree.parts)
         properties = self._properties(name)
-        said = require_space(self.server, self.session, properties["tablespace"], size)
+        space_warnings = require_space(self.server, self.session, properties["tablespace"], size)
         system = system_identifier(self.session, self.server.where)
         oid = all_databases(self.session)[name].oid
         return Plan(
@@ -146,10 +146,10 @@ class _Planner:
             before=self._shown(trees, "now", "live"),
             after=self._shown(trees, "then", self.source.label),
             discards=discards,
-            facts={**self._facts(name, trees, below), "system": system, "old_oid": oid, "properties": properties},
-            downtime=self._downtime(name, trees, keys) if not equal else _NONE,
+            facts={**self._facts(name, trees, dependents), "system": system, "old_oid": oid, "properties": properties},
+            downtime=self._downtime(name, trees, keys) if not equal else _NO_DOWNTIME,
             disk_bytes=size,
-            warnings=(*said, *code, *warnings_for(self.live, trees, keys, below)),
+            warnings=(*space_warnings, *code, *warnings_for(self.live, trees, keys, dependents)),
         )
 
     def _code(self, trees: Sequence[TableTree]) -> list[str]:
@@ -158,7 +158,7 @@ class _Planner:
         found = [code for code in tables_with_code(self.live) if code.oid in oids]
         return require_accepted(self.live, self.server, found, self.wish.get("accept") or [], NO_LOGIN)
 
-    def _facts(self, name: str, trees: Sequence[TableTree], below: Sequence[TableTree]) -> JsonObject:
+    def _facts(self, name: str, trees: Sequence[TableTree], dependents: Sequence[TableTree]) -> JsonObject:
         orphans = self.wish.get("orphans") or FAIL
         given = self.wish.get("lock_timeout")
         return {
@@ -177,7 +177,7 @@ class _Planner:
             "orphans": orphans,
             "lock_timeout": LOCK_SECONDS if given is None else int(given),
             "tables": [_described(tree) for tree in trees],
-            "bystanders": [_described(tree) for tree in below] if orphans == KEEP_ASIDE else [],
+            "bystanders": [_described(tree) for tree in dependents] if orphans == KEEP_ASIDE else [],
         }
 
     def _trees(self) -> list[TableTree]:
@@ -202,16 +202,16 @@ class _Planner:
         return chosen
 
     def _refuse_rights(
-        self, trees: Sequence[TableTree], keys: Sequence[JsonObject], below: Sequence[TableTree]
+        self, trees: Sequence[TableTree], keys: Sequence[JsonObject], dependents: Sequence[TableTree]
     ) -> None:
         """Owner of the tables, and of those that refer to them; no more than that, and no superuser."""
         owned = {row["oid"]: row["owned"] for row in self.live.rows(RELATIONS)}
-        others = below if self.wish.get("orphans") == KEEP_ASIDE else []
+        others = dependents if self.wish.get("orphans") == KEEP_ASIDE else []
         need = [*(part for tree in (*trees, *others) for part in tree.parts), *neighbours_of(keys)]
-        strange = sorted({content.table_key(row) for row in need if not owned.get(row["oid"], True)})
-        if strange:
+        not_owned = sorted({content.table_key(row) for row in need if not owned.get(row["oid"], True)})
+        if not_owned:
             raise Refused(
-                f"Role {self.server.session_role or self.server.user} does not own {', '.join(strange)}: the tables and all "
+                f"Role {self.server.session_role or self.server.user} does not own {', '.join(not_owned)}: the tables and all "
                 "that foreign keys connect with them have to be locked and changed. Connect as their owner, or as a superuser."
             )
         if not self.session.value(MAY_CREATE):
@@ -249,8 +249,8 @@ class _Planner:
         holding = [tree.key for tree in trees if any(column["plain"] in HANDLES for column in tree.columns)]
         if not holding:
             return
-        beside, late = content.beside_rows_that_differ(self.live, self.source.facts["inside"], self._seconds())
-        if late or "large_objects" in beside:
+        others, late = content.beside_rows_that_differ(self.live, self.source.facts["inside"], self._seconds())
+        if late or "large_objects" in others:
             raise Refused(
                 f"The rows of {', '.join(holding)} are as in {self.source.label}, but large objects that they may refer to "
                 f"{'could not be compared in time' if late else 'are not'}, and a rollback of tables leaves these: roll the "
@@ -278,7 +278,7 @@ class _Planner:
         return {"name": self.wish["name"], "tables": tables, "content": label}
 
 
-_NONE: JsonObject = {"ms": 0, "grows_with": "nothing"}
+_NO_DOWNTIME: JsonObject = {"ms": 0, "grows_with": "nothing"}
 
 
 def _described(tree: TableTree) -> JsonObject:

@@ -94,10 +94,10 @@ def require_rights(live: Session, oids: Sequence[int]) -> None:
     views = {view["oid"]: _name(view) for view in our_views(live, oids)}
     missing = live.rows(MISSING_RIGHTS, [list(views), ["v"]]) if views else []
     if missing:
-        said = [
+        reasons = [
             f"{views[row['view']]}, because role {row['role']} may not {row['what']} {row['object']}" for row in missing
         ]
-        raise Refused(f"Materialized views could not be refreshed after the rollback: {'; '.join(said)}. {ADVICE}")
+        raise Refused(f"Materialized views could not be refreshed after the rollback: {'; '.join(reasons)}. {ADVICE}")
 
 
 def require_refresh(live: Session, side: Session, oids: Sequence[int], label: str) -> None:

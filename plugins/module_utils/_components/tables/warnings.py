@@ -23,15 +23,15 @@ SELECT current_setting('max_locks_per_transaction')::int
 
 
 def warnings_for(
-    live: Session, trees: Sequence[TableTree], keys: Sequence[JsonObject], below: Sequence[TableTree]
+    live: Session, trees: Sequence[TableTree], keys: Sequence[JsonObject], dependents: Sequence[TableTree]
 ) -> Iterator[str]:
     """Sentences for the plan.
 
     :param keys: the foreign keys from and to these tables.
-    :param below: the tables that refer to them, directly or by way of others.
+    :param dependents: the tables that refer to them, directly or by way of others.
     """
     oids = [oid for tree in trees for oid in tree.oids]
-    yield from _closure(trees, keys, below)
+    yield from _closure(trees, keys, dependents)
     yield from _locks(live, trees, keys)
     for view in live.rows(MATVIEWS, [oids]):
         what = "is refreshed" if view["owned"] else "is not ours and stays as it is: refresh it by hand"
@@ -66,15 +66,15 @@ def _locks(live: Session, trees: Sequence[TableTree], keys: Sequence[JsonObject]
         )
 
 
-def _closure(trees: Sequence[TableTree], keys: Sequence[JsonObject], below: Sequence[TableTree]) -> Iterator[str]:
+def _closure(trees: Sequence[TableTree], keys: Sequence[JsonObject], dependents: Sequence[TableTree]) -> Iterator[str]:
     known = {oid for tree in trees for oid in tree.oids}
     parents = [
         f"{key['parent_schema']}.{key['parent_name']}"
         for key in keys
         if key["child"] in known and key["parent"] not in known
     ]
-    if below:
-        names = [tree.key for tree in below]
+    if dependents:
+        names = [tree.key for tree in dependents]
         yield f"Not rolled back, but refers to these tables, directly or by way of others: {_some(names)}."
     if parents:
         yield f"Not rolled back, but referred to by these tables: {_some(sorted(set(parents)))}."

@@ -104,7 +104,7 @@ class MigrationsBuild(SideBuild):
                     attempt,
                     cwd=wanted["chdir"],
                     timeout=wanted["timeout"],
-                    meanwhile=watch.look,
+                    meanwhile=watch.check,
                     every=EVERY_S,
                 )
             except CommandFailed as error:
@@ -115,7 +115,7 @@ class MigrationsBuild(SideBuild):
                 ) from None
             finally:
                 terminate_leftover_processes(self.name, 0.0)
-                watch.sweep()
+                watch.end_all()
 
     def judge(self, session: Session, sequences: Mapping[str, int | None]) -> JsonObject:
         """Look at what the command has left, and make the copy ready to be used.

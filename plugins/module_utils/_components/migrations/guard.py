@@ -24,7 +24,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.serv
 
 from ..schema.freeze import RELATIONS
 
-#: Between two looks. Readers that stand behind a lock that is asked for in vain wait for as long.
+#: Between two checks. Readers that stand behind a lock that is asked for in vain wait for as long.
 EVERY_S = 0.1
 #: For how long the locks may wait for somebody else's change of the schema.
 LOCK_WAIT_MS = 5_000
@@ -32,7 +32,7 @@ LOCK_WAIT_MS = 5_000
 GONE_S = 30.0
 PRESENT = "SELECT pid FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
 # People's writes wait for a lock of their own kind where writes stand still; nobody but a migration writes its version.
-STRAYS = """
+INTRUDERS = """
 SELECT a.pid, a.usename AS role, a.application_name = %s AS named FROM pg_stat_activity a
 WHERE a.datname = %s AND a.usesysid IS NOT NULL
     AND (a.application_name = %s OR (a.pid <> ALL (%s) AND pg_blocking_pids(a.pid) @> ARRAY[%s] AND EXISTS (
@@ -41,7 +41,7 @@ WHERE a.datname = %s AND a.usesysid IS NOT NULL
 """
 
 
-class Stray(LastGoodError):
+class ReachedLiveDatabase(LastGoodError):
     """The command went to the live database."""
 
 
@@ -58,45 +58,45 @@ class Command:
 
 
 class Watch:
-    """Looks whether a command is at work where it should not be.
+    """Checks whether a command is at work where it should not be.
 
     :param database: the live one.
-    :param holding: a session there, whose locks stop it.
+    :param locking: a session there, whose locks stop it.
     """
 
-    def __init__(self, session: Session, database: str, command: Command, holding: Session) -> None:
+    def __init__(self, session: Session, database: str, command: Command, locking: Session) -> None:
         self._session = session
         self._database = database
         self._name = command.name
-        self._holder = int(holding.connection.info.backend_pid)
-        self._versions = [row["oid"] for row in _noting(holding, holding.rows(RELATIONS), command)]
+        self._locker = int(locking.connection.info.backend_pid)
+        self._versions = [row["oid"] for row in _version_tables(locking, locking.rows(RELATIONS), command)]
         # Whoever was there before the command began is somebody else.
         self._others = [row["pid"] for row in session.rows(PRESENT, [database])]
 
-    def look(self) -> None:
+    def check(self) -> None:
         """End what is there.
 
         :raises Stray: when something was.
         """
-        found = self._strays()
+        found = self._intruders()
         if found:
             self._end(found)
             who = " and ".join(sorted({str(row["role"]) for row in found}))
             how = "was there under the command's name" if found[0]["named"] else "waited to change its schema"
-            raise Stray(
+            raise ReachedLiveDatabase(
                 f"The downgrade command went to the live database {self._database} (a session of role {who} {how}) and was "
                 "ended. It does not listen to its environment: let it take the database's name from there (PGDATABASE, or what "
                 "migration_environment sets), and try again."
             )
 
-    def sweep(self) -> None:
+    def end_all(self) -> None:
         """Once the command has ended: nothing of it may be left on the server when the locks go.
 
         :raises LastGoodError: when something can't be ended.
         """
         deadline = time.monotonic() + GONE_S
         while True:
-            found = self._strays()
+            found = self._intruders()
             if not found:
                 return
             self._end(found)
@@ -107,9 +107,9 @@ class Watch:
                 )
             time.sleep(EVERY_S)
 
-    def _strays(self) -> list[JsonObject]:
-        values = [self._name, self._database, self._name, self._others, self._holder, self._versions]
-        return self._session.rows(STRAYS, values, f"Watching database {self._database}")
+    def _intruders(self) -> list[JsonObject]:
+        values = [self._name, self._database, self._name, self._others, self._locker, self._versions]
+        return self._session.rows(INTRUDERS, values, f"Watching database {self._database}")
 
     def _end(self, found: list[JsonObject]) -> None:
         for row in found:
@@ -118,27 +118,27 @@ class Watch:
 
 @contextmanager
 def guarded(server: Server, session: Session, database: str, command: Command) -> Iterator[Watch]:
-    """Hold the live database's tables and version as they are, while people go on; nothing is written.
+    """Keep the live database's tables and version as they are, while people go on; nothing is written.
 
     :raises LastGoodError: when somebody is changing the schema right now.
     """
     attempt = f"Holding the schema of database {database} while the downgrade command works on a copy of it"
-    with server.connect(database) as holding:
-        holding.execute("BEGIN")
-        holding.execute(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
-        tables = holding.rows(RELATIONS)
+    with server.connect(database) as locking:
+        locking.execute("BEGIN")
+        locking.execute(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
+        tables = locking.rows(RELATIONS)
         for mode, chosen in (
             ("ACCESS SHARE", tables),
-            ("EXCLUSIVE", _noting(holding, tables, command)),
+            ("EXCLUSIVE", _version_tables(locking, tables, command)),
         ):
             places = [sql.SQL("ONLY {}").format(sql.Identifier(row["schema"], row["name"])) for row in chosen]
             if places:
                 statement = sql.SQL("LOCK TABLE {} IN {} MODE").format(sql.SQL(", ").join(places), sql.SQL(mode))
-                holding.execute(statement, attempt=attempt)
-        yield Watch(session, database, command, holding)
+                locking.execute(statement, attempt=attempt)
+        yield Watch(session, database, command, locking)
 
 
-def _noting(holding: Session, tables: list[JsonObject], command: Command) -> list[JsonObject]:
+def _version_tables(locking: Session, tables: list[JsonObject], command: Command) -> list[JsonObject]:
     """Those of these tables that say which schema there is."""
-    versions = named_version_tables(holding, command.versions)
+    versions = named_version_tables(locking, command.versions)
     return [table for table in tables if table_name(table) in versions]

@@ -93,7 +93,7 @@ class MigrationsBuild(SideBuild):
         :raises Stray: when it went to the live database.
         """
         wanted, environment = self.facts["command"], self._environment()
-        argv = [self._filled(word) for word in wanted["argv"]]
+        argv = [self._expanded(word) for word in wanted["argv"]]
         attempt = f"Downgrading database {self.name} with {' '.join(argv)} in {wanted['chdir']}"
         run = self.context.run.as_user(user_by_uid(wanted["uid"])).with_env(environment)
         show_progress(attempt)
@@ -117,7 +117,7 @@ class MigrationsBuild(SideBuild):
                 terminate_leftover_processes(self.name, 0.0)
                 watch.end_all()
 
-    def judge(self, session: Session, sequences: Mapping[str, int | None]) -> JsonObject:
+    def verify_downgrade(self, session: Session, sequences: Mapping[str, int | None]) -> JsonObject:
         """Look at what the command has left, and make the copy ready to be used.
 
         :param session: in the copy.
@@ -168,7 +168,7 @@ class MigrationsBuild(SideBuild):
             self.context.note(f"Schema of database {self.name} against the restore point: {difference}")
         return reordered
 
-    def _filled(self, text: str) -> str:
+    def _expanded(self, text: str) -> str:
         """A word of the command or of its environment, with what is known of the copy in it."""
         heads = self.facts["heads"]
         known = {"database": self.name, "host": self.server.host, "port": str(self.server.port)}
@@ -183,7 +183,7 @@ class MigrationsBuild(SideBuild):
             "PGHOST": self.server.host,
             "PGPORT": str(self.server.port),
             "PGDATABASE": self.name,
-            **{str(name): self._filled(str(value)) for name, value in given.items()},
+            **{str(name): self._expanded(str(value)) for name, value in given.items()},
             "PGAPPNAME": command_name(self.context.transaction),
             MARKER: self.name,
         }
@@ -195,7 +195,7 @@ def command_name(transaction: str) -> str:
 
 
 @dataclass(frozen=True)
-class Counted:
+class RowCounts:
     """The rows of a database's tables, their partitions' included: by OID, since a table may be renamed.
 
     :param versions: tables that say which schema there is; what they hold is no data of people's.
@@ -205,7 +205,7 @@ class Counted:
     versions: Collection[str]
 
     @classmethod
-    def of(cls, session: Session, own: Mapping[str, str] | None) -> Counted:
+    def of(cls, session: Session, own: Mapping[str, str] | None) -> RowCounts:
         """Count them."""
         found = {}
         for table in session.rows(TABLES):
@@ -219,7 +219,7 @@ class Counted:
         """By name."""
         return dict(self.tables.values())
 
-    def gone(self, after: Counted) -> dict[str, int]:
+    def missing_in(self, after: RowCounts) -> dict[str, int]:
         """Table → rows that it has not any more, under whichever name; of one that was made anew by that."""
         found = {}
         for oid, (name, rows) in self.tables.items():
@@ -229,25 +229,25 @@ class Counted:
         return found
 
 
-class Timed:
+class StepTimes:
     """Milliseconds of the steps of one try, by name."""
 
     def __init__(self) -> None:
         self._spent: dict[str, int] = {}
         self._last = time.monotonic()
 
-    def note(self, name: str) -> None:
+    def record(self, name: str) -> None:
         """The time since the last one."""
         now = time.monotonic()
         self._spent[name] = int((now - self._last) * 1000)
         self._last = now
 
-    def told(self) -> dict[str, int]:
+    def to_json(self) -> dict[str, int]:
         """All of them, and their sum: how long writes will stand still."""
         return {**self._spent, "predicted_ms": sum(self._spent.values())}
 
 
 def _last_words(error: CommandFailed, environment: Mapping[str, str]) -> str:
-    said = "\n".join(filter(None, (error.stdout.strip(), error.stderr.strip()))) or "it said nothing"
-    lines = masked("\n".join(said.splitlines()[-MOST_LINES:]), environment)
+    output = "\n".join(filter(None, (error.stdout.strip(), error.stderr.strip()))) or "it said nothing"
+    lines = masked("\n".join(output.splitlines()[-MOST_LINES:]), environment)
     return lines[-MOST_CHARACTERS:]

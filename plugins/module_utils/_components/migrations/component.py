@@ -27,7 +27,7 @@ from ..schema.freeze import Freeze
 from ..schema.plan import require_fit
 from ..schema.sequences import read_sequences
 from ..schema.written import current_transaction
-from .build import Counted, MigrationsBuild, Timed, clear, command_name
+from .build import MigrationsBuild, RowCounts, StepTimes, clear, command_name
 from .guard import Command, Watch, guarded
 from .plan import make_migrations_plan
 
@@ -60,33 +60,33 @@ class Migrations(Schema):
 
     def _try_out(self, session: Session, look: Look) -> tuple[JsonObject, SideBuild]:
         """Copy a snapshot and downgrade it, while the live database is held as it is; the evidence, and the copy."""
-        build, timed = self._empty(session, look), Timed()
+        build, times = self._empty(session, look), StepTimes()
         name = look.plan.name
         with look.server.connect(name) as reading:
             self._require_as_planned(look.plan, reading)
             reading.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             build.copy(reading, reading.value("SELECT pg_export_snapshot()"))
         left = build.dress(session)
-        timed.note("copy_ms")
+        times.record("copy_ms")
         with look.server.connect(build.name) as there:
-            before = Counted.of(there, look.plan.facts.get("migration_tables"))
-        timed.note("count_ms")
+            before = RowCounts.of(there, look.plan.facts.get("migration_tables"))
+        times.record("count_ms")
         with guarded(look.server, session, name, self._command(look)) as watch:
             self._downgrade(look, build, watch, thorough=True)
-        timed.note("command_ms")
+        times.record("command_ms")
         with look.server.connect(name) as live, look.server.connect(build.name) as there:
-            judged = build.judge(there, read_sequences(live))
-            after = Counted.of(there, look.plan.facts.get("migration_tables"))
+            verified = build.verify_downgrade(there, read_sequences(live))
+            after = RowCounts.of(there, look.plan.facts.get("migration_tables"))
             left += build.other_extensions(there)
-        timed.note("complete_ms")
+        times.record("complete_ms")
         evidence = {
-            "verification": {**judged, **self._told(name, before.rows, after.rows), **timed.told()},
+            "verification": {**verified, **self._row_changes(name, before.rows, after.rows), **times.to_json()},
             "not_restored": left,
-            "set_aside": require_fit(look.plan, before.gone(after), sum(after.rows.values()), None),
+            "set_aside": require_fit(look.plan, before.missing_in(after), sum(after.rows.values()), None),
         }
         return evidence, build
 
-    def _told(self, name: str, before: Mapping[str, int], after: Mapping[str, int]) -> JsonObject:
+    def _row_changes(self, name: str, before: Mapping[str, int], after: Mapping[str, int]) -> JsonObject:
         """What the downgrade has done to the rows, as far as their numbers tell."""
         counts = {
             table: {"before": before.get(table), "after": after.get(table)} for table in sorted({*before, *after})
@@ -131,13 +131,13 @@ class Migrations(Schema):
         build.dress(session)
         own = look.plan.facts.get("migration_tables")
         with look.server.connect(build.name) as there:
-            before = Counted.of(there, own)
+            before = RowCounts.of(there, own)
         watch = Watch(session, look.plan.name, self._command(look), freeze.session)
         self._downgrade(look, build, watch, thorough=False)
         with look.server.connect(build.name) as there:
-            build.judge(there, read_sequences(freeze.session))
-            after = Counted.of(there, own)
-        set_aside = require_fit(look.plan, before.gone(after), sum(after.rows.values()), None)
+            build.verify_downgrade(there, read_sequences(freeze.session))
+            after = RowCounts.of(there, own)
+        set_aside = require_fit(look.plan, before.missing_in(after), sum(after.rows.values()), None)
         note_unlogged(self.context, look.server, build.name)
         loaded = {"rows": after.rows, "kept": {}, "schema": "", "set_aside": set_aside}
         self._write(LOADED_FILE, {**loaded, "transaction": current_transaction(session)})

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.plan import open_server
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.kept_rows import Kept
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.kept_rows import KeptRows
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.keys import keep_orphans
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.foreign_keys import keys_touching
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
@@ -43,7 +43,7 @@ def test_without_index_and_statistics_no_row_is_compared_with_every_other_one(
         asked: list[Any] = []
         with monkeypatch.context() as patched:
             patched.setattr(Session, "value", lambda _self, statement, *_args, **_words: asked.append(statement) or 0)
-            keep_orphans(session, mapped, Kept("lastgood_kept_test"), {})
+            keep_orphans(session, mapped, KeptRows("lastgood_kept_test"), {})
         (statement,) = asked
         plan = json.dumps(session.rows(sql.SQL("EXPLAIN {}").format(statement)))
     assert "Hash Anti Join" in plan

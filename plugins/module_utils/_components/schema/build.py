@@ -24,7 +24,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.serv
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import name_tag
 
 from ..database.prepare import SideBuild
-from .kept_rows import Kept
+from .kept_rows import KeptRows
 from .keys import keep_orphans
 from .load import Loaded, load
 from .map import KEPT
@@ -63,7 +63,7 @@ class SchemaBuild(SideBuild):
         :param staged: tables that did not go straight when it was tried.
         """
         begun = time.monotonic()
-        kept = Kept(KEPT + name_tag(self.context.transaction, self.facts["name"]))
+        kept = KeptRows(KEPT + name_tag(self.context.transaction, self.facts["name"]))
         with self.context.change(f"Copy the rows of database {live} into database {self.name}"):
             loaded = load(
                 self.context, self.server, (live, self.name), (mapped, snapshot, staged), kept, self.facts["jobs"]

@@ -62,12 +62,12 @@ def by_way_of_the_newer_type(pair: JsonObject) -> bool:
 
 
 def plan_settings(
-    session: Session, name: str, mapped: JsonObject, wished: Mapping[str, Any]
+    session: Session, name: str, mapped: JsonObject, requested: Mapping[str, Any]
 ) -> tuple[JsonObject, list[str]]:
     """What the conversion runs with, and a sentence that says so; empty where nothing depends on it.
 
     :param session: in the live database.
-    :param wished: what the operator says of it; it comes first.
+    :param requested: what the operator says of it; it comes first.
     :raises Refused: when roles have other settings than the database, and the operator has not said which ones count.
     """
     columns, names = [], set()
@@ -78,12 +78,12 @@ def plan_settings(
                 columns.append(f"{move['from']}.{pair['live']['name']}")
     if not columns:
         return {}, []
-    said = {str(key).lower(): str(value) for key, value in wished.items()}
+    given = {str(key).lower(): str(value) for key, value in requested.items()}
     own = {row["name"]: row["value"] for row in session.rows(_OWN, [sorted(names)])}
     differ = sorted(
         f"{row['role']} has {row['name']} = {row['value']}"
         for row in session.rows(_OF_ROLES, [sorted(names)])
-        if row["name"] not in said
+        if row["name"] not in given
         and row["value"] != next(value for key, value in own.items() if key.lower() == row["name"])
     )
     words = ", ".join(columns[:5]) + (" …" if len(columns) > 5 else "")
@@ -93,10 +93,10 @@ def plan_settings(
             f"the database ({', '.join(f'{key} = {value}' for key, value in own.items())}): {', '.join(differ)}. Say which ones "
             "count with conversion_settings, such as {TimeZone: Europe/Berlin} (rollback_conversion_settings)."
         )
-    settings = {key: said.get(key.lower(), value) for key, value in own.items()}
-    told = ", ".join(f"{key} = {value}" for key, value in settings.items())
-    whose = "as you said" if said else "the database's own"
-    return settings, [f"The values of {words} are converted with {told} ({whose})."]
+    settings = {key: given.get(key.lower(), value) for key, value in own.items()}
+    shown = ", ".join(f"{key} = {value}" for key, value in settings.items())
+    whose = "as you said" if given else "the database's own"
+    return settings, [f"The values of {words} are converted with {shown} ({whose})."]
 
 
 def _plain(base: str) -> str:

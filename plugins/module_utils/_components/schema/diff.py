@@ -66,9 +66,11 @@ def unlike(then: Blocks, now: Blocks) -> tuple[list[str], list[str]]:
         elif key.startswith("TABLE ") and sorted(was) == sorted(found):
             reordered.append(f"order of columns: {key}")
         else:
-            said = [f"without {line!r}" for line in was if line not in found]
-            said += [f"with {line!r}" for line in found if line not in was]
-            wrong.append(f"changed: {key} ({', '.join(said[:MOST_WORDS])}{' …' if len(said) > MOST_WORDS else ''})")
+            lines_that_differ = [f"without {line!r}" for line in was if line not in found]
+            lines_that_differ += [f"with {line!r}" for line in found if line not in was]
+            wrong.append(
+                f"changed: {key} ({', '.join(lines_that_differ[:MOST_WORDS])}{' …' if len(lines_that_differ) > MOST_WORDS else ''})"
+            )
     return wrong, reordered
 
 
@@ -102,7 +104,7 @@ class Differing:
         self.attached = {
             (schema, name)
             for key, lines in then.items()
-            if key.startswith("TABLE ATTACH ") and _said(lines) != _said(now.get(key, []))
+            if key.startswith("TABLE ATTACH ") and _comparable(lines) != _comparable(now.get(key, []))
             for schema, _space, name in [key[len("TABLE ATTACH ") :].partition(" ")]
         }
 
@@ -116,11 +118,11 @@ class Differing:
 
     def _among(self, then: Blocks, kinds: tuple[str, ...]) -> Iterator[set[str]]:
         for key, lines in then.items():
-            if key.startswith(kinds) and _said(lines) != _said(self._now.get(key, [])):
+            if key.startswith(kinds) and _comparable(lines) != _comparable(self._now.get(key, [])):
                 yield _spellings(key)
 
 
-def _said(lines: Iterable[str]) -> list[str]:
+def _comparable(lines: Iterable[str]) -> list[str]:
     return [levelled(line) for line in lines if " OWNER TO " not in line]
 
 

@@ -11,7 +11,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.types impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.content import CONDITION, table_key
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
 
-from .kept_rows import Kept
+from .kept_rows import KeptRows
 from .rows import keep_table, names, pipe
 
 CONFIGURATION = f"""
@@ -25,7 +25,7 @@ WHERE c.relkind = 'r' AND EXISTS (SELECT FROM pg_extension e WHERE c.oid = ANY(e
 UNWATCHED = {"session_replication_role": "replica"}
 
 
-def carry_extension_rows(reading: Session, writing: Session, kept: Kept) -> None:
+def carry_extension_rows(reading: Session, writing: Session, kept: KeptRows) -> None:
     """Put the live rows in the place of those that an extension, just made, has in its configuration tables.
 
     Where the restore point has no such table (no such extension, or an older one), they are kept beside the data.

@@ -55,7 +55,7 @@ class _Suspect:
         return [*self.own, *self.follows.values()]
 
 
-class Foresight:
+class UnfitRows:
     """Counts them.
 
     :param mapped: see `make_map`.
@@ -89,11 +89,11 @@ class Foresight:
         while any(self._follow(key) for key in self._mapped["keys"]):  # each key at most twice
             pass
         found = {name: suspect for name, suspect in self._suspects.items() if suspect.rows != 0}
-        found.update(self._homeless())
-        told = {name: {"rows": each.rows, "of": each.of, "why": each.why} for name, each in found.items()}
-        told.update(self._returning(captured))
+        found.update(self._unplaced())
+        result = {name: {"rows": each.rows, "of": each.of, "why": each.why} for name, each in found.items()}
+        result.update(self._returning(captured))
         self._session.execute("SET statement_timeout = 0")
-        return told
+        return result
 
     def _side(self, key: JsonObject, side: str) -> _Suspect | None:
         return self._suspects.get(".".join(key[f"{side}_root"]))
@@ -117,12 +117,12 @@ class Foresight:
     def _count(self, suspect: _Suspect, table: JsonObject) -> None:
         if not suspect.reasons:
             return
-        words = [said for said, _condition in suspect.reasons]
+        words = [reason for reason, _condition in suspect.reasons]
         suspect.rows, suspect.of, suspect.why = None, table["rows"], words
         left = int((self._deadline - time.monotonic()) * 1000)
         if left <= 0:
             return
-        each = [condition("c") for _said, condition in suspect.reasons]
+        each = [condition("c") for _reason, condition in suspect.reasons]
         asked = [sql.SQL(" OR ").join([sql.SQL("({})").format(one) for one in each]), *each]
         counts = [sql.SQL(f"count(*) FILTER (WHERE {{}}) AS n{at}").format(one) for at, one in enumerate(asked)]
         query = sql.SQL("SELECT count(*) AS total, {} FROM {} c").format(sql.SQL(", ").join(counts), relation(table))
@@ -132,9 +132,9 @@ class Foresight:
         except LastGoodError:  # too slow, or locked by somebody: prepare will know
             return
         suspect.rows, suspect.of = row["n0"], row["total"]
-        suspect.why = [f"{said}: {row[f'n{at}']:,}" for at, said in enumerate(words, 1) if row[f"n{at}"]]
+        suspect.why = [f"{reason}: {row[f'n{at}']:,}" for at, reason in enumerate(words, 1) if row[f"n{at}"]]
 
-    def _homeless(self) -> Iterator[tuple[str, _Suspect]]:
+    def _unplaced(self) -> Iterator[tuple[str, _Suspect]]:
         for table in self._mapped["added"]:
             if not table["schema"].startswith(KEPT) and table_name(table) not in self._mapped["versions"]:
                 suspect = _Suspect({}, [("no such table at the restore point", _constant(ALL))])
@@ -201,14 +201,14 @@ def _partitions(move: JsonObject, differing: Differing, then: Blocks, now: Block
     if by[0] != by[1] or differing.attached - set(_parts(old)):
         yield "other partitions", _constant(ALL)
         return
-    strange = [part for part in _parts(live)[1:] if part not in _parts(old) or part in differing.attached]
-    if strange:
+    other_parts = [part for part in _parts(live)[1:] if part not in _parts(old) or part in differing.attached]
+    if other_parts:
         names = sql.SQL(", ").join(
-            [sql.SQL("{}::regclass::oid").format(sql.Literal(_quoted(part))) for part in strange]
+            [sql.SQL("{}::regclass::oid").format(sql.Literal(_quoted(part))) for part in other_parts]
         )
         words = sql.SQL("{} = ANY (ARRAY[{}])")
-        said = f"rows in {', '.join(name for _schema, name in strange)}"
-        yield said, lambda alias: words.format(sql.Identifier(alias, "tableoid"), names)
+        reason = f"rows in {', '.join(name for _schema, name in other_parts)}"
+        yield reason, lambda alias: words.format(sql.Identifier(alias, "tableoid"), names)
 
 
 def _divided(lines: Iterable[str]) -> list[str]:
@@ -270,7 +270,7 @@ def _of_a_suspect(key: JsonObject, child: JsonObject, parent: _Suspect) -> Condi
     place, words = relation(parent.move["live"]), sql.SQL("EXISTS (SELECT FROM {} {} WHERE {} AND ({}))")
 
     def condition(alias: str) -> Any:
-        lacks = sql.SQL(" OR ").join([sql.SQL("({})").format(each(f"{alias}p")) for _said, each in parent.own])
+        lacks = sql.SQL(" OR ").join([sql.SQL("({})").format(each(f"{alias}p")) for _reason, each in parent.own])
         return words.format(place, sql.Identifier(f"{alias}p"), joined(alias), lacks)
 
     return condition

@@ -21,7 +21,7 @@ from .map import KEPT
 TABLE, COLUMNS, ROWS, ORPHANS, VALUES = "table", "columns", "rows", "orphans", "values"
 #: The column that says why, in ``rows`` and ``orphans``.
 REASON = "lastgood_reason"
-REASONS_TOLD = 5
+MOST_REASONS = 5
 #: Those that are whole rows: they have left their tables.
 WHOLE = (TABLE, ROWS, ORPHANS)
 
@@ -29,7 +29,7 @@ WHOLE = (TABLE, ROWS, ORPHANS)
 def rows_set_aside(kept: JsonObject, versions: Sequence[str]) -> JsonObject:
     """Table → rows that have left it.
 
-    :param kept: see `Kept.to_json`.
+    :param kept: see `KeptRows.to_json`.
     :param versions: tables that say which schema there is: what they held is no data of people's.
     """
     found = {}
@@ -40,7 +40,7 @@ def rows_set_aside(kept: JsonObject, versions: Sequence[str]) -> JsonObject:
     return found
 
 
-class Kept:
+class KeptRows:
     """The tables that are kept beside the data. They come into being with their first row, and hold text only: the types
     of the newer schema need not exist any more. Only their owner may read them.
 
@@ -70,7 +70,7 @@ class Kept:
             counts = self.rows.setdefault(table_name(table), {})
             counts[what] = counts.get(what, 0) + count
             reasons = self.reasons.setdefault(table_name(table), [])
-            if reason and reason not in reasons and len(reasons) < REASONS_TOLD:
+            if reason and reason not in reasons and len(reasons) < MOST_REASONS:
                 reasons.append(reason)
 
     def lost_rows(self, table: JsonObject) -> bool:

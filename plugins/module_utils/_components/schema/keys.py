@@ -11,11 +11,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.types impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.foreign_keys import without_parent
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
 
-from .kept_rows import ORPHANS, REASON, Kept
+from .kept_rows import ORPHANS, REASON, KeptRows
 from .rows import texts
 
 
-def keep_orphans(session: Session, mapped: JsonObject, kept: Kept, rows: dict[str, int]) -> None:
+def keep_orphans(session: Session, mapped: JsonObject, kept: KeptRows, rows: dict[str, int]) -> None:
     """Move rows without a parent to what is kept, until there are none.
 
     Looked at are keys that the live database does not promise, and those whose parents have lost rows on the way.
@@ -30,7 +30,7 @@ def keep_orphans(session: Session, mapped: JsonObject, kept: Kept, rows: dict[st
         shrunk = set()
         for key in looking:
             child = _root(key, "child")
-            count = _put_aside(session, key, tables[child], kept)
+            count = _move_orphans(session, key, tables[child], kept)
             if count:
                 rows[f"{child[0]}.{child[1]}"] = rows.get(f"{child[0]}.{child[1]}", 0) - count
                 shrunk.add(child)
@@ -47,12 +47,12 @@ def _root(key: JsonObject, side: str) -> tuple[str, str]:
     return schema, name
 
 
-def _parent_lost(key: JsonObject, tables: Mapping[tuple[str, str], JsonObject], kept: Kept) -> bool:
+def _parent_lost(key: JsonObject, tables: Mapping[tuple[str, str], JsonObject], kept: KeptRows) -> bool:
     parent = tables.get(_root(key, "parent"))
     return parent is None or kept.lost_rows(parent)
 
 
-def _put_aside(session: Session, key: JsonObject, child: JsonObject, kept: Kept) -> int:
+def _move_orphans(session: Session, key: JsonObject, child: JsonObject, kept: KeptRows) -> int:
     """One key's rows without a parent."""
     attempt = f"Looking for rows without a parent for {key['name']} of {child['schema']}.{child['name']}"
     lost = without_parent(key)

@@ -26,12 +26,12 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.serv
 
 from ..base import Context
 from .extensions import carry_extension_rows
-from .kept_rows import Kept
+from .kept_rows import KeptRows
 from .rows import keep_columns, keep_table, move_straight, speaks_of_a_row
 from .staged import Staged
 
-#: How often progress is told.
-TELL_S = 5.0
+#: How often progress is reported.
+REPORT_S = 5.0
 CHUNK_BYTES = 1024 * 1024
 GRANTS = """
 SELECT a.privilege_type AS privilege, CASE WHEN a.grantee <> 0 THEN pg_get_userbyid(a.grantee) END AS grantee
@@ -49,7 +49,7 @@ class Loaded:
     :param kept: what has no place, and where it is.
     """
 
-    kept: Kept
+    kept: KeptRows
     rows: dict[str, int] = field(default_factory=dict)
     staged: set[str] = field(default_factory=set)
     large_objects: int = 0
@@ -61,7 +61,7 @@ def load(
     server: Server,
     databases: tuple[str, str],
     what: tuple[JsonObject, str, set[str]],
-    kept: Kept,
+    kept: KeptRows,
     jobs: int,
 ) -> Loaded:
     """Copy everything that a map names.
@@ -79,7 +79,7 @@ def load(
         works.put(_keeping(table, kept))
     works.put(lambda reading, writing: _copy_large_objects(reading, writing, loaded))
     works.put(lambda reading, writing: carry_extension_rows(reading, writing, kept))
-    count, told = works.qsize(), [time.monotonic()]
+    count, reported = works.qsize(), [time.monotonic()]
 
     def run(reading: Session, writing: Session) -> None:
         reading.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -92,8 +92,8 @@ def load(
                 return
             work(reading, writing)
             show_progress(f"copied {count - works.qsize()} of {count} tables, {sum(loaded.rows.values()):,} rows")
-            if time.monotonic() - told[0] > TELL_S:
-                told[0] = time.monotonic()
+            if time.monotonic() - reported[0] > REPORT_S:
+                reported[0] = time.monotonic()
                 context.note(f"Copied {count - works.qsize()} of {count} tables, {sum(loaded.rows.values())} rows")
 
     with ExitStack() as opened:
@@ -136,7 +136,7 @@ def _moving(move: JsonObject, loaded: Loaded, staged: set[str], settings: JsonOb
     return work
 
 
-def _keeping(table: JsonObject, kept: Kept) -> Work:
+def _keeping(table: JsonObject, kept: KeptRows) -> Work:
     return lambda reading, writing: keep_table(reading, writing, table, kept)
 
 

@@ -32,9 +32,9 @@ class _Renames:
         self.tables: dict[str, str] = {}
         self.columns: dict[tuple[str, str], str] = {}
         self.wrong: list[str] = []
-        said = {str(old): str(new) for old, new in renames.items()}
+        given = {str(old): str(new) for old, new in renames.items()}
         of_columns = {}
-        for name, new in said.items():
+        for name, new in given.items():
             if name in _names(self.old):
                 self._table(_names(self.old)[name], new)
             else:
@@ -46,8 +46,8 @@ class _Renames:
 
     def _table(self, old: str, new: str) -> None:
         known = _names(self.live)
-        beside = f"{self.old[old]['schema']}.{new}"
-        found = beside if beside in self.live else known.get(new)
+        same_schema = f"{self.old[old]['schema']}.{new}"
+        found = same_schema if same_schema in self.live else known.get(new)
         if found is None:
             self.wrong.append(f"{old} can't be {new} now: there is no such table")
         elif found in self.tables.values():
@@ -96,18 +96,18 @@ def make_map(
         keys; ``proven`` says that the live database holds the very same one valid).
     :raises Refused: names all renames that can't be.
     """
-    said = _Renames(renames, old, live)
-    taken = {*said.tables.values()}
+    renamed = _Renames(renames, old, live)
+    taken = {*renamed.tables.values()}
     versions = {name for layout in (old, live) for name in version_tables(layout["tables"], own)}
     moves, returning = [], []
-    for name, table in said.old.items():
-        there = said.tables.get(name, name if name in said.live and name not in taken else None)
+    for name, table in renamed.old.items():
+        there = renamed.tables.get(name, name if name in renamed.live and name not in taken else None)
         if there is None or name in versions:
             returning.append(table)
         else:
-            moves.append(_move(table, said.live[there], said, nulls))
+            moves.append(_move(table, renamed.live[there], renamed, nulls))
     used = {move["from"] for move in moves}
-    added = [table for name, table in said.live.items() if name not in used]
+    added = [table for name, table in renamed.live.items() if name not in used]
     return {
         "moves": moves,
         "added": added,
@@ -117,7 +117,7 @@ def make_map(
     }
 
 
-def _move(old: JsonObject, live: JsonObject, said: _Renames, nulls: str) -> JsonObject:
+def _move(old: JsonObject, live: JsonObject, renamed: _Renames, nulls: str) -> JsonObject:
     """How one table's rows go from there to here.
 
     :return: ``old`` and ``live`` (the tables), ``from`` (the live one's name), ``pairs`` (columns that are copied: ``old``,
@@ -130,8 +130,8 @@ def _move(old: JsonObject, live: JsonObject, said: _Renames, nulls: str) -> Json
     for column in old["columns"]:
         if column["generated"]:
             continue
-        name = said.columns.get((table_name(old), column["name"]), column["name"])
-        taken = name == column["name"] and name in _renamed_to(said, table_name(old))
+        name = renamed.columns.get((table_name(old), column["name"]), column["name"])
+        taken = name == column["name"] and name in _renamed_to(renamed, table_name(old))
         if name in there and not taken:
             same = column["type"] == there[name]["type"]
             filled = nulls == DEFAULT and column["required"] and column["default"] is not None
@@ -158,8 +158,8 @@ def _move(old: JsonObject, live: JsonObject, said: _Renames, nulls: str) -> Json
     }
 
 
-def _renamed_to(said: _Renames, table: str) -> set[str]:
-    return {new for (of, _column), new in said.columns.items() if of == table}
+def _renamed_to(renamed: _Renames, table: str) -> set[str]:
+    return {new for (of, _column), new in renamed.columns.items() if of == table}
 
 
 def _has_unique(text: str, live: JsonObject, carried: Mapping[str, JsonObject]) -> bool:

@@ -36,13 +36,13 @@ from ..database.plan import DEFAULT_JOBS, Planner, find_programs, plan_with
 from .convert import plan_settings
 from .diff import blocks, returning_grants, unified
 from .downtime import predict_downtime
-from .fit import Foresight
+from .fit import UnfitRows
 from .map import KEPT, SET_ASIDE, make_map
 
 GROWS_WITH = "the whole database: writes stand still while its rows are copied, readers go on"
 #: What must be accepted by name, and of how many tables a refusal tells.
 ROWS_SET_ASIDE = "rows_set_aside"
-TOLD = 5
+SHOWN = 5
 #: Why rows leave their tables, and what else can be done.
 UNFIT = (
     "they don't fit the older schema",
@@ -89,7 +89,7 @@ class SchemaPlanner(Planner):
         """Put everything together."""
         self.found: JsonObject = {}
         plan = super().plan(name)
-        wished = {
+        requested = {
             "renames": dict(self.wish.get("renames") or {}),
             "migration_tables": self._own_versions(),
             "nulls": self._nulls(),
@@ -102,7 +102,7 @@ class SchemaPlanner(Planner):
             kind="schema",
             before={**plan.before, "content": "live"},
             after={**plan.after, "content": "live"},
-            facts={**plan.facts, **wished, "diff": self.found["diff"]},
+            facts={**plan.facts, **requested, "diff": self.found["diff"]},
             downtime={**self.found["downtime"], "grows_with": GROWS_WITH},
             warnings=tuple(self.warnings),
         )
@@ -141,11 +141,11 @@ class SchemaPlanner(Planner):
                 self.server, name, session, mapped, int(self.wish.get("jobs") or DEFAULT_JOBS)
             )
             then, now = self.found["both"] = self._both(name)
-            foresight = Foresight(session, mapped, then, now, self._seconds())
-            unfit = foresight.count(self.source.facts.get("tables", {}))
-            wished = self.wish.get("conversion_settings") or {}
-            self.found["settings"], told = plan_settings(session, name, mapped, wished)
-            self.warnings += told
+            unfit_rows = UnfitRows(session, mapped, then, now, self._seconds())
+            unfit = unfit_rows.count(self.source.facts.get("tables", {}))
+            requested = self.wish.get("conversion_settings") or {}
+            self.found["settings"], notes = plan_settings(session, name, mapped, requested)
+            self.warnings += notes
             if session.value("SELECT count(*) FROM pg_largeobject_metadata"):
                 self.warnings.append(f"Large objects of {name} can't be locked: let nobody write them meanwhile.")
         self.found["digest"] = layout_digest(live)
@@ -218,7 +218,7 @@ def require_fit(plan: Plan, left: Mapping[str, int], rows: int, why: Mapping[str
 
     :param left: table → rows that did not come along.
     :param rows: how many did.
-    :param why: what is kept, with reasons (see `Kept.to_json`); None for a downgrade, of which nothing is known.
+    :param why: what is kept, with reasons (see `KeptRows.to_json`); None for a downgrade, of which nothing is known.
     :raises Refused: says how many of how many, of which tables, why, and what to do.
     """
     gone = sum(left.values())
@@ -226,17 +226,17 @@ def require_fit(plan: Plan, left: Mapping[str, int], rows: int, why: Mapping[str
     most = plan.facts.get("max_rows_set_aside")
     if most is None or gone <= most:  # a plan of an older version has no such limit
         return found
-    told = []
-    for name, count in sorted(left.items(), key=lambda item: -item[1])[:TOLD]:
+    shown = []
+    for name, count in sorted(left.items(), key=lambda item: -item[1])[:SHOWN]:
         reasons = "; ".join((why or {}).get(name, {}).get("reasons", [])[:2])
-        told.append(f"{count:,} of {name}{f' ({reasons})' if reasons else ''}")
-    more = f" and {len(left) - TOLD} tables more" if len(left) > TOLD else ""
+        shown.append(f"{count:,} of {name}{f' ({reasons})' if reasons else ''}")
+    more = f" and {len(left) - SHOWN} tables more" if len(left) > SHOWN else ""
     accepted = f"; {most:,} were accepted" if most else ""
     cause, advice = UNFIT if why is not None else TAKEN_AWAY
     words = ",".join(dict.fromkeys([*plan.facts.get("accept", ()), ROWS_SET_ASIDE]))
     raise Refused(
         f"{gone:,} of {gone + rows:,} rows of database {plan.name} would leave their tables, because {cause}: "
-        f"{', '.join(told)}{more}{accepted}. The live database was not touched. {advice}, or accept it: accept: "
+        f"{', '.join(shown)}{more}{accepted}. The live database was not touched. {advice}, or accept it: accept: "
         f"[{ROWS_SET_ASIDE}] and max_rows_set_aside: {gone} "
         f"(-e rollback_accept={words} -e rollback_max_rows_set_aside={gone})."
     )

@@ -12,7 +12,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.copy
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import table_name
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Session, sql
 
-from .kept_rows import COLUMNS, TABLE, Kept
+from .kept_rows import COLUMNS, TABLE, KeptRows
 
 #: Classes of SQLSTATEs that speak of a row: data exceptions, integrity constraints, what a function raises.
 UNFIT = ("22", "23", "P0")
@@ -74,7 +74,7 @@ def move_straight(reading: Session, writing: Session, move: JsonObject) -> int:
     return pipe(reading, query, writing, into, attempt)
 
 
-def keep_columns(reading: Session, writing: Session, move: JsonObject, kept: Kept) -> None:
+def keep_columns(reading: Session, writing: Session, move: JsonObject, kept: KeptRows) -> None:
     """Keep what the columns hold that the older table does not have, by the row's key (by the whole row without one)."""
     live = move["live"]
     wanted = [column["name"] for column in live["columns"]] if not live["key"] else [*live["key"], *move["added"]]
@@ -89,7 +89,7 @@ def keep_columns(reading: Session, writing: Session, move: JsonObject, kept: Kep
     kept.add(move["old"], COLUMNS, count, f"no place for {', '.join(move['added'])}")
 
 
-def keep_table(reading: Session, writing: Session, table: JsonObject, kept: Kept) -> None:
+def keep_table(reading: Session, writing: Session, table: JsonObject, kept: KeptRows) -> None:
     """Keep a whole table that the older schema does not have."""
     columns = [column["name"] for column in table["columns"]]
     place = kept.place(writing, table, TABLE, columns)

@@ -19,7 +19,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layo
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Session, sql
 
 from .convert import by_way_of_the_newer_type, depends_on
-from .kept_rows import REASON, ROWS, VALUES, Kept
+from .kept_rows import REASON, ROWS, VALUES, KeptRows
 from .rows import names, pipe, relation, speaks_of_a_row, texts
 
 #: Holds the rows on their way, and the restore point's values; gone before the schemas are compared.
@@ -66,7 +66,7 @@ class Staged:
     """
 
     def __init__(
-        self, reading: Session, writing: Session, move: JsonObject, kept: Kept, settings: Mapping[str, str]
+        self, reading: Session, writing: Session, move: JsonObject, kept: KeptRows, settings: Mapping[str, str]
     ) -> None:
         self.reading = reading
         self.writing = writing

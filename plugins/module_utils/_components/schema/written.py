@@ -53,8 +53,8 @@ def written_later(context: Context, server: Server, database: str, loaded: JsonO
                     found[table_name(table)] = {"then": then, **row}
     except LastGoodError as error:
         return {"unknown": error.message}
-    said = json.dumps(found, sort_keys=True) if found else "nothing"
-    context.note(f"Written to database {database} before it was rejected: {said}")
+    shown = json.dumps(found, sort_keys=True) if found else "nothing"
+    context.note(f"Written to database {database} before it was rejected: {shown}")
     return found
 
 

@@ -66,10 +66,10 @@ def unlike(then: Blocks, now: Blocks) -> tuple[list[str], list[str]]:
         elif key.startswith("TABLE ") and sorted(was) == sorted(found):
             reordered.append(f"order of columns: {key}")
         else:
-            lines_that_differ = [f"without {line!r}" for line in was if line not in found]
-            lines_that_differ += [f"with {line!r}" for line in found if line not in was]
+            changes = [f"without {line!r}" for line in was if line not in found]
+            changes += [f"with {line!r}" for line in found if line not in was]
             wrong.append(
-                f"changed: {key} ({', '.join(lines_that_differ[:MOST_WORDS])}{' …' if len(lines_that_differ) > MOST_WORDS else ''})"
+                f"changed: {key} ({', '.join(changes[:MOST_WORDS])}{' …' if len(changes) > MOST_WORDS else ''})"
             )
     return wrong, reordered
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) Some tables of a PostgreSQL database as a component: restored into a side database, then exchanged in one transaction."""
+"""(private) Some tables of a database as a component: restored into a side database, then exchanged in one transaction."""
 
 from __future__ import annotations
 

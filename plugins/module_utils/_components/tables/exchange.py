@@ -85,17 +85,17 @@ class Exchange:
             side.execute(NOTE_STEP, [self.step, number])
             self.look.remember(self.step, number)
             live.execute(OWN_SEARCH_PATH)
-            detached = DetachedConstraints(live, [*trees, *bystanders])
-            detached.detach()
+            constraints = DetachedConstraints(live, [*trees, *bystanders])
+            constraints.detach()
             for tree in trees:
                 self._keep_rows(live, side, tree)
             _delete_rows(live, trees)
             for tree in trees:
                 self._copy_rows(live, side, tree)
             live.execute("SET CONSTRAINTS ALL IMMEDIATE", attempt="Checking deferred constraints")
-            self._handle_orphans(live, side, detached, bystanders)
-            self._attach_keys(live, detached)
-            detached.attach_rest()
+            self._handle_orphans(live, side, constraints, bystanders)
+            self._attach_keys(live, constraints)
+            constraints.attach_rest()
             self._refresh(live, trees)
             self._advance_sequences(live, trees)
             live.execute("COMMIT", attempt=f"Committing the rows of database {self.plan.name}")
@@ -195,24 +195,24 @@ class Exchange:
         self.context.note(f"Put {rows} rows into {tree.key} of database {self.plan.name}")
 
     def _handle_orphans(
-        self, live: Session, side: Session, detached: DetachedConstraints, bystanders: Sequence[TableTree]
+        self, live: Session, side: Session, constraints: DetachedConstraints, bystanders: Sequence[TableTree]
     ) -> None:
         if self.step == UNDO:
             for tree in bystanders:
                 orphans.return_orphans(live, side, tree)
         elif self.plan.facts["orphans"] == orphans.KEEP_ASIDE:
-            for moved in orphans.extract_orphans(live, side, detached.keys):
+            for moved in orphans.extract_orphans(live, side, constraints.keys):
                 self.context.note(moved)
 
-    def _attach_keys(self, live: Session, detached: DetachedConstraints) -> None:
+    def _attach_keys(self, live: Session, constraints: DetachedConstraints) -> None:
         live.execute("SAVEPOINT keys")
         try:
-            detached.attach_keys()
+            constraints.attach_keys()
         except DatabaseError as error:
             if error.code != FOREIGN_KEY_VIOLATION:
                 raise
             live.execute("ROLLBACK TO SAVEPOINT keys")
-            listed = "; ".join(orphans.list_orphans(live, detached.keys))
+            listed = "; ".join(orphans.list_orphans(live, constraints.keys))
             if self.step == SWITCH:
                 raise LastGoodError(f"Rows would refer to nothing: {listed}. {orphans.ADVICE}") from error
             raise UndoIncomplete(

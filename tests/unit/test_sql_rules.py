@@ -9,7 +9,7 @@ import io
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.plain_script import ordinary
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.plain_script import dump_statements
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sql_script import SqlScript
 
 #: As pg_dump of PostgreSQL 9.6 to 18 writes them.
@@ -101,7 +101,7 @@ BEYOND = [
 
 
 def read(text: str) -> int:
-    return len(list(ordinary(SqlScript(io.BytesIO(f"{text}\n".encode()), "Script x"))))
+    return len(list(dump_statements(SqlScript(io.BytesIO(f"{text}\n".encode()), "Script x"))))
 
 
 @pytest.mark.parametrize("text", OF_A_DUMP)

@@ -102,10 +102,10 @@ FACTS = {
 }
 
 
-def read_inside(session: Session, own: Mapping[str, str] | None = None) -> JsonObject:
+def read_inside(session: Session, migration_tables: Mapping[str, str] | None = None) -> JsonObject:
     """Everything but the rows: sequences, extensions, what is not valid, roles and tablespaces that are needed.
 
-    :param own: tables that say which schema there is, besides those of known tools (see `version_tables`).
+    :param migration_tables: tables that say which schema there is, besides those of known tools (see `version_tables`).
     """
     facts: JsonObject = {}
     for name, query in FACTS.items():
@@ -116,8 +116,8 @@ def read_inside(session: Session, own: Mapping[str, str] | None = None) -> JsonO
     facts["large_object_hash"] = hash_large_objects(session)
     facts["public_schema"] = bool(session.value("SELECT count(*) FROM pg_namespace WHERE nspname = 'public'"))
     facts["bytes"] = session.value("SELECT pg_database_size(current_database())")
-    facts["migration"] = migration_head(session, own)
-    facts["migration_tables"] = dict(own or {})
+    facts["migration"] = migration_head(session, migration_tables)
+    facts["migration_tables"] = dict(migration_tables or {})
     return facts
 
 
@@ -140,7 +140,7 @@ def hash_large_objects(session: Session) -> JsonObject | None:
     return found
 
 
-def beside_rows_that_differ(session: Session, then: JsonObject, seconds: float) -> tuple[JsonObject, list[str]]:
+def differences_outside_tables(session: Session, then: JsonObject, seconds: float) -> tuple[JsonObject, list[str]]:
     """What else holds people's data and is not as at the capture: ``sequences`` and ``large_objects``.
 
     :param then: what `read_inside` said; ``sequences_until`` where sequences stood when the capture ended.
@@ -274,7 +274,7 @@ def hash_within(session: Session, seconds: float, skip: Callable[[str], bool] | 
     session.execute("SET statement_timeout = 0")
 
 
-def unknown_to(facts: JsonObject, tables: Iterable[JsonObject]) -> set[str]:
+def not_captured(facts: JsonObject, tables: Iterable[JsonObject]) -> set[str]:
     """Keys of extensions' tables that earlier versions left out of a restore point: they can't be compared with it."""
     if not facts or facts.get("of_extensions"):
         return set()
@@ -283,14 +283,14 @@ def unknown_to(facts: JsonObject, tables: Iterable[JsonObject]) -> set[str]:
 
 def compare_tables(wanted: JsonObject, found: JsonObject) -> list[str]:
     """Sentences on tables that are missing, too many, or hold something else; empty when all is equal."""
-    said = [f"table {key} is missing" for key in wanted if key not in found]
-    said += [f"table {key} is not of the restore point" for key in found if key not in wanted]
+    differences = [f"table {key} is missing" for key in wanted if key not in found]
+    differences += [f"table {key} is not of the restore point" for key in found if key not in wanted]
     for key, there in found.items():
         if key in wanted and there["rows"] != wanted[key]["rows"]:
-            said.append(f"table {key} has {there['rows']} rows instead of {wanted[key]['rows']}")
+            differences.append(f"table {key} has {there['rows']} rows instead of {wanted[key]['rows']}")
         elif key in wanted and there["hash"] != wanted[key]["hash"]:
-            said.append(f"table {key} has other content")
-    return said
+            differences.append(f"table {key} has other content")
+    return differences
 
 
 OF_LARGE_OBJECTS = {"content": "content", "about": "owners, grants or comments"}
@@ -298,19 +298,21 @@ OF_LARGE_OBJECTS = {"content": "content", "about": "owners, grants or comments"}
 
 def compare_inside(wanted: JsonObject, found: JsonObject) -> list[str]:
     """Sentences on what is not as at the capture; versions of extensions are not in a dump and may differ."""
-    said = [f"extension {name} is missing" for name in wanted["extensions"] if name not in found["extensions"]]
-    said += [f"{kind} {key} is not valid" for key, kind in found["invalid"].items() if key not in wanted["invalid"]]
+    differences = [f"extension {name} is missing" for name in wanted["extensions"] if name not in found["extensions"]]
+    differences += [
+        f"{kind} {key} is not valid" for key, kind in found["invalid"].items() if key not in wanted["invalid"]
+    ]
     for key, value in wanted["sequences"].items():
         if key not in found["sequences"]:  # earlier versions counted those of extensions
-            said += [f"sequence {key} is missing"] if "sequences_until" in wanted else []
+            differences += [f"sequence {key} is missing"] if "sequences_until" in wanted else []
         elif value is not None and (found["sequences"][key] is None or not _reached(found["sequences"][key], value)):
-            said.append(f"sequence {key} stands at {found['sequences'][key]} instead of {value}")
+            differences.append(f"sequence {key} stands at {found['sequences'][key]} instead of {value}")
     if found["large_objects"] != wanted["large_objects"]:
-        said.append(f"there are {found['large_objects']} large objects instead of {wanted['large_objects']}")
+        differences.append(f"there are {found['large_objects']} large objects instead of {wanted['large_objects']}")
     now, then = found.get("large_object_hash") or {}, wanted.get("large_object_hash") or {}
     if now and then:
-        said += [f"large objects have other {OF_LARGE_OBJECTS[what]}" for what in now if now[what] != then[what]]
-    return said
+        differences += [f"large objects have other {OF_LARGE_OBJECTS[what]}" for what in now if now[what] != then[what]]
+    return differences
 
 
 def _reached(found: str, wanted: str) -> bool:

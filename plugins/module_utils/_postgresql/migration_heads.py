@@ -95,47 +95,47 @@ ORDER BY n.nspname, c.relname
 """
 
 
-def version_tables(tables: Iterable[JsonObject], own: Mapping[str, str] | None = None) -> dict[str, Any]:
+def version_tables(tables: Iterable[JsonObject], migration_tables: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Which of these tables say which schema there is.
 
     :param tables: ``schema``, ``name`` and ``columns``, as texts or as a layout has them.
-    :param own: what a catalogue names besides: ``schema.table`` → the column that tells how far it is.
+    :param migration_tables: what a catalogue names besides: ``schema.table`` → the column that tells how far it is.
     :return: ``schema.table`` → the query of its heads, None for a table that only accompanies one.
     """
     columns = {(table["schema"], table["name"]): set(map(_column, table["columns"])) for table in tables}
     found: dict[str, Any] = {}
     for (schema, name), there in columns.items():
         tool = next((tool for tool in _TOOLS if tool.table == name and tool.columns <= there), None)
-        column = _own(own or {}).get(f"{schema}.{name}")
+        column = _qualified(migration_tables or {}).get(f"{schema}.{name}")
         if column is not None:
             words = sql.SQL("SELECT {0}::text AS head FROM {1} WHERE {0} IS NOT NULL ORDER BY {0} DESC LIMIT 1")
             found[f"{schema}.{name}"] = words.format(sql.Identifier(column), sql.Identifier(schema, name))
         elif tool is not None:
             found[f"{schema}.{name}"] = sql.SQL(tool.heads).format(sql.Identifier(schema, name))
-            beside = [other for other in tool.companions if (schema, other) in columns]
-            found.update({f"{schema}.{other}": None for other in beside})
+            companions = [other for other in tool.companions if (schema, other) in columns]
+            found.update({f"{schema}.{other}": None for other in companions})
     return found
 
 
-def migration_head(session: Session, own: Mapping[str, str] | None = None) -> list[str]:
+def migration_head(session: Session, migration_tables: Mapping[str, str] | None = None) -> list[str]:
     """What the tables of migration tools say of the last migrations; empty where there are none."""
     heads: list[str] = []
-    for query in version_tables(_candidates(session, own), own).values():
+    for query in version_tables(_candidates(session, migration_tables), migration_tables).values():
         heads += [row["head"] for row in session.rows(query)] if query is not None else []
     return heads
 
 
-def named_version_tables(session: Session, own: Mapping[str, str] | None = None) -> set[str]:
+def named_version_tables(session: Session, migration_tables: Mapping[str, str] | None = None) -> set[str]:
     """The tables of a database that say which schema it has, as ``schema.table``."""
-    return set(version_tables(_candidates(session, own), own))
+    return set(version_tables(_candidates(session, migration_tables), migration_tables))
 
 
-def _candidates(session: Session, own: Mapping[str, str] | None) -> list[JsonObject]:
+def _candidates(session: Session, migration_tables: Mapping[str, str] | None) -> list[JsonObject]:
     known = {name for tool in _TOOLS for name in (tool.table, *tool.companions)}
-    return session.rows(_CANDIDATES, [sorted(known), sorted(_own(own or {}))])
+    return session.rows(_CANDIDATES, [sorted(known), sorted(_qualified(migration_tables or {}))])
 
 
-def _own(named: Mapping[str, str]) -> dict[str, str]:
+def _qualified(named: Mapping[str, str]) -> dict[str, str]:
     """In full: a name alone is one of schema ``public``."""
     return {name if "." in name else f"public.{name}": str(column) for name, column in named.items()}
 

@@ -96,7 +96,7 @@ def definitions(path: Path, run: CommandRunner) -> list[str]:
     try:
         with open_script(path, run) as stream:
             script = SqlScript(stream, f"Script {path}")
-            for statement in ordinary(script):
+            for statement in dump_statements(script):
                 lines += statement.text.decode(errors="replace").splitlines()
             if not script.complete:
                 raise Refused(f"Script {path} does not end as pg_dump ends one: it was cut off.")
@@ -145,7 +145,7 @@ def send_script(
         _Restore(session, f"Restoring {label} into database {database}", meanwhile).run(SqlScript(stream, label))
 
 
-def ordinary(script: SqlScript) -> Iterator[Statement]:
+def dump_statements(script: SqlScript) -> Iterator[Statement]:
     """The statements of a script.
 
     :raises Refused: for one that pg_dump does not write for a single database, such as CREATE ROLE or COPY … FROM PROGRAM.
@@ -169,26 +169,26 @@ class _Restore:
         self.session = session
         self.attempt = attempt
         self.meanwhile = meanwhile
-        self.held = False
+        self.in_block = False
         self.count = 0
         self.rows: Rows | None = None
-        self.told = time.monotonic()
+        self.reported = time.monotonic()
 
     def read(self, size: int) -> bytes:
         """The next rows of the statement that is being sent."""
-        self._tell()
+        self._report()
         return self.rows.read(size) if self.rows is not None else b""
 
     def run(self, script: SqlScript) -> None:
         self.session.execute("BEGIN")
-        for statement in ordinary(script):
+        for statement in dump_statements(script):
             if BEGIN.match(statement.text) or COMMIT.match(statement.text):
-                self.held = bool(BEGIN.match(statement.text))
+                self.in_block = bool(BEGIN.match(statement.text))
                 self._next_block()
                 continue
             self._send(statement)
             self.count += 1
-            if not self.held and self.count % TOGETHER == 0:
+            if not self.in_block and self.count % TOGETHER == 0:
                 self._next_block()
         if not script.complete:
             raise LastGoodError(f"{self.attempt} failed: {script.label} does not end as pg_dump ends one.")
@@ -196,16 +196,16 @@ class _Restore:
 
     def _send(self, statement: Statement) -> None:
         attempt = f"{self.attempt}, line {statement.line},"
-        self._tell()
+        self._report()
         self.rows = statement.rows
         if statement.rows is None:
             self.session.execute(statement.text, attempt=attempt)
         else:
             self.session.copy(statement.text, self, attempt)
 
-    def _tell(self) -> None:
-        if time.monotonic() - self.told >= EVERY_S:
-            self.told = time.monotonic()
+    def _report(self) -> None:
+        if time.monotonic() - self.reported >= EVERY_S:
+            self.reported = time.monotonic()
             self.meanwhile()
 
     def _next_block(self) -> None:

@@ -281,8 +281,8 @@ def _directories() -> list[Path]:
 def _version(run: CommandRunner, directory: Path) -> tuple[int, int] | None:
     """Major and minor version of the programs in a directory; None when they do not run."""
     try:
-        said = run.run([str(directory / "pg_restore"), "--version"], f"Asking {directory}/pg_restore for its version")
+        answer = run.run([str(directory / "pg_restore"), "--version"], f"Asking {directory}/pg_restore for its version")
     except CommandFailed:
         return None
-    match = VERSION.search(said.stdout)
+    match = VERSION.search(answer.stdout)
     return (int(match.group(1)), int(match.group(2) or 0)) if match else None

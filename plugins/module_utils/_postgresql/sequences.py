@@ -51,7 +51,7 @@ def sequence_state(row: JsonObject) -> Any:
     return sql.SQL("SELECT last_value, is_called FROM {}").format(sql.Identifier(row["schema"], row["name"]))
 
 
-def coming_value(row: JsonObject, state: JsonObject) -> int:
+def next_value(row: JsonObject, state: JsonObject) -> int:
     """What it would give next."""
     return int(state["last_value"] + row["step"] if state["is_called"] else state["last_value"])
 
@@ -62,10 +62,10 @@ def behind(session: Session, tables: Sequence[int]) -> Iterator[tuple[JsonObject
     for row in session.rows(query, [list(tables)]):
         used = session.value(highest_in_use(row))
         state: JsonObject = session.rows(sequence_state(row))[0]
-        if used is not None and is_behind(row, coming_value(row, state), int(used)):
+        if used is not None and is_behind(row, next_value(row, state), int(used)):
             yield row, int(used)
 
 
-def is_behind(row: JsonObject, coming: int, used: int) -> bool:
+def is_behind(row: JsonObject, upcoming: int, used: int) -> bool:
     """Whether that value, or one after it, is in use already."""
-    return coming <= used if row["step"] > 0 else coming >= used
+    return upcoming <= used if row["step"] > 0 else upcoming >= used

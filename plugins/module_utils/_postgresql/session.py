@@ -134,8 +134,8 @@ class DatabaseError(LastGoodError):
     def __init__(self, attempt: str, cause: str, code: str = "") -> None:
         self.code = code
         self.cause = cause.strip().split("\n", maxsplit=1)[0].replace("ERROR:", "").strip()
-        said = " | ".join(line.strip() for line in cause.splitlines() if line.strip())
-        super().__init__(f"{attempt} failed: {said}")
+        answer = " | ".join(line.strip() for line in cause.splitlines() if line.strip())
+        super().__init__(f"{attempt} failed: {answer}")
 
 
 def open_connection(params: Mapping[str, str], attempt: str, *, waiting: bool = False) -> Any:

@@ -5,7 +5,7 @@
 
 A name is built from the transaction, so that it is known before anything is made; a mark is a JSON comment on the
 database that says, to people above all, whose it is and what for. Whoever may make databases can forge both: what is
-dropped or believed is known by this host's own record (see `_database_records`).
+dropped or believed is known by this host's own record (see `_components/database/records`).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Mark:
     :param ready: for ``incoming``: restored and checked to the end.
     :param comment: the database's own comment, which the mark stands in for.
     :param at: server time, in seconds since 1970, when it was put aside.
-    :param id: random, of the plan. Everybody can read it, so it proves nothing alone: see `_database_records`.
+    :param id: random, of the plan. Everybody can read it, so it proves nothing alone.
     """
 
     lastgood: str

@@ -8,9 +8,9 @@ from __future__ import annotations
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sequences import (
     SEQUENCES,
-    coming_value,
     highest_in_use,
     is_behind,
+    next_value,
     sequence_state,
 )
 
@@ -101,8 +101,8 @@ def _sequence(look: Look, row: JsonObject) -> None:
     now = look.rows("sequences", key, sequence_state(row))
     if not used or not now or used[0]["value"] is None:
         return
-    value, coming = int(used[0]["value"]), coming_value(row, now[0])
-    if is_behind(row, coming, value):
+    value, upcoming = int(used[0]["value"]), next_value(row, now[0])
+    if is_behind(row, upcoming, value):
         where = f"{row['table_schema']}.{row['table_name']}.{row['column']}"
-        said = f"The next value is {coming}, but {where} has {value} already"
-        look.found("sequences", ERROR, key, said, count=abs(value - coming) + 1)
+        said = f"The next value is {upcoming}, but {where} has {value} already"
+        look.found("sequences", ERROR, key, said, count=abs(value - upcoming) + 1)

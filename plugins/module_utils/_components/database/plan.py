@@ -324,7 +324,7 @@ class Planner:
                 with self.server.connect(name) as session:
                     rows, unread = self._rows_that_differ(session, then)
                     if then:
-                        beside, late = content.beside_rows_that_differ(
+                        beside, late = content.differences_outside_tables(
                             session, self.source.facts["inside"], self._seconds()
                         )
                         unread += late
@@ -340,7 +340,7 @@ class Planner:
         return {"rows": dict(sorted(rows.items())), "not_compared": sorted(unread), **beside}, same
 
     def _rows_that_differ(self, session: Session, then: JsonObject) -> tuple[JsonObject, list[str]]:
-        unknown = content.unknown_to(self.source.facts, content.read_tables(session))
+        unknown = content.not_captured(self.source.facts, content.read_tables(session))
         return rows_that_differ(session, then, self._seconds(), unknown.__contains__)
 
     def _seconds(self) -> float:

@@ -110,7 +110,7 @@ class SideBuild:
             begun = time.monotonic()
             inside = content.read_inside(session)
             tables = content.hash_tables(session)
-            unknown = content.unknown_to(expected or {}, content.read_tables(session))
+            unknown = content.not_captured(expected or {}, content.read_tables(session))
         write_atomic(self.context.workspace / TABLES_FILE, dump_json(tables))
         wrong = [f"{kind} {key} is not valid" for key, kind in inside["invalid"].items()] if not expected else []
         if expected:

@@ -29,7 +29,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.owne
     tables_with_code,
     without_login,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.plain_script import ordinary, send_script
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.plain_script import (
+    dump_statements,
+    send_script,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.programs import PgPrograms
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server, Session
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sql_script import SqlScript
@@ -94,7 +97,7 @@ class ArchiveRestore:
         session.execute("BEGIN")
         if checks:
             with self._script(checks) as script:
-                for statement in ordinary(SqlScript(script, label)):
+                for statement in dump_statements(SqlScript(script, label)):
                     session.execute(statement.text, attempt=f"Trying the checks of {label}")
         session.execute("SET LOCAL search_path = pg_catalog")
         found = tables_with_code(session)

@@ -205,14 +205,14 @@ class RowCounts:
     versions: Collection[str]
 
     @classmethod
-    def of(cls, session: Session, own: Mapping[str, str] | None) -> RowCounts:
+    def of(cls, session: Session, migration_tables: Mapping[str, str] | None) -> RowCounts:
         """Count them."""
         found = {}
         for table in session.rows(TABLES):
             query = sql.SQL("SELECT count(*) FROM {}").format(relation(table))
             rows = int(session.value(query, attempt=f"Counting table {table_name(table)}"))
             found[table["oid"]] = table_name(table), rows
-        return cls(found, named_version_tables(session, own))
+        return cls(found, named_version_tables(session, migration_tables))
 
     @property
     def rows(self) -> dict[str, int]:

@@ -129,14 +129,14 @@ class Migrations(Schema):
         self._require_as_planned(look.plan, freeze.session)
         build.copy(freeze.session, freeze.snapshot)
         build.dress(session)
-        own = look.plan.facts.get("migration_tables")
+        migration_tables = look.plan.facts.get("migration_tables")
         with look.server.connect(build.name) as there:
-            before = RowCounts.of(there, own)
+            before = RowCounts.of(there, migration_tables)
         watch = Watch(session, look.plan.name, self._command(look), freeze.session)
         self._downgrade(look, build, watch, thorough=False)
         with look.server.connect(build.name) as there:
             build.verify_downgrade(there, read_sequences(freeze.session))
-            after = RowCounts.of(there, own)
+            after = RowCounts.of(there, migration_tables)
         set_aside = require_fit(look.plan, before.missing_in(after), sum(after.rows.values()), None)
         note_unlogged(self.context, look.server, build.name)
         loaded = {"rows": after.rows, "kept": {}, "schema": "", "set_aside": set_aside}

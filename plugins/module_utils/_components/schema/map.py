@@ -82,13 +82,13 @@ def make_map(
     old: JsonObject,
     live: JsonObject,
     renames: Mapping[str, Any],
-    own: Mapping[str, str] | None = None,
+    migration_tables: Mapping[str, str] | None = None,
     nulls: str = SET_ASIDE,
 ) -> JsonObject:
     """Compare two layouts.
 
     :param old: the restore point's.
-    :param own: tables that say which schema there is, besides those of known tools (see `version_tables`).
+    :param migration_tables: tables that say which schema there is, besides those of known tools (see `version_tables`).
     :param nulls: what becomes of a NULL where the older column takes none: `SET_ASIDE` or `DEFAULT`.
     :return: ``moves`` (see `_move`), ``added`` tables (live ones that the restore point does not know), ``returning`` tables
         (gone from the live database, or noting which schema there is; they come back with the restore point's rows),
@@ -98,7 +98,7 @@ def make_map(
     """
     renamed = _Renames(renames, old, live)
     taken = {*renamed.tables.values()}
-    versions = {name for layout in (old, live) for name in version_tables(layout["tables"], own)}
+    versions = {name for layout in (old, live) for name in version_tables(layout["tables"], migration_tables)}
     moves, returning = [], []
     for name, table in renamed.old.items():
         there = renamed.tables.get(name, name if name in renamed.live and name not in taken else None)

@@ -249,7 +249,7 @@ class _Planner:
         holding = [tree.key for tree in trees if any(column["plain"] in HANDLES for column in tree.columns)]
         if not holding:
             return
-        others, late = content.beside_rows_that_differ(self.live, self.source.facts["inside"], self._seconds())
+        others, late = content.differences_outside_tables(self.live, self.source.facts["inside"], self._seconds())
         if late or "large_objects" in others:
             raise Refused(
                 f"The rows of {', '.join(holding)} are as in {self.source.label}, but large objects that they may refer to "

@@ -80,7 +80,7 @@ def timeline(session: Session) -> int:
     return int(str(session.value("SELECT pg_walfile_name(pg_current_wal_lsn())"))[:8], 16)
 
 
-def end_strays(session: Session, application: str) -> None:
+def terminate_leftover_sessions(session: Session, application: str) -> None:
     """End sessions that a killed module of the same transaction left behind, its pg_restore's too; wait for it."""
     query = (
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
@@ -89,7 +89,7 @@ def end_strays(session: Session, application: str) -> None:
     if session.version < 140000:
         query = query.replace("(pid, 5000)", "(pid)")
     role = session.value("SELECT current_setting('role')")
-    session.execute("SET ROLE NONE")  # strays are the login's own, and a session_role may have no right to end them
+    session.execute("SET ROLE NONE")  # these are the login's own, and a session_role may have no right to end them
     try:
         session.rows(query, [application], "Ending what a killed run of the same transaction left behind")
     finally:

@@ -13,7 +13,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import Database as Side
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import end_strays
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import terminate_leftover_sessions
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import (
     PREVIOUS,
@@ -69,7 +69,7 @@ class Database(Component):
         """Restore into a side database and prove it there; a finished one is used again, a torn one is rebuilt."""
         look = Look(self.context, plan)
         with look.session() as session:
-            end_strays(session, look.server.application_name)
+            terminate_leftover_sessions(session, look.server.application_name)
             look.refresh(session)
             if look.state() not in (State.UNTOUCHED, State.PREPARED):
                 raise Foreign(look.said("prepared"))
@@ -95,7 +95,7 @@ class Database(Component):
         """Put the live database aside and the side database in its place, at once."""
         look = Look(self.context, plan)
         with look.session() as session:
-            end_strays(session, look.server.application_name)
+            terminate_leftover_sessions(session, look.server.application_name)
             look.refresh(session)
             now = session.value(NOW)
         if look.state() is State.SWITCHED:
@@ -136,7 +136,7 @@ class Database(Component):
         """Swap back and keep what was rejected; or drop what was prepared."""
         look = Look(self.context, plan)
         with look.session() as session:
-            end_strays(session, look.server.application_name)
+            terminate_leftover_sessions(session, look.server.application_name)
             look.refresh(session)
             if look.state() is State.SWITCHED:
                 self._swap_back(session, plan, look)

@@ -17,7 +17,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.files impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import Database as Row
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import end_strays
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import terminate_leftover_sessions
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.hazards import (
     require_consent,
     require_rights,
@@ -175,7 +175,7 @@ class DatabaseBack(Database):
 
     def _begin(self, session: Session, look: Look) -> float:
         """End what an earlier, killed call left on the server, and look; the server's time."""
-        end_strays(session, look.server.application_name)
+        terminate_leftover_sessions(session, look.server.application_name)
         look.refresh(session)
         return float(session.value("SELECT extract(epoch FROM now())::float8"))
 

@@ -15,7 +15,7 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign, LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import Database as Side
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import end_strays
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import terminate_leftover_sessions
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import layout_digest, read_layout
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
 
@@ -65,7 +65,7 @@ class Schema(Database):
         """
         look = Look(self.context, plan)
         with look.session() as session:
-            end_strays(session, look.server.application_name)
+            terminate_leftover_sessions(session, look.server.application_name)
             look.refresh(session)
             if look.state() not in (State.UNTOUCHED, State.PREPARED):
                 raise Foreign(look.said("prepared"))
@@ -82,7 +82,7 @@ class Schema(Database):
         """Let writes stand still, move the rows, and let the two databases change their names."""
         look = Look(self.context, plan)
         with look.session() as session:
-            end_strays(session, look.server.application_name)
+            terminate_leftover_sessions(session, look.server.application_name)
             look.refresh(session)
             if look.state() is State.SWITCHED:
                 return

@@ -13,7 +13,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import end_strays
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import terminate_leftover_sessions
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import SideNames
 
@@ -71,7 +71,7 @@ class Tables(Component):
         """Restore what is needed into a side database and prove it; a finished one is used again, a torn one rebuilt."""
         look = TablesLook(self.context, plan)
         with look.session() as session:
-            end_strays(session, look.server.application_name)
+            terminate_leftover_sessions(session, look.server.application_name)
             state = State.UNTOUCHED if look.is_half_dropped and not look.is_lost else look.state()
             if state not in (State.UNTOUCHED, State.PREPARED) or look.committed(UNDO):
                 raise Foreign(look.said("prepared"))
@@ -96,7 +96,7 @@ class Tables(Component):
         """Exchange the rows and what is computed from them; then gather statistics."""
         look = TablesLook(self.context, plan)
         with look.session() as session:
-            end_strays(session, look.server.application_name)
+            terminate_leftover_sessions(session, look.server.application_name)
             look.refresh(session)
             state = look.state()
         exchange = Exchange(self.context, plan, look, SWITCH)
@@ -118,7 +118,7 @@ class Tables(Component):
         """Exchange back and keep what was taken back; or drop what was prepared."""
         look = TablesLook(self.context, plan)
         with look.session() as session:
-            end_strays(session, look.server.application_name)
+            terminate_leftover_sessions(session, look.server.application_name)
             look.refresh(session)
             if look.is_lost or (look.side is not None and not look.is_ours):
                 raise Foreign(look.said("undone"))

@@ -22,7 +22,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.types impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
     Database,
     all_databases,
-    end_strays,
+    terminate_leftover_sessions,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server, Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import (
@@ -98,7 +98,7 @@ class TablesLook:
         self.steps = self._steps(session)
         self.is_lost = (self.side is None or self.is_half_dropped) and self._is_switched(session)
         if any(step["fate"] == IN_PROGRESS for step in self.steps.values()):
-            end_strays(session, self.server.application_name)
+            terminate_leftover_sessions(session, self.server.application_name)
             self.steps = self._steps(session)
 
     def remember(self, step: str, transaction: str) -> None:

@@ -31,7 +31,7 @@ CONTENT_PROPERTIES = ("encoding", "provider", "collate", "ctype", "locale", "rul
 
 
 @dataclass(frozen=True)
-class Database:
+class DatabaseRow:
     """A database of the cluster, as a row of pg_database.
 
     :param limit: how many may connect.
@@ -54,7 +54,7 @@ class Database:
         return Mark.read(self.comment)
 
 
-def all_databases(session: Session) -> dict[str, Database]:
+def all_databases(session: Session) -> dict[str, DatabaseRow]:
     """Every database of the cluster by name."""
     rows = session.rows(
         "SELECT oid::bigint AS oid, datname AS name, shobj_description(oid, 'pg_database') AS comment,"
@@ -62,7 +62,7 @@ def all_databases(session: Session) -> dict[str, Database]:
         " datconnlimit <> %s AS is_whole, pg_get_userbyid(datdba) AS owner, datconnlimit AS limit FROM pg_database",
         [HALF_DROPPED],
     )
-    return {row["name"]: Database(**row) for row in rows}
+    return {row["name"]: DatabaseRow(**row) for row in rows}
 
 
 def system_identifier(session: Session, fallback: str) -> str:

@@ -12,8 +12,10 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign, LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import Database as Side
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import terminate_leftover_sessions
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
+    DatabaseRow,
+    terminate_leftover_sessions,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import (
     PREVIOUS,
@@ -105,7 +107,7 @@ class Database(Component):
             raise Foreign(look.said("switched"))
         self._swap(plan, look, incoming, now)
 
-    def _swap(self, plan: Plan, look: Look, incoming: Side, now: float, last: Last | None = None) -> None:
+    def _swap(self, plan: Plan, look: Look, incoming: DatabaseRow, now: float, last: Last | None = None) -> None:
         facts, names = plan.facts, look.names
         coming = Rename(incoming.oid, names.incoming, plan.name, facts["comment"] or facts["properties"]["comment"])
         aside = None

@@ -15,7 +15,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.cata
     CONTENT_PROPERTIES,
     HALF_DROPPED,
     NO_LIMIT,
-    Database,
+    DatabaseRow,
     all_databases,
     compare_properties,
     read_properties,
@@ -214,7 +214,7 @@ class Planner:
         )
 
     def _refuse_strangers(
-        self, names: SideNames, databases: Mapping[str, Database], live: Database | None, owner: str
+        self, names: SideNames, databases: Mapping[str, DatabaseRow], live: DatabaseRow | None, owner: str
     ) -> None:
         """Refuse what another host of ours does just now. Only a database with the owner that ours have can be of it."""
         name = str(self.wish["name"])
@@ -231,7 +231,7 @@ class Planner:
             if side in databases:
                 raise Refused(f"Database {side} exists already: transaction {self.context.transaction} was run before.")
 
-    def _properties(self, name: str, live: Database | None) -> JsonObject:
+    def _properties(self, name: str, live: DatabaseRow | None) -> JsonObject:
         """The live database's own, but for what belongs to the content; the restore point's where there is no live one."""
         then = self.source.facts.get("properties")
         if live is None:
@@ -251,7 +251,7 @@ class Planner:
             properties.update({key: then[key] for key in CONTENT_PROPERTIES})
         return properties
 
-    def _look_inside(self, name: str, live: Database | None, programs: PgPrograms) -> JsonObject | None:
+    def _look_inside(self, name: str, live: DatabaseRow | None, programs: PgPrograms) -> JsonObject | None:
         """What can be read of the live database, or None: a database that can't be read is a case, not a crash."""
         if live is None:
             return None

@@ -22,7 +22,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.files impo
     write_atomic,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import Database, timeline
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import DatabaseRow, timeline
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import Mark, name_tag
 
@@ -53,7 +53,7 @@ def noted_oid(context: Context) -> int | None:
     return int(noted["oid"]) if noted else None
 
 
-def is_side_of(context: Context, plan: Plan, database: Database, role: str) -> bool:
+def is_side_of(context: Context, plan: Plan, database: DatabaseRow, role: str) -> bool:
     """Whether a database under a name of this transaction is the one that this transaction has made.
 
     Killed between its creation and the note of its OID, it still has the limit that it was made with.
@@ -99,7 +99,7 @@ class Record:
     mark: str
     at: float
 
-    def is_of(self, database: Database) -> bool:
+    def is_of(self, database: DatabaseRow) -> bool:
         """Whether this is the database, by everything that is known."""
         if database.mark is None:
             return False
@@ -108,7 +108,7 @@ class Record:
         return bool(found == [self.oid, self.name, self.owner, self.mark, self.role])
 
 
-def remember(context: Context, session: Session, plan: Plan, database: Database, name: str, mark: Mark) -> None:
+def remember(context: Context, session: Session, plan: Plan, database: DatabaseRow, name: str, mark: Mark) -> None:
     """Write down, durably, that a database is about to be put aside under a name, with a mark."""
     record = Record(
         transaction=context.transaction,

@@ -13,7 +13,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
-    Database,
+    DatabaseRow,
     all_databases,
     timeline,
 )
@@ -89,7 +89,7 @@ def prune(context: Context, session: Session, plan: Plan) -> None:
                 forget(path)
 
 
-def _name_unknown(context: Context, plan: Plan, there: Iterable[Database], known: Container[int]) -> None:
+def _name_unknown(context: Context, plan: Plan, there: Iterable[DatabaseRow], known: Container[int]) -> None:
     """Name what looks like ours and is not in our own records: it stays, whoever made it."""
     for database in there:
         mark = database.mark
@@ -100,7 +100,7 @@ def _name_unknown(context: Context, plan: Plan, there: Iterable[Database], known
             )
 
 
-def _drop_if_free(context: Context, session: Session, database: Database) -> bool:
+def _drop_if_free(context: Context, session: Session, database: DatabaseRow) -> bool:
     """Drop it, unless something hangs on it; whether it is gone."""
     found = hazards(session, database.name)
     held = [kind for kind in ("slots", "subscriptions", "prepared_transactions") if found[kind]]
@@ -116,7 +116,7 @@ def _drop_if_free(context: Context, session: Session, database: Database) -> boo
     return True
 
 
-def drop_database(session: Session, database: Database, *, force: bool) -> None:
+def drop_database(session: Session, database: DatabaseRow, *, force: bool) -> None:
     """Drop a side database; with ``force`` its sessions are ended (a pg_restore that outlived its module)."""
     statement = sql.SQL("DROP DATABASE IF EXISTS {} {}").format(
         sql.Identifier(database.name), sql.SQL("WITH (FORCE)" if force else "")

@@ -16,8 +16,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import Database as Row
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import terminate_leftover_sessions
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
+    DatabaseRow,
+    terminate_leftover_sessions,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.hazards import (
     require_consent,
     require_rights,
@@ -179,7 +181,7 @@ class DatabaseBack(Database):
         look.refresh(session)
         return float(session.value("SELECT extract(epoch FROM now())::float8"))
 
-    def _previous(self, look: Look, then: Plan) -> Row:
+    def _previous(self, look: Look, then: Plan) -> DatabaseRow:
         """The database that the earlier rollback put aside.
 
         :raises Refused: when there was none, or is none any more.

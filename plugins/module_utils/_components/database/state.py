@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
-    Database,
+    DatabaseRow,
     all_databases,
     system_identifier,
 )
@@ -32,11 +32,11 @@ class Look:
         self.plan = plan
         self.server: Server = open_server(context, plan.facts["connection"])
         self.names = SideNames.of(context.transaction, plan.name)
-        self.live: Database | None = None
-        self.incoming: Database | None = None
-        self.previous: Database | None = None
-        self.rejected: Database | None = None
-        self.databases: dict[str, Database] = {}
+        self.live: DatabaseRow | None = None
+        self.incoming: DatabaseRow | None = None
+        self.previous: DatabaseRow | None = None
+        self.rejected: DatabaseRow | None = None
+        self.databases: dict[str, DatabaseRow] = {}
 
     @contextmanager
     def session(self) -> Iterator[Session]:

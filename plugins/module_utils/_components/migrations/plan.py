@@ -19,7 +19,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.loaded imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
     CONTENT_PROPERTIES,
-    Database,
+    DatabaseRow,
     read_properties,
 )
 
@@ -67,7 +67,7 @@ class MigrationsPlanner(SchemaPlanner):
             downtime={**plan.downtime, "grows_with": GROWS_WITH},
         )
 
-    def _properties(self, name: str, live: Database | None) -> JsonObject:
+    def _properties(self, name: str, live: DatabaseRow | None) -> JsonObject:
         """The live database's own, all of them: it is what is copied."""
         properties = super()._properties(name, live)
         if live is None:

@@ -14,8 +14,10 @@ from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign, LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import Database as Side
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import terminate_leftover_sessions
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
+    DatabaseRow,
+    terminate_leftover_sessions,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import layout_digest, read_layout
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
 
@@ -228,7 +230,7 @@ class Schema(Database):
         }
         self._write(LOADED_FILE, {**kept, "transaction": current_transaction(session)})
 
-    def _side(self, session: Session, look: Look) -> Side:
+    def _side(self, session: Session, look: Look) -> DatabaseRow:
         look.refresh(session)
         if look.incoming is None:
             raise Foreign(look.said("switched"))

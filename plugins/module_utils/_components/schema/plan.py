@@ -15,7 +15,7 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import require_checksum
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import Database
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import DatabaseRow
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import (
     LAYOUT_FILE,
     layout_digest,
@@ -107,7 +107,7 @@ class SchemaPlanner(Planner):
             warnings=tuple(self.warnings),
         )
 
-    def _look_inside(self, name: str, live: Database | None, programs: PgPrograms) -> JsonObject | None:
+    def _look_inside(self, name: str, live: DatabaseRow | None, programs: PgPrograms) -> JsonObject | None:
         """See `Planner`; but what can't be read or locked is refused by name, before anything waits for it.
 
         :raises Refused: names the tables.

@@ -20,7 +20,7 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
-    Database,
+    DatabaseRow,
     all_databases,
     terminate_leftover_sessions,
 )
@@ -78,8 +78,8 @@ class TablesLook:
         self.plan = plan
         self.server: Server = open_server(context, plan.facts["connection"])
         self.name = SideNames.of(context.transaction, plan.name).tables
-        self.side: Database | None = None
-        self.live: Database | None = None
+        self.side: DatabaseRow | None = None
+        self.live: DatabaseRow | None = None
         self.steps: JsonObject = {}
         #: Whether the rows as they were are gone, while the live tables have others: the side database has been dropped.
         self.is_lost = False

@@ -61,12 +61,14 @@ def require_needs(
     return frozenset(found["tables"]) if found is not None else None
 
 
-def refuse_another(name: str, source: Source, held: frozenset[str] | None, live: frozenset[str]) -> str | None:
-    """Refuse a named file that holds none of the live database's tables: it is a mistake more often than a wish.
+def refuse_other_database(
+    name: str, source: Source, source_tables: frozenset[str] | None, live: frozenset[str]
+) -> str | None:
+    """Refuse a named file that holds none of the live database's tables: it is a mistake more often than intended.
 
     :return: a warning where only the names of the databases differ.
     """
-    if held is not None and live and not held & live:
+    if source_tables is not None and live and not source_tables & live:
         raise Refused(
             f"{source.path} holds none of the {len(live)} tables of database {name} ({', '.join(sorted(live)[:3])} …): is it of "
             "another database? Accept that with 'accept: [other_database]'."

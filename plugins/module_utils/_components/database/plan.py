@@ -54,7 +54,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sour
 )
 
 from ..base import Context, Plan, PointEntry
-from .needs import refuse_another, require_needs, require_space
+from .needs import refuse_other_database, require_needs, require_space
 from .records import new_identity
 
 RESERVED = ("template0", "template1")
@@ -168,16 +168,16 @@ class Planner:
         if live is not None:
             self.warnings += require_consent(self.session, self.server, name, self.wish.get("accept") or [])
         properties = self._properties(name, live)
-        self._refuse_strangers(names, databases, live, str(properties["owner"]))
-        inside = self._look_inside(name, live, programs)
+        self._refuse_concurrent(names, databases, live, str(properties["owner"]))
+        inside = self._inspect_live(name, live, programs)
         discards, equal = self._discards(name, inside)
         discards = {**self._heads(inside), **discards}
         system = system_identifier(self.session, self.server.where)
         oid = live.oid if live else None
         size = self._size()
-        held = require_needs(self.session, self.source, properties, programs)
+        source_tables = require_needs(self.session, self.source, properties, programs)
         if inside is not None and not self.source.facts and "other_database" not in (self.wish.get("accept") or []):
-            self.warnings += filter(None, [refuse_another(name, self.source, held, inside["tables"])])
+            self.warnings += filter(None, [refuse_other_database(name, self.source, source_tables, inside["tables"])])
         restore_as = "" if equal else self._limit_code(str(properties["owner"]))
         self.warnings += require_space(self.server, self.session, properties["tablespace"], size)
         facts = {
@@ -213,7 +213,7 @@ class Planner:
             warnings=tuple(self.warnings),
         )
 
-    def _refuse_strangers(
+    def _refuse_concurrent(
         self, names: SideNames, databases: Mapping[str, DatabaseRow], live: DatabaseRow | None, owner: str
     ) -> None:
         """Refuse what another host of ours does just now. Only a database with the owner that ours have can be of it."""
@@ -247,11 +247,11 @@ class Planner:
             properties["limit"] = then["limit"] if then else NO_LIMIT
         if then:
             differences = compare_properties(then, properties)
-            self.warnings += [f"Since the restore point, of database {name}: {said}." for said in differences]
+            self.warnings += [f"Since the restore point, of database {name}: {change}." for change in differences]
             properties.update({key: then[key] for key in CONTENT_PROPERTIES})
         return properties
 
-    def _look_inside(self, name: str, live: DatabaseRow | None, programs: PgPrograms) -> JsonObject | None:
+    def _inspect_live(self, name: str, live: DatabaseRow | None, programs: PgPrograms) -> JsonObject | None:
         """What can be read of the live database, or None: a database that can't be read is a case, not a crash."""
         if live is None:
             return None
@@ -289,7 +289,7 @@ class Planner:
         """Schema and migration head; None for what somebody has locked: nobody is waited for while planning."""
         try:
             schema = schema_digest(programs, name, content.LOCK_WAIT_MS)
-            return {"schema": schema, "migration": migration_head(session, self._own_versions())}
+            return {"schema": schema, "migration": migration_head(session, self._migration_tables())}
         except LastGoodError as error:
             self.warnings.append(f"The schema of database {name} was not compared: {error.message}")
             return {"schema": None, "migration": None}
@@ -307,7 +307,7 @@ class Planner:
         }
         return {"migration": differing}
 
-    def _own_versions(self) -> dict[str, str]:
+    def _migration_tables(self) -> dict[str, str]:
         """Tables that say which schema there is, as the restore point or the task names them: see `version_tables`."""
         captured = self.source.facts.get("inside", {}).get("migration_tables") or {}
         return {**captured, **(self.wish.get("migration_tables") or {})}
@@ -318,17 +318,17 @@ class Planner:
         rows: JsonObject = {}
         unread: list[str] = []
         same = bool(then) and inside is not None and inside["schema"] == self.source.facts["schema"]
-        beside: JsonObject = {}
+        others: JsonObject = {}
         if inside is not None:
             try:
                 with self.server.connect(name) as session:
                     rows, unread = self._rows_that_differ(session, then)
                     if then:
-                        beside, late = content.differences_outside_tables(
+                        others, late = content.differences_outside_tables(
                             session, self.source.facts["inside"], self._seconds()
                         )
                         unread += late
-                same = same and not rows and not unread and not beside
+                same = same and not rows and not unread and not others
             except DatabaseError as error:
                 self.warnings.append(f"Tables of {name} could not be compared: {error.message}")
                 same = False
@@ -337,7 +337,7 @@ class Planner:
                 f"{len(unread)} tables of {name} were not compared within {self._seconds():.0f} s, or can't be read: "
                 f"{', '.join(unread[:5])}{' …' if len(unread) > 5 else ''}."
             )
-        return {"rows": dict(sorted(rows.items())), "not_compared": sorted(unread), **beside}, same
+        return {"rows": dict(sorted(rows.items())), "not_compared": sorted(unread), **others}, same
 
     def _rows_that_differ(self, session: Session, then: JsonObject) -> tuple[JsonObject, list[str]]:
         unknown = content.not_captured(self.source.facts, content.read_tables(session))
@@ -392,7 +392,7 @@ def rows_that_differ(
 
 
 def difference(then: JsonObject | None, now: JsonObject) -> JsonObject:
-    """How a table that is discarded is told: rows now and then, and whether they differ."""
+    """What is reported of a table that is discarded: rows now and then, and whether they differ."""
     return {
         "now": now["rows"],
         "then": then["rows"] if then else None,

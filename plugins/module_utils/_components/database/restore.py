@@ -75,22 +75,22 @@ class ArchiveRestore:
         self.restore(only=[DEFINITIONS])
         lines = self.programs.archive_entries(self.archive)
         with self.server.connect(self.database) as session:
-            found = self._look(session, lines)
-            apart = [] if ACCEPT in accepted else found
-            unreached = without_login(self.server, apart)
+            found = self._tables_with_code(session, lines)
+            by_owner = [] if ACCEPT in accepted else found
+            unreached = without_login(self.server, by_owner)
             require_accepted(session, self.server, unreached, accepted, login_advice(self.server, unreached))
             roles = [row["name"] for row in session.rows(ROLES)]
-        owned = {line: owner for line in lines if (owner := _owner(line, apart, roles))}
-        if not apart:
+        owned = {line: owner for line in lines if (owner := _owner(line, by_owner, roles))}
+        if not by_owner:
             self.restore(only=[ROWS, REST])
             return
         rest = [line for line in lines if line not in owned]
         self.restore(only=[ROWS], listed=self._listed(rest))
         for owner in sorted(set(owned.values())):
-            self._bring([line for line in lines if owned.get(line) == owner], owner)
+            self._restore_as([line for line in lines if owned.get(line) == owner], owner)
         self.restore(only=[REST], listed=self._listed(rest))
 
-    def _look(self, session: Session, lines: Sequence[str]) -> list[Code]:
+    def _tables_with_code(self, session: Session, lines: Sequence[str]) -> list[Code]:
         """The tables with code, checks included that the archive adds after the rows: tried while there is no row yet."""
         label = self.facts["source"]["label"]
         checks = [line for line in lines if (match := ENTRY.match(line)) and match[1] == CHECK]
@@ -104,7 +104,7 @@ class ArchiveRestore:
         session.execute("ROLLBACK")
         return found
 
-    def _bring(self, lines: Sequence[str], owner: str) -> None:
+    def _restore_as(self, lines: Sequence[str], owner: str) -> None:
         """Send what pg_restore makes of these entries through a session of their owner."""
         label, written = self.facts["source"]["label"], (self.facts["expected"] or {}).get("settings")
         self.context.note(f"Bringing {len(lines)} parts of {label} into database {self.database} as {owner}")
@@ -126,15 +126,15 @@ class ArchiveRestore:
         return listed
 
 
-def _owner(line: str, apart: Sequence[Code], roles: Sequence[str]) -> str | None:
+def _owner(line: str, by_owner: Sequence[Code], roles: Sequence[str]) -> str | None:
     """The role that an entry has to be brought by; None where that may be ours.
 
-    :param apart: the tables with code: their rows, and if there are any, all checks that were made apart.
+    :param by_owner: the tables with code: their rows, and if there are any, all checks that were made apart.
     :param roles: those that may be owners and are no superusers, the longest names first.
     """
     match = ENTRY.match(line)
-    if match is None or not apart:
+    if match is None or not by_owner:
         return None
     if match[1] == CHECK:
         return next((role for role in roles if match[2].endswith(f" {role}")), None)
-    return next((code.owner for code in apart if f"{match[2]} ".startswith(f"{code.schema} {code.name} ")), None)
+    return next((code.owner for code in by_owner if f"{match[2]} ".startswith(f"{code.schema} {code.name} ")), None)

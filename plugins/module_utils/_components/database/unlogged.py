@@ -23,7 +23,7 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relpersistence = 'u' AND c.relkind IN ('r', 'S') AND n.nspname !~ '^pg_' ORDER BY 1, 2
 """
 #: A crash leaves no row at all in a table; a sequence gets its first values again.
-HELD = {
+CONTENT = {
     "r": "SELECT CASE WHEN EXISTS (SELECT FROM ONLY {}) THEN 'rows' END",
     "S": "SELECT last_value || ' ' || is_called FROM {}",
 }
@@ -44,12 +44,12 @@ def lost_unlogged(context: Context, server: Server, database: str) -> list[str]:
         return []
     with server.connect(database) as session:
         found = _read(session)
-    return [name for name, held in noted.items() if found.get(name) != held]
+    return [name for name, content in noted.items() if found.get(name) != content]
 
 
 def _read(session: Session) -> dict[str, str]:
-    held = {}
+    content = {}
     for row in session.rows(RELATIONS):
-        query = sql.SQL(HELD[row["kind"]]).format(sql.Identifier(row["schema"], row["name"]))
-        held[f"{row['schema']}.{row['name']}"] = session.value(query)
-    return {name: value for name, value in held.items() if value is not None}
+        query = sql.SQL(CONTENT[row["kind"]]).format(sql.Identifier(row["schema"], row["name"]))
+        content[f"{row['schema']}.{row['name']}"] = session.value(query)
+    return {name: value for name, value in content.items() if value is not None}

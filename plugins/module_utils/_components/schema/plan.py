@@ -91,7 +91,7 @@ class SchemaPlanner(Planner):
         plan = super().plan(name)
         requested = {
             "renames": dict(self.wish.get("renames") or {}),
-            "migration_tables": self._own_versions(),
+            "migration_tables": self._migration_tables(),
             "nulls": self._nulls(),
             "conversion_settings": self.found["settings"],
             "max_rows_set_aside": accepted_rows(self.wish),
@@ -107,7 +107,7 @@ class SchemaPlanner(Planner):
             warnings=tuple(self.warnings),
         )
 
-    def _look_inside(self, name: str, live: DatabaseRow | None, programs: PgPrograms) -> JsonObject | None:
+    def _inspect_live(self, name: str, live: DatabaseRow | None, programs: PgPrograms) -> JsonObject | None:
         """See `Planner`; but what can't be read or locked is refused by name, before anything waits for it.
 
         :raises Refused: names the tables.
@@ -116,7 +116,7 @@ class SchemaPlanner(Planner):
             with self.server.connect(name) as session:
                 self.found["live"] = read_layout(session)
                 _require_rights(session, name, self.found["live"])
-        return super()._look_inside(name, live, programs)
+        return super()._inspect_live(name, live, programs)
 
     def _with_our_rights(self) -> tuple[list[Code], str]:
         """All with code: the present rows are moved by sessions of ours."""
@@ -136,7 +136,7 @@ class SchemaPlanner(Planner):
         old = point_layout(path.parent, self.source.artefacts)
         with self.server.connect(name) as session:
             live = self.found["live"]
-            mapped = make_map(old, live, self.wish.get("renames") or {}, self._own_versions(), self._nulls())
+            mapped = make_map(old, live, self.wish.get("renames") or {}, self._migration_tables(), self._nulls())
             self.found["downtime"] = predict_downtime(
                 self.server, name, session, mapped, int(self.wish.get("jobs") or DEFAULT_JOBS)
             )

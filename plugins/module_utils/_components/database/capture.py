@@ -55,8 +55,8 @@ def capture_database(context: Context, wish: Mapping[str, Any], into: Path) -> J
         context.note(f"Dumping database {name} from {server.where}")
         # What the dump reads of a sequence lies between what it is before and after.
         sequences = content.read_sequences(session)
-        told = _Dumped(archive, name, session.value("SELECT pg_database_size(current_database())"))
-        programs.dump(name, archive, snapshot, int(wish.get("jobs") or DEFAULT_JOBS), told.show_progress)
+        progress = _DumpProgress(archive, name, session.value("SELECT pg_database_size(current_database())"))
+        programs.dump(name, archive, snapshot, int(wish.get("jobs") or DEFAULT_JOBS), progress.show_progress)
         with open_schema(into / "schema.sql", "w") as output:
             schema = write_schema(programs, name, output, snapshot)
         with (into / LAYOUT_FILE).open("wb") as layout:
@@ -82,8 +82,8 @@ def capture_database(context: Context, wish: Mapping[str, Any], into: Path) -> J
         }
 
 
-class _Dumped:
-    """Tells how much of a dump has been written: compressed, so how much there will be is not known."""
+class _DumpProgress:
+    """Reports how much of a dump has been written: compressed, so how much there will be is not known."""
 
     def __init__(self, archive: Path, name: str, database_bytes: int) -> None:
         self._archive = archive

@@ -46,7 +46,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side
 from ..base import Context
 from .records import note_oid
 from .restore import ArchiveRestore
-from .restore_progress import growth
+from .restore_progress import restore_progress
 
 #: In the workspace: what the tables held when they were prepared, to tell later what was written since.
 TABLES_FILE = "tables.json"
@@ -78,8 +78,8 @@ class SideBuild:
         source = self.facts["source"]
         begun = time.monotonic()
         change = self.context.change(f"Restore {source['label']} into database {self.name}")
-        watched = growth(self.server, self.name, self.facts["expected"])
-        with change, self._archive() as archive, watched as meanwhile:
+        progress = restore_progress(self.server, self.name, self.facts["expected"])
+        with change, self._archive() as archive, progress as meanwhile:
             if source["form"] == "plain":
                 self._send(archive, meanwhile)
             else:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) Telling how far a restore has come, by looking at the database that grows, and holding up nobody."""
+"""(private) Reporting how far a restore has come, by the size of the database that grows; nobody waits for that."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _COPYING = """
 SELECT relid::regclass::text AS table, tuples_processed AS rows FROM pg_stat_progress_copy
 WHERE datname = current_database() ORDER BY 2 DESC LIMIT 1
 """
-#: The first version that tells of each COPY.
-_TELLS_COPIES = 140_000
+#: The first version that reports each COPY.
+_REPORTS_COPIES = 140_000
 
 
-class _Growth:
+class _RestoreProgress:
     """One session on the growing database, opened when the restore has taken a second already."""
 
     def __init__(self, server: Server, name: str, expected: JsonObject | None) -> None:
@@ -50,7 +50,7 @@ class _Growth:
         self._rate = Rate(expected["inside"].get("bytes") or 0 if expected else 0)
 
     def show_progress(self) -> None:
-        """Look, and tell; the first look that fails is the last one."""
+        """Look, and report; the first look that fails is the last one."""
         if self._over:
             return
         try:
@@ -59,7 +59,7 @@ class _Growth:
                 self._session.execute("SET lock_timeout = %s", [_PATIENCE_MS])
             self._count(self._session)
             (seen,) = self._session.rows(_LOOK)
-            copying = self._session.rows(_COPYING) if self._session.version >= _TELLS_COPIES else []
+            copying = self._session.rows(_COPYING) if self._session.version >= _REPORTS_COPIES else []
         except LastGoodError:
             self._over = True
             return
@@ -87,13 +87,13 @@ class _Growth:
 
 
 @contextmanager
-def growth(server: Server, name: str, expected: JsonObject | None) -> Iterator[Callable[[], None]]:
+def restore_progress(server: Server, name: str, expected: JsonObject | None) -> Iterator[Callable[[], None]]:
     """What to call every second while a database is filled.
 
     :param expected: what was captured: its tables with their rows, and its size.
     """
-    watched = _Growth(server, name, expected)
+    progress = _RestoreProgress(server, name, expected)
     try:
-        yield watched.show_progress
+        yield progress.show_progress
     finally:
-        watched.close()
+        progress.close()

@@ -42,7 +42,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side
 
 from ..base import Context
 from ..database.prepare import SideBuild
-from ..database.restore_progress import growth
+from ..database.restore_progress import restore_progress
 from ..schema.diff import blocks, unlike
 from ..schema.rows import relation
 from ..schema.sequences import settle
@@ -76,7 +76,7 @@ class MigrationsBuild(SideBuild):
         try:
             show_progress(f"Dumping database {live}")
             copying = self.context.change(f"Copy database {live} into database {self.name}")
-            with copying, growth(self.server, self.name, None) as meanwhile:
+            with copying, restore_progress(self.server, self.name, None) as meanwhile:
                 self.programs.dump(live, archive, snapshot, self.facts["jobs"], compression=COMPRESSION)
                 if not reading.value("SELECT count(*) FROM pg_namespace WHERE nspname = 'public'"):
                     with self.server.connect(self.name) as session:

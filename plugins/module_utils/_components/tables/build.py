@@ -28,7 +28,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side
 from ..base import Context, Plan
 from ..database.prepare import SideBuild
 from ..database.restore import DEFINITIONS, ROWS
-from ..database.restore_progress import growth
+from ..database.restore_progress import restore_progress
 from .catalogue import RELATIONS, TableTree, compare_columns, read_trees
 from .orphans import ADVICE, KEEP_ASIDE, OrphanCheck
 from .state import CREATE_STEPS, TablesLook
@@ -63,8 +63,8 @@ class TablesBuild(SideBuild):
             return super().fill()
         begun = time.monotonic()
         change = self.context.change(f"Restore tables of {source['label']} into database {self.name}")
-        watched = growth(self.server, self.name, None)
-        with change, self._archive() as archive, watched as meanwhile:
+        progress = restore_progress(self.server, self.name, None)
+        with change, self._archive() as archive, progress as meanwhile:
             self._restore(archive, only=[*PLAIN, DEFINITIONS])
             self._limit_code()
             wanted = [f"{row['schema']} {row['name']} " for row in self._relations()]

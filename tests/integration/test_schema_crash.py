@@ -19,7 +19,11 @@ import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan, State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.plan import open_server
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.swap import Last, Rename, swap
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.swap import (
+    LastSession,
+    Rename,
+    swap,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.build import SchemaBuild
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.component import Schema
 from integration.database_site import FIRST
@@ -355,11 +359,11 @@ def test_a_switch_is_taken_back_when_the_session_that_keeps_writes_out_has_ended
     site.server.psql("postgres", "CREATE DATABASE beside")
     oids, server = (int(site.oid()), int(site.oid("beside"))), open_server(site.make_context(FIRST), site.wish)
     with server.connect("blog") as session:
-        last = Last(session.connection.info.backend_pid, lambda: pytest.fail("nobody may call this"))
+        last = LastSession(session.connection.info.backend_pid, lambda: pytest.fail("nobody may call this"))
         site.query(f"SELECT pg_terminate_backend({last.pid}, 20000)", "postgres")
-        aside, coming = Rename(oids[0], "blog", "aside", None), Rename(oids[1], "beside", "blog", None)
+        outgoing, replacement = Rename(oids[0], "blog", "aside", None), Rename(oids[1], "beside", "blog", None)
         with pytest.raises(
             LastGoodError, match=r"taken back: the session that kept writes to blog standing still has ended"
         ):
-            swap(server, aside, coming, "spare", last)
+            swap(server, outgoing, replacement, "spare", last)
     assert (int(site.oid()), int(site.oid("beside"))) == oids

@@ -31,7 +31,7 @@ from .prepare import SideBuild
 from .records import read_json, remember
 from .retention import drop_database, prune, written_since
 from .state import Look
-from .swap import Last, Rename, swap
+from .swap import LastSession, Rename, swap
 from .unlogged import lost_unlogged, note_unlogged
 
 #: In the workspace: what prepare found out, and what was written to a rejected database.
@@ -76,7 +76,7 @@ class Database(Component):
             if look.state() not in (State.UNTOUCHED, State.PREPARED):
                 raise Foreign(look.said("prepared"))
             done = self._read(EVIDENCE_FILE)
-            if done and self._stands(look):
+            if done and self._is_intact(look):
                 return done
             self._drop_incoming(session, look)
             programs = find_programs(
@@ -107,21 +107,23 @@ class Database(Component):
             raise Foreign(look.said("switched"))
         self._swap(plan, look, incoming, now)
 
-    def _swap(self, plan: Plan, look: Look, incoming: DatabaseRow, now: float, last: Last | None = None) -> None:
+    def _swap(self, plan: Plan, look: Look, incoming: DatabaseRow, now: float, last: LastSession | None = None) -> None:
         facts, names = plan.facts, look.names
-        coming = Rename(incoming.oid, names.incoming, plan.name, facts["comment"] or facts["properties"]["comment"])
-        aside = None
+        replacement = Rename(
+            incoming.oid, names.incoming, plan.name, facts["comment"] or facts["properties"]["comment"]
+        )
+        outgoing = None
         if look.live is not None:
             mark = self._mark(PREVIOUS, plan, incoming.oid, facts["comment"], now)
             with look.session() as session:
                 remember(self.context, session, plan, look.live, names.previous, mark)
-            aside = Rename(look.live.oid, plan.name, names.previous, mark.text())
+            outgoing = Rename(look.live.oid, plan.name, names.previous, mark.text())
         with self.context.change(
             f"Switch database {plan.name} to {names.incoming}", old=facts["old_oid"], new=incoming.oid
         ):
-            swap(look.server, aside, coming, names.rejected, last, lambda: self._require_whole(look))
+            swap(look.server, outgoing, replacement, names.rejected, last, lambda: self._require_intact(look))
 
-    def _require_whole(self, look: Look) -> None:
+    def _require_intact(self, look: Look) -> None:
         lost = lost_unlogged(self.context, look.server, look.names.incoming)
         if lost:
             raise LastGoodError(
@@ -129,7 +131,7 @@ class Database(Component):
                 f"emptied {', '.join(lost[:5])}{' …' if len(lost) > 5 else ''}. Nothing was switched; prepare it again."
             )
 
-    def _stands(self, look: Look) -> bool:
+    def _is_intact(self, look: Look) -> bool:
         """Whether the side database is built to its end, and no crash of the server has taken something from it since."""
         mark = look.incoming.mark if look.incoming else None
         return bool(mark and mark.ready) and not lost_unlogged(self.context, look.server, look.names.incoming)
@@ -201,12 +203,12 @@ class Database(Component):
         now = session.value(NOW)
         mark = self._mark(REJECTED, plan, plan.facts["old_oid"], live.comment, now)
         remember(self.context, session, plan, live, names.rejected, mark)
-        aside = Rename(live.oid, plan.name, names.rejected, mark.text())
-        coming = None
+        outgoing = Rename(live.oid, plan.name, names.rejected, mark.text())
+        replacement = None
         if look.previous is not None:
-            coming = Rename(look.previous.oid, names.previous, plan.name, plan.facts["comment"])
+            replacement = Rename(look.previous.oid, names.previous, plan.name, plan.facts["comment"])
         with self.context.change(f"Switch database {plan.name} back from {names.previous}", rejected=names.rejected):
-            swap(look.server, aside, coming, names.incoming)
+            swap(look.server, outgoing, replacement, names.incoming)
 
     def _mark(self, role: str, plan: Plan, of: int | None, comment: str | None, now: float) -> Mark:
         return Mark(self.context.transaction, role, plan.name, of, False, comment, now, plan.facts.get("mark", ""))

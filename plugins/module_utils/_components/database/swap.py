@@ -50,8 +50,8 @@ class Rename:
 
 
 @dataclass
-class Last:
-    """A session of ours on the database that goes aside, which is the last to leave it.
+class LastSession:
+    """A session of ours on the outgoing database, which is the last to leave it.
 
     :param pid: its server process.
     :param leave: called once nobody else is there and nobody can come: does what is to be done then, and closes the session.
@@ -65,16 +65,16 @@ class Last:
 
 def swap(
     server: Server,
-    aside: Rename | None,
-    coming: Rename | None,
+    outgoing: Rename | None,
+    replacement: Rename | None,
     spare: str,
-    last: Last | None = None,
+    last: LastSession | None = None,
     check: Callable[[], None] | None = None,
 ) -> None:
     """Put one database aside and another in its place, at once, ending the sessions in the way. All or nothing.
 
-    :param aside: the live database, where there is one.
-    :param coming: the one that takes its name; None when there is none to take it.
+    :param outgoing: the live database, where there is one.
+    :param replacement: the one that takes its name; None when there is none to take it.
     :param spare: a free name, used within the transaction only.
     :param last: a session that stays until all others have left; then the database that is to come is locked after that,
         because it may still be written to.
@@ -90,13 +90,13 @@ def swap(
         first.execute("BEGIN")
         first.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
         try:
-            if coming is not None and last is None:
-                _rename(first, second, coming.oid, coming.old, spare)
-            if aside is not None:
-                _rename(first, second, aside.oid, aside.old, aside.new, last)
-            if coming is not None:
-                _rename(first, second, coming.oid, spare if last is None else coming.old, coming.new)
-            for rename in filter(None, (aside, coming)):
+            if replacement is not None and last is None:
+                _rename(first, second, replacement.oid, replacement.old, spare)
+            if outgoing is not None:
+                _rename(first, second, outgoing.oid, outgoing.old, outgoing.new, last)
+            if replacement is not None:
+                _rename(first, second, replacement.oid, spare if last is None else replacement.old, replacement.new)
+            for rename in filter(None, (outgoing, replacement)):
                 first.execute(comment_statement(rename.new, rename.comment))
             first.execute("COMMIT", attempt="Committing the switch")
         except LastGoodError:
@@ -104,7 +104,9 @@ def swap(
             raise
 
 
-def _rename(first: WaitingSession, second: Session, oid: int, old: str, new: str, last: Last | None = None) -> None:
+def _rename(
+    first: WaitingSession, second: Session, oid: int, old: str, new: str, last: LastSession | None = None
+) -> None:
     """Rename one database, inside the open transaction, and look that it was the right one."""
     attempt = f"Renaming database {old} to {new}"
     stubborn: dict[int, str] = {}
@@ -136,7 +138,7 @@ def _rename(first: WaitingSession, second: Session, oid: int, old: str, new: str
         )
 
 
-def _end_sessions(second: Session, oid: int, stubborn: dict[int, str], last: Last | None, renaming: int) -> None:
+def _end_sessions(second: Session, oid: int, stubborn: dict[int, str], last: LastSession | None, renaming: int) -> None:
     """One round over the sessions of a database; those that refuse are remembered with the reason.
 
     :param renaming: the server process of the rename. Until it has the database's lock, others can still come.

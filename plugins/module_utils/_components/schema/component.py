@@ -26,7 +26,7 @@ from ..database.component import EVIDENCE_FILE, NOW, Database
 from ..database.plan import find_programs
 from ..database.prepare import SideBuild
 from ..database.state import Look
-from ..database.swap import Last
+from ..database.swap import LastSession
 from ..database.unlogged import note_unlogged
 from .build import SchemaBuild
 from .freeze import Freeze
@@ -72,7 +72,7 @@ class Schema(Database):
             if look.state() not in (State.UNTOUCHED, State.PREPARED):
                 raise Foreign(look.said("prepared"))
             done = self._read(EVIDENCE_FILE)
-            if done and self._stands(look):
+            if done and self._is_intact(look):
                 return done
             evidence, build = self._try_out(session, look)
             note_unlogged(self.context, look.server, build.name)
@@ -94,7 +94,7 @@ class Schema(Database):
             with Freeze(look.server, plan.name) as freeze:
                 self._move(session, look, freeze)
                 with look.server.connect(look.names.incoming) as writing:
-                    last = Last(freeze.pid, lambda: _leave(freeze, writing))
+                    last = LastSession(freeze.pid, lambda: _leave(freeze, writing))
                     self._swap(plan, look, self._side(session, look), session.value(NOW), last)
 
     def kept(self, plan: Plan) -> JsonObject:
@@ -207,7 +207,7 @@ class Schema(Database):
     def _ready(self, session: Session, look: Look, mapped: JsonObject) -> SchemaBuild:
         """The side database as prepare left it; built anew where a switch was killed while it copied, or the server crashed."""
         facts = look.plan.facts
-        if self._stands(look):
+        if self._is_intact(look):
             programs = find_programs(self.context, look.server, facts["program_major"], facts["bin_dir"])
             build = SchemaBuild(self.context, look.server, programs, facts)
         else:

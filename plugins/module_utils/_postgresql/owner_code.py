@@ -193,10 +193,10 @@ def require_accepted(
     who = session.rows(WHO)[0]
     rights = f"the rights of {who['role']}{', a superuser' if who['rolsuper'] else ''}"
     named = "; ".join(f"{code.function} of {code.author}, called by {code.schema}.{code.name}" for code in found[:5])
-    sentence = f"Code of the database's owners would run with {rights} on {server.where}: {named}{' …' if len(found) > 5 else ''}."
+    words = f"Code of the database's owners would run with {rights} on {server.where}: {named}{' …' if len(found) > 5 else ''}."
     if ACCEPT in accepted:
-        return [sentence]
-    raise Refused(f"{sentence} {way} Or accept it with 'accept: [{ACCEPT}]'.")
+        return [words]
+    raise Refused(f"{words} {way} Or accept it with 'accept: [{ACCEPT}]'.")
 
 
 def script_role(session: Session, server: Server, owner: str, accepted: Sequence[str], label: str) -> str:

@@ -60,7 +60,7 @@ def compare_rows(look: Look, scope: Scope, captured: Captured, wanted: Sequence[
     for key in sorted(set(then) - keys):
         if not names or key in names:
             look.found(CHECK, ERROR, key, f"The table is missing; {captured.point} has it", count=then[key]["rows"])
-    unknown = content.unknown_to(captured.facts, scope.filled)
+    unknown = content.not_captured(captured.facts, scope.filled)
     for table in (table for table in scope.filled if content.table_key(table) not in unknown):
         _compare_table(look, table, then.get(content.table_key(table)), captured.point)
 

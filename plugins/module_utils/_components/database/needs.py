@@ -64,7 +64,7 @@ def require_needs(
 def refuse_other_database(
     name: str, source: Source, source_tables: frozenset[str] | None, live: frozenset[str]
 ) -> str | None:
-    """Refuse a named file that holds none of the live database's tables: it is a mistake more often than intended.
+    """Refuse a named file that holds none of the live database's tables: that is more often a mistake than intended.
 
     :return: a warning where only the names of the databases differ.
     """

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
-    Foreign,
     InDoubt,
     LastGoodError,
     Refused,
+    StateConflict,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction
 
@@ -70,7 +70,7 @@ def call(host: EngineHost, action: str, shows: str, known: Sequence[str]) -> str
             transaction.finish(shows or None, known)
     except InDoubt:
         return "waits"
-    except (Refused, Foreign):
+    except (Refused, StateConflict):
         return "refused"
     except LastGoodError:
         return "failed"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, Foreign
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, StateConflict
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import (
     Component,
     Context,
@@ -27,7 +27,7 @@ NAMES = ("one", "two")
 
 
 class Pair(Component):
-    """The files ``one`` and ``two`` of a directory, each holding a word; the wish names the directory and the new word.
+    """The files ``one`` and ``two`` of a directory, each holding a word; the options name the directory and the new word.
 
     What prepare builds stands in ``<name>.new``, what the switch replaced in ``<name>.old``; the undo keeps what it takes
     back as ``<name>.rejected``, which was written to where there is a ``<name>.written``. Files named ``fail-<phase>`` beside
@@ -38,21 +38,21 @@ class Pair(Component):
     order = 10
 
     @classmethod
-    def entry_name(cls, wish: Mapping[str, Any]) -> str:
-        return str(wish["path"])
+    def entry_name(cls, options: Mapping[str, Any]) -> str:
+        return str(options["path"])
 
-    def capture(self, wish: Mapping[str, Any], into: Path) -> dict[str, Any]:
+    def capture(self, options: Mapping[str, Any], into: Path) -> dict[str, Any]:
         raise NotImplementedError
 
-    def fingerprint(self, wish: Mapping[str, Any]) -> dict[str, Any]:
+    def fingerprint(self, options: Mapping[str, Any]) -> dict[str, Any]:
         raise NotImplementedError
 
-    def plan(self, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
-        old, new = (Path(wish["path"]) / "one").read_text(), str(wish["to"])
+    def plan(self, options: Mapping[str, Any], point: PointEntry | None) -> Plan:
+        old, new = (Path(options["path"]) / "one").read_text(), str(options["to"])
         return Plan(
             kind=self.kind,
-            name=str(wish["path"]),
-            things=(f"pair:{wish['path']}",),
+            name=str(options["path"]),
+            things=(f"pair:{options['path']}",),
             changed=old != new,
             before={"word": old},
             after={"word": new},
@@ -78,7 +78,7 @@ class Pair(Component):
 
     def undo(self, plan: Plan) -> None:
         if self.state(plan) is State.FOREIGN:
-            raise Foreign(f"{plan.key} was changed by somebody else.")
+            raise StateConflict(f"{plan.key} was changed by somebody else.")
         self._may_fail(plan, "undo")
         if _file(plan, "forget-undo").exists():
             return

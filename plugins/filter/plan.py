@@ -13,11 +13,11 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catal
     CatalogueError,
     parse_catalogue,
 )
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.code_options import code_wish
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.code_options import code_options
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.commands import completed
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.plan import (
     PlanRefused,
-    Wish,
+    Request,
     make_plan,
     parse_kinds,
 )
@@ -141,8 +141,8 @@ def plan(
         stack = parse_catalogue(raw, groups)
         file = {"path": source, "checksum": checksum or None, "allow_unverified": allow_unverified} if source else None
         chosen = (parse_kinds(components), tuple(only or ()), decision_host or None)
-        code = code_wish(commits or [], mainline, files or [], to or None)
-        wish = Wish(
+        code = code_options(commits or [], mainline, files or [], to or None)
+        request = Request(
             id,
             point or None,
             *chosen,
@@ -152,7 +152,7 @@ def plan(
             code=code,
             rehearse=rehearse,
         )
-        return make_plan(stack, wish)
+        return make_plan(stack, request)
     except (CatalogueError, PlanRefused) as error:
         raise AnsibleFilterError(completed(str(error))) from error
 

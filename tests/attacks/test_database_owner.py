@@ -112,11 +112,11 @@ def test_where_nobody_can_log_in_as_the_owner_it_is_asked_for(shop: Site, compon
     if component is Tables:
         as_owner(shop, "ALTER TABLE held DROP added")
     shop.query("ALTER ROLE owner_of_shop NOLOGIN", "postgres")
-    wish: dict[str, Any] = {**shop.wish, "tables": ["held"] if component is Tables else []}
+    options: dict[str, Any] = {**shop.all_options, "tables": ["held"] if component is Tables else []}
     said = r"evil\(integer\) of owner_of_shop, called by public\.held.*'accept: \[owner_code\]'"
     with pytest.raises(Refused, match=f"with the rights of postgres, a superuser on .*{said}"):
-        component(shop.make_context()).plan(wish, point)
-    plan = component(shop.make_context()).plan({**wish, "accept": ["owner_code"]}, point)
+        component(shop.make_context()).plan(options, point)
+    plan = component(shop.make_context()).plan({**options, "accept": ["owner_code"]}, point)
     assert any("evil(integer) of owner_of_shop" in warning for warning in plan.warnings)
     assert (shop.databases(), shop.query(ADMIN)) == (["shop"], "f")
 
@@ -136,7 +136,7 @@ def test_tables_whose_older_checks_call_code_are_not_filled_with_our_rights(shop
     point = held(shop, "check")
     as_owner(shop, "ALTER TABLE held DROP CONSTRAINT held_a_check")
     component = Tables(shop.make_context())
-    plan = component.plan({**shop.wish, "tables": ["held"]}, point)
+    plan = component.plan({**shop.all_options, "tables": ["held"]}, point)
     with pytest.raises(Refused, match="owner_code"):
         component.prepare(plan)
     component.undo(plan)
@@ -166,7 +166,7 @@ SWAPS = {
 @pytest.mark.parametrize("swap", sorted(SWAPS))
 def test_what_takes_a_table_s_place_before_it_is_read_is_not_read(shop: Site, swap: str) -> None:
     as_owner(shop, "CREATE TABLE aaa (a int)", "CREATE TABLE held (a int)")
-    with Server.from_options(shop.wish).connect("shop") as session:
+    with Server.from_options(shop.all_options).connect("shop") as session:
         reading = content.hash_within(session, 30.0)
         assert next(reading)[0] == "public.aaa"  # all are listed by now, and one is read
         as_owner(shop, "DROP TABLE held", SWAPS[swap])
@@ -176,7 +176,7 @@ def test_what_takes_a_table_s_place_before_it_is_read_is_not_read(shop: Site, sw
 
 def test_views_and_foreign_tables_are_not_read_by_any_session_of_ours(shop: Site) -> None:
     as_owner(shop, "CREATE VIEW seen AS SELECT public.evil(1) AS a")
-    with Server.from_options(shop.wish).connect("shop") as session:
+    with Server.from_options(shop.all_options).connect("shop") as session:
         with pytest.raises(DatabaseError, match="restricted"):
             session.rows("SELECT a FROM public.seen")
         assert session.value("SELECT count(*) > 0 FROM pg_stat_activity")
@@ -192,7 +192,7 @@ def test_the_migration_s_head_is_read_without_a_cast_of_the_owner(shop: Site) ->
         "CREATE TABLE alembic_version (version_num head)",
         "INSERT INTO alembic_version VALUES ('one')",
     )
-    with Server.from_options(shop.wish).connect("shop") as session:
+    with Server.from_options(shop.all_options).connect("shop") as session:
         assert content.migration_head(session) == []
     assert shop.query(ADMIN) == "f"
 

@@ -115,21 +115,21 @@ def test_a_script_reaches_nothing_but_the_database_it_is_restored_into(
     shop: Site, attacker: Account, line: str
 ) -> None:
     mark = shop.server.base / "touched"
-    wish = script(shop, attacker, EVIL, line.format(mark=mark))
+    options = script(shop, attacker, EVIL, line.format(mark=mark))
     with pytest.raises(Refused, match="does not write for one database"):
-        shop.plan(None, **wish)
+        shop.plan(None, **options)
     # Nor where nobody has looked through it before.
     shop.query("CREATE DATABASE shop_side", "postgres")
     server = Server.from_options(shop.server.options)
     with pytest.raises(LastGoodError, match="does not write for one database"):
-        restore_script(server, "shop_side", Path(str(wish["source"])), CommandRunner(), "it")
+        restore_script(server, "shop_side", Path(str(options["source"])), CommandRunner(), "it")
     assert shop.databases() == ["shop", "shop_side"]
     assert (shop.query(ADMIN), mark.exists()) == ("0", False)
 
 
 def test_what_a_script_calls_has_the_rights_of_the_database_s_owner(shop: Site, attacker: Account) -> None:
-    wish = script(shop, attacker, EVIL, "INSERT INTO public.price VALUES (public.evil());")
-    plan = shop.plan(None, **wish)
+    options = script(shop, attacker, EVIL, "INSERT INTO public.price VALUES (public.evil());")
+    plan = shop.plan(None, **options)
     component = shop.component()
     component.prepare(plan)
     component.switch(plan)
@@ -138,11 +138,11 @@ def test_what_a_script_calls_has_the_rights_of_the_database_s_owner(shop: Site, 
 
 
 def test_a_script_that_could_only_run_with_our_rights_is_asked_for(shop: Site, attacker: Account) -> None:
-    wish = script(shop, attacker)
+    options = script(shop, attacker)
     shop.query("ALTER ROLE owner_of_shop NOLOGIN", "postgres")
     with pytest.raises(Refused, match=r"whatever role postgres may .* log in there as owner_of_shop.*\[owner_code\]"):
-        shop.plan(None, **wish)
-    plan = shop.plan(None, **wish, accept=["owner_code"])
+        shop.plan(None, **options)
+    plan = shop.plan(None, **options, accept=["owner_code"])
     component = shop.component()
     component.prepare(plan)
     component.switch(plan)

@@ -163,13 +163,15 @@ def test_code_of_the_owner_does_not_run_as_root(
 ) -> None:
     path = way(arena, trap)
     packages = Packages(make_context())
-    wish = {"path": str(path), "imports": ["attacked"], "installer": "auto"}
+    options = {"path": str(path), "imports": ["attacked"], "installer": "auto"}
     (arena / "point").mkdir(mode=0o700)
     (arena / "locked.txt").write_text("")
     tried: list[Callable[[], Any]] = [
-        lambda: packages.capture(wish, arena / "point"),
-        lambda: packages.fingerprint(wish),
-        lambda: packages.plan({**wish, "python": "/usr/bin/python3", "requirements": str(arena / "locked.txt")}, None),
+        lambda: packages.capture(options, arena / "point"),
+        lambda: packages.fingerprint(options),
+        lambda: packages.plan(
+            {**options, "python": "/usr/bin/python3", "requirements": str(arena / "locked.txt")}, None
+        ),
     ]
     said = []
     for attempt in tried:
@@ -250,9 +252,9 @@ def test_a_downgrade_command_does_not_run_as_root_what_others_can_write(arena: P
     trap.attacker.write(checkout / "downgrade.py", trap.python)
     trap.attacker.run("ln", "-s", checkout, trap.attacker.home / "checkout")
     for chdir, user in ((checkout, None), (checkout, "root"), (trap.attacker.home / "checkout", None)):
-        wish = {"name": "blog", "migration_chdir": str(chdir), "migration_user": user}
+        options = {"name": "blog", "migration_chdir": str(chdir), "migration_user": user}
         with pytest.raises(Refused, match="is refused"):
-            planned_command({**wish, "migration_command": ["python3", "downgrade.py"]}, ["1"], {}, "the point")
+            planned_command({**options, "migration_command": ["python3", "downgrade.py"]}, ["1"], {}, "the point")
     assert trap.victims == set()
 
 
@@ -262,9 +264,9 @@ def test_a_file_is_not_validated_as_root_where_others_can_exchange_it(arena: Pat
     backup.write_text("new\n")
     files = Files(make_context())
     item = {"dest": str(trap.attacker.home / "site.conf"), "src": str(backup)}
-    wish = {"files": [item], "allow_unverified": True, "validate": ["sh", "%s"]}
+    options = {"files": [item], "allow_unverified": True, "validate": ["sh", "%s"]}
     with pytest.raises(Refused, match="is refused"):
-        files.plan(wish, None)
+        files.plan(options, None)
 
 
 def test_what_takes_the_name_of_an_older_environment_is_not_removed(arena: Path, trap: Trap, make_context) -> None:
@@ -274,11 +276,11 @@ def test_what_takes_the_name_of_an_older_environment_is_not_removed(arena: Path,
     subprocess.run(["chown", "-R", str(trap.attacker.uid), path], check=True)
     packages = Packages(make_context())
     (arena / "point").mkdir(mode=0o700)
-    wish = {"path": str(path), "installer": "auto"}
-    point = PointEntry("good", arena / "point", packages.capture(wish, arena / "point"))
+    options = {"path": str(path), "installer": "auto"}
+    point = PointEntry("good", arena / "point", packages.capture(options, arena / "point"))
     info = site_packages(path) / "left-1.0.dist-info"
     trap.attacker.write(info / "METADATA", "Metadata-Version: 2.1\nName: left\nVersion: 1.0\n")
-    plan = packages.plan(wish, point)
+    plan = packages.plan(options, point)
     packages.prepare(plan)
     packages.switch(plan)
     base = arena / "app/env.lastgood"

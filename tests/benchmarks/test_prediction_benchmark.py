@@ -76,11 +76,11 @@ def made(server: PostgresServer, shape: str) -> tuple[str, list[str]]:
     ).splitlines()
 
 
-def compared(shape: str, scope: str, site: Site, **wish: object) -> float:
+def compared(shape: str, scope: str, site: Site, **options: object) -> float:
     """Plan, prepare, switch; tell; what the switch took of what the plan said."""
     transaction = {"tables": FIRST, "schema": SECOND}[scope]
     begun = time.monotonic()
-    plan = site.plan(site.point, transaction, **wish)  # type: ignore[attr-defined]
+    plan = site.plan(site.point, transaction, **options)  # type: ignore[attr-defined]
     planned = time.monotonic() - begun
     assert plan.changed
     component = site.component(transaction)

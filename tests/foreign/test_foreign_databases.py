@@ -87,10 +87,10 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 class Rollback:
     """Plan, prepare and switch; and back again."""
 
-    def __init__(self, site: Site, stage: Stage, **wish: Any) -> None:
+    def __init__(self, site: Site, stage: Stage, **options: Any) -> None:
         self.component = site.component()
         with told("plan"):
-            self.plan = site.plan(stage.point, **wish)
+            self.plan = site.plan(stage.point, **options)
         assert self.plan.changed
 
     def switch(self) -> None:

@@ -127,9 +127,9 @@ def clone(of: Checkout, to: Path, *options: str) -> Checkout:
     return Checkout(to, of.user)
 
 
-def plan_of(code: Code, checkout: Checkout, to: str | None = "v1", **wish: Any) -> Plan:
+def plan_of(code: Code, checkout: Checkout, to: str | None = "v1", **options: Any) -> Plan:
     """A plan, as the journal gives it back."""
-    plan = code.plan({"path": str(checkout.path), "to": to, **wish}, None)
+    plan = code.plan({"path": str(checkout.path), "to": to, **options}, None)
     return Plan.from_json(json.loads(json.dumps(plan.to_json())))
 
 

@@ -124,7 +124,7 @@ class Site:
         self.server.psql(self.name, DAMAGE)
 
     @property
-    def wish(self) -> dict[str, Any]:
+    def all_options(self) -> dict[str, Any]:
         """The module's options."""
         return {"name": self.name, "jobs": 2, "keep_previous": 1, **self.server.options, **self.options}
 
@@ -136,7 +136,7 @@ class Site:
         """A restore point as the store would hand it out."""
         into = self.directory / label
         into.mkdir(mode=0o700)
-        facts = self.component("capture", **secrets).capture(self.wish, into)
+        facts = self.component("capture", **secrets).capture(self.all_options, into)
         return PointEntry(label, into, json.loads(json.dumps(facts)), checksums(into))
 
     def dump(self, label: str, form: str, *words: str, database: str | None = None) -> Path:
@@ -162,14 +162,14 @@ class Site:
         )  # fmt: skip
         return "sha256:" + done.stdout.split()[0]
 
-    def plan(self, point: PointEntry | None, transaction: str = FIRST, **wish: Any) -> Plan:
+    def plan(self, point: PointEntry | None, transaction: str = FIRST, **options: Any) -> Plan:
         """A plan, as it comes back from the journal."""
-        plan = self.component(transaction).plan({**self.wish, **wish}, point)
+        plan = self.component(transaction).plan({**self.all_options, **options}, point)
         return Plan.from_json(json.loads(json.dumps(plan.to_json())))
 
-    def roll_back(self, point: PointEntry, transaction: str = FIRST, **wish: Any) -> Plan:
+    def roll_back(self, point: PointEntry, transaction: str = FIRST, **options: Any) -> Plan:
         """Plan, prepare and switch."""
-        plan = self.plan(point, transaction, **wish)
+        plan = self.plan(point, transaction, **options)
         component = self.component(transaction)
         component.prepare(plan)
         component.switch(plan)

@@ -104,20 +104,20 @@ class Site:
         self.context = context
         self.component = Packages(context)
 
-    def capture(self, **wish: Any) -> PointEntry:
+    def capture(self, **options: Any) -> PointEntry:
         into = self.root / "point"
         into.mkdir(mode=0o700)
-        facts = self.component.capture({"path": str(self.path), **wish}, into)
+        facts = self.component.capture({"path": str(self.path), **options}, into)
         return PointEntry("good", into, json.loads(json.dumps(facts)))
 
-    def plan(self, point: PointEntry | None, **wish: Any) -> Plan:
+    def plan(self, point: PointEntry | None, **options: Any) -> Plan:
         """The plan as it comes out of the journal."""
-        options: Mapping[str, Any] = {"path": str(self.path), "installer": "auto", **wish}
-        return Plan.from_json(json.loads(json.dumps(self.component.plan(options, point).to_json())))
+        complete: Mapping[str, Any] = {"path": str(self.path), "installer": "auto", **options}
+        return Plan.from_json(json.loads(json.dumps(self.component.plan(complete, point).to_json())))
 
-    def roll_back(self, point: PointEntry | None, **wish: Any) -> Plan:
+    def roll_back(self, point: PointEntry | None, **options: Any) -> Plan:
         """Plan, prepare and switch."""
-        plan = self.plan(point, **wish)
+        plan = self.plan(point, **options)
         assert plan.changed
         self.component.prepare(plan)
         self.component.switch(plan)

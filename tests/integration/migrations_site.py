@@ -138,14 +138,14 @@ class MigrationsSite(SchemaSite):
         )
 
     @property
-    def wish(self) -> dict[str, Any]:
+    def all_options(self) -> dict[str, Any]:
         """The module's options."""
         return {
             "migration_command": COMMAND,
             "migration_chdir": str(self.project),
             "migration_timeout": 60,
             **ACCEPTED,
-            **super().wish,
+            **super().all_options,
         }
 
     def component(self, transaction: str = FIRST, **secrets: Any) -> Migrations:

@@ -159,13 +159,13 @@ class TablesSite(Site):
         """The component in a transaction."""
         return Tables(self.make_context(transaction, **secrets))
 
-    def wanted(self, tables: list[str], transaction: str = FIRST, **wish: Any) -> Plan:
+    def wanted(self, tables: list[str], transaction: str = FIRST, **options: Any) -> Plan:
         """A plan for these tables."""
-        return self.plan(self.point, transaction, tables=tables, **wish)
+        return self.plan(self.point, transaction, tables=tables, **options)
 
-    def go_back(self, tables: list[str], transaction: str = FIRST, **wish: Any) -> Plan:
+    def go_back(self, tables: list[str], transaction: str = FIRST, **options: Any) -> Plan:
         """Plan, prepare, switch."""
-        plan = self.wanted(tables, transaction, **wish)
+        plan = self.wanted(tables, transaction, **options)
         component = self.component(transaction)
         component.prepare(plan)
         component.switch(plan)

@@ -122,10 +122,10 @@ def test_tables_of_an_extension_and_sequences_of_tables_are_put_back(site: Site)
         site.query(damage)
     site.query("UPDATE planner.job SET name = 'changed by hand' WHERE own")
     damaged, component = site.query(LOOK), Tables(site.make_context(FIRST))
-    assert component.plan({**site.wish, "tables": ["post"]}, point).discards["sequences_behind"] == [
+    assert component.plan({**site.all_options, "tables": ["post"]}, point).discards["sequences_behind"] == [
         "public.post_id_seq"
     ]
-    plan = component.plan({**site.wish, "tables": ["planner.job", "planner.run", "post"]}, point)
+    plan = component.plan({**site.all_options, "tables": ["planner.job", "planner.run", "post"]}, point)
     component.prepare(plan)
     component.switch(plan)
     assert site.query(LOOK) == good.replace("built in", "changed by hand")
@@ -137,10 +137,10 @@ def test_tables_of_an_extension_and_sequences_of_tables_are_put_back(site: Site)
 def test_tables_whose_large_objects_are_damaged_are_no_reason_to_do_nothing(site: Site) -> None:
     point = site.capture()
     tables = Tables(site.make_context(FIRST))
-    assert tables.plan({**site.wish, "tables": ["post"]}, point).changed is False
+    assert tables.plan({**site.all_options, "tables": ["post"]}, point).changed is False
     site.query(DAMAGES["large object"])
     with pytest.raises(Refused, match=r"rows of public\.post are as in restore point point, but large objects"):
-        tables.plan({**site.wish, "tables": ["post"]}, point)
+        tables.plan({**site.all_options, "tables": ["post"]}, point)
 
 
 def test_a_schema_takes_all_of_it_along(site: Site) -> None:
@@ -149,7 +149,7 @@ def test_a_schema_takes_all_of_it_along(site: Site) -> None:
     for damage in ("UPDATE planner.job SET name = 'new' WHERE id = 10", "COMMENT ON LARGE OBJECT 4711 IS 'newer'"):
         site.query(damage)
     now, component = site.query(LOOK), Schema(site.make_context(FIRST))
-    plan = component.plan(site.wish, point)
+    plan = component.plan(site.all_options, point)
     component.prepare(plan)
     component.switch(plan)
     assert site.query("SELECT count(*) FROM information_schema.columns WHERE column_name = 'slug'") == "0"
@@ -173,6 +173,6 @@ def standby(server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.mark.parametrize("kind", [Database, Tables, Schema])
 def test_a_standby_is_refused(site: Site, kind: type[Component], standby: PostgresServer) -> None:
     point = site.capture()
-    wish = {**site.wish, **standby.options, "tables": ["post"]}
+    options = {**site.all_options, **standby.options, "tables": ["post"]}
     with pytest.raises(Refused, match=r"is in recovery: it is a standby .* After a failover"):
-        kind(site.make_context(FIRST)).plan(wish, point)
+        kind(site.make_context(FIRST)).plan(options, point)

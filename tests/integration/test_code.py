@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
-    Foreign,
     LastGoodError,
     Refused,
+    StateConflict,
     VerificationFailed,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan, State
@@ -277,17 +277,17 @@ def test_uncommitted_files_are_part_of_a_restore_point(code, checkout, tmp_path)
 
 
 def test_the_fingerprint_sees_commits_branches_and_content(code, checkout) -> None:
-    wish = {"path": str(checkout.path)}
-    seen = [code.fingerprint(wish)]
-    assert code.fingerprint(wish) == seen[0]
+    options = {"path": str(checkout.path)}
+    seen = [code.fingerprint(options)]
+    assert code.fingerprint(options) == seen[0]
     checkout.write("app.py", "dirt\n")
-    seen.append(code.fingerprint(wish))
+    seen.append(code.fingerprint(options))
     checkout.write("app.py", "dart\n")
-    seen.append(code.fingerprint(wish))
+    seen.append(code.fingerprint(options))
     checkout.git("checkout", "-q", "-b", "other")
-    seen.append(code.fingerprint(wish))
+    seen.append(code.fingerprint(options))
     checkout.commit("three")
-    seen.append(code.fingerprint(wish))
+    seen.append(code.fingerprint(options))
     assert len({json.dumps(one, sort_keys=True) for one in seen}) == 5
 
 
@@ -393,7 +393,7 @@ def test_an_undo_over_a_later_deployment_is_refused(code, checkout) -> None:
     switched(code, plan)
     checkout.commit("a later deployment")
     before = checkout.snapshot()
-    with pytest.raises(Foreign, match="somebody changed it since"):
+    with pytest.raises(StateConflict, match="somebody changed it since"):
         code.undo(plan)
     assert checkout.snapshot() == before
 
@@ -623,19 +623,19 @@ sys.addaudithook(count)
 """
 
 
-WISHES = {
+OF_MODE = {
     "reset": {"to": "v1"},
     "revert": {"to": None, "mode": "revert", "commits": ["HEAD"]},
     "paths": {"to": "v1", "mode": "paths", "paths": ["app.py", "config.py", "broken.py", "newer"]},
 }
 
 
-@pytest.mark.parametrize("mode", WISHES)
+@pytest.mark.parametrize("mode", OF_MODE)
 @pytest.mark.parametrize("phase", ["prepare", "switch", "undo", "finish"])
 def test_kill_9_anywhere_in_a_phase_can_be_undone(code, checkout, tmp_path, phase, mode) -> None:
     dirty(checkout)
     before = checkout.snapshot()
-    plan = plan_of(code, checkout, verify={"compile": ["shared.py"]}, **WISHES[mode])
+    plan = plan_of(code, checkout, verify={"compile": ["shared.py"]}, **OF_MODE[mode])
     (tmp_path / "plan.json").write_text(json.dumps(plan.to_json()))
     at, returncode, kills = 1, -9, 0
     while returncode:

@@ -220,13 +220,13 @@ def test_reverts_and_single_paths_leave_the_rest_alone_and_an_undo_equals_the_st
         checkout = build(base / "app", history, dirt, detached=False)
         code = code_in(base)
         target = checkout.id(f"HEAD~{min(back, len(history) - 1 if revert else len(history))}")
-        wish = {"mode": "revert", "commits": [target]} if revert else {"mode": "paths", "to": target}
+        options = {"mode": "revert", "commits": [target]} if revert else {"mode": "paths", "to": target}
         if not revert:
-            wish["paths"] = sorted(path for path in paths if knows(checkout, target, path))
-            assume(wish["paths"])
+            options["paths"] = sorted(path for path in paths if knows(checkout, target, path))
+            assume(options["paths"])
         before = checkout.snapshot()
         try:
-            plan = journalled(code.plan({"path": str(checkout.path), **wish}, None))
+            plan = journalled(code.plan({"path": str(checkout.path), **options}, None))
         except Refused as error:  # what came later changed the same lines, or a path outside is in the way
             assert "can't be reverted" in error.message or "stands where" in error.message
             assert checkout.snapshot() == before
@@ -237,7 +237,7 @@ def test_reverts_and_single_paths_leave_the_rest_alone_and_an_undo_equals_the_st
         assert code.state(plan) is State.SWITCHED
         assert checkout.id("HEAD") == plan.facts["after"]
         names = checkout.git("diff-tree", "-r", "-z", "--name-only", plan.before["commit"], plan.facts["target"])
-        chosen = names.split("\0")[:-1] if revert else wish["paths"]
+        chosen = names.split("\0")[:-1] if revert else options["paths"]
         compare_but({**before, "refs": None}, {**checkout.snapshot(), "refs": None}, set(chosen), only_tree=True)
         code.undo(plan)
         assert code.state(plan) is State.UNTOUCHED

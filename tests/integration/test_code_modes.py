@@ -8,7 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign, Refused, VerificationFailed
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
+    Refused,
+    StateConflict,
+    VerificationFailed,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan, PointEntry, State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.component import Code
 from integration.checkouts import Checkout, captured, make_checkout, plan_of, switched
@@ -40,12 +44,12 @@ def checkout(tmp_path: Path) -> Checkout:
     return made
 
 
-def revert_of(code: Code, checkout: Checkout, *commits: str, **wish) -> Plan:
-    return plan_of(code, checkout, None, mode="revert", commits=list(commits), **wish)
+def revert_of(code: Code, checkout: Checkout, *commits: str, **options) -> Plan:
+    return plan_of(code, checkout, None, mode="revert", commits=list(commits), **options)
 
 
-def paths_of(code: Code, checkout: Checkout, *paths: str, to: str = "one", **wish) -> Plan:
-    return plan_of(code, checkout, to, mode="paths", paths=list(paths), **wish)
+def paths_of(code: Code, checkout: Checkout, *paths: str, to: str = "one", **options) -> Plan:
+    return plan_of(code, checkout, to, mode="paths", paths=list(paths), **options)
 
 
 def merged(checkout: Checkout) -> None:
@@ -317,12 +321,12 @@ def test_paths_of_a_restore_point_come_back_as_they_ran(code, checkout, tmp_path
     checkout.write("app.py", "damaged\n")
     checkout.write("later.py", "wanted\n")
     before = checkout.snapshot()
-    wish = {"path": str(checkout.path), "mode": "paths", "paths": ["app.py"]}
-    plan = code.plan(wish, point)
+    options = {"path": str(checkout.path), "mode": "paths", "paths": ["app.py"]}
+    plan = code.plan(options, point)
     switched(code, plan)
     assert (checkout.path / "app.py").read_text() == "edited when it was good\n"
     assert (checkout.path / "later.py").read_text() == "wanted\n"
-    assert not code.plan(wish, point).changed
+    assert not code.plan(options, point).changed
     code.undo(plan)
     assert checkout.snapshot() == before
 
@@ -352,7 +356,7 @@ def test_an_undo_over_something_staged_since_is_refused(code, checkout) -> None:
     checkout.git("add", "later.py")
     before = checkout.snapshot()
     assert code.state(plan) is State.FOREIGN
-    with pytest.raises(Foreign, match="somebody changed it since"):
+    with pytest.raises(StateConflict, match="somebody changed it since"):
         code.undo(plan)
     assert checkout.snapshot() == before
 
@@ -374,7 +378,7 @@ def test_paths_that_git_does_not_have_are_refused(code, checkout, path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "words"),
+    ("options", "words"),
     [
         ({"mode": "revert", "commits": ["bad"], "to": "one"}, "takes commits, and neither"),
         ({"mode": "revert"}, "takes commits, and neither"),
@@ -383,9 +387,9 @@ def test_paths_that_git_does_not_have_are_refused(code, checkout, path) -> None:
         ({"to": "one", "paths": ["app.py"]}, "paths belongs to mode=paths"),
     ],
 )
-def test_options_of_another_mode_are_refused(code, checkout, wish, words) -> None:
+def test_options_of_another_mode_are_refused(code, checkout, options, words) -> None:
     with pytest.raises(Refused, match=words):
-        code.plan({"path": str(checkout.path), **wish}, None)
+        code.plan({"path": str(checkout.path), **options}, None)
 
 
 def test_a_restore_point_and_reverts_exclude_each_other(code, checkout, tmp_path) -> None:

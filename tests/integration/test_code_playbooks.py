@@ -73,10 +73,10 @@ def state(code: CodeStack) -> dict[str, str]:
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def refused(code: CodeStack, playbook: str, kept: str, **wish: Any) -> None:
+def refused(code: CodeStack, playbook: str, kept: str, **options: Any) -> None:
     """It names what can't be undone as a whole, and changes neither a checkout nor what a host keeps."""
     before = [app.snapshot() for app in code.apps], state(code)
-    done = code.stack.play(playbook, **wish)
+    done = code.stack.play(playbook, **options)
     said = words(done.stdout)
     assert done.returncode == 2 and "REFUSED: nothing was touched" in said, done.stdout
     path = code.apps[0].path
@@ -177,14 +177,16 @@ def test_a_file_comes_back_from_git_and_everything_else_stays(code) -> None:
     app.write("later.py", "edited on this host\n")
     (app.path / "app.py").unlink()
     before = app.snapshot()
-    wish = {"rollback_only": "app1", "rollback_files": "app.py", "rollback_to": "HEAD~1"}
-    looked = code.stack.play("file_rollback", "--check", "--diff", **wish)
+    options = {"rollback_only": "app1", "rollback_files": "app.py", "rollback_to": "HEAD~1"}
+    looked = code.stack.play("file_rollback", "--check", "--diff", **options)
     assert looked.returncode == 0, looked.stdout
     assert app.snapshot() == before
     assert "discards modified: app.py" in words(looked.stdout)
     assert "For real add -e rollback_accept=no_undo, since code:" in words(looked.stdout)
-    refused(code, "file_rollback", "the commits, where they are, and what was never committed, in an archive", **wish)
-    done = code.stack.play("file_rollback", **wish, **ACCEPTED)
+    refused(
+        code, "file_rollback", "the commits, where they are, and what was never committed, in an archive", **options
+    )
+    done = code.stack.play("file_rollback", **options, **ACCEPTED)
     assert done.returncode == 0, done.stdout
     after = app.snapshot()
     assert after["head"] == before["head"] and after["refs"] == before["refs"]
@@ -194,15 +196,15 @@ def test_a_file_comes_back_from_git_and_everything_else_stays(code) -> None:
 
 
 def test_a_file_comes_back_from_a_restore_point(code) -> None:
-    wish = {"rollback_only": "app2", "rollback_files": ["app.py"], "rollback_point": "last_good"}
-    done = code.stack.play("file_rollback", **wish, **ACCEPTED)
+    options = {"rollback_only": "app2", "rollback_files": ["app.py"], "rollback_point": "last_good"}
+    done = code.stack.play("file_rollback", **options, **ACCEPTED)
     assert done.returncode == 0, done.stdout
     assert (code.apps[1].path / "app.py").read_text() == "print('well')\n"
     assert code.heads() == code.broken
 
 
 @pytest.mark.parametrize(
-    ("playbook", "wish", "reason"),
+    ("playbook", "options", "reason"),
     [
         ("code_rollback", {}, "Back to what? Nothing was touched."),
         ("file_rollback", {"rollback_to": "HEAD"}, "Which files? Nothing was touched."),
@@ -214,9 +216,9 @@ def test_a_file_comes_back_from_a_restore_point(code) -> None:
         ("code_rollback", {"rollback_commits": "nosuch", "rollback_only": "app1"}, "has no commit 'nosuch'"),
     ],
 )
-def test_a_wish_that_makes_no_sense_is_refused_and_nothing_is_touched(code, playbook, wish, reason) -> None:
+def test_options_that_make_no_sense_are_refused_and_nothing_is_touched(code, playbook, options, reason) -> None:
     before = [app.snapshot() for app in code.apps]
-    done = code.stack.play(playbook, **wish)
+    done = code.stack.play(playbook, **options)
     assert done.returncode != 0
     assert reason in words(done.stdout + done.stderr), done.stdout
     assert [app.snapshot() for app in code.apps] == before

@@ -64,11 +64,11 @@ def kill_all(server: PostgresServer) -> None:
     wait_until(lambda: started(server))
 
 
-def crashed_after_the_switch(site: Site, component: Component, **wish: object) -> State:
+def crashed_after_the_switch(site: Site, component: Component, **options: object) -> State:
     """Take a database back; at the moment at which the switch says that it is done the server is killed."""
     good, point = site.query(ROWS), site.capture()
     site.query(DAMAGE)
-    plan = component.plan({**site.wish, **wish}, point)
+    plan = component.plan({**site.all_options, **options}, point)
     component.prepare(plan)
     site.query("CHECKPOINT")
     stop_writers(site.server)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign, VerificationFailed
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import StateConflict, VerificationFailed
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Earlier, State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.component import Database
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.reversal import DatabaseBack
@@ -296,7 +296,7 @@ def test_undo_refuses_when_somebody_else_changed_the_names(site: Site) -> None:
     before = {name: site.oid(name) for name in site.databases()}
     component = site.component()
     assert component.state(plan) is State.FOREIGN
-    with pytest.raises(Foreign, match=r"can't be undone.*OID"):
+    with pytest.raises(StateConflict, match=r"can't be undone.*OID"):
         component.undo(plan)
     assert {name: site.oid(name) for name in site.databases()} == before
 
@@ -311,7 +311,7 @@ def test_switch_refuses_when_the_live_database_was_replaced(site: Site) -> None:
     site.query("ALTER DATABASE blog RENAME TO elsewhere", "postgres")
     site.query("CREATE DATABASE blog", "postgres")
     oid = site.oid()
-    with pytest.raises(Foreign, match="Somebody else"):
+    with pytest.raises(StateConflict, match="Somebody else"):
         component.switch(plan)
     assert site.oid() == oid
 
@@ -322,7 +322,7 @@ def test_a_database_is_renamed_only_when_its_oid_is_the_planned_one(site: Site) 
     before = {name: site.oid(name) for name in site.databases()}
     aside, coming = (Rename(int(before[name]), name, f"{name}_then", None) for name in ("blog", "coming"))
     for wrong in ((dataclasses.replace(aside, oid=1), coming), (aside, dataclasses.replace(coming, oid=1))):
-        with pytest.raises(Foreign, match=r"was taken back: .* not 1\. Somebody else"):
+        with pytest.raises(StateConflict, match=r"was taken back: .* not 1\. Somebody else"):
             swap(Server.from_options(site.server.options), *wrong, "lastgood_spare")
         assert {name: site.oid(name) for name in site.databases()} == before
 
@@ -357,15 +357,15 @@ def test_a_dropped_public_schema_stays_dropped(site: Site) -> None:
 def test_a_fingerprint_knows_schema_and_migration_but_not_rows(site: Site) -> None:
     site.create()
     component = site.component()
-    first = component.fingerprint(site.wish)
+    first = component.fingerprint(site.all_options)
     site.query("INSERT INTO visit VALUES (99)")
-    assert component.fingerprint(site.wish) == first
+    assert component.fingerprint(site.all_options) == first
     site.query("UPDATE alembic_version SET version_num = 'next'")
-    second = component.fingerprint(site.wish)
+    second = component.fingerprint(site.all_options)
     assert second != first
     site.query("CREATE OR REPLACE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN\n"
                "RETURN OLD; END $$")  # fmt: skip
-    third = component.fingerprint(site.wish)
+    third = component.fingerprint(site.all_options)
     assert third["schema"] != second["schema"]
     site.query(f"ALTER DATABASE {identifier('blog')} SET work_mem TO '8MB'", "postgres")
-    assert component.fingerprint(site.wish) != third
+    assert component.fingerprint(site.all_options) != third

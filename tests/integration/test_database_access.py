@@ -84,7 +84,7 @@ def test_a_password_reaches_the_programs_but_never_their_arguments(site: Site, t
     point = site.capture(login_password=PASSWORD)
     site.query("DELETE FROM visit")
     component = site.component(FIRST, login_password=PASSWORD)
-    plan = component.plan(site.wish, point)
+    plan = component.plan(site.all_options, point)
     component.prepare(plan)
     component.switch(plan)
     assert site.content() == good
@@ -98,9 +98,9 @@ def test_a_password_reaches_the_programs_but_never_their_arguments(site: Site, t
     assert written
     assert not [path for path in written if PASSWORD in path.read_text()]
     assert PASSWORD not in str(plan.to_json())
-    assert PASSWORD not in repr(Server.from_options(site.wish, PASSWORD))
+    assert PASSWORD not in repr(Server.from_options(site.all_options, PASSWORD))
     with pytest.raises(Refused, match="keeper"):
-        site.component(FIRST, login_password="wrong").plan(site.wish, point)
+        site.component(FIRST, login_password="wrong").plan(site.all_options, point)
 
 
 @contextmanager
@@ -130,7 +130,7 @@ def test_a_session_role_is_used_by_sessions_and_programs(site: Site) -> None:
 
 def test_a_secret_among_the_connection_parameters_is_refused(site: Site) -> None:
     with pytest.raises(Refused, match="login_password"):
-        site.component().plan({**site.wish, "source": "/x", "connect_params": {"password": "x"}}, None)
+        site.component().plan({**site.all_options, "source": "/x", "connect_params": {"password": "x"}}, None)
 
 
 def test_an_archive_of_ours_is_closed_to_everybody_else(site: Site) -> None:

@@ -77,7 +77,7 @@ def test_what_was_put_aside_and_half_dropped_is_not_brought_back(site: Site) -> 
 
 def test_every_statement_of_a_session_that_has_ended_is_told_with_its_cause(site: Site) -> None:
     site.create()
-    with Server.from_options(site.wish).connect("blog") as session:
+    with Server.from_options(site.all_options).connect("blog") as session:
         site.query(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'blog' AND pid <> pg_backend_pid()"
         )

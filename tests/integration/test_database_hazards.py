@@ -127,9 +127,9 @@ def test_a_connection_through_a_pooler_is_refused(site: Site) -> None:
     relay = Relay(site.server.sockets / f".s.PGSQL.{site.server.port}")
     relay.start()
     try:
-        wish = {"login_host": "127.0.0.1", "login_port": relay.port, "login_user": "keeper", "ssl_mode": "disable"}
+        options = {"login_host": "127.0.0.1", "login_port": relay.port, "login_user": "keeper", "ssl_mode": "disable"}
         with pytest.raises(Refused, match=f"127.0.0.1:{relay.port} is a connection pooler"):
-            site.plan(point, **wish)
+            site.plan(point, **options)
     finally:
         relay.close()
 

@@ -113,7 +113,7 @@ def test_a_subscription_needs_consent_and_does_not_come_back(site: Site) -> None
 @pytest.mark.parametrize("name", ["postgres", "template1"])
 def test_the_maintenance_database_and_templates(site: Site, name: str) -> None:
     with pytest.raises(Refused, match="login_db"):
-        site.component().plan({**site.wish, "name": name, "source": "/nowhere"}, None)
+        site.component().plan({**site.all_options, "name": name, "source": "/nowhere"}, None)
 
 
 def test_a_server_that_does_not_answer(site: Site) -> None:
@@ -189,8 +189,8 @@ SOURCES: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "wish", "said"), SOURCES)
-def test_a_source_that_is_not_to_be_trusted(site: Site, name: str, wish: dict[str, Any], said: str) -> None:
+@pytest.mark.parametrize(("name", "options", "said"), SOURCES)
+def test_a_source_that_is_not_to_be_trusted(site: Site, name: str, options: dict[str, Any], said: str) -> None:
     site.query("CREATE DATABASE blog", "postgres")
     site.directory.joinpath("plain.sql").write_text(
         "-- PostgreSQL database dump\nDROP DATABASE postgres;\n\\! touch /tmp/owned\n"
@@ -199,7 +199,7 @@ def test_a_source_that_is_not_to_be_trusted(site: Site, name: str, wish: dict[st
     whole = site.dump("good", "custom").read_bytes()
     site.directory.joinpath("cut").write_bytes(whole[:20])
     with pytest.raises(Refused, match=said):
-        site.plan(None, source=str(site.directory / name), **wish)
+        site.plan(None, source=str(site.directory / name), **options)
 
 
 PLACES = [

@@ -56,7 +56,7 @@ def pack(source: Path, packer: str) -> Path:
 
 
 def script(site: Site, text: str, name: str = "made.sql") -> dict[str, Any]:
-    """A file that says it is a dump; the wish that names it."""
+    """A file that says it is a dump; the options that name it."""
     source = site.directory / name
     source.write_text(f"--\n-- PostgreSQL database dump\n--\n\n{text}\n-- PostgreSQL database dump complete\n")
     source.chmod(0o644)
@@ -105,13 +105,13 @@ def test_rows_as_insert_statements_are_restored(blog: Site) -> None:
 def test_a_command_of_psql_in_plain_sql_never_runs(blog: Site, line: str) -> None:
     mark = blog.directory / "owned"
     before = (blog.oid(), blog.content())
-    wish = script(blog, f"CREATE TABLE visit (at int);\n{line.format(mark=mark)}\n")
+    options = script(blog, f"CREATE TABLE visit (at int);\n{line.format(mark=mark)}\n")
     with pytest.raises(Refused, match="command of psql"):
-        blog.plan(None, **wish)
+        blog.plan(None, **options)
     # Nor where nobody has looked through it before.
     blog.query("CREATE DATABASE side", "postgres")
     with pytest.raises(LastGoodError, match="command of psql"):
-        restore_script(Server.from_options(blog.server.options), "side", Path(wish["source"]), CommandRunner(), "it")
+        restore_script(Server.from_options(blog.server.options), "side", Path(options["source"]), CommandRunner(), "it")
     assert not mark.exists()
     assert (blog.oid(), blog.content()) == before
 
@@ -179,10 +179,10 @@ def test_a_dump_of_another_database_is_refused(blog: Site, form: str) -> None:
     blog.query("CREATE TABLE item AS SELECT 1 AS a", "shop")
     source = blog.dump("shop", form, database="shop")
     source.chmod(0o644)
-    wish = {"source": str(source), "checksum": blog.checksum(source)}
+    options = {"source": str(source), "checksum": blog.checksum(source)}
     with pytest.raises(Refused, match=r"holds none of the 8 tables of database blog.*accept: \[other_database\]"):
-        blog.plan(None, **wish)
-    plan = blog.plan(None, **wish, accept=["other_database"])
+        blog.plan(None, **options)
+    plan = blog.plan(None, **options, accept=["other_database"])
     assert plan.changed
     # The same tables under another name are told only.
     blog.query("ALTER DATABASE blog RENAME TO blog_staging", "postgres")

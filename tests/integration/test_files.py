@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     ChecksumMismatch,
-    Foreign,
     LastGoodError,
     Refused,
+    StateConflict,
     VerificationFailed,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan, PointEntry, State
@@ -86,8 +86,8 @@ def through_json(plan: Plan) -> Plan:
     return Plan.from_json(json.loads(json.dumps(plan.to_json())))
 
 
-def plan_of(files: Files, wish: dict, point: PointEntry | None = None) -> Plan:
-    return through_json(files.plan(wish, point))
+def plan_of(files: Files, options: dict, point: PointEntry | None = None) -> Plan:
+    return through_json(files.plan(options, point))
 
 
 def test_files_come_back_with_content_owner_mode_and_time(files, point, broken, tmp_path) -> None:
@@ -185,7 +185,7 @@ def test_an_undo_takes_away_what_the_rollback_put_there_and_nothing_else(files, 
             os.replace(app / "theirs", app / ".env")
 
     sys.addaudithook(exchange)
-    with pytest.raises(Foreign, match="exchanged"):
+    with pytest.raises(StateConflict, match="exchanged"):
         files.undo(plan)
     armed = False
     assert (app / ".env").read_text() == "somebody's\n"
@@ -248,7 +248,7 @@ def test_a_file_changed_after_the_switch_is_left_alone(files, point, broken) -> 
     (broken / "config.py").write_text("DEBUG = 'a later deployment'\n")
     assert files.state(plan) is State.FOREIGN
     now = snapshot(broken)
-    with pytest.raises(Foreign, match=r"config\.py"):
+    with pytest.raises(StateConflict, match=r"config\.py"):
         files.undo(plan)
     assert snapshot(broken) == now
 
@@ -302,12 +302,12 @@ def test_a_parent_that_is_a_link_of_somebody_else_is_not_followed(files, app, tm
     (owned / "inner").symlink_to(app)
     (tmp_path / "outer").symlink_to(owned / "inner")
     os.chown(owned / "inner", other_account, -1, follow_symlinks=False)
-    wish = {"paths": [str(tmp_path / "outer" / "config.py")]}
+    options = {"paths": [str(tmp_path / "outer" / "config.py")]}
     if os.geteuid() == 0:
         with pytest.raises(Refused, match=r"owned/inner on the way is a link of nobody .*real path"):
-            files.fingerprint(wish)
+            files.fingerprint(options)
         os.chown(app, other_account, -1)
-    assert list(files.fingerprint(wish)) == [str(app / "config.py")]
+    assert list(files.fingerprint(options)) == [str(app / "config.py")]
 
 
 def test_a_parent_that_leads_in_a_circle_is_refused(files, tmp_path) -> None:
@@ -343,8 +343,10 @@ def backup(app: Path, content: bytes) -> Path:
 
 def test_a_backup_brings_content_and_keeps_owner_and_mode(files, app) -> None:
     source = backup(app, b"DEBUG = 'backup'\n")
-    wish = {"files": [{"dest": str(app / "config.py"), "src": str(source), "checksum": f"sha256:{sha256sum(source)}"}]}
-    plan = plan_of(files, wish)
+    options = {
+        "files": [{"dest": str(app / "config.py"), "src": str(source), "checksum": f"sha256:{sha256sum(source)}"}]
+    }
+    plan = plan_of(files, options)
     files.prepare(plan)
     files.switch(plan)
     assert (app / "config.py").read_bytes() == b"DEBUG = 'backup'\n"
@@ -389,9 +391,9 @@ def test_a_backup_that_is_damaged_after_the_plan_is_not_used(files, app) -> None
 def test_a_validator_that_rejects_stops_before_anything_is_replaced(files, app) -> None:
     source = backup(app, b"DEBUG = (\n")
     python = "/usr/bin/python3"
-    wish = {"files": [{"dest": str(app / "config.py"), "src": str(source)}], "allow_unverified": True}
+    options = {"files": [{"dest": str(app / "config.py"), "src": str(source)}], "allow_unverified": True}
     reject = plan_of(
-        files, {**wish, "validate": [python, "-c", "import ast,sys; ast.parse(open(sys.argv[1]).read())", "%s"]}
+        files, {**options, "validate": [python, "-c", "import ast,sys; ast.parse(open(sys.argv[1]).read())", "%s"]}
     )
     before = snapshot(app)
     with pytest.raises(VerificationFailed, match="SyntaxError"):
@@ -399,7 +401,7 @@ def test_a_validator_that_rejects_stops_before_anything_is_replaced(files, app) 
     files.undo(reject)
     assert snapshot(app) == before
     with pytest.raises(Refused, match="%s"):
-        files.plan({**wish, "validate": ["true"]}, None)
+        files.plan({**options, "validate": ["true"]}, None)
 
 
 def test_hard_links_and_extended_attributes_are_back_after_an_undo(files, point, broken) -> None:

@@ -94,10 +94,10 @@ class Lab:
     def outcome(self, scope: str, place: str, settings: Sequence[Setting]) -> Any:
         """Capture, roll back and undo under these settings; damage, and look by psql, without them."""
         self.tries += 1
-        kind, wish, damage = SCOPES[scope]
+        kind, options, damage = SCOPES[scope]
         directory = self.directory / str(self.tries)
         directory.mkdir()
-        site = Site(self.server, quiet(directory), directory, name="lab", options={"login_user": "boss", **wish})
+        site = Site(self.server, quiet(directory), directory, name="lab", options={"login_user": "boss", **options})
         component = kind(site.make_context(f"20260101T000000Z-test-{self.tries:04x}"))
         self.server.psql("postgres", "CREATE DATABASE lab TEMPLATE good")
         try:
@@ -106,7 +106,7 @@ class Lab:
             lift(self.server, place)
             site.server.psql("lab", *damage)
             impose(self.server, place, settings)
-            plan = Plan.from_json(json.loads(json.dumps(component.plan(site.wish, point).to_json())))
+            plan = Plan.from_json(json.loads(json.dumps(component.plan(site.all_options, point).to_json())))
             evidence = component.prepare(plan)
             component.switch(plan)
             lift(self.server, place)
@@ -175,8 +175,8 @@ WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'value
 def test_a_row_that_is_committed_while_the_switch_waits_for_its_lock_is_not_lost(
     lab: Lab, scope: str, tmp_path: Path
 ) -> None:
-    kind, wish, damage = SCOPES[scope]
-    site = Site(lab.server, quiet(tmp_path), tmp_path, name="lab", options={"login_user": "boss", **wish})
+    kind, options, damage = SCOPES[scope]
+    site = Site(lab.server, quiet(tmp_path), tmp_path, name="lab", options={"login_user": "boss", **options})
     component = kind(site.make_context(FIRST))
     lab.server.psql("postgres", "CREATE DATABASE lab TEMPLATE good")
     where = {"host": str(lab.server.sockets), "port": lab.server.port, "user": "boss", "dbname": "lab"}
@@ -185,7 +185,7 @@ def test_a_row_that_is_committed_while_the_switch_waits_for_its_lock_is_not_lost
         point = site.capture()
         site.server.psql("lab", *damage)
         impose(lab.server, "DATABASE lab", [("default_transaction_isolation", "repeatable read")])
-        plan = component.plan(site.wish, point)
+        plan = component.plan(site.all_options, point)
         component.prepare(plan)
         client.cursor().execute("INSERT INTO value (score) VALUES (4711)")
         with order(site, plan, "switch", -1) as switching:

@@ -231,7 +231,7 @@ def test_what_there_was_no_time_for_is_listed(blog: Site) -> None:
 def test_a_connection_that_is_lost_is_a_finding(blog: Site) -> None:
     make_slow(blog)
     # Looking makes this process another user's now and then: no program may be started meanwhile.
-    with Server.from_options(blog.wish).connect("postgres") as other:
+    with Server.from_options(blog.all_options).connect("postgres") as other:
 
         def end_it() -> bool:
             return bool(

@@ -22,8 +22,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts i
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     ChecksumMismatch,
-    Foreign,
     Refused,
+    StateConflict,
     VerificationFailed,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import sha256_file
@@ -300,7 +300,7 @@ def test_an_undo_after_another_deployment_is_refused(broken: tuple[Site, PointEn
     site.path.unlink()
     site.path.symlink_to("../elsewhere")
     assert site.state(plan) is State.FOREIGN
-    with pytest.raises(Foreign, match="elsewhere"):
+    with pytest.raises(StateConflict, match="elsewhere"):
         site.component.undo(plan)
     assert str(site.path.readlink()) == "../elsewhere"
 

@@ -117,7 +117,7 @@ def test_the_catalogue_may_say_so_for_its_database(lost: RollbackStack) -> None:
         ),
     ],
 )
-def test_a_wrong_wish_is_refused_before_anything_is_touched(
+def test_wrong_options_are_refused_before_anything_is_touched(
     healthy: RollbackStack, values: dict[str, str], said: str
 ) -> None:
     then, pids = healthy.site.look(), healthy.pids()

@@ -61,7 +61,7 @@ def test_tables_that_only_compute_are_still_measured(schema_site: SchemaSite) ->
         " twice int GENERATED ALWAYS AS (length(name) * 2) STORED); CREATE INDEX ON plain (upper(name)) WHERE id > 3"
     )
     site.query("CREATE TABLE sly (id oid CHECK (lo_export(id, '/nowhere') = 1))")
-    with open_server(site.make_context(FIRST), site.wish).connect("blog") as session:
+    with open_server(site.make_context(FIRST), site.all_options).connect("blog") as session:
         assert {name: runs_own_code(session, "public", name) for name in ("plain", "section", "sly")} == {
             "plain": False,
             "section": False,

@@ -37,11 +37,11 @@ def server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
         yield server
 
 
-def there_and_back(site: Site, point: Any, content: Callable[[], Any], good: Any, **wish: Any) -> None:
+def there_and_back(site: Site, point: Any, content: Callable[[], Any], good: Any, **options: Any) -> None:
     """Roll back, look, undo, look."""
     damaged, oid = content(), site.oid()
     assert damaged != good
-    plan, component = site.roll_back(point, **wish), site.component()
+    plan, component = site.roll_back(point, **options), site.component()
     assert (component.state(plan), content()) == (State.SWITCHED, good)
     component.undo(plan)
     assert (component.state(plan), content(), site.oid()) == (State.UNTOUCHED, damaged, oid)

@@ -357,7 +357,7 @@ def test_a_switch_is_taken_back_when_the_session_that_keeps_writes_out_has_ended
     site = schema_site
     site.create()
     site.server.psql("postgres", "CREATE DATABASE beside")
-    oids, server = (int(site.oid()), int(site.oid("beside"))), open_server(site.make_context(FIRST), site.wish)
+    oids, server = (int(site.oid()), int(site.oid("beside"))), open_server(site.make_context(FIRST), site.all_options)
     with server.connect("blog") as session:
         last = LastSession(session.connection.info.backend_pid, lambda: pytest.fail("nobody may call this"))
         site.query(f"SELECT pg_terminate_backend({last.pid}, 20000)", "postgres")

@@ -183,9 +183,9 @@ def test_what_can_t_work_is_refused_by_the_plan(migrated_project: MigratedProjec
         "User 'somebody' does not exist": {"migration_user": "somebody"},
         "migration_timeout must be at least one second": {"migration_timeout": -1},
     }
-    for said, wish in wrong.items():
+    for said, options in wrong.items():
         with pytest.raises(Refused, match=said):
-            site.plan(point, **wish)
+            site.plan(point, **options)
     headless = PointEntry(
         point.point, point.directory, {**point.facts, "inside": {**point.facts["inside"], "migration": []}}
     )

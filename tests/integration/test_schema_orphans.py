@@ -32,7 +32,7 @@ def test_without_index_and_statistics_no_row_is_compared_with_every_other_one(
     site = schema_site
     site.query("CREATE DATABASE blog", "postgres")
     site.query(TABLES)
-    with open_server(site.make_context(FIRST), site.wish).connect("blog") as session:
+    with open_server(site.make_context(FIRST), site.all_options).connect("blog") as session:
         keys = keys_touching(session, [session.value("SELECT 'public.child'::regclass::oid::bigint")])
         site.query("ALTER TABLE child DROP CONSTRAINT up; ALTER TABLE parent DROP CONSTRAINT own")
         mapped = {

@@ -36,9 +36,9 @@ def point(schema_site: SchemaSite) -> PointEntry:
     return site.capture()
 
 
-def roll_back(site: SchemaSite, point: PointEntry, **wish: Any) -> Plan:
+def roll_back(site: SchemaSite, point: PointEntry, **options: Any) -> Plan:
     """Plan, prepare, switch."""
-    plan, component = site.plan(point, **wish), site.component()
+    plan, component = site.plan(point, **options), site.component()
     component.prepare(plan)
     component.switch(plan)
     return plan

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import StateConflict
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan, PointEntry, State
 from integration.file_limit import no_file_larger_than
 from integration.postgres_server import PostgresServer
@@ -248,7 +248,7 @@ def test_what_was_dropped_by_hand_is_not_told_as_undone(shop: TablesSite) -> Non
     side = shop.side()
     shop.query(f"DROP DATABASE {side}", "postgres")
     assert component.state(plan) is State.FOREIGN
-    with pytest.raises(Foreign, match=f"has dropped database {side}, which had the rows"):
+    with pytest.raises(StateConflict, match=f"has dropped database {side}, which had the rows"):
         component.undo(plan)
     assert shop.content() == switched
 
@@ -286,11 +286,11 @@ def test_finish_keeps_the_rows_as_they_were_and_prunes_older_ones(shop: TablesSi
 def test_tables_come_back_from_a_named_dump(shop: TablesSite, form: str) -> None:
     good, objects, dump = shop.content(), shop.objects(), shop.dump(form, form)
     shop.query("UPDATE customer SET name = 'lost ' || id; DELETE FROM visit")
-    wish = {"source": str(dump), "checksum": shop.checksum(dump)}
+    options = {"source": str(dump), "checksum": shop.checksum(dump)}
     if form == "plain":
         # Sent as it is, publication of all tables included: more than the owner may do.
         shop.options = {}
-    component, plan = shop.component(), shop.plan(None, tables=["customer", "visit"], **wish)
+    component, plan = shop.component(), shop.plan(None, tables=["customer", "visit"], **options)
     component.prepare(plan)
     component.switch(plan)
     assert (shop.content(), shop.objects()) == (good, objects)

@@ -9,9 +9,9 @@ import threading
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
-    Foreign,
     LastGoodError,
     Refused,
+    StateConflict,
     UndoIncomplete,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import State
@@ -279,12 +279,12 @@ def test_tables_that_somebody_changed_meanwhile_are_not_touched(shop: TablesSite
     shop.query("ALTER TABLE note ADD pages int")
     before = look(shop)
     assert component.state(plan) is State.FOREIGN
-    with pytest.raises(Foreign, match=r"table public.note has other columns"):
+    with pytest.raises(StateConflict, match=r"table public.note has other columns"):
         component.switch(plan)
     shop.query("ALTER TABLE note DROP pages")
     component.switch(plan)
     shop.query("ALTER TABLE note RENAME TO notes")
-    with pytest.raises(Foreign, match=r"table public.note was dropped or renamed"):
+    with pytest.raises(StateConflict, match=r"table public.note was dropped or renamed"):
         component.undo(plan)
     assert before[0]["public.long_note"] == shop.content()["public.long_note"]
 

@@ -86,7 +86,7 @@ def needed(*names: str) -> Iterator[tuple[Path, str]]:
         if name in seen:
             continue
         seen.add(name)
-        left += [re.split(r"[^\w.-]", wish)[0] for wish in found.requires or () if "extra ==" not in wish]
+        left += [re.split(r"[^\w.-]", options)[0] for options in found.requires or () if "extra ==" not in options]
         for file in found.files or ():
             if ".." not in file.parts and file.suffix != ".pyc":
                 yield Path(str(found.locate_file(file))), str(file)

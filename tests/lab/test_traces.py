@@ -127,8 +127,8 @@ class LabReplay:
                 self.peers[letter].ask("undo")
             return "in_doubt"
         promised = [letter for letter, word in words.items() if word == "promised"]
-        wish = "keep" if len(promised) == len(self.peers) else "undo"
-        decision = self.peers[first].ask("decide", wish, promised)["answer"]
+        options = "keep" if len(promised) == len(self.peers) else "undo"
+        decision = self.peers[first].ask("decide", options, promised)["answer"]
         if decision == "undo":
             for letter in sorted(answering):
                 self.peers[letter].ask("undo", "undo")

@@ -63,13 +63,13 @@ class TraceHost:
     def prepare(self) -> None:
         """Prepare the files and the checkout."""
         files = [{"src": str(TOP / "backup" / number), "dest": str(self.live / number)} for number in "12"]
-        wishes = {
+        options_of = {
             "files": {"files": files, "allow_unverified": True},
             "code": {"path": str(self.tree), "to": "HEAD~1"},
         }
-        for kind, wish in wishes.items():
+        for kind, options in options_of.items():
             component = make_component(kind, self.transaction().records, TOP / "workspace", {})
-            self.transaction().prepare(component.plan(wish, None), {})
+            self.transaction().prepare(component.plan(options, None), {})
 
     def data(self) -> list[str]:
         """What really stands in the files."""
@@ -84,17 +84,17 @@ def serve(host: TraceHost) -> None:
     """Answer until nobody asks any more."""
     directory = host.transaction().records.directory
     for line in sys.stdin:
-        wish = json.loads(line)
+        options = json.loads(line)
         answer = ""
-        if wish["action"] == "deploy":
+        if options["action"] == "deploy":
             for number in "12":
                 (host.live / number).write_text("deployed")
-        elif wish["action"] == "silence":
+        elif options["action"] == "silence":
             deadline = directory / "deadline"
             if deadline.exists():
                 deadline.write_text(json.dumps({**json.loads(deadline.read_text()), "boottime": 0.0}))
-        elif wish["action"] != "look":
-            answer = call(host, wish["action"], wish["shows"], wish["known"])
+        elif options["action"] != "look":
+            answer = call(host, options["action"], options["shows"], options["known"])
         armed = (directory / "deadline").exists()
         there = {"words": host.words(), "data": host.data(), "armed": armed}
         sys.stdout.write(json.dumps({"answer": answer, **there, **look(host)}) + "\n")

@@ -14,7 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, Plan, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.capture import Request, Wish, capture
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.capture import (
+    ComponentRequest,
+    Request,
+    capture,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.store import RestorePoints
 
 
@@ -25,27 +29,27 @@ class Tree(Component):
     order = 0
 
     @classmethod
-    def entry_name(cls, wish: Mapping[str, Any]) -> str:
-        return str(wish["path"])
+    def entry_name(cls, options: Mapping[str, Any]) -> str:
+        return str(options["path"])
 
-    def fingerprint(self, wish: Mapping[str, Any]) -> dict[str, Any]:
-        files = sorted(path for path in Path(wish["path"]).rglob("*") if path.is_file())
+    def fingerprint(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        files = sorted(path for path in Path(options["path"]).rglob("*") if path.is_file())
         return {path.name: path.read_text() for path in files}
 
-    def capture(self, wish: Mapping[str, Any], into: Path) -> dict[str, Any]:
-        shutil.copytree(wish["path"], into, dirs_exist_ok=True, symlinks=True)
-        during = wish.get("during")
+    def capture(self, options: Mapping[str, Any], into: Path) -> dict[str, Any]:
+        shutil.copytree(options["path"], into, dirs_exist_ok=True, symlinks=True)
+        during = options.get("during")
         if during == "write":
-            (Path(wish["path"]) / "new").write_text("written meanwhile")
+            (Path(options["path"]) / "new").write_text("written meanwhile")
         elif during == "fail":
             raise OSError(28, "No space left on device", str(into))
         elif during == "wait":
-            (Path(wish["path"]).parent / "waiting").write_text("")
+            (Path(options["path"]).parent / "waiting").write_text("")
             time.sleep(600)
         self.context.note("copied a tree")
-        return {"files": sorted(self.fingerprint(wish))}
+        return {"files": sorted(self.fingerprint(options))}
 
-    def plan(self, wish: Mapping[str, Any], point: object) -> Plan:
+    def plan(self, options: Mapping[str, Any], point: object) -> Plan:
         raise NotImplementedError
 
     def prepare(self, plan: Plan) -> dict[str, Any]:
@@ -70,13 +74,13 @@ class Tree(Component):
         raise NotImplementedError
 
 
-def request(name: str, *wishes: dict[str, Any], stack: str = "blog") -> Request:
+def request(name: str, *components: dict[str, Any], stack: str = "blog") -> Request:
     """A request for trees."""
-    return Request(name, stack, "web1", [Wish(Tree, wish) for wish in wishes])
+    return Request(name, stack, "web1", [ComponentRequest(Tree, options) for options in components])
 
 
 if __name__ == "__main__":  # a capture in a process of its own, to be killed
-    state_dir, name, wish = sys.argv[1:]
+    state_dir, name, options = sys.argv[1:]
     store = RestorePoints(Path(state_dir))
     with store.lock(f"restore point {name} is being captured"):
-        capture(store, request(name, json.loads(wish)))
+        capture(store, request(name, json.loads(options)))

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who does what in a rollback, and back to which restore point: tables of wishes and what comes of them."""
+"""Who does what in a rollback, and back to which restore point: tables of requests and what comes of them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import Stack, parse_catalogue
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.code_options import code_wish
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.code_options import code_options
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.plan import (
     ALL,
     LAST_GOOD,
     PlanRefused,
-    Wish,
+    Request,
     choose_point,
     make_plan,
     parse_kinds,
@@ -63,8 +63,8 @@ def stack() -> Stack:
     return parse_catalogue(CATALOGUE, GROUPS)
 
 
-def plan(stack: Stack, kinds: str = "code,files,packages", **wish: Any) -> dict[str, Any]:
-    return make_plan(stack, Wish("1-blog", LAST_GOOD, parse_kinds(kinds.split(",")), **wish))
+def plan(stack: Stack, kinds: str = "code,files,packages", **options: Any) -> dict[str, Any]:
+    return make_plan(stack, Request("1-blog", LAST_GOOD, parse_kinds(kinds.split(",")), **options))
 
 
 def services(planned: dict[str, Any]) -> dict[str, list[list[str]]]:
@@ -172,9 +172,9 @@ def test_only_what_is_asked_for_is_put_back(
     assert (project["code"], project["packages"], project["files"]) == (code, packages, files)
 
 
-@pytest.mark.parametrize(("wished", "decides"), [(None, "db1"), ("web3", "web3"), ("db1", "db1")])
-def test_the_host_that_decides_takes_part(stack: Stack, wished: str | None, decides: str) -> None:
-    planned = plan(stack, only=("plain",), decision_host=wished)
+@pytest.mark.parametrize(("asked", "decides"), [(None, "db1"), ("web3", "web3"), ("db1", "db1")])
+def test_the_host_that_decides_takes_part(stack: Stack, asked: str | None, decides: str) -> None:
+    planned = plan(stack, only=("plain",), decision_host=asked)
     assert planned["decision_host"] == decides
     assert planned["hosts"] == sorted({"web4", decides})
     assert planned["parts"][decides] == {
@@ -332,7 +332,7 @@ FILE = {"path": "/backup/blog.dump", "checksum": "sha256:0", "allow_unverified":
 
 
 def test_a_file_needs_no_restore_point_and_stops_everything(stack: Stack) -> None:
-    planned = make_plan(stack, Wish("1-blog", None, ("database",), source=FILE))
+    planned = make_plan(stack, Request("1-blog", None, ("database",), source=FILE))
     assert planned["source"] == FILE
     assert not any(part["keys"] for part in planned["parts"].values())
     assert planned["parts"]["db1"]["databases"] == ["blog"]
@@ -341,24 +341,24 @@ def test_a_file_needs_no_restore_point_and_stops_everything(stack: Stack) -> Non
 
 
 @pytest.mark.parametrize(
-    ("wish", "said"),
+    ("options", "said"),
     [
         ({"point": LAST_GOOD, "kinds": ("database",)}, "Both a restore point"),
         ({"point": None, "kinds": ("database", "code")}, "A file holds a database"),
         ({"point": None, "kinds": ("database",), "database": "blig"}, "did you mean 'blog'"),
     ],
 )
-def test_a_file_that_does_not_fit_the_wish_is_refused(stack: Stack, wish: dict[str, Any], said: str) -> None:
+def test_a_file_that_does_not_fit_the_request_is_refused(stack: Stack, options: dict[str, Any], said: str) -> None:
     with pytest.raises(PlanRefused, match=said):
-        make_plan(stack, Wish("1-blog", source=FILE, **wish))
+        make_plan(stack, Request("1-blog", source=FILE, **options))
 
 
 def test_of_several_databases_a_file_needs_the_one() -> None:
     two = {**CATALOGUE, "rollback_databases": {"blog": {"host": "db1"}, "shop": {"host": "db1"}}}
     several = parse_catalogue(two, GROUPS)
     with pytest.raises(PlanRefused, match="blog, shop"):
-        make_plan(several, Wish("1-blog", None, ("database",), source=FILE))
-    planned = make_plan(several, Wish("1-blog", None, ("database",), source=FILE, database="shop"))
+        make_plan(several, Request("1-blog", None, ("database",), source=FILE))
+    planned = make_plan(several, Request("1-blog", None, ("database",), source=FILE, database="shop"))
     assert planned["parts"]["db1"]["databases"] == ["shop"]
 
 
@@ -366,7 +366,7 @@ def test_of_several_databases_a_file_needs_the_one() -> None:
 
 
 def test_tables_need_their_databases_restore_point_and_stop_everything(stack: Stack) -> None:
-    planned = make_plan(stack, Wish("1-blog", LAST_GOOD, ("tables",), tables=("post", "public.tag")))
+    planned = make_plan(stack, Request("1-blog", LAST_GOOD, ("tables",), tables=("post", "public.tag")))
     assert (planned["scope"], planned["tables"]) == ("tables", ["post", "public.tag"])
     assert planned["parts"]["db1"]["databases"] == ["blog"]
     assert planned["parts"]["db1"]["keys"] == ["database:blog"]
@@ -375,24 +375,24 @@ def test_tables_need_their_databases_restore_point_and_stop_everything(stack: St
 
 
 def test_code_that_comes_with_tables_has_to_fit_the_schema_that_stays(stack: Stack) -> None:
-    planned = make_plan(stack, Wish("1-blog", LAST_GOOD, ("tables", "code"), tables=("post",)))
+    planned = make_plan(stack, Request("1-blog", LAST_GOOD, ("tables", "code"), tables=("post",)))
     assert planned["schema_only"] == {"blog": "db1"}
 
 
 def test_tables_are_named_and_so_is_their_database(stack: Stack) -> None:
     with pytest.raises(PlanRefused, match=r"Which tables\?.*-e rollback_tables="):
-        make_plan(stack, Wish("1-blog", LAST_GOOD, ("tables",)))
+        make_plan(stack, Request("1-blog", LAST_GOOD, ("tables",)))
     two = {**CATALOGUE, "rollback_databases": {"blog": {"host": "db1"}, "shop": {"host": "db1"}}}
     with pytest.raises(PlanRefused, match="blog, shop"):
-        make_plan(parse_catalogue(two, GROUPS), Wish("1-blog", LAST_GOOD, ("tables",), tables=("post",)))
+        make_plan(parse_catalogue(two, GROUPS), Request("1-blog", LAST_GOOD, ("tables",), tables=("post",)))
 
 
 # -- code that goes back to something else than a restore point ----------------------------------------------------
 
 
-def code_plan(stack: Stack, *, commits: Any = (), files: Any = (), to: Any = None, **wish: Any) -> dict[str, Any]:
-    wish = {"kinds": ("code",), "only": ("core",), "point": None, **wish}
-    return make_plan(stack, Wish("1-blog", code=code_wish(commits, 1, files, to), **wish))
+def code_plan(stack: Stack, *, commits: Any = (), files: Any = (), to: Any = None, **options: Any) -> dict[str, Any]:
+    options = {"kinds": ("code",), "only": ("core",), "point": None, **options}
+    return make_plan(stack, Request("1-blog", code=code_options(commits, 1, files, to), **options))
 
 
 @pytest.mark.parametrize(
@@ -432,5 +432,5 @@ def test_what_does_not_go_together_for_code_is_refused(stack: Stack, asked: dict
 
 
 def test_nothing_asked_of_code_is_a_plain_plan(stack: Stack) -> None:
-    assert code_wish((), 1, (), None) is None
+    assert code_options((), 1, (), None) is None
     assert plan(stack, "code")["code"] is None

@@ -58,10 +58,10 @@ def listing(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
-def make(store: RestorePoints, name: str, tree: Path, stack: str = "blog", **wish: Any) -> RestorePoint:
+def make(store: RestorePoints, name: str, tree: Path, stack: str = "blog", **options: Any) -> RestorePoint:
     """Capture a tree."""
     with store.lock("test"):
-        return capture(store, request(name, {"path": str(tree), **wish}, stack=stack))
+        return capture(store, request(name, {"path": str(tree), **options}, stack=stack))
 
 
 def good(store: RestorePoints, point: RestorePoint) -> RestorePoint:
@@ -124,18 +124,18 @@ def test_a_name_is_never_overwritten(store: RestorePoints, tree: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "sentence"), [([], "would be empty"), ([{"path": "/a"}, {"path": "/a"}], "tree:/a more than once")]
+    ("components", "sentence"), [([], "would be empty"), ([{"path": "/a"}, {"path": "/a"}], "tree:/a more than once")]
 )
-def test_impossible_requests_are_refused(wishes: list[dict[str, Any]], sentence: str) -> None:
+def test_impossible_requests_are_refused(components: list[dict[str, Any]], sentence: str) -> None:
     with pytest.raises(Refused, match=sentence):
-        refuse_impossible(request("one", *wishes))
+        refuse_impossible(request("one", *components))
 
 
 @contextmanager
 def capture_in_the_middle(store: RestorePoints, name: str, tree: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that has copied the tree and now waits."""
-    wish = json.dumps({"path": str(tree), "during": "wait"})
-    process = subprocess.Popen([sys.executable, fake_component.__file__, str(store.state_dir), name, wish])
+    options = json.dumps({"path": str(tree), "during": "wait"})
+    process = subprocess.Popen([sys.executable, fake_component.__file__, str(store.state_dir), name, options])
     try:
         while not (tree.parent / "waiting").exists():
             assert process.poll() is None, "the capture ended early"

@@ -20,10 +20,10 @@ import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     CommandFailed,
     Damaged,
-    Foreign,
     InDoubt,
     LockHeld,
     Refused,
+    StateConflict,
     UndoIncomplete,
     Unreadable,
     VerificationFailed,
@@ -312,14 +312,14 @@ def test_a_host_that_has_ended_answers_for_a_decision_that_was_lost(decider: Hos
 
 def test_of_many_processes_that_decide_at_once_one_wins_and_all_are_told_so(decider: Host) -> None:
     decider.until("promise")
-    wishes = ["keep", "undo"] * 4
-    with multiprocessing.get_context("fork").Pool(len(wishes)) as pool:
-        answers = pool.starmap(_decide, [(decider.state_dir, wish) for wish in wishes], chunksize=1)
+    choices = ["keep", "undo"] * 4
+    with multiprocessing.get_context("fork").Pool(len(choices)) as pool:
+        answers = pool.starmap(_decide, [(decider.state_dir, choice) for choice in choices], chunksize=1)
     assert set(answers) == {decider.records().decision}
 
 
-def _decide(state_dir: Path, wish: str) -> str:
-    return Transaction(state_dir, ID).decide(wish, ["db1", "app1"], f"process {os.getpid()}")
+def _decide(state_dir: Path, choice: str) -> str:
+    return Transaction(state_dir, ID).decide(choice, ["db1", "app1"], f"process {os.getpid()}")
 
 
 # -- rule 4: the tombstone -----------------------------------------------------------------------------------------
@@ -454,7 +454,7 @@ def test_nothing_is_undone_when_one_thing_was_changed_by_somebody_else(host: Hos
     host.transaction().prepare(plan_pair(late, kind=Late), {})
     host.transaction().switch()
     (host.path / "one").write_text("deployed since")
-    with pytest.raises(Foreign, match=f"pair:{host.path}"):
+    with pytest.raises(StateConflict, match=f"pair:{host.path}"):
         host.transaction().undo("undo", "asked", kinds=["late"])
     assert words(late) == {"new"}
     assert (host.path / "one").read_text() == "deployed since"
@@ -468,7 +468,7 @@ def test_nothing_is_switched_when_one_thing_was_changed_by_somebody_else(host: H
     host.transaction().prepare(plan_pair(late, kind=Late), {})
     (late / "one").write_text("deployed since")
     (late / "two").write_text("deployed since")
-    with pytest.raises(Foreign, match=f"late:{late}"):
+    with pytest.raises(StateConflict, match=f"late:{late}"):
         host.transaction().switch()
     assert host.words == {"old"}
 

@@ -41,7 +41,7 @@ class UndoIncomplete(LastGoodError):
     outcome = "undo_incomplete"
 
 
-class Foreign(UndoIncomplete):
+class StateConflict(UndoIncomplete):
     """Reality is neither what was before nor what was switched to: somebody else changed it meanwhile."""
 
 

@@ -178,8 +178,8 @@ class Component(ABC):
         self.context = context
 
     @classmethod
-    def variant(cls, wish: Mapping[str, Any]) -> str:
-        """The kind that carries the wish out: its own, unless an option asks for another way to the same end."""
+    def variant(cls, options: Mapping[str, Any]) -> str:
+        """The kind that carries the options out: its own, unless an option asks for another way to the same end."""
         return cls.kind
 
     @classmethod
@@ -189,11 +189,11 @@ class Component(ABC):
 
     @classmethod
     @abstractmethod
-    def entry_name(cls, wish: Mapping[str, Any]) -> str:
+    def entry_name(cls, options: Mapping[str, Any]) -> str:
         """The name of this component's entry in a restore point, from the module's options."""
 
     @abstractmethod
-    def capture(self, wish: Mapping[str, Any], into: Path) -> JsonObject:
+    def capture(self, options: Mapping[str, Any], into: Path) -> JsonObject:
         """Write what is needed to come back to now below ``into`` (exists, empty, 0700); return facts for the manifest.
 
         The store lists and checksums every file below ``into`` by itself. The facts must suffice for `plan` later.
@@ -207,15 +207,15 @@ class Component(ABC):
         """
 
     @abstractmethod
-    def fingerprint(self, wish: Mapping[str, Any]) -> JsonObject:
+    def fingerprint(self, options: Mapping[str, Any]) -> JsonObject:
         """A cheap description of what is live, read before and after a capture: any difference means never good."""
 
     @abstractmethod
-    def plan(self, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
-        """Read reality, compare with the wish, refuse what can be refused. Changes nothing.
+    def plan(self, options: Mapping[str, Any], point: PointEntry | None) -> Plan:
+        """Read reality, compare with the options, refuse what can be refused. Changes nothing.
 
-        :param wish: the module's options for this component, defaults filled in.
-        :param point: the component's entry of the restore point, where the wish names one. Checksums already held.
+        :param options: the module's options for this component, defaults filled in.
+        :param point: the component's entry of the restore point, where the options name one. Checksums already held.
         :raises Refused: whenever it can be known now that it would not work.
         """
 
@@ -255,7 +255,7 @@ class Component(ABC):
         """Come back to what was before, from any state but FOREIGN, and remove what was prepared.
 
         What was written meanwhile is kept aside, never dropped.
-        :raises Foreign: when reality is neither what was before nor what was switched to.
+        :raises StateConflict: when reality is neither what was before nor what was switched to.
         """
 
     def count_written(self, plan: Plan) -> JsonObject:

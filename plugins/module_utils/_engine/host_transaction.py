@@ -17,8 +17,8 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     Damaged,
-    Foreign,
     Refused,
+    StateConflict,
     Unreadable,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import show_progress
@@ -96,7 +96,7 @@ class Inspection:
     def _refuse_foreign(self, plans: Sequence[Plan]) -> None:
         foreign = [plan.key for plan in plans if self._state(plan) is State.FOREIGN]
         if foreign:
-            raise Foreign(
+            raise StateConflict(
                 f"Changed by somebody else since this transaction planned it: {', '.join(foreign)}. Nothing more was "
                 "touched; look at it by hand, put it back to what it was before or after the switch, then run recover."
             )

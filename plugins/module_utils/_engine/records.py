@@ -234,9 +234,9 @@ class Records:
             raise Unreadable(f"{self.directory / 'decision'} says another decision than the journal.")
         return words.pop() if words else None
 
-    def decide(self, wish: str, by: str) -> str:
+    def decide(self, options: str, by: str) -> str:
         """Compare and set: the first decision stands; returns the one that stands."""
-        create_once(self.directory / "decision", dump_json({"decision": wish, "by": by}))
+        create_once(self.directory / "decision", dump_json({"decision": options, "by": by}))
         decision = self.decision
         if decision is None:
             raise FileNotFoundError(self.directory / "decision")

@@ -216,10 +216,10 @@ class Transaction(Inspection):
         timer.disarm(self.records.directory)
         self.records.forget_secrets()
 
-    def decide(self, wish: str, promised: Sequence[str], by: str) -> str:
+    def decide(self, options: str, promised: Sequence[str], by: str) -> str:
         """Record the decision on the decision host; returns the one that stands, which may be another.
 
-        :param wish: ``keep`` or ``undo``.
+        :param options: ``keep`` or ``undo``.
         :param promised: hosts that are known to have promised; all of the plan's, for ``keep``.
         """
         with self.hold():
@@ -227,9 +227,9 @@ class Transaction(Inspection):
             if header.host != header.decision_host:
                 raise Refused(f"{header.host} is not the decision host of {header.id}: ask {header.decision_host}.")
             standing = self._standing(None)
-            if standing is None and wish == KEEP:
+            if standing is None and options == KEEP:
                 self._refuse_keep(header, promised)
-            decision = standing or self.records.decide(wish, by)
+            decision = standing or self.records.decide(options, by)
             self._journal("decided", f"The decision is to {decision}", decision=decision)
             return decision
 
@@ -274,7 +274,7 @@ class Transaction(Inspection):
         :param if_silent: only when the armed deadline has passed: a call may have come at the last moment.
         :returns: ``{"component", "ms", "kept"}`` of each that was taken back now.
         :raises InDoubt: after a promise, without a decision.
-        :raises Foreign: when a component is neither old nor new; then nothing at all is undone.
+        :raises StateConflict: when a component is neither old nor new; then nothing at all is undone.
         """
         with host_lock(self.state_dir):
             if not self.records.directory.is_dir():

@@ -81,17 +81,17 @@ def captured_source(point: str, directory: Path, facts: JsonObject, artefacts: M
     return Source(f"restore point {point}", path, read_archive(path), dict(facts), dict(artefacts), None, schema)
 
 
-def named_source(wish: Mapping[str, Any], run: CommandRunner | None = None) -> Source:
+def named_source(options: Mapping[str, Any], run: CommandRunner | None = None) -> Source:
     """The file that the task names in ``source``, with its ``checksum``.
 
     :param run: starts what a file may be packed with, as an account without rights of ours.
     """
-    if not wish.get("source"):
-        raise Refused(f"Database {wish['name']}: name a restore_point or a source to go back to.")
-    path, checksum = Path(str(wish["source"])), wish.get("checksum")
+    if not options.get("source"):
+        raise Refused(f"Database {options['name']}: name a restore_point or a source to go back to.")
+    path, checksum = Path(str(options["source"])), options.get("checksum")
     if not path.is_absolute():
         path = Path(os.path.abspath(path))
-    if not checksum and not wish.get("allow_unverified"):
+    if not checksum and not options.get("allow_unverified"):
         raise Refused(
             f"Archive {path} has no checksum to be compared with: give checksum: sha256:…, or say allow_unverified: true. "
             "A changed archive can restore something else without any error, or run code."

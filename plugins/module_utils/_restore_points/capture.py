@@ -36,7 +36,7 @@ TOOLS = ("git", "pg_dump")
 
 
 @dataclass(frozen=True)
-class Wish:
+class ComponentRequest:
     """One component that is to be captured.
 
     :param component: its class.
@@ -69,12 +69,12 @@ class Request:
     name: str
     stack: str
     host: str
-    wishes: Sequence[Wish]
+    components: Sequence[ComponentRequest]
 
     @property
     def keys(self) -> tuple[str, ...]:
         """``kind:name`` of each component, sorted."""
-        return tuple(sorted(wish.key for wish in self.wishes))
+        return tuple(sorted(wanted.key for wanted in self.components))
 
 
 def refuse_impossible(request: Request) -> None:
@@ -96,8 +96,10 @@ def survey(request: Request, workspace: Path) -> dict[str, JsonObject]:
     :raises LastGoodError: when one of them can't be read.
     """
     return {
-        wish.key: wish.component(capture_context(request.name, workspace, [], wish.passwords)).fingerprint(wish.options)
-        for wish in sorted(request.wishes, key=_databases_last)
+        wanted.key: wanted.component(capture_context(request.name, workspace, [], wanted.passwords)).fingerprint(
+            wanted.options
+        )
+        for wanted in sorted(request.components, key=_databases_last)
     }
 
 
@@ -111,8 +113,8 @@ def capture(store: RestorePoints, request: Request) -> RestorePoint:
         transactions = _transactions(store, request.stack)
         before = survey(request, scratch)
         components = tuple(
-            _capture_component(request, wish, directory / f"{wish.component.kind}-{number}", scratch, notes)
-            for number, wish in enumerate(sorted(request.wishes, key=_databases_last))
+            _capture_component(request, wanted, directory / f"{wanted.component.kind}-{number}", scratch, notes)
+            for number, wanted in enumerate(sorted(request.components, key=_databases_last))
         )
         moved = what_moved(before, survey(request, scratch))
         begun = sorted(_transactions(store, request.stack) - transactions)
@@ -178,22 +180,24 @@ def _transactions(store: RestorePoints, stack: str) -> set[str]:
     return {header.id for header in headers if header is not None and header.stack == stack}
 
 
-def _capture_component(request: Request, wish: Wish, into: Path, scratch: Path, notes: list[str]) -> CapturedComponent:
+def _capture_component(
+    request: Request, wanted: ComponentRequest, into: Path, scratch: Path, notes: list[str]
+) -> CapturedComponent:
     into.mkdir(mode=0o700)
-    context = capture_context(request.name, scratch, notes, wish.passwords)
-    facts = wish.component(context).capture(wish.options, into)
+    context = capture_context(request.name, scratch, notes, wanted.passwords)
+    facts = wanted.component(context).capture(wanted.options, into)
     return CapturedComponent(
-        kind=wish.component.kind,
-        name=wish.name,
+        kind=wanted.component.kind,
+        name=wanted.name,
         directory=into.name,
         facts=facts,
         artefacts=list_artefacts(into),
     )
 
 
-def _databases_last(wish: Wish) -> bool:
+def _databases_last(wanted: ComponentRequest) -> bool:
     """They take longest; what is quick to copy is then copied close to the first look."""
-    return wish.component.kind == "database"
+    return wanted.component.kind == "database"
 
 
 @contextmanager

@@ -15,20 +15,20 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS, component_class
 
-from .capture import Wish, capture_context
+from .capture import ComponentRequest, capture_context
 from .manifest import CapturedComponent
 
 #: Options that reach the component's context only.
 SECRETS = ("login_password",)
 
 
-def wishes_from(params: Mapping[str, Any]) -> list[Wish]:
-    """One wish for each component that the options name."""
+def requests_from(params: Mapping[str, Any]) -> list[ComponentRequest]:
+    """One request for each component that the options name."""
     return [
-        *(_wish("database", options) for options in params["databases"]),
-        *(_wish("code", options) for options in params["checkouts"]),
-        *(_wish("files", options) for options in _files(params)),
-        *(_wish("packages", options) for options in params["packages"]),
+        *(_request("database", options) for options in params["databases"]),
+        *(_request("code", options) for options in params["checkouts"]),
+        *(_request("files", options) for options in _files(params)),
+        *(_request("packages", options) for options in params["packages"]),
     ]
 
 
@@ -52,9 +52,9 @@ def live_schemas(databases: Sequence[Mapping[str, Any]]) -> JsonObject:
     """
     found: JsonObject = {}
     for options in databases:
-        wish = _wish("database", options)
-        component = wish.component(capture_context("look", Path(os.devnull), [], wish.passwords))
-        seen = component.fingerprint(wish.options)
+        wanted = _request("database", options)
+        component = wanted.component(capture_context("look", Path(os.devnull), [], wanted.passwords))
+        seen = component.fingerprint(wanted.options)
         found[options["name"]] = {"schema_fingerprint": seen["schema"], "migration_head": seen["migration"]}
     return found
 
@@ -64,8 +64,8 @@ def _files(params: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield {"files": params["files"]}
 
 
-def _wish(kind: str, options: Mapping[str, Any]) -> Wish:
-    return Wish(
+def _request(kind: str, options: Mapping[str, Any]) -> ComponentRequest:
+    return ComponentRequest(
         component=component_class(kind),
         options={name: value for name, value in options.items() if name not in SECRETS},
         passwords={name: options[name] for name in SECRETS if options.get(name)},

@@ -36,7 +36,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.requests import (
     live_schemas,
     release,
-    wishes_from,
+    requests_from,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.store import RestorePoint, RestorePoints
 
@@ -79,7 +79,7 @@ def _nothing_touched(params: Mapping[str, Any], *, check: bool) -> JsonObject:
 def _present(params: Mapping[str, Any], check: bool) -> JsonObject:
     store = RestorePoints(Path(params["state_dir"]), release)
     host = params["host"] or platform.node()
-    request = Request(require_name(params["name"]), params["stack"], host, wishes_from(params))
+    request = Request(require_name(params["name"]), params["stack"], host, requests_from(params))
     # First of all: whatever else there is to say of a stack in the middle of a rollback may be wrong in a moment.
     things = [f"file:{file}" for file in params["files"]]
     keys = [key for key in request.keys if key != "files:files"]

@@ -125,13 +125,13 @@ def _component_result(kind: str, params: Mapping[str, Any], secrets: Sequence[st
     state_dir = Path(params["state_dir"])
     transaction = Transaction(state_dir, params["transaction"] or new_id(kind))
     passwords = {name: params[name] for name in secrets if params[name]}
-    wish = {name: value for name, value in params.items() if name not in COMMON_SPEC and name not in secrets}
-    _hide_words(wish, passwords)
+    options = {name: value for name, value in params.items() if name not in COMMON_SPEC and name not in secrets}
+    _hide_words(options, passwords)
     records = transaction.records
-    carrier = component_class(kind).variant(wish)
+    carrier = component_class(kind).variant(options)
     component = make_component(carrier, records, records.directory / "workspace" / "planned", passwords)
-    point = _point(state_dir, component.entry_kind(), component.entry_name(wish), wish.get("restore_point"))
-    plan = _planned(transaction, component, wish, point)
+    point = _point(state_dir, component.entry_kind(), component.entry_name(options), options.get("restore_point"))
+    plan = _planned(transaction, component, options, point)
 
     evidence: JsonObject = {}
     changed, outcome, downtime_ms = plan.changed, None, 0
@@ -157,28 +157,28 @@ def _component_result(kind: str, params: Mapping[str, Any], secrets: Sequence[st
     }
 
 
-def _hide_words(wish: JsonObject, passwords: JsonObject) -> None:
+def _hide_words(options: JsonObject, passwords: JsonObject) -> None:
     """Take secrets out of the words of commands, since plans stand in the journal; whole they are only lent."""
-    verify, validate = wish.get("verify") or {}, wish.get("validate") or []
+    verify, validate = options.get("verify") or {}, options.get("validate") or []
     commands = verify.get("commands") or []
     shown = [hidden(command) for command in commands]
     if shown != commands:
         passwords["commands"] = commands
-        wish["verify"] = {**verify, "commands": shown}
+        options["verify"] = {**verify, "commands": shown}
     if hidden(validate) != validate:
         passwords["validate"] = validate
-        wish["validate"] = hidden(validate)
+        options["validate"] = hidden(validate)
 
 
-def _planned(transaction: Transaction, component: Component, wish: JsonObject, point: PointEntry | None) -> Plan:
+def _planned(transaction: Transaction, component: Component, options: JsonObject, point: PointEntry | None) -> Plan:
     """The component's plan, unless somebody else is at it: what is half switched may look as if there were nothing to do.
 
     :raises LockHeld: when another open transaction holds one of its things, or may be why it can't be planned for.
     """
     try:
-        plan = component.plan(wish, point)
+        plan = component.plan(options, point)
     except LastGoodError:
-        transaction.refuse_if_held(None, keys=[f"{component.entry_kind()}:{component.entry_name(wish)}"])
+        transaction.refuse_if_held(None, keys=[f"{component.entry_kind()}:{component.entry_name(options)}"])
         raise
     transaction.refuse_if_held(None, plan.things)
     return plan

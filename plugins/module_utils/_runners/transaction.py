@@ -234,9 +234,9 @@ def _recover(transaction: Transaction, params: Params) -> JsonObject:
         raise Refused(f"{records.id} spans {hosts}: {RECOVER}{records.id} asks all of them.")
     if records.outcome is not None:
         return {"outcome": records.outcome["outcome"]}
-    wish = KEEP if records.promise is not None and not records.tombstoned else UNDO
-    promised = [header.host] if wish == KEEP else []
-    decision = transaction.decide(wish, promised, params["operator"] or "recovery")
+    options = KEEP if records.promise is not None and not records.tombstoned else UNDO
+    promised = [header.host] if options == KEEP else []
+    decision = transaction.decide(options, promised, params["operator"] or "recovery")
     facts: JsonObject = {"decision": decision}
     if decision == UNDO:
         reason = "recovered after an interruption"

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def code_wish(commits: Sequence[str], mainline: int, files: Sequence[str], to: str | None) -> dict[str, Any] | None:
+def code_options(commits: Sequence[str], mainline: int, files: Sequence[str], to: str | None) -> dict[str, Any] | None:
     """The options of ``git_reset`` that it comes down to, and ``words`` for titles; None when nothing of it is asked for."""
     if not (commits or files or to):
         return None

@@ -41,7 +41,7 @@ class PlanRefused(ValueError):
 
 
 @dataclass(frozen=True)
-class Wish:
+class Request:
     """What the operator asked for.
 
     :param id: of the transaction to be.
@@ -53,7 +53,7 @@ class Wish:
         ``allow_unverified``, as ``pg_restore`` takes them; None for none.
     :param database: which one that is, or has the tables; None when there is only one.
     :param tables: of a database, to go back in these only.
-    :param code: how code goes back other than as a whole to the restore point: see `code_wish`.
+    :param code: how code goes back other than as a whole to the restore point: see `code_options`.
     :param rehearse: whether everything is taken away again before the switch.
     """
 
@@ -93,7 +93,7 @@ def parse_kinds(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(kind for kind in KINDS if kind in words)
 
 
-def make_plan(stack: Stack, wish: Wish) -> dict[str, Any]:
+def make_plan(stack: Stack, request: Request) -> dict[str, Any]:
     """Compute who does what.
 
     :returns: JSON: ``id``, ``stack``, ``point`` (None until `with_point`), ``source``, ``code``, ``kinds``, ``scope`` and
@@ -104,48 +104,48 @@ def make_plan(stack: Stack, wish: Wish) -> dict[str, Any]:
         checks and the requests of checks, stays in the catalogue.
     :raises PlanRefused: with all reasons.
     """
-    unknown = [name for name in wish.only if name not in stack.projects]
+    unknown = [name for name in request.only if name not in stack.projects]
     if unknown:
         hints = "; ".join(
             f"{name!r} is not a project of {stack.name}{nearest(name, stack.projects)}" for name in unknown
         )
         raise PlanRefused([f"rollback_only: {hints}."])
-    if wish.code is not None:
+    if request.code is not None:
         refusals = code_refusals(
-            wish.code, point=wish.point, kinds=wish.kinds, only=wish.only, projects=list(stack.projects)
+            request.code, point=request.point, kinds=request.kinds, only=request.only, projects=list(stack.projects)
         )
         if refusals:
             raise PlanRefused(refusals)
-    databases = _databases(stack, wish)
-    chosen = [project for project in stack.projects.values() if not wish.only or project.name in wish.only]
-    rolled = chosen if set(wish.kinds) - set(SCOPES) else []
-    if not databases and not any(_keys(project, wish.kinds) for project in rolled):
-        raise PlanRefused([f"{stack.name} has no {' or '.join(wish.kinds)} to roll back."])
+    databases = _databases(stack, request)
+    chosen = [project for project in stack.projects.values() if not request.only or project.name in request.only]
+    rolled = chosen if set(request.kinds) - set(SCOPES) else []
+    if not databases and not any(_keys(project, request.kinds) for project in rolled):
+        raise PlanRefused([f"{stack.name} has no {' or '.join(request.kinds)} to roll back."])
     stopped = _stopped(stack, rolled, everything=bool(databases))
-    parts = _parts(stack, databases, rolled, stopped, wish.kinds)
-    if wish.does_without_point:
+    parts = _parts(stack, databases, rolled, stopped, request.kinds)
+    if request.does_without_point:
         parts = {host: {**part, "keys": []} for host, part in parts.items()}
-    decision_host = wish.decision_host or stack.hosts[0]
+    decision_host = request.decision_host or stack.hosts[0]
     if decision_host not in parts:
         parts = {**parts, decision_host: _nothing(len(stack.waves))}
     schema_only = {}
-    if "code" in wish.kinds and not {"database", "schema"} & set(wish.kinds) and wish.code is None:
+    if "code" in request.kinds and not {"database", "schema"} & set(request.kinds) and request.code is None:
         schema_only = {database.name: database.host for database in stack.databases.values()}
     return {
-        "id": wish.id,
+        "id": request.id,
         "stack": stack.name,
-        "wanted_point": wish.point,
+        "wanted_point": request.point,
         "point": None,
-        "source": dict(wish.source) if wish.source is not None else None,
-        "code": dict(wish.code) if wish.code is not None else None,
-        "kinds": list(wish.kinds),
-        "scope": next((kind for kind in SCOPES if kind in wish.kinds), None),
-        "tables": list(wish.tables),
-        "only": list(wish.only),
+        "source": dict(request.source) if request.source is not None else None,
+        "code": dict(request.code) if request.code is not None else None,
+        "kinds": list(request.kinds),
+        "scope": next((kind for kind in SCOPES if kind in request.kinds), None),
+        "tables": list(request.tables),
+        "only": list(request.only),
         "decision_host": decision_host,
         "hosts": sorted(parts),
         "stack_hosts": list(stack.hosts),
-        "rehearse": wish.rehearse,
+        "rehearse": request.rehearse,
         "waves": len(stack.waves),
         "schema_only": schema_only,
         "parts": parts,
@@ -178,41 +178,41 @@ def passwords(databases: Mapping[str, Any], names: Sequence[str]) -> dict[str, d
     return found
 
 
-def _databases(stack: Stack, wish: Wish) -> list[Database]:
-    """Those that the wish goes back in."""
-    if wish.source is not None:
-        return [_restored_from_file(stack, wish)]
-    if "tables" in wish.kinds:
-        if not wish.tables:
+def _databases(stack: Stack, request: Request) -> list[Database]:
+    """Those that the request goes back in."""
+    if request.source is not None:
+        return [_restored_from_file(stack, request)]
+    if "tables" in request.kinds:
+        if not request.tables:
             raise PlanRefused(["Which tables? Name them: -e rollback_tables=public.post,public.post_section"])
-        return [_the_database(stack, wish)]
-    return list(stack.databases.values()) if {"database", "schema"} & set(wish.kinds) else []
+        return [_the_database(stack, request)]
+    return list(stack.databases.values()) if {"database", "schema"} & set(request.kinds) else []
 
 
-def _restored_from_file(stack: Stack, wish: Wish) -> Database:
+def _restored_from_file(stack: Stack, request: Request) -> Database:
     """The one database that a file is restored into; a file holds one, so it is named, or the only one."""
-    if wish.point is not None:
+    if request.point is not None:
         raise PlanRefused(
-            [f"Both a restore point ({wish.point}) and a file are named to go back to: name one of them."]
+            [f"Both a restore point ({request.point}) and a file are named to go back to: name one of them."]
         )
-    if wish.kinds != ("database",):
+    if request.kinds != ("database",):
         raise PlanRefused(
             [
-                f"A file holds a database, but {', '.join(wish.kinds)} are asked for: run lastgood.rollback.database_rollback."
+                f"A file holds a database, but {', '.join(request.kinds)} are asked for: run lastgood.rollback.database_rollback."
             ]
         )
-    return _the_database(stack, wish)
+    return _the_database(stack, request)
 
 
-def _the_database(stack: Stack, wish: Wish) -> Database:
+def _the_database(stack: Stack, request: Request) -> Database:
     """The one that is named, or the only one."""
-    if wish.database is not None and wish.database not in stack.databases:
-        hint = nearest(wish.database, stack.databases)
-        raise PlanRefused([f"rollback_database: {wish.database!r} is not a database of {stack.name}{hint}."])
-    if wish.database is None and len(stack.databases) != 1:
+    if request.database is not None and request.database not in stack.databases:
+        hint = nearest(request.database, stack.databases)
+        raise PlanRefused([f"rollback_database: {request.database!r} is not a database of {stack.name}{hint}."])
+    if request.database is None and len(stack.databases) != 1:
         known = ", ".join(stack.databases) or "none"
         raise PlanRefused([f"{stack.name} has these databases: {known}. Name the one with -e rollback_database=…."])
-    return stack.databases[wish.database or next(iter(stack.databases))]
+    return stack.databases[request.database or next(iter(stack.databases))]
 
 
 def _keys(project: Project, kinds: Sequence[str]) -> list[str]:

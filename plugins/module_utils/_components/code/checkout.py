@@ -76,23 +76,23 @@ def _selection(git: Git, facts: Mapping[str, Any]) -> Selection:
     return Selection(lambda: facts["paths"]) if facts["paths"] is not None else ALL
 
 
-def open_checkout(run: CommandRunner, wish: Mapping[str, Any]) -> tuple[Git, Layout, User]:
-    """The checkout that a wish names, before there is a plan of it.
+def open_checkout(run: CommandRunner, options: Mapping[str, Any]) -> tuple[Git, Layout, User]:
+    """The checkout that the options name, before there is a plan of it.
 
     :raises Refused: when there is none, or this account can't act as its owner.
     """
     try:
-        resolved = resolve(Path(wish["path"]))
+        resolved = resolve(Path(options["path"]))
     except OSError as error:
-        raise Refused(f"{wish['path']} can't be reached ({error.strerror}): name the top of a checkout.") from error
+        raise Refused(f"{options['path']} can't be reached ({error.strerror}): name the top of a checkout.") from error
     path = resolved.path
     if not stat.S_ISDIR(resolved.found.st_mode):
         raise Refused(f"{path} is not a directory: name the top of a checkout.")
-    named = user_by_name(wish["owner"]) if wish.get("owner") else None
+    named = user_by_name(options["owner"]) if options.get("owner") else None
     owner = named or user_by_uid(resolved.found.st_uid)
     checks.require_owner(path, owner)
     resolved.require({owner.uid, resolved.found.st_uid, os.geteuid()}, "rolling it back", links=True)
-    limited = run.limited(float(wish.get("timeout") or TIMEOUT_S))
+    limited = run.limited(float(options.get("timeout") or TIMEOUT_S))
     git = Git(limited.as_user(owner), path, trust=named is not None)
     layout = git.layout()
     if owner.uid == 0:

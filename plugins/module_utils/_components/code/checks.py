@@ -83,7 +83,7 @@ def lock_files(layout: Layout, branch: str | None) -> list[Path]:
 
 
 def resolve_target(git: Git, layout: Layout, to: str | None, point: PointEntry | None) -> str:
-    """Turn the wish into a commit id, once and for all.
+    """Turn the options into a commit id, once and for all.
 
     :raises Refused: when nothing, or more than one thing, is meant by it.
     """

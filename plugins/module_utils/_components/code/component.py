@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
-    Foreign,
     LastGoodError,
     Refused,
+    StateConflict,
     UndoIncomplete,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import without_login
@@ -50,15 +50,15 @@ class Code(Component):
     order = 10
 
     @classmethod
-    def entry_name(cls, wish: Mapping[str, Any]) -> str:
+    def entry_name(cls, options: Mapping[str, Any]) -> str:
         """The checkout's path as the catalogue has it: the lock goes by the real one, a restore point by this."""
-        return os.path.normpath(str(wish["path"]))
+        return os.path.normpath(str(options["path"]))
 
     # -- looking
 
-    def capture(self, wish: Mapping[str, Any], into: Path) -> JsonObject:
+    def capture(self, options: Mapping[str, Any], into: Path) -> JsonObject:
         """Note the commit, keep it alive by a ref, and archive tracked files that differ from it."""
-        git, layout, owner = open_checkout(self.context.run, wish)
+        git, layout, owner = open_checkout(self.context.run, options)
         head = git.head()
         checks.require_quiet(layout, head)
         captured = dirt.capture(git, owner, into)
@@ -77,9 +77,9 @@ class Code(Component):
             "untracked_count": len(untracked),
         }
 
-    def fingerprint(self, wish: Mapping[str, Any]) -> JsonObject:
+    def fingerprint(self, options: Mapping[str, Any]) -> JsonObject:
         """HEAD, branch, and a digest of the tracked files that differ from it."""
-        git, _layout, owner = open_checkout(self.context.run, wish)
+        git, _layout, owner = open_checkout(self.context.run, options)
         return {**asdict(git.head()), "status": dirt.digest(dirt.present(git, owner))}
 
     def release(self, facts: JsonObject, needed: Sequence[JsonObject]) -> None:
@@ -89,9 +89,9 @@ class Code(Component):
 
     # -- plan
 
-    def plan(self, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+    def plan(self, options: Mapping[str, Any], point: PointEntry | None) -> Plan:
         """Resolve the target, and refuse what would not work."""
-        return plan_checkout(self.context, wish, point)
+        return plan_checkout(self.context, options, point)
 
     # -- phases
 
@@ -150,12 +150,12 @@ class Code(Component):
         checkout = Checkout(self.context, plan.facts)
         terminate_leftover_processes(checkout.marker, PATIENCE_S)
         if self.state(plan) is State.FOREIGN:
-            raise Foreign(foreign(checkout, self.context.workspace))
+            raise StateConflict(foreign(checkout, self.context.workspace))
         record = checkout.recorder.read()
         mark = Mark(self.context)
         begun = mark.read() is not None or checkout.git.head() != checkout.before
         if begun and record is None:
-            raise Foreign(
+            raise StateConflict(
                 f"{checkout.top}: the record of what was there before is missing from {self.context.workspace}. "
                 f"The commit before was {checkout.before.commit} ({plan.facts['emergency_ref']})."
             )

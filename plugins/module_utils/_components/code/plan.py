@@ -30,16 +30,16 @@ from .target import Goal, aim
 from .verify import Scratch
 
 
-def plan_checkout(context: Context, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+def plan_checkout(context: Context, options: Mapping[str, Any], point: PointEntry | None) -> Plan:
     """Resolve the target, and refuse what would not work."""
-    git, layout, owner = open_checkout(context.run, wish)
+    git, layout, owner = open_checkout(context.run, options)
     head = git.head()
     checks.require_quiet(layout, head)
     checks.require_merged(git)
     checks.require_alone(git, layout, head)
     names = _side_names(context.transaction, git, layout)
-    with aim(git, layout, head, wish, point, Scratch(Path(names["scratch"]), owner), context.transaction) as aimed:
-        return _plan(*aimed, _Scene(layout, owner, head, names), wish, point)
+    with aim(git, layout, head, options, point, Scratch(Path(names["scratch"]), owner), context.transaction) as aimed:
+        return _plan(*aimed, _Scene(layout, owner, head, names), options, point)
 
 
 class _Scene(NamedTuple):
@@ -51,9 +51,9 @@ class _Scene(NamedTuple):
     names: JsonObject
 
 
-def _plan(git: Git, goal: Goal, scene: _Scene, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+def _plan(git: Git, goal: Goal, scene: _Scene, options: Mapping[str, Any], point: PointEntry | None) -> Plan:
     layout, owner, head, names = scene
-    surveyed, disk_bytes = _survey(git, scene, goal, verified=bool(_verify(wish, goal.mode)))
+    surveyed, disk_bytes = _survey(git, scene, goal, verified=bool(_verify(options, goal.mode)))
     wanted = dirt.read(point.directory) if point is not None else ()
     wanted = tuple(one for one in wanted if goal.selection.covers(one.path))
     moves = checks.require_submodules(git, Worktree(layout.top), goal.target, goal.selection)
@@ -71,7 +71,7 @@ def _plan(git: Git, goal: Goal, scene: _Scene, wish: Mapping[str, Any], point: P
         },
         discards=discards(surveyed, git.commits([*lost, *(["--no-walk"] if goal.mode == REVERT else [])])),
         facts={
-            **_place(wish, layout, owner),
+            **_place(options, layout, owner),
             "before": asdict(head),
             "target": goal.target,
             "after": goal.after,
@@ -79,8 +79,8 @@ def _plan(git: Git, goal: Goal, scene: _Scene, wish: Mapping[str, Any], point: P
             **names,
             "emergency_ref": names["emergency_ref"] if goal.mode != PATHS else None,
             "target_ref": names["target_ref"] if goal.mode == REVERT else None,
-            "verify": _verify(wish, goal.mode),
-            "python": wish.get("python") or sys.executable,
+            "verify": _verify(options, goal.mode),
+            "python": options.get("python") or sys.executable,
             "submodules": moves,
             "dirt_of_point": {"directory": str(point.directory), **point.artefacts} if wanted and point else None,
         },
@@ -134,18 +134,18 @@ def _survey(git: Git, scene: _Scene, goal: Goal, *, verified: bool) -> tuple[Sur
     return surveyed, archived + written + (sum(row[2] for row in tree) if verified else 0)
 
 
-def _verify(wish: Mapping[str, Any], mode: str) -> JsonObject:
+def _verify(options: Mapping[str, Any], mode: str) -> JsonObject:
     """The target's own checks; nothing where there is none to run. Of single paths the sources are compiled in any case."""
-    verify = {"compile": [], **(wish.get("verify") or {})}
+    verify = {"compile": [], **(options.get("verify") or {})}
     return verify if mode == PATHS or verify["compile"] or verify.get("commands") else {}
 
 
-def _place(wish: Mapping[str, Any], layout: Layout, owner: User) -> JsonObject:
+def _place(options: Mapping[str, Any], layout: Layout, owner: User) -> JsonObject:
     return {
         "path": str(layout.top),
         "owner_uid": owner.uid,
-        "trust": bool(wish.get("owner")),
-        "timeout": wish.get("timeout"),
+        "trust": bool(options.get("owner")),
+        "timeout": options.get("timeout"),
         "git_dir": str(layout.git_dir),
         "common_dir": str(layout.common_dir),
         "index": str(layout.git_dir / "index"),

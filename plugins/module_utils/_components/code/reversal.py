@@ -45,8 +45,8 @@ class CodeBack(Code):
         if record is None or not checkout.recorder.archive_of(record).is_file():
             raise Refused(f"{checkout.top}: the record of what was there before is gone from {earlier.workspace}.")
         owner = user_by_uid(int(then["owner_uid"])).name if then["trust"] else None
-        wish = {"path": then["path"], "owner": owner, "to": checkout.before.commit, "timeout": then.get("timeout")}
-        plan = plan_checkout(self.context, wish, None)
+        options = {"path": then["path"], "owner": owner, "to": checkout.before.commit, "timeout": then.get("timeout")}
+        plan = plan_checkout(self.context, options, None)
         held = checkout.hold.read() == earlier.transaction
         return replace(
             plan,

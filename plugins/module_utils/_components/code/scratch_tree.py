@@ -22,8 +22,8 @@ def verify(checkout: Checkout, secrets: Mapping[str, Any]) -> list[str]:
     :param secrets: ``test_environment`` of the commands; and the ``commands`` themselves where there is a secret in them.
     :raises VerificationFailed: when one of them does not hold.
     """
-    wish = dict(checkout.facts["verify"])
-    wish["commands"] = secrets.get("commands") or wish.get("commands") or []
+    options = dict(checkout.facts["verify"])
+    options["commands"] = secrets.get("commands") or options.get("commands") or []
     variables = secrets.get("test_environment") or {}
     with checkout.scratch.made() as scratch:
         with acting_as(checkout.owner):
@@ -31,12 +31,12 @@ def verify(checkout: Checkout, secrets: Mapping[str, Any]) -> list[str]:
         if checkout.facts["mode"] == PATHS:
             tree = check_out(checkout.git, checkout.before.commit, scratch)
             sources = _bring_paths(checkout, scratch, tree)
-            wish["compile"] = sorted({*wish.get("compile", ()), *sources})
+            options["compile"] = sorted({*options.get("compile", ()), *sources})
         else:
             tree = check_out(checkout.git, checkout.target, scratch)
         run = checkout.run.with_env({"HOME": str(scratch), "PWD": str(tree)})
         checker = run.with_env({str(name): str(value) for name, value in variables.items()})
-        return verify_tree(tree, checker, wish, checkout.facts["python"])
+        return verify_tree(tree, checker, options, checkout.facts["python"])
 
 
 def _bring_paths(checkout: Checkout, scratch: Path, tree: Path) -> list[str]:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) What a wish comes down to: the commit whose files are wanted, the paths, and where HEAD ends up."""
+"""(private) What the options come down to: the commit whose files are wanted, the paths, and where HEAD ends up."""
 
 from __future__ import annotations
 
@@ -45,60 +45,66 @@ class Goal:
 
 @contextmanager
 def aim(
-    git: Git, layout: Layout, head: Head, wish: Mapping[str, Any], point: PointEntry | None, scratch: Scratch, id: str
+    git: Git,
+    layout: Layout,
+    head: Head,
+    options: Mapping[str, Any],
+    point: PointEntry | None,
+    scratch: Scratch,
+    id: str,
 ) -> Iterator[tuple[Git, Goal]]:
-    """Resolve a wish; changes nothing in the checkout.
+    """Resolve the options; changes nothing in the checkout.
 
     :param id: of the transaction: it gives new commits their date, so that they have the same ids each time.
     :returns: the goal, and a git that sees what it takes, also commits that have yet to be made.
     :raises Refused: when it can't be reached.
     """
-    mode = wish.get("mode") or RESET
-    _require_fitting(layout, mode, wish, point)
+    mode = options.get("mode") or RESET
+    _require_fitting(layout, mode, options, point)
     if mode == REVERT:
-        with _aim_revert(git, layout, head, wish, scratch, id) as aimed:
+        with _aim_revert(git, layout, head, options, scratch, id) as aimed:
             yield aimed
         return
-    to = wish.get("to") or None
-    if wish.get("deepen") and layout.shallow and git.resolve(checks.wanted_name(to, point)) is None:
+    to = options.get("to") or None
+    if options.get("deepen") and layout.shallow and git.resolve(checks.wanted_name(to, point)) is None:
         history = history_of(git, layout, head)
         with scratch.made() as directory:
             name = checks.wanted_name(to, point)
             seeing, target = fetch_aside(git, layout, history, name, directory, scratch.owner)
-            yield seeing, _aim_at(seeing, layout, head, wish, target, history)
+            yield seeing, _aim_at(seeing, layout, head, options, target, history)
     else:
-        yield git, _aim_at(git, layout, head, wish, checks.resolve_target(git, layout, to, point), None)
+        yield git, _aim_at(git, layout, head, options, checks.resolve_target(git, layout, to, point), None)
 
 
 def _aim_at(
-    git: Git, layout: Layout, head: Head, wish: Mapping[str, Any], target: str, history: JsonObject | None
+    git: Git, layout: Layout, head: Head, options: Mapping[str, Any], target: str, history: JsonObject | None
 ) -> Goal:
     """The files of one commit; of some paths, or of all and the branch with them."""
-    mode = wish.get("mode") or RESET
+    mode = options.get("mode") or RESET
     facts: JsonObject = {"mode": mode, "paths": None, "reverts": [], "date": 0, "history": history}
     if mode == RESET:
         return Goal(mode, target, target, ALL, facts)
-    paths = selected_paths(layout.top, wish["paths"])
+    paths = selected_paths(layout.top, options["paths"])
     checks.require_paths(git, target, paths)
     return Goal(mode, target, head.commit, Selection(lambda: paths), {**facts, "paths": paths})
 
 
-def _require_fitting(layout: Layout, mode: str, wish: Mapping[str, Any], point: PointEntry | None) -> None:
+def _require_fitting(layout: Layout, mode: str, options: Mapping[str, Any], point: PointEntry | None) -> None:
     """No option that the mode would silently leave aside."""
-    if mode == REVERT and (wish.get("to") or point is not None or not wish.get("commits")):
+    if mode == REVERT and (options.get("to") or point is not None or not options.get("commits")):
         raise Refused(f"{layout.top}: mode=revert takes commits, and neither to nor a restore point.")
-    if mode == PATHS and not wish.get("paths"):
+    if mode == PATHS and not options.get("paths"):
         raise Refused(f"{layout.top}: mode=paths needs paths.")
     for option, its_mode in (("commits", REVERT), ("paths", PATHS)):
-        if wish.get(option) and mode != its_mode:
+        if options.get(option) and mode != its_mode:
             raise Refused(f"{layout.top}: {option} belongs to mode={its_mode}, and this is mode={mode}.")
 
 
 @contextmanager
 def _aim_revert(
-    git: Git, layout: Layout, head: Head, wish: Mapping[str, Any], scratch: Scratch, id: str
+    git: Git, layout: Layout, head: Head, options: Mapping[str, Any], scratch: Scratch, id: str
 ) -> Iterator[tuple[Git, Goal]]:
-    reverts = checks.resolve_reverts(git, layout, head, wish["commits"], int(wish.get("mainline") or 1))
+    reverts = checks.resolve_reverts(git, layout, head, options["commits"], int(options.get("mainline") or 1))
     facts: JsonObject = {"mode": REVERT, "paths": None, "reverts": reverts, "date": _date(id), "history": None}
     with scratch.made() as directory:
         aside = borrow(git, layout.common_dir, directory, scratch.owner)

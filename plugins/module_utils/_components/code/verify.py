@@ -75,21 +75,21 @@ def check_out(git: Git, commit: str, scratch: Path) -> Path:
     return tree
 
 
-def verify_tree(tree: Path, run: CommandRunner, wish: Mapping[str, Any], python: str) -> list[str]:
+def verify_tree(tree: Path, run: CommandRunner, options: Mapping[str, Any], python: str) -> list[str]:
     """Compile, then run the commands; what was done, one line each.
 
     :raises VerificationFailed: with the words of the first check that did not hold.
     """
-    timeout = float(wish.get("timeout") or DEFAULT_TIMEOUT_S)
+    timeout = float(options.get("timeout") or DEFAULT_TIMEOUT_S)
     done = []
-    compiled = list(wish.get("compile") or [])
+    compiled = list(options.get("compile") or [])
     for path in compiled:
         if not (tree / path).exists():
             raise VerificationFailed(f"The target has no {path}, which was to be compiled.")
     if compiled:
         _check(run, [python, "-m", "compileall", "-q", "-f", *compiled], tree, timeout)
         done.append(f"compiled {' '.join(compiled)}")
-    for command in wish.get("commands") or []:
+    for command in options.get("commands") or []:
         argv = [python if word == "python" and number == 0 else str(word) for number, word in enumerate(command)]
         _check(run, argv, tree, timeout)
         done.append(f"ran {' '.join(hidden(argv))}")

@@ -35,7 +35,7 @@ from ..base import Context
 from .plan import DEFAULT_JOBS, find_programs, open_server
 
 
-def capture_database(context: Context, wish: Mapping[str, Any], into: Path) -> JsonObject:
+def capture_database(context: Context, options: Mapping[str, Any], into: Path) -> JsonObject:
     """Write ``archive/`` (pg_dump's directory format), ``schema.sql`` (normalised) and ``layout.json`` below ``into``.
 
     :return: what a later plan compares with: tables with counts and hashes, schema digest, properties, extensions,
@@ -43,27 +43,27 @@ def capture_database(context: Context, wish: Mapping[str, Any], into: Path) -> J
         PostgreSQL keeps outside of snapshots.
     :raises LastGoodError: when anything can't be read, a table that row security hides rows of included.
     """
-    name = str(wish["name"])
-    server = open_server(context, wish)
+    name = str(options["name"])
+    server = open_server(context, options)
     archive = into / "archive"
     archive.mkdir(mode=0o700)
     give_to(archive, server.os_user())
     with server.connect(name) as session:
-        programs = find_programs(context, server, session.version // 10_000, wish.get("bin_dir"))
+        programs = find_programs(context, server, session.version // 10_000, options.get("bin_dir"))
         session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         snapshot = session.value("SELECT pg_export_snapshot()")
         context.note(f"Dumping database {name} from {server.where}")
         # What the dump reads of a sequence lies between what it is before and after.
         sequences = content.read_sequences(session)
         progress = _DumpProgress(archive, name, session.value("SELECT pg_database_size(current_database())"))
-        programs.dump(name, archive, snapshot, int(wish.get("jobs") or DEFAULT_JOBS), progress.show_progress)
+        programs.dump(name, archive, snapshot, int(options.get("jobs") or DEFAULT_JOBS), progress.show_progress)
         with open_schema(into / "schema.sql", "w") as output:
             schema = write_schema(programs, name, output, snapshot)
         with (into / LAYOUT_FILE).open("wb") as layout:
             layout.write(dump_json(read_layout(session)))
         context.note(f"Counting and hashing the tables of database {name}")
         tables = content.hash_tables(session)
-        inside = content.read_inside(session, wish.get("migration_tables"))
+        inside = content.read_inside(session, options.get("migration_tables"))
         inside = {**inside, "sequences": sequences, "sequences_until": inside["sequences"]}
         return {
             "name": name,
@@ -96,20 +96,20 @@ class _DumpProgress:
         show_progress(f"{self._words}: {self._rate.describe(written)} written")
 
 
-def fingerprint_database(context: Context, wish: Mapping[str, Any]) -> JsonObject:
+def fingerprint_database(context: Context, options: Mapping[str, Any]) -> JsonObject:
     """Identity, schema, migration head and properties: what must not change while a stack is being captured.
 
     Rows are not looked at, so that people may go on writing.
     """
-    name = str(wish["name"])
-    server = open_server(context, wish)
+    name = str(options["name"])
+    server = open_server(context, options)
     with server.connect(name) as session:
-        programs = find_programs(context, server, session.version // 10_000, wish.get("bin_dir"))
+        programs = find_programs(context, server, session.version // 10_000, options.get("bin_dir"))
         properties = json.dumps(read_properties(session, name), sort_keys=True)
         return {
             "system": system_identifier(session, server.where),
             "oid": session.value("SELECT oid::bigint FROM pg_database WHERE datname = %s", [name]),
             "schema": schema_digest(programs, name),
-            "migration": migration_head(session, wish.get("migration_tables")),
+            "migration": migration_head(session, options.get("migration_tables")),
             "properties": hashlib.sha256(properties.encode()).hexdigest(),
         }

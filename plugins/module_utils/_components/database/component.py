@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign, LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, StateConflict
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
@@ -46,26 +46,26 @@ class Database(Component):
     order = 40
 
     @classmethod
-    def variant(cls, wish: Mapping[str, Any]) -> str:
+    def variant(cls, options: Mapping[str, Any]) -> str:
         """Its own: see `only_rebuild`."""
-        return only_rebuild(wish, cls.kind)
+        return only_rebuild(options, cls.kind)
 
     @classmethod
-    def entry_name(cls, wish: Mapping[str, Any]) -> str:
+    def entry_name(cls, options: Mapping[str, Any]) -> str:
         """The database's name."""
-        return str(wish["name"])
+        return str(options["name"])
 
-    def capture(self, wish: Mapping[str, Any], into: Path) -> JsonObject:
+    def capture(self, options: Mapping[str, Any], into: Path) -> JsonObject:
         """See `capture_database`."""
-        return capture_database(self.context, wish, into)
+        return capture_database(self.context, options, into)
 
-    def fingerprint(self, wish: Mapping[str, Any]) -> JsonObject:
+    def fingerprint(self, options: Mapping[str, Any]) -> JsonObject:
         """See `fingerprint_database`."""
-        return fingerprint_database(self.context, wish)
+        return fingerprint_database(self.context, options)
 
-    def plan(self, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+    def plan(self, options: Mapping[str, Any], point: PointEntry | None) -> Plan:
         """See `make_plan`."""
-        return make_plan(self.context, wish, point)
+        return make_plan(self.context, options, point)
 
     def prepare(self, plan: Plan) -> JsonObject:
         """Restore into a side database and prove it there; a finished one is used again, a torn one is rebuilt."""
@@ -74,7 +74,7 @@ class Database(Component):
             terminate_leftover_sessions(session, look.server.application_name)
             look.refresh(session)
             if look.state() not in (State.UNTOUCHED, State.PREPARED):
-                raise Foreign(look.said("prepared"))
+                raise StateConflict(look.said("prepared"))
             done = self._read(EVIDENCE_FILE)
             if done and self._is_intact(look):
                 return done
@@ -104,7 +104,7 @@ class Database(Component):
             return
         incoming = look.incoming
         if look.state() is not State.PREPARED or incoming is None or not (incoming.mark and incoming.mark.ready):
-            raise Foreign(look.said("switched"))
+            raise StateConflict(look.said("switched"))
         self._swap(plan, look, incoming, now)
 
     def _swap(self, plan: Plan, look: Look, incoming: DatabaseRow, now: float, last: LastSession | None = None) -> None:
@@ -146,7 +146,7 @@ class Database(Component):
                 self._swap_back(session, plan, look)
                 look.refresh(session)
             if look.state() not in (State.UNTOUCHED, State.PREPARED):
-                raise Foreign(look.said("undone"))
+                raise StateConflict(look.said("undone"))
             self._drop_incoming(session, look)
 
     def count_written(self, plan: Plan) -> JsonObject:
@@ -199,7 +199,7 @@ class Database(Component):
     def _swap_back(self, session: Session, plan: Plan, look: Look) -> None:
         names, live = look.names, look.live
         if live is None or (plan.facts["old_oid"] is not None and look.previous is None):
-            raise Foreign(f"Database {plan.name} can't be brought back: {names.previous} is gone.")
+            raise StateConflict(f"Database {plan.name} can't be brought back: {names.previous} is gone.")
         now = session.value(NOW)
         mark = self._mark(REJECTED, plan, plan.facts["old_oid"], live.comment, now)
         remember(self.context, session, plan, live, names.rejected, mark)

@@ -66,15 +66,15 @@ DOWNTIME_MS = 150
 UNPACKED = 6
 
 
-def only_rebuild(wish: Mapping[str, Any], kind: str) -> str:
+def only_rebuild(options: Mapping[str, Any], kind: str) -> str:
     """The kind itself, for those that know no migrations: who asks for these must not lose rows by mistake.
 
     :raises Refused: says what is missing.
     """
-    if wish.get("method") == "migrations":
+    if options.get("method") == "migrations":
         raise Refused(
-            f"method: migrations takes the schema of database {wish['name']} back and keeps its rows, but scope is {kind}: say "
-            "scope: schema."
+            f"method: migrations takes the schema of database {options['name']} back and keeps its rows, but scope is {kind}: "
+            "say scope: schema."
         )
     return kind
 
@@ -97,7 +97,7 @@ def programs_major(session: Session, source: Source) -> int:
 
 
 def choose_programs(
-    context: Context, server: Server, session: Session, source: Source, wish: Mapping[str, Any]
+    context: Context, server: Server, session: Session, source: Source, options: Mapping[str, Any]
 ) -> PgPrograms:
     """The programs that read the source and suit the server.
 
@@ -109,21 +109,21 @@ def choose_programs(
             f"Archive {source.path} was made from PostgreSQL {source.server_major}; {server.where} is the older "
             f"{major} and can't be trusted to hold it. Restore it into a server of that version."
         )
-    return find_programs(context, server, programs_major(session, source), wish.get("bin_dir"))
+    return find_programs(context, server, programs_major(session, source), options.get("bin_dir"))
 
 
-def make_plan(context: Context, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+def make_plan(context: Context, options: Mapping[str, Any], point: PointEntry | None) -> Plan:
     """Look at everything, refuse what can't work.
 
     :raises Refused: see the sentences.
     """
-    return plan_with(Planner, context, wish, point)
+    return plan_with(Planner, context, options, point)
 
 
-def plan_with(planner: type[Planner], context: Context, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+def plan_with(planner: type[Planner], context: Context, options: Mapping[str, Any], point: PointEntry | None) -> Plan:
     """Plan with the database's own planner, or with one that keeps more of it."""
-    name = str(wish["name"])
-    server = open_server(context, wish)
+    name = str(options["name"])
+    server = open_server(context, options)
     if name in (*RESERVED, server.maintenance):
         raise Refused(
             f"Database {name} can't be rolled back while it is the one that this task connects to, or a template: name "
@@ -132,11 +132,11 @@ def plan_with(planner: type[Planner], context: Context, wish: Mapping[str, Any],
     if point:
         source = captured_source(point.point, point.directory, point.facts, point.artefacts)
     else:
-        source = named_source(wish, context.run.as_user(server.os_user()))
+        source = named_source(options, context.run.as_user(server.os_user()))
     try:
         with server.connect() as session:
             require_primary(session, server)
-            return planner(context, server, session, wish, source).plan(name)
+            return planner(context, server, session, options, source).plan(name)
     except Refused:
         raise
     except LastGoodError as error:
@@ -147,12 +147,12 @@ class Planner:
     """One planning run; collects warnings on the way."""
 
     def __init__(
-        self, context: Context, server: Server, session: Session, wish: Mapping[str, Any], source: Source
+        self, context: Context, server: Server, session: Session, options: Mapping[str, Any], source: Source
     ) -> None:
         self.context = context
         self.server = server
         self.session = session
-        self.wish = wish
+        self.options = options
         self.source = source
         self.warnings: list[str] = []
         self.code: list[Code] = []
@@ -162,11 +162,11 @@ class Planner:
         names = SideNames.of(self.context.transaction, name)
         databases = all_databases(self.session)
         live = databases.get(name)
-        programs = choose_programs(self.context, self.server, self.session, self.source, self.wish)
+        programs = choose_programs(self.context, self.server, self.session, self.source, self.options)
         require_direct(self.session, self.server)
         require_rights(self.session, self.server, live.oid if live else None, name)
         if live is not None:
-            self.warnings += require_consent(self.session, self.server, name, self.wish.get("accept") or [])
+            self.warnings += require_consent(self.session, self.server, name, self.options.get("accept") or [])
         properties = self._properties(name, live)
         self._refuse_concurrent(names, databases, live, str(properties["owner"]))
         inside = self._inspect_live(name, live, programs)
@@ -176,16 +176,18 @@ class Planner:
         oid = live.oid if live else None
         size = self._size()
         source_tables = require_needs(self.session, self.source, properties, programs)
-        if inside is not None and not self.source.facts and "other_database" not in (self.wish.get("accept") or []):
+        if inside is not None and not self.source.facts and "other_database" not in (self.options.get("accept") or []):
             self.warnings += filter(None, [refuse_other_database(name, self.source, source_tables, inside["tables"])])
         restore_as = "" if equal else self._limit_code(str(properties["owner"]))
         self.warnings += require_space(self.server, self.session, properties["tablespace"], size)
         facts = {
             "connection": self.server.to_json(),
-            "bin_dir": self.wish.get("bin_dir"),
+            "bin_dir": self.options.get("bin_dir"),
             # Neither a tar archive nor plain SQL can be shared between jobs.
-            "jobs": 1 if self.source.archive.form in ("tar", "plain") else int(self.wish.get("jobs") or DEFAULT_JOBS),
-            "keep_previous": keep_previous(self.wish),
+            "jobs": 1
+            if self.source.archive.form in ("tar", "plain")
+            else int(self.options.get("jobs") or DEFAULT_JOBS),
+            "keep_previous": keep_previous(self.options),
             "name": name,
             "server_version": self.session.version,
             "system": system,
@@ -194,7 +196,7 @@ class Planner:
             "comment": live.comment if live else None,
             "properties": properties,
             "program_major": programs_major(self.session, self.source),
-            "accept": list(self.wish.get("accept") or []),
+            "accept": list(self.options.get("accept") or []),
             "restore_as": restore_as,
             "source": self.source.to_json(),
             "expected": self.source.facts or None,
@@ -217,7 +219,7 @@ class Planner:
         self, names: SideNames, databases: Mapping[str, DatabaseRow], live: DatabaseRow | None, owner: str
     ) -> None:
         """Refuse what another host of ours does just now. Only a database with the owner that ours have can be of it."""
-        name = str(self.wish["name"])
+        name = str(self.options["name"])
         for other in databases.values():
             mark = other.mark
             if mark is None or mark.role != INCOMING or mark.lastgood == self.context.transaction:
@@ -271,7 +273,7 @@ class Planner:
 
         :return: the role that plain SQL is to be run as; empty for our own.
         """
-        accepted = self.wish.get("accept") or []
+        accepted = self.options.get("accept") or []
         if self.source.archive.form == "plain":
             return script_role(self.session, self.server, owner, accepted, self.source.label)
         found, advice = self._with_our_rights()
@@ -310,7 +312,7 @@ class Planner:
     def _migration_tables(self) -> dict[str, str]:
         """Tables that say which schema there is, as the restore point or the task names them: see `version_tables`."""
         captured = self.source.facts.get("inside", {}).get("migration_tables") or {}
-        return {**captured, **(self.wish.get("migration_tables") or {})}
+        return {**captured, **(self.options.get("migration_tables") or {})}
 
     def _discards(self, name: str, inside: JsonObject | None) -> tuple[JsonObject, bool]:
         """Rows per table that people would lose sight of, and whether everything is as in the restore point."""
@@ -344,7 +346,7 @@ class Planner:
         return rows_that_differ(session, then, self._seconds(), unknown.__contains__)
 
     def _seconds(self) -> float:
-        given = self.wish.get("compare_timeout")
+        given = self.options.get("compare_timeout")
         return float(COMPARE_SECONDS if given is None else given)
 
     def _size(self) -> int:
@@ -400,7 +402,7 @@ def difference(then: JsonObject | None, now: JsonObject) -> JsonObject:
     }
 
 
-def keep_previous(wish: Mapping[str, Any]) -> int:
+def keep_previous(options: Mapping[str, Any]) -> int:
     """How many databases are to be kept."""
-    given = wish.get("keep_previous")
+    given = options.get("keep_previous")
     return 1 if given is None else int(given)

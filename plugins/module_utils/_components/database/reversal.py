@@ -12,7 +12,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign, LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
+    LastGoodError,
+    Refused,
+    StateConflict,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
@@ -93,7 +97,7 @@ class DatabaseBack(Database):
         with look.session() as session:
             look.refresh(session)
         if look.state() not in (State.UNTOUCHED, State.PREPARED):
-            raise Foreign(look.said("prepared"))
+            raise StateConflict(look.said("prepared"))
         with look.server.connect(look.aside_name) as session:
             tables = content.hash_tables(session)
         write_atomic(self.context.workspace / TABLES_FILE, dump_json(tables))
@@ -111,7 +115,7 @@ class DatabaseBack(Database):
         if look.state() is State.SWITCHED:
             return
         if look.state() is not State.PREPARED or look.live is None:
-            raise Foreign(look.said("switched"))
+            raise StateConflict(look.said("switched"))
         aside = plan.facts["aside"]
         was = Mark.read(aside["mark"])
         comment, mark_id = plan.facts["comment"], plan.facts.get("mark", "")
@@ -135,7 +139,7 @@ class DatabaseBack(Database):
             self._begin(session, look)
             if look.state() is State.SWITCHED:
                 if look.previous is None:
-                    raise Foreign(f"Database {plan.name} can't be brought back: {look.names.previous} is gone.")
+                    raise StateConflict(f"Database {plan.name} can't be brought back: {look.names.previous} is gone.")
                 with self.context.change(f"Switch database {plan.name} from {aside['name']} again"):
                     swap(
                         look.server,
@@ -145,7 +149,7 @@ class DatabaseBack(Database):
                     )
                 look.refresh(session)
         if look.state() not in (State.UNTOUCHED, State.PREPARED):
-            raise Foreign(look.said("undone"))
+            raise StateConflict(look.said("undone"))
         (self.context.workspace / EVIDENCE_FILE).unlink(missing_ok=True)
 
     def count_written(self, plan: Plan) -> JsonObject:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import StateConflict
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
     DatabaseRow,
     all_databases,
@@ -88,12 +88,12 @@ class Look:
 def planned_session(server: Server, plan: Plan) -> Iterator[Session]:
     """A session on the maintenance database of the very cluster that was planned for.
 
-    :raises Foreign: when another cluster answers there now.
+    :raises StateConflict: when another cluster answers there now.
     """
     with server.connect() as session:
         system = system_identifier(session, server.where)
         if system != plan.facts["system"]:
-            raise Foreign(
+            raise StateConflict(
                 f"The cluster at {server.where} is not the one that the plan was made for (system identifier "
                 f"{system} instead of {plan.facts['system']})."
             )

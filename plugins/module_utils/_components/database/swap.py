@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign, LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, StateConflict
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import comment_statement
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import (
@@ -80,7 +80,7 @@ def swap(
         because it may still be written to.
     :param check: looks for what a crash of the server may have done. It is called within the sessions of the switch: a later
         crash ends them, and nothing is switched.
-    :raises Foreign: when a name does not belong to the expected database any more.
+    :raises StateConflict: when a name does not belong to the expected database any more.
     :raises LastGoodError: when sessions can't be ended, or the server refuses.
     """
     with server.connect() as second, server.connect_waiting() as first:
@@ -132,7 +132,7 @@ def _rename(
         )
     found = first.value("SELECT oid::bigint FROM pg_database WHERE datname = %s", [new])
     if found != oid:
-        raise Foreign(
+        raise StateConflict(
             f"{attempt} was taken back: {old} is the database with OID {found}, not {oid}. Somebody else "
             "changed it since the plan was made."
         )

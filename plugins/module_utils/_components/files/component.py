@@ -19,9 +19,9 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import user_by_uid
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     CommandFailed,
-    Foreign,
     LastGoodError,
     Refused,
+    StateConflict,
     VerificationFailed,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import require_checksum, write_atomic
@@ -42,35 +42,35 @@ class Files(Component):
     order = 30
 
     @classmethod
-    def entry_name(cls, wish: Mapping[str, Any]) -> str:
+    def entry_name(cls, options: Mapping[str, Any]) -> str:
         """All files of a host are one entry of a restore point."""
         return "files"
 
     # -- looking
 
-    def capture(self, wish: Mapping[str, Any], into: Path) -> JsonObject:
+    def capture(self, options: Mapping[str, Any], into: Path) -> JsonObject:
         """Copy each file, with its owner, mode, time and attributes; a file that is not there is noted as absent."""
         files: JsonObject = {}
-        for number, path in enumerate(_paths(wish)):
+        for number, path in enumerate(_paths(options)):
             artefact = f"{number:03d}"
             with place(path) as spot:
                 look = Look(False) if spot.lstat() is None else copy_aside(spot.open(), into / artefact)
             files[str(path)] = {"look": look.to_json(), **({"artefact": artefact} if look.exists else {})}
         return {"files": files}
 
-    def fingerprint(self, wish: Mapping[str, Any]) -> JsonObject:
+    def fingerprint(self, options: Mapping[str, Any]) -> JsonObject:
         """Digest, owner, mode and time of each file."""
         found: JsonObject = {}
-        for path in _paths(wish):
+        for path in _paths(options):
             with place(path) as spot:
                 found[str(path)] = spot.look().to_json()
         return found
 
     # -- plan
 
-    def plan(self, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+    def plan(self, options: Mapping[str, Any], point: PointEntry | None) -> Plan:
         """Compare every file with what it shall be."""
-        files = plan_files(wish, point, self.context.transaction)
+        files = plan_files(options, point, self.context.transaction)
         changed = [one for one in files if one.changed]
         discards = [
             {
@@ -89,7 +89,7 @@ class Files(Component):
             before={one.dest: one.before.public for one in files},
             after={one.dest: one.after.public for one in files},
             discards={"files": discards} if discards else {},
-            facts={"files": [one.to_json() for one in changed], "validate": list(wish.get("validate") or [])},
+            facts={"files": [one.to_json() for one in changed], "validate": list(options.get("validate") or [])},
             downtime={"ms": 10 * len(changed), "grows_with": "the number of changed files"},
             disk_bytes=sum(one.before.bytes + one.after.bytes for one in changed),
         )
@@ -176,7 +176,7 @@ class Files(Component):
         """Put back every file that was replaced, in reverse order, and remove what was staged."""
         foreign = [one.dest for one in _files(plan) if self._standing(one) is Standing.FOREIGN]
         if foreign:
-            raise Foreign(
+            raise StateConflict(
                 f"{', '.join(foreign)}: neither what was there before nor what the rollback put there: somebody changed "
                 f"it since. All files were left alone; what was replaced is kept in {self.context.workspace}."
             )
@@ -267,9 +267,9 @@ def _files(plan: Plan) -> list[FilePlan]:
     return [FilePlan.from_json(raw) for raw in plan.facts["files"]]
 
 
-def _paths(wish: Mapping[str, Any]) -> list[Path]:
+def _paths(options: Mapping[str, Any]) -> list[Path]:
     """The files to capture, from paths or from the same objects that a restore takes."""
-    listed = wish.get("paths") or wish["files"]
+    listed = options.get("paths") or options["files"]
     return [real_place(str(item["dest"] if isinstance(item, Mapping) else item)) for item in listed]
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) From the wish to one `FilePlan` a file: where it is, what it is, what it shall be, and from where."""
+"""(private) From the options to one `FilePlan` a file: where it is, what it is, what it shall be, and from where."""
 
 from __future__ import annotations
 
@@ -60,38 +60,38 @@ class FilePlan:
         return cls(**{**raw, "before": Look(**raw["before"]), "after": Look(**raw["after"])})
 
 
-def plan_files(wish: Mapping[str, Any], point: PointEntry | None, transaction: str) -> list[FilePlan]:
-    """All files of the wish, those that need no change included.
+def plan_files(options: Mapping[str, Any], point: PointEntry | None, transaction: str) -> list[FilePlan]:
+    """All files of the options, those that need no change included.
 
     :raises Refused: for whatever can be known now.
     """
-    items = list(wish.get("files") or [])
+    items = list(options.get("files") or [])
     if not items and point is not None:
         items = [{"dest": dest} for dest in sorted(point.facts["files"])]
     if not items:
         raise Refused("No file to restore: name files, or a restore point that has some.")
-    if wish.get("validate") and "%s" not in wish["validate"]:
+    if options.get("validate") and "%s" not in options["validate"]:
         raise Refused("validate: one of the words must be exactly %s, which stands for the staged file.")
-    plans = [_plan_one(number, item, wish, point, transaction) for number, item in enumerate(items)]
+    plans = [_plan_one(number, item, options, point, transaction) for number, item in enumerate(items)]
     dests = [one.dest for one in plans]
     twice = sorted({dest for dest in dests if dests.count(dest) > 1})
     if twice:
         raise Refused(f"{twice[0]} is named more than once.")
-    if wish.get("validate"):
-        _require_validation(plans, list(wish["validate"]))
+    if options.get("validate"):
+        _require_validation(plans, list(options["validate"]))
     _require_space(plans)
     return plans
 
 
 def _plan_one(
-    number: int, item: Mapping[str, Any], wish: Mapping[str, Any], point: PointEntry | None, transaction: str
+    number: int, item: Mapping[str, Any], options: Mapping[str, Any], point: PointEntry | None, transaction: str
 ) -> FilePlan:
     dest = real_place(str(item["dest"]))
     with place(dest) as spot:
         before = spot.look()
     source: str | None
     if item.get("src"):
-        source, after = _from_backup(dest, before, item, bool(wish.get("allow_unverified")))
+        source, after = _from_backup(dest, before, item, bool(options.get("allow_unverified")))
     elif point is not None:
         source, after = _from_point(dest, point)
     else:

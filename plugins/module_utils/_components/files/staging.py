@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import acting_as, user_by_uid
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused, StateConflict
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import write_atomic
 
 from .location import Place
@@ -66,11 +66,11 @@ class Side:
     def opened(self) -> Iterator[int]:
         """A handle of it.
 
-        :raises Foreign: when it is not there, or another directory has taken its name.
+        :raises StateConflict: when it is not there, or another directory has taken its name.
         """
         handle = self._opened()
         if handle is None:
-            raise Foreign(
+            raise StateConflict(
                 f"{self.path}, which held what belongs to {self._spot.path}, is gone, or is another one by now."
             )
         try:

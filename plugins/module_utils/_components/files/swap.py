@@ -19,8 +19,8 @@ from pathlib import Path
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     ChecksumMismatch,
-    Foreign,
     LastGoodError,
+    StateConflict,
 )
 
 from .location import Look, Place, copy_content, dress, look_at, place, sha256_of
@@ -169,11 +169,11 @@ class Swap:
         """Put back what was replaced, and remove what stands beside.
 
         :param copy: the copy in the workspace, for when the replaced file itself is no longer beside.
-        :raises Foreign: when somebody changed the file since.
+        :raises StateConflict: when somebody changed the file since.
         """
         standing = self.standing()
         if standing is Standing.FOREIGN:
-            raise Foreign(
+            raise StateConflict(
                 f"{self.one.dest} is neither what it was before the rollback nor what the rollback put there: somebody "
                 f"changed it since. It was left alone; what was replaced is kept in {copy or 'no place: it was absent'}."
             )
@@ -203,11 +203,13 @@ class Swap:
                 finally:
                     os.close(handle)
             os.rename(self.side.staged, self.spot.name, src_dir_fd=side, dst_dir_fd=self.spot.handle)
-        raise Foreign(f"{self.one.dest} was exchanged while it was taken away: it was left alone. Look at it by hand.")
+        raise StateConflict(
+            f"{self.one.dest} was exchanged while it was taken away: it was left alone. Look at it by hand."
+        )
 
     def _put_copy_back(self, copy: Path | None) -> None:
         if copy is None or not copy.exists():
-            raise Foreign(f"{self.one.dest}: the copy of what was replaced is missing: put it back by hand.")
+            raise StateConflict(f"{self.one.dest}: the copy of what was replaced is missing: put it back by hand.")
         origin = FilePlan(self.one.dest, self.one.after, self.newest, str(copy), self.one.side, self.one.number)
         back = Swap(origin, self.spot, self.one.after, self.side)
         back.stage()

@@ -39,9 +39,9 @@ class Migrations(Schema):
     #: Before the code: the migrations that are to be taken back are in the checkout, and run with its packages, only now.
     order = 5
 
-    def plan(self, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+    def plan(self, options: Mapping[str, Any], point: PointEntry | None) -> Plan:
         """See `make_migrations_plan`."""
-        return make_migrations_plan(self.context, wish, point)
+        return make_migrations_plan(self.context, options, point)
 
     def prepare(self, plan: Plan) -> JsonObject:
         """See `Schema.prepare`; first, what an earlier call has left is ended and removed."""

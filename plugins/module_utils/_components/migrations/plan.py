@@ -43,12 +43,12 @@ DISCARDED = {
 }
 
 
-def make_migrations_plan(context: Context, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+def make_migrations_plan(context: Context, options: Mapping[str, Any], point: PointEntry | None) -> Plan:
     """Look at both schemas and at the command, refuse what can't work. Runs nothing and changes nothing.
 
     :raises Refused: see the sentences.
     """
-    return make_schema_plan(context, wish, point, MigrationsPlanner)
+    return make_schema_plan(context, options, point, MigrationsPlanner)
 
 
 class MigrationsPlanner(SchemaPlanner):
@@ -58,7 +58,7 @@ class MigrationsPlanner(SchemaPlanner):
         """Put everything together."""
         heads: list[str] = self.source.facts.get("inside", {}).get("migration") or []
         environment = self.context.secrets.get("migration_environment") or {}
-        command = planned_command(self.wish, heads, environment, f"{self.source.label} of database {name}")
+        command = planned_command(self.options, heads, environment, f"{self.source.label} of database {name}")
         plan = super().plan(name)
         return replace(
             plan,
@@ -108,19 +108,19 @@ class MigrationsPlanner(SchemaPlanner):
 
 
 def planned_command(
-    wish: Mapping[str, Any], heads: Sequence[str], environment: Mapping[str, Any], label: str
+    options: Mapping[str, Any], heads: Sequence[str], environment: Mapping[str, Any], label: str
 ) -> JsonObject:
     """What is to be run, as whom and where; nothing of it is run.
 
     :raises Refused: names what is missing.
     """
-    argv = [str(word) for word in wish.get("migration_command") or []]
-    if not argv or not wish.get("migration_chdir"):
+    argv = [str(word) for word in options.get("migration_command") or []]
+    if not argv or not options.get("migration_chdir"):
         lacks = "migration_command" if not argv else "migration_chdir"
         raise Refused(
-            f"method: migrations of database {wish['name']} runs the project's own downgrade command, and {lacks} is not given: "
-            "name the command as a list, such as [.venv/bin/alembic, downgrade, '{revision}'], and the directory of the checkout "
-            f"(in a catalogue as command and chdir of rollback_databases.{wish['name']}.migrations)."
+            f"method: migrations of database {options['name']} runs the project's own downgrade command, and {lacks} is not given"
+            ": name the command as a list, such as [.venv/bin/alembic, downgrade, '{revision}'], and the directory of the "
+            f"checkout (in a catalogue as command and chdir of rollback_databases.{options['name']}.migrations)."
         )
     if not heads:
         raise Refused(
@@ -132,23 +132,23 @@ def planned_command(
             f"{label} has {len(heads)} migration heads ({', '.join(heads)}), and '{{revision}}' stands for one: name a command "
             "that goes back to all of them, or use method: rebuild."
         )
-    chdir = Path(str(wish["migration_chdir"]))
+    chdir = Path(str(options["migration_chdir"]))
     if not chdir.is_absolute() or not chdir.is_dir():
         raise Refused(
             f"migration_chdir {chdir} is not the absolute path of a directory on this host: the project's checkout has to be on "
             "the host that acts on the database. Deploy it there, or use method: rebuild."
         )
-    user = _user(wish, chdir)
+    user = _user(options, chdir)
     _require_program(argv[0], chdir, user, str(environment.get("PATH") or os.environ.get("PATH") or DEFAULT_PATH))
     require_command(argv, chdir, user.uid)
-    timeout = int(wish.get("migration_timeout") or DEFAULT_TIMEOUT_S)
+    timeout = int(options.get("migration_timeout") or DEFAULT_TIMEOUT_S)
     if timeout < 1:
         raise Refused(f"migration_timeout must be at least one second, not {timeout}.")
     return {"argv": argv, "chdir": str(chdir), "uid": user.uid, "timeout": timeout}
 
 
-def _user(wish: Mapping[str, Any], chdir: Path) -> User:
-    named = wish.get("migration_user")
+def _user(options: Mapping[str, Any], chdir: Path) -> User:
+    named = options.get("migration_user")
     user = user_by_name(str(named)) if named else owner_along(chdir)
     if os.geteuid() not in (0, user.uid):
         raise Refused(

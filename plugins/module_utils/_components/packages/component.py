@@ -20,7 +20,7 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, acting_as, user_by_uid
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     CommandFailed,
-    Foreign,
+    StateConflict,
     VerificationFailed,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json
@@ -43,23 +43,23 @@ class Packages(Component):
     order = 20
 
     @classmethod
-    def entry_name(cls, wish: Mapping[str, Any]) -> str:
+    def entry_name(cls, options: Mapping[str, Any]) -> str:
         """The environment's absolute path; a link is not followed."""
-        return str(absolute(wish["path"]))
+        return str(absolute(options["path"]))
 
-    def capture(self, wish: Mapping[str, Any], into: Path) -> JsonObject:
+    def capture(self, options: Mapping[str, Any], into: Path) -> JsonObject:
         """Pack what is installed into wheels, with a lock file. Needs no network.
 
         :raises Refused: for what can't be packed exactly, damaged installations for one; each is named.
         """
-        path = absolute(wish["path"])
-        owner = environment_owner(path, wish.get("owner"))
-        return capture(self.context.run.as_user(owner), path, owner, list(wish.get("imports") or []), into)
+        path = absolute(options["path"])
+        owner = environment_owner(path, options.get("owner"))
+        return capture(self.context.run.as_user(owner), path, owner, list(options.get("imports") or []), into)
 
-    def fingerprint(self, wish: Mapping[str, Any]) -> JsonObject:
+    def fingerprint(self, options: Mapping[str, Any]) -> JsonObject:
         """The digest of the installed set, and what stands at the path."""
-        path = absolute(wish["path"])
-        run = self.context.run.as_user(environment_owner(path, wish.get("owner")))
+        path = absolute(options["path"])
+        run = self.context.run.as_user(environment_owner(path, options.get("owner")))
         environment = inspect_environment(run, path)
         return {
             "packages": hashlib.sha256(dump_json([environment.packages, environment.origins])).hexdigest(),
@@ -67,9 +67,9 @@ class Packages(Component):
             "live": link.look(path).to_json(),
         }
 
-    def plan(self, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+    def plan(self, options: Mapping[str, Any], point: PointEntry | None) -> Plan:
         """Compare the present set with the wanted one; refuse whatever can be known not to work."""
-        return Planner(self.context.transaction, self.context.run, wish, point).plan()
+        return Planner(self.context.transaction, self.context.run, options, point).plan()
 
     def prepare(self, plan: Plan) -> JsonObject:
         """Build the environment beside, compare its set, and try the imports in it."""
@@ -102,7 +102,7 @@ class Packages(Component):
         place, before = Place.of(plan.facts), Live(**plan.facts["before"])
         state = self.state(plan)
         if state is State.FOREIGN:
-            raise Foreign(
+            raise StateConflict(
                 f"{place.path} is neither what it was ({_words(before)}) nor what it was switched to ({place.target}),"
                 f" but {_words(link.look(place.path))}: it was changed since. Decide which one is wanted."
             )

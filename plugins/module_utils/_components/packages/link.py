@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, acting_as
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import StateConflict
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import fsync_directory
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
@@ -173,10 +173,10 @@ def adopt(place: Place) -> None:
 def give_back(place: Place, before: Live) -> None:
     """Put the plain directory back to where it was; the link goes. Can be repeated after a kill.
 
-    :raises Foreign: when the directory that was put aside is gone.
+    :raises StateConflict: when the directory that was put aside is gone.
     """
     if not look(place.previous).is_same(before):
-        raise Foreign(
+        raise StateConflict(
             f"{place.path}: the environment that was put aside, {place.previous}, is gone or another one by now. "
             f"Nothing was changed; {place.path} still leads to {place.target}."
         )

@@ -50,12 +50,14 @@ def environment_owner(path: Path, name: str | None) -> User:
 class Planner:
     """Makes one plan. Reads, and starts interpreters as the environment's owner; changes nothing."""
 
-    def __init__(self, transaction: str, run: CommandRunner, wish: Mapping[str, Any], point: PointEntry | None) -> None:
-        self.wish = wish
+    def __init__(
+        self, transaction: str, run: CommandRunner, options: Mapping[str, Any], point: PointEntry | None
+    ) -> None:
+        self.options = options
         self.point = point
-        self.path = absolute(wish["path"])
+        self.path = absolute(options["path"])
         self.place = Place(self.path, side_id(transaction, self.path))
-        self.owner = environment_owner(self.path, wish.get("owner"))
+        self.owner = environment_owner(self.path, options.get("owner"))
         self.run = run.as_user(self.owner)
         self.before = look(self.path)
         self.warnings: list[str] = []
@@ -140,7 +142,7 @@ class Planner:
         """The interpreter that the new environment is made with."""
         captured = Interpreter(**self.point.facts["python"]) if self.point else None
         known = captured or (present.interpreter if present else None)
-        chosen = self.wish.get("python") or (known.executable if known else None)
+        chosen = self.options.get("python") or (known.executable if known else None)
         if not chosen:
             raise Refused(f"{self.path} does not work, so it can't be told what it was made with: set 'python'.")
         try:
@@ -165,7 +167,9 @@ class Planner:
         return found
 
     def _target(self, base: Interpreter, present: Environment | None) -> Target:
-        target = from_point(self.point, self.wish, self.path) if self.point else from_requirements(self.wish, base)
+        target = (
+            from_point(self.point, self.options, self.path) if self.point else from_requirements(self.options, base)
+        )
         self.warnings.extend(target.warnings)
         if self.point:
             return target
@@ -194,7 +198,7 @@ class Planner:
     def _installer(self, base: Interpreter, present: Environment | None, target: Target) -> JsonObject:
         staged = {wheel.name: wheel.file for wheel in target.wheels}
         live = present.interpreter if present else None
-        choice = str(self.wish.get("installer") or "auto")
+        choice = str(self.options.get("installer") or "auto")
         found = find_installer(self.run, choice, base, live, self.path / "bin" / "python", staged)
         if found is None:
             uv = "uv is neither on PATH, nor beside the running interpreter, nor in the owner's home"

@@ -11,8 +11,8 @@ from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
     CommandFailed,
-    Foreign,
     Refused,
+    StateConflict,
     VerificationFailed,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import write_atomic
@@ -85,7 +85,7 @@ class PackagesBack(Packages):
         """The same the other way round; nothing was built, so nothing is removed."""
         state = self.state(plan)
         if state is State.FOREIGN:
-            raise Foreign(
+            raise StateConflict(
                 f"{plan.name} leads neither to the environment of before nor to the other: look at it by hand."
             )
         if state in (State.SWITCHED, State.PARTIAL):

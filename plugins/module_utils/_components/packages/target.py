@@ -38,7 +38,7 @@ class Target:
     warnings: tuple[str, ...] = ()
 
 
-def from_point(point: PointEntry, wish: Mapping[str, Any], path: Path) -> Target:
+def from_point(point: PointEntry, options: Mapping[str, Any], path: Path) -> Target:
     """What a restore point holds of the environment at a path.
 
     :raises Refused: when a wheel was damaged, or an editable package's directory is gone.
@@ -51,7 +51,7 @@ def from_point(point: PointEntry, wish: Mapping[str, Any], path: Path) -> Target
         packages=packages,
         wheels=wheels,
         lock=render(Pin(wheel.name, wheel.version, (wheel.sha256,)) for wheel in wheels),
-        imports=list(wish.get("imports") or facts["imports"]),
+        imports=list(options.get("imports") or facts["imports"]),
         origins=facts.get("origins"),
         system_site=facts["system_site"],
         prompt=facts["prompt"] or path.name,
@@ -59,17 +59,17 @@ def from_point(point: PointEntry, wish: Mapping[str, Any], path: Path) -> Target
     )
 
 
-def from_requirements(wish: Mapping[str, Any], base: Interpreter) -> Target:
+def from_requirements(options: Mapping[str, Any], base: Interpreter) -> Target:
     """What a file of locked requirements asks for, for one interpreter.
 
     :raises Refused: when it can't be read, asks for something that is not locked, or the wheelhouse lacks something.
     """
-    where = str(wish["requirements"])
+    where = str(options["requirements"])
     try:
         pins = parse(Path(where).read_text(encoding="utf-8"), where, base)
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"The requirements file {where} can't be read: {error}.") from error
-    house = wish.get("wheelhouse")
+    house = options.get("wheelhouse")
     wheels = matching_wheels(Path(house), pins, where) if house else []
     digests = {wheel.sha256 for wheel in wheels}
     exact = [Pin(pin.name, pin.version, tuple(d for d in pin.digests if not house or d in digests)) for pin in pins]
@@ -78,7 +78,7 @@ def from_requirements(wish: Mapping[str, Any], base: Interpreter) -> Target:
         packages={pin.name: pin.version for pin in pins},
         wheels=wheels,
         lock=render(exact),
-        imports=list(wish.get("imports") or []),
+        imports=list(options.get("imports") or []),
         from_index=not house,
         warnings=fetched,
     )

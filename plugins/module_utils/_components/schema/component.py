@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign, LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, StateConflict
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
     DatabaseRow,
@@ -53,13 +53,13 @@ class Schema(Database):
         return Database.kind
 
     @classmethod
-    def variant(cls, wish: Mapping[str, Any]) -> str:
+    def variant(cls, options: Mapping[str, Any]) -> str:
         """By ``method``: what was migrated can also be taken back by the project's own migrations."""
-        return "migrations" if wish.get("method") == "migrations" else cls.kind
+        return "migrations" if options.get("method") == "migrations" else cls.kind
 
-    def plan(self, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+    def plan(self, options: Mapping[str, Any], point: PointEntry | None) -> Plan:
         """See `make_schema_plan`."""
-        return make_schema_plan(self.context, wish, point)
+        return make_schema_plan(self.context, options, point)
 
     def prepare(self, plan: Plan) -> JsonObject:
         """Try it all on a snapshot of the live database: what fits, what does not, how long it takes. Then leave the older
@@ -70,7 +70,7 @@ class Schema(Database):
             terminate_leftover_sessions(session, look.server.application_name)
             look.refresh(session)
             if look.state() not in (State.UNTOUCHED, State.PREPARED):
-                raise Foreign(look.said("prepared"))
+                raise StateConflict(look.said("prepared"))
             done = self._read(EVIDENCE_FILE)
             if done and self._is_intact(look):
                 return done
@@ -89,7 +89,7 @@ class Schema(Database):
             if look.state() is State.SWITCHED:
                 return
             if look.state() is not State.PREPARED or look.incoming is None:
-                raise Foreign(look.said("switched"))
+                raise StateConflict(look.said("switched"))
             self._get_ready(session, look)
             with Freeze(look.server, plan.name) as freeze:
                 self._move(session, look, freeze)
@@ -233,7 +233,7 @@ class Schema(Database):
     def _side(self, session: Session, look: Look) -> DatabaseRow:
         look.refresh(session)
         if look.incoming is None:
-            raise Foreign(look.said("switched"))
+            raise StateConflict(look.said("switched"))
         return look.incoming
 
     def _count_written(self, look: Look) -> JsonObject:

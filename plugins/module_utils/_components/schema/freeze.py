@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign, LastGoodError
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, StateConflict
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.content import USER_SCHEMA
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import (
     DatabaseError,
@@ -75,12 +75,12 @@ class Freeze:
     def require_same_tables(self) -> None:
         """Compare the tables with those that were locked: a table that came since was not copied.
 
-        :raises Foreign: names them.
+        :raises StateConflict: names them.
         """
         found = self.session.rows(RELATIONS)
         added = [f"{row['schema']}.{row['name']}" for row in found if row["oid"] not in self._locked]
         if added or len(found) != len(self._locked):
-            raise Foreign(
+            raise StateConflict(
                 f"Tables of database {self.database} came or went while its rows were copied ({', '.join(added) or 'gone'}): "
                 "something still changes its schema. Stop it and try again."
             )

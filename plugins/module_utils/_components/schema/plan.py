@@ -58,19 +58,19 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY(
 
 
 def make_schema_plan(
-    context: Context, wish: Mapping[str, Any], point: PointEntry | None, planner: type[Planner] | None = None
+    context: Context, options: Mapping[str, Any], point: PointEntry | None, planner: type[Planner] | None = None
 ) -> Plan:
     """Look at both schemas, refuse what can't work. Changes nothing.
 
     :param planner: another one than `SchemaPlanner`, which keeps more of it.
     :raises Refused: see the sentences.
     """
-    name = str(wish["name"])
+    name = str(options["name"])
     if point is None:
         raise Refused(
             f"The schema of database {name} is taken back to a restore point; a named archive says too little."
         )
-    return plan_with(planner or SchemaPlanner, context, wish, point)
+    return plan_with(planner or SchemaPlanner, context, options, point)
 
 
 def point_layout(directory: Path, artefacts: Mapping[str, str]) -> JsonObject:
@@ -90,11 +90,11 @@ class SchemaPlanner(Planner):
         self.found: JsonObject = {}
         plan = super().plan(name)
         requested = {
-            "renames": dict(self.wish.get("renames") or {}),
+            "renames": dict(self.options.get("renames") or {}),
             "migration_tables": self._migration_tables(),
             "nulls": self._nulls(),
             "conversion_settings": self.found["settings"],
-            "max_rows_set_aside": accepted_rows(self.wish),
+            "max_rows_set_aside": accepted_rows(self.options),
             "layout": self.found["digest"],
         }
         return replace(
@@ -136,14 +136,14 @@ class SchemaPlanner(Planner):
         old = point_layout(path.parent, self.source.artefacts)
         with self.server.connect(name) as session:
             live = self.found["live"]
-            mapped = make_map(old, live, self.wish.get("renames") or {}, self._migration_tables(), self._nulls())
+            mapped = make_map(old, live, self.options.get("renames") or {}, self._migration_tables(), self._nulls())
             self.found["downtime"] = predict_downtime(
-                self.server, name, session, mapped, int(self.wish.get("jobs") or DEFAULT_JOBS)
+                self.server, name, session, mapped, int(self.options.get("jobs") or DEFAULT_JOBS)
             )
             then, now = self.found["both"] = self._both(name)
             unfit_rows = UnfitRows(session, mapped, then, now, self._seconds())
             unfit = unfit_rows.count(self.source.facts.get("tables", {}))
-            requested = self.wish.get("conversion_settings") or {}
+            requested = self.options.get("conversion_settings") or {}
             self.found["settings"], notes = plan_settings(session, name, mapped, requested)
             self.warnings += notes
             if session.value("SELECT count(*) FROM pg_largeobject_metadata"):
@@ -154,7 +154,7 @@ class SchemaPlanner(Planner):
         return discarded, inside["schema"] == self.source.facts["schema"]
 
     def _nulls(self) -> str:
-        return str(self.wish.get("nulls") or SET_ASIDE)
+        return str(self.options.get("nulls") or SET_ASIDE)
 
     def _both(self, name: str) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
         """The restore point's schema and the live one, object by object."""
@@ -168,11 +168,11 @@ class SchemaPlanner(Planner):
             return then, blocks(output)
 
     def _client(self) -> PgPrograms:
-        return find_programs(self.context, self.server, self.session.version // 10_000, self.wish.get("bin_dir"))
+        return find_programs(self.context, self.server, self.session.version // 10_000, self.options.get("bin_dir"))
 
     def _size(self) -> int:
         """What the side database will take: about as much as the live one."""
-        return int(self.session.value("SELECT pg_database_size(%s)", [self.wish["name"]]))
+        return int(self.session.value("SELECT pg_database_size(%s)", [self.options["name"]]))
 
 
 def _require_rights(session: Session, name: str, layout: JsonObject) -> None:
@@ -197,17 +197,17 @@ def _require_rights(session: Session, name: str, layout: JsonObject) -> None:
         )
 
 
-def accepted_rows(wish: Mapping[str, Any]) -> int:
+def accepted_rows(options: Mapping[str, Any]) -> int:
     """How many rows may leave their tables.
 
     :raises Refused: when that is accepted and no number is given.
     """
-    if ROWS_SET_ASIDE not in (wish.get("accept") or []):
+    if ROWS_SET_ASIDE not in (options.get("accept") or []):
         return 0
-    most = wish.get("max_rows_set_aside")
+    most = options.get("max_rows_set_aside")
     if most is None:
         raise Refused(
-            f"accept: [{ROWS_SET_ASIDE}] lets rows leave the tables of database {wish['name']}: say how many at most with "
+            f"accept: [{ROWS_SET_ASIDE}] lets rows leave the tables of database {options['name']}: say how many at most with "
             "max_rows_set_aside (rollback_max_rows_set_aside). Without the word, prepare counts them and changes nothing."
         )
     return int(most)

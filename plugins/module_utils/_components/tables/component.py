@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Foreign
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import StateConflict
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
@@ -41,9 +41,9 @@ class Tables(Component):
     order = 40
 
     @classmethod
-    def variant(cls, wish: Mapping[str, Any]) -> str:
+    def variant(cls, options: Mapping[str, Any]) -> str:
         """Its own: see `only_rebuild`."""
-        return only_rebuild(wish, cls.kind)
+        return only_rebuild(options, cls.kind)
 
     @classmethod
     def entry_kind(cls) -> str:
@@ -51,21 +51,21 @@ class Tables(Component):
         return "database"
 
     @classmethod
-    def entry_name(cls, wish: Mapping[str, Any]) -> str:
+    def entry_name(cls, options: Mapping[str, Any]) -> str:
         """The database's name."""
-        return str(wish["name"])
+        return str(options["name"])
 
-    def capture(self, wish: Mapping[str, Any], into: Path) -> JsonObject:
+    def capture(self, options: Mapping[str, Any], into: Path) -> JsonObject:
         """See `capture_database`."""
-        return capture_database(self.context, wish, into)
+        return capture_database(self.context, options, into)
 
-    def fingerprint(self, wish: Mapping[str, Any]) -> JsonObject:
+    def fingerprint(self, options: Mapping[str, Any]) -> JsonObject:
         """See `fingerprint_database`."""
-        return fingerprint_database(self.context, wish)
+        return fingerprint_database(self.context, options)
 
-    def plan(self, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+    def plan(self, options: Mapping[str, Any], point: PointEntry | None) -> Plan:
         """See `make_plan`."""
-        return make_plan(self.context, wish, point)
+        return make_plan(self.context, options, point)
 
     def prepare(self, plan: Plan) -> JsonObject:
         """Restore what is needed into a side database and prove it; a finished one is used again, a torn one rebuilt."""
@@ -74,7 +74,7 @@ class Tables(Component):
             terminate_leftover_sessions(session, look.server.application_name)
             state = State.UNTOUCHED if look.is_half_dropped and not look.is_lost else look.state()
             if state not in (State.UNTOUCHED, State.PREPARED) or look.committed(UNDO):
-                raise Foreign(look.said("prepared"))
+                raise StateConflict(look.said("prepared"))
             done = read_json(self.context.workspace / EVIDENCE_FILE)
             if look.is_ready and done:
                 return done
@@ -107,7 +107,7 @@ class Tables(Component):
         if state is State.SWITCHED:
             return
         if state is not State.PREPARED or not look.is_ready:
-            raise Foreign(look.said("switched"))
+            raise StateConflict(look.said("switched"))
         with self.context.change(f"Exchange the rows of {_names(plan)}", side=look.name):
             exchange.run()
         with self.context.change(f"Refresh what is computed from {_names(plan)}"):
@@ -121,14 +121,14 @@ class Tables(Component):
             terminate_leftover_sessions(session, look.server.application_name)
             look.refresh(session)
             if look.is_lost or (look.side is not None and not look.is_ours):
-                raise Foreign(look.said("undone"))
+                raise StateConflict(look.said("undone"))
             if not look.committed(SWITCH):
                 self._drop_side(session, look)
                 return
             exchange = Exchange(self.context, plan, look, UNDO)
             if not look.committed(UNDO):
                 if look.state() is State.FOREIGN:
-                    raise Foreign(look.said("undone"))
+                    raise StateConflict(look.said("undone"))
                 with self.context.change(f"Exchange the rows of {_names(plan)} back", side=look.name):
                     exchange.run()
             with self.context.change(f"Refresh what is computed from {_names(plan)}"):
@@ -228,7 +228,7 @@ class Tables(Component):
         if look.side is None:
             return
         if not look.is_ours:
-            raise Foreign(look.said("undone"))
+            raise StateConflict(look.said("undone"))
         with self.context.change(f"Drop database {look.name}", oid=look.side.oid):
             drop_database(session, look.side, force=True)
         look.refresh(session)

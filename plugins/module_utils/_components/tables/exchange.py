@@ -13,8 +13,8 @@ import time
 from collections.abc import Sequence
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
-    Foreign,
     LastGoodError,
+    StateConflict,
     UndoIncomplete,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.copy import (
@@ -70,7 +70,7 @@ class Exchange:
     def run(self) -> None:
         """From BEGIN to COMMIT. Whatever happens before the commit, a kill -9 or a crash included, changes nothing.
 
-        :raises Foreign: when the tables are not as planned any more.
+        :raises StateConflict: when the tables are not as planned any more.
         :raises UndoIncomplete: when undoing would leave rows that refer to nothing.
         :raises LastGoodError: when a lock can't be had, or the rows don't fit.
         """
@@ -155,7 +155,7 @@ class Exchange:
             tree.key for oid, tree in trees.items() if oid in planned and tree.signature != planned[oid]["signature"]
         ]
         if changed or any(tree.oids != before[oid].oids for oid, tree in trees.items()):
-            raise Foreign(
+            raise StateConflict(
                 f"Tables of database {self.plan.name} were changed since they were planned for: "
                 f"{', '.join(changed) or 'their partitions'}. Nothing was touched; plan again."
             )

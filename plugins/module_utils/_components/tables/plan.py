@@ -63,17 +63,17 @@ WHERE l.granted AND l.mode = 'AccessExclusiveLock' AND l.relation IS NOT NULL AN
 MAY_CREATE = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
 
 
-def make_plan(context: Context, wish: Mapping[str, Any], point: PointEntry | None) -> Plan:
+def make_plan(context: Context, options: Mapping[str, Any], point: PointEntry | None) -> Plan:
     """Look at everything, refuse what can't work.
 
     :raises Refused: see the sentences.
     """
-    name = str(wish["name"])
-    if not wish.get("tables"):
+    name = str(options["name"])
+    if not options.get("tables"):
         raise Refused(f"Database {name}: say with tables which tables are to be rolled back.")
-    server = open_server(context, wish)
+    server = open_server(context, options)
     source = (
-        captured_source(point.point, point.directory, point.facts, point.artefacts) if point else named_source(wish)
+        captured_source(point.point, point.directory, point.facts, point.artefacts) if point else named_source(options)
     )
     try:
         with server.connect() as session:
@@ -83,7 +83,7 @@ def make_plan(context: Context, wish: Mapping[str, Any], point: PointEntry | Non
             with server.connect(name) as live:
                 live.execute(f"SET lock_timeout = {content.LOCK_WAIT_MS}")  # planning waits for nobody
                 try:
-                    return _Planner(context, server, session, live, wish, source).plan(name)
+                    return _Planner(context, server, session, live, options, source).plan(name)
                 except DatabaseError as error:
                     if error.code == LOCK_NOT_AVAILABLE:
                         raise _lock_error(session, name, error) from error
@@ -111,20 +111,20 @@ class _Planner:
         server: Server,
         session: Session,
         live: Session,
-        wish: Mapping[str, Any],
+        options: Mapping[str, Any],
         source: Source,
     ) -> None:
         self.context = context
         self.server = server
         self.session = session
         self.live = live
-        self.wish = wish
+        self.options = options
         self.source = source
         self.counted: dict[str, int] = {}
 
     def plan(self, name: str) -> Plan:
         """Put everything together."""
-        choose_programs(self.context, self.server, self.session, self.source, self.wish)
+        choose_programs(self.context, self.server, self.session, self.source, self.options)
         trees = self._trees()
         keys = keys_touching(self.live, [oid for tree in trees for oid in tree.oids])
         dependents = descendants(self.live, trees)
@@ -156,18 +156,18 @@ class _Planner:
         """See `require_accepted`: the rows are exchanged by one session, which is ours."""
         oids = {oid for tree in trees for oid in tree.oids}
         found = [code for code in tables_with_code(self.live) if code.oid in oids]
-        return require_accepted(self.live, self.server, found, self.wish.get("accept") or [], NO_LOGIN)
+        return require_accepted(self.live, self.server, found, self.options.get("accept") or [], NO_LOGIN)
 
     def _facts(self, name: str, trees: Sequence[TableTree], dependents: Sequence[TableTree]) -> JsonObject:
-        orphans = self.wish.get("orphans") or FAIL
-        given = self.wish.get("lock_timeout")
+        orphans = self.options.get("orphans") or FAIL
+        given = self.options.get("lock_timeout")
         return {
             "connection": self.server.to_json(),
-            "bin_dir": self.wish.get("bin_dir"),
-            "jobs": 1 if self.source.archive.form == "tar" else int(self.wish.get("jobs") or DEFAULT_JOBS),
-            "keep_previous": keep_previous(self.wish),
+            "bin_dir": self.options.get("bin_dir"),
+            "jobs": 1 if self.source.archive.form == "tar" else int(self.options.get("jobs") or DEFAULT_JOBS),
+            "keep_previous": keep_previous(self.options),
             **new_identity(),
-            "accept": list(self.wish.get("accept") or []),
+            "accept": list(self.options.get("accept") or []),
             "name": name,
             "comment": None,
             "server_version": self.session.version,
@@ -183,7 +183,7 @@ class _Planner:
     def _trees(self) -> list[TableTree]:
         """The tables that are asked for, each once; a partition that comes with its parent is left to it."""
         there = {content.table_key(row): row for row in self.live.rows(RELATIONS)}
-        asked = {row["oid"]: row for row in (_find(str(word), there) for word in self.wish["tables"])}
+        asked = {row["oid"]: row for row in (_find(str(word), there) for word in self.options["tables"])}
         trees = read_trees(self.live, list(asked))
         inner = {oid for tree in trees.values() for oid in tree.oids if oid != tree.oid}
         chosen = [tree for oid, tree in trees.items() if oid not in inner]
@@ -206,7 +206,7 @@ class _Planner:
     ) -> None:
         """Owner of the tables, and of those that refer to them; no more than that, and no superuser."""
         owned = {row["oid"]: row["owned"] for row in self.live.rows(RELATIONS)}
-        others = dependents if self.wish.get("orphans") == KEEP_ASIDE else []
+        others = dependents if self.options.get("orphans") == KEEP_ASIDE else []
         need = [*(part for tree in (*trees, *others) for part in tree.parts), *neighbours_of(keys)]
         not_owned = sorted({content.table_key(row) for row in need if not owned.get(row["oid"], True)})
         if not_owned:
@@ -268,14 +268,14 @@ class _Planner:
         return predict_downtime(self.server, name, self.live, trees, keys, counts, self._seconds())
 
     def _seconds(self) -> float:
-        given = self.wish.get("compare_timeout")
+        given = self.options.get("compare_timeout")
         return float(COMPARE_SECONDS if given is None else given)
 
     def _shown(self, trees: Sequence[TableTree], when: str, label: str) -> JsonObject:
         then: JsonObject = self.source.facts.get("tables", {})
         keys = sorted(content.table_key(leaf) for tree in trees for leaf in tree.leaves)
         tables = {key: self.counted.get(key) if when == "now" else then.get(key, {}).get("rows") for key in keys}
-        return {"name": self.wish["name"], "tables": tables, "content": label}
+        return {"name": self.options["name"], "tables": tables, "content": label}
 
 
 _NO_DOWNTIME: JsonObject = {"ms": 0, "grows_with": "nothing"}

@@ -159,14 +159,14 @@ def test_a_table_that_is_made_while_it_copies_takes_everything_back(
     site.migrate(MIGRATION)
     plan, component = site.plan(point), site.component()
     component.prepare(plan)
-    oid, copy = site.oid(), SchemaBuild.fill_from
+    oid, copy = site.oid(), SchemaBuild.copy_rows
 
     def meddle(build: SchemaBuild, *args: Any) -> Any:
         """Somebody makes a table when writes stand still already, and before a row has moved."""
         site.query("CREATE TABLE late AS SELECT 1 AS a")
         return copy(build, *args)
 
-    monkeypatch.setattr(SchemaBuild, "fill_from", meddle)
+    monkeypatch.setattr(SchemaBuild, "copy_rows", meddle)
     with pytest.raises(LastGoodError, match=r"came or went while its rows were copied \(public\.late\)"):
         component.switch(plan)
     assert component.state(plan) is State.PREPARED

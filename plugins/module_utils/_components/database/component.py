@@ -30,7 +30,7 @@ from .plan import find_programs, make_plan, only_rebuild
 from .prepare import SideBuild
 from .records import read_json, remember
 from .retention import drop_database, prune, written_since
-from .state import Look
+from .state import DatabaseState
 from .swap import LastSession, Rename, swap
 from .unlogged import lost_unlogged, note_unlogged
 
@@ -68,26 +68,26 @@ class Database(Component):
         return make_plan(self.context, options, point)
 
     def prepare(self, plan: Plan) -> JsonObject:
-        """Restore into a side database and prove it there; a finished one is used again, a torn one is rebuilt."""
-        look = Look(self.context, plan)
-        with look.session() as session:
-            terminate_leftover_sessions(session, look.server.application_name)
-            look.refresh(session)
-            if look.state() not in (State.UNTOUCHED, State.PREPARED):
-                raise StateConflict(look.said("prepared"))
+        """Restore into a side database and verify it there; a finished one is used again, a torn one is rebuilt."""
+        current = DatabaseState(self.context, plan)
+        with current.session() as session:
+            terminate_leftover_sessions(session, current.server.application_name)
+            current.refresh(session)
+            if current.state() not in (State.UNTOUCHED, State.PREPARED):
+                raise StateConflict(current.mismatch_message("prepared"))
             done = self._read(EVIDENCE_FILE)
-            if done and self._is_intact(look):
+            if done and self._is_intact(current):
                 return done
-            self._drop_incoming(session, look)
+            self._drop_incoming(session, current)
             programs = find_programs(
-                self.context, look.server, plan.facts["program_major"], plan.facts["bin_dir"]
+                self.context, current.server, plan.facts["program_major"], plan.facts["bin_dir"]
             )  # fmt: skip
-            build = SideBuild(self.context, look.server, programs, plan.facts)
+            build = SideBuild(self.context, current.server, programs, plan.facts)
             build.create(session)
-            spent = build.fill()
-            verification = build.prove()
-            left = build.dress(session)
-            note_unlogged(self.context, look.server, look.names.incoming)
+            spent = build.restore()
+            verification = build.verify()
+            left = build.apply_properties(session)
+            note_unlogged(self.context, current.server, current.names.incoming)
             build.mark(session, ready=True)
         evidence = {"verification": verification, "not_restored": left, "restore_ms": spent}
         self._write(EVIDENCE_FILE, evidence)
@@ -95,93 +95,95 @@ class Database(Component):
 
     def switch(self, plan: Plan) -> None:
         """Put the live database aside and the side database in its place, at once."""
-        look = Look(self.context, plan)
-        with look.session() as session:
-            terminate_leftover_sessions(session, look.server.application_name)
-            look.refresh(session)
+        current = DatabaseState(self.context, plan)
+        with current.session() as session:
+            terminate_leftover_sessions(session, current.server.application_name)
+            current.refresh(session)
             now = session.value(NOW)
-        if look.state() is State.SWITCHED:
+        if current.state() is State.SWITCHED:
             return
-        incoming = look.incoming
-        if look.state() is not State.PREPARED or incoming is None or not (incoming.mark and incoming.mark.ready):
-            raise StateConflict(look.said("switched"))
-        self._swap(plan, look, incoming, now)
+        incoming = current.incoming
+        if current.state() is not State.PREPARED or incoming is None or not (incoming.mark and incoming.mark.ready):
+            raise StateConflict(current.mismatch_message("switched"))
+        self._swap(plan, current, incoming, now)
 
-    def _swap(self, plan: Plan, look: Look, incoming: DatabaseRow, now: float, last: LastSession | None = None) -> None:
-        facts, names = plan.facts, look.names
+    def _swap(
+        self, plan: Plan, current: DatabaseState, incoming: DatabaseRow, now: float, last: LastSession | None = None
+    ) -> None:
+        facts, names = plan.facts, current.names
         replacement = Rename(
             incoming.oid, names.incoming, plan.name, facts["comment"] or facts["properties"]["comment"]
         )
         outgoing = None
-        if look.live is not None:
+        if current.live is not None:
             mark = self._mark(PREVIOUS, plan, incoming.oid, facts["comment"], now)
-            with look.session() as session:
-                remember(self.context, session, plan, look.live, names.previous, mark)
-            outgoing = Rename(look.live.oid, plan.name, names.previous, mark.text())
+            with current.session() as session:
+                remember(self.context, session, plan, current.live, names.previous, mark)
+            outgoing = Rename(current.live.oid, plan.name, names.previous, mark.text())
         with self.context.change(
             f"Switch database {plan.name} to {names.incoming}", old=facts["old_oid"], new=incoming.oid
         ):
-            swap(look.server, outgoing, replacement, names.rejected, last, lambda: self._require_intact(look))
+            swap(current.server, outgoing, replacement, names.rejected, last, lambda: self._require_intact(current))
 
-    def _require_intact(self, look: Look) -> None:
-        lost = lost_unlogged(self.context, look.server, look.names.incoming)
+    def _require_intact(self, current: DatabaseState) -> None:
+        lost = lost_unlogged(self.context, current.server, current.names.incoming)
         if lost:
             raise LastGoodError(
-                f"Database {look.names.incoming} is not what was prepared any more: the server has crashed since, and so has "
+                f"Database {current.names.incoming} is not what was prepared any more: the server has crashed since, and so has "
                 f"emptied {', '.join(lost[:5])}{' …' if len(lost) > 5 else ''}. Nothing was switched; prepare it again."
             )
 
-    def _is_intact(self, look: Look) -> bool:
+    def _is_intact(self, current: DatabaseState) -> bool:
         """Whether the side database is built to its end, and no crash of the server has taken something from it since."""
-        mark = look.incoming.mark if look.incoming else None
-        return bool(mark and mark.ready) and not lost_unlogged(self.context, look.server, look.names.incoming)
+        mark = current.incoming.mark if current.incoming else None
+        return bool(mark and mark.ready) and not lost_unlogged(self.context, current.server, current.names.incoming)
 
     def undo(self, plan: Plan) -> None:
         """Swap back and keep what was rejected; or drop what was prepared."""
-        look = Look(self.context, plan)
-        with look.session() as session:
-            terminate_leftover_sessions(session, look.server.application_name)
-            look.refresh(session)
-            if look.state() is State.SWITCHED:
-                self._swap_back(session, plan, look)
-                look.refresh(session)
-            if look.state() not in (State.UNTOUCHED, State.PREPARED):
-                raise StateConflict(look.said("undone"))
-            self._drop_incoming(session, look)
+        current = DatabaseState(self.context, plan)
+        with current.session() as session:
+            terminate_leftover_sessions(session, current.server.application_name)
+            current.refresh(session)
+            if current.state() is State.SWITCHED:
+                self._swap_back(session, plan, current)
+                current.refresh(session)
+            if current.state() not in (State.UNTOUCHED, State.PREPARED):
+                raise StateConflict(current.mismatch_message("undone"))
+            self._drop_incoming(session, current)
 
     def count_written(self, plan: Plan) -> JsonObject:
         """Count what was written to the rejected database, once: that reads all of it, so nobody may be waiting."""
-        look = Look(self.context, plan)
-        with look.session() as session:
-            look.refresh(session)
-        return {} if look.rejected is None else self._once(lambda: self._count_written(look))
+        current = DatabaseState(self.context, plan)
+        with current.session() as session:
+            current.refresh(session)
+        return {} if current.rejected is None else self._once(lambda: self._count_written(current))
 
     def finish(self, plan: Plan) -> None:
         """Drop databases that were put aside earlier, except for the newest ones."""
-        look = Look(self.context, plan)
-        with look.session() as session:
+        current = DatabaseState(self.context, plan)
+        with current.session() as session:
             prune(self.context, session, plan)
 
     def state(self, plan: Plan) -> State:
         """Compare names, OIDs and marks with the plan."""
-        look = Look(self.context, plan)
-        with look.session() as session:
-            look.refresh(session)
-        return look.state()
+        current = DatabaseState(self.context, plan)
+        with current.session() as session:
+            current.refresh(session)
+        return current.state()
 
     def kept(self, plan: Plan) -> JsonObject:
         """The databases that stand aside now, and what was written to a rejected one, once it is counted."""
-        look = Look(self.context, plan)
-        with look.session() as session:
-            look.refresh(session)
+        current = DatabaseState(self.context, plan)
+        with current.session() as session:
+            current.refresh(session)
         found: JsonObject = {}
-        if look.previous is not None:
-            found[f"database {plan.name} as it was"] = look.names.previous
-        if look.rejected is not None:
-            found[f"database {plan.name}, rejected"] = look.names.rejected
+        if current.previous is not None:
+            found[f"database {plan.name} as it was"] = current.names.previous
+        if current.rejected is not None:
+            found[f"database {plan.name}, rejected"] = current.names.rejected
             written = self._read(REJECTED_FILE)
             if written is not None:
-                found[f"rows written to {look.names.rejected}"] = written
+                found[f"rows written to {current.names.rejected}"] = written
         return found
 
     def result(self, plan: Plan, evidence: Mapping[str, Any]) -> JsonObject:
@@ -196,25 +198,25 @@ class Database(Component):
             "not_restored": evidence.get("not_restored", []),
         }
 
-    def _swap_back(self, session: Session, plan: Plan, look: Look) -> None:
-        names, live = look.names, look.live
-        if live is None or (plan.facts["old_oid"] is not None and look.previous is None):
+    def _swap_back(self, session: Session, plan: Plan, current: DatabaseState) -> None:
+        names, live = current.names, current.live
+        if live is None or (plan.facts["old_oid"] is not None and current.previous is None):
             raise StateConflict(f"Database {plan.name} can't be brought back: {names.previous} is gone.")
         now = session.value(NOW)
         mark = self._mark(REJECTED, plan, plan.facts["old_oid"], live.comment, now)
         remember(self.context, session, plan, live, names.rejected, mark)
         outgoing = Rename(live.oid, plan.name, names.rejected, mark.text())
         replacement = None
-        if look.previous is not None:
-            replacement = Rename(look.previous.oid, names.previous, plan.name, plan.facts["comment"])
+        if current.previous is not None:
+            replacement = Rename(current.previous.oid, names.previous, plan.name, plan.facts["comment"])
         with self.context.change(f"Switch database {plan.name} back from {names.previous}", rejected=names.rejected):
-            swap(look.server, outgoing, replacement, names.incoming)
+            swap(current.server, outgoing, replacement, names.incoming)
 
     def _mark(self, role: str, plan: Plan, of: int | None, comment: str | None, now: float) -> Mark:
         return Mark(self.context.transaction, role, plan.name, of, False, comment, now, plan.facts.get("mark", ""))
 
-    def _count_written(self, look: Look) -> JsonObject:
-        return written_since(self.context, look.server, look.names.rejected)
+    def _count_written(self, current: DatabaseState) -> JsonObject:
+        return written_since(self.context, current.server, current.names.rejected)
 
     def _once(self, count: Callable[[], JsonObject]) -> JsonObject:
         written = self._read(REJECTED_FILE)
@@ -223,12 +225,12 @@ class Database(Component):
             self._write(REJECTED_FILE, written)
         return written
 
-    def _drop_incoming(self, session: Session, look: Look) -> None:
-        if look.incoming is None:
+    def _drop_incoming(self, session: Session, current: DatabaseState) -> None:
+        if current.incoming is None:
             return
-        with self.context.change(f"Drop database {look.names.incoming}", oid=look.incoming.oid):
-            drop_database(session, look.incoming, force=True)
-        look.refresh(session)
+        with self.context.change(f"Drop database {current.names.incoming}", oid=current.incoming.oid):
+            drop_database(session, current.incoming, force=True)
+        current.refresh(session)
 
     def _write(self, name: str, value: JsonObject) -> None:
         write_atomic(self.context.workspace / name, dump_json(value))

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) Building a database beside the live one, and proving it there."""
+"""(private) Building a side database, and verifying it there."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class SideBuild:
             note_oid(self.context, oid)
             self.mark(session, ready=False)
 
-    def fill(self) -> int:
+    def restore(self) -> int:
         """Restore the archive, verified right before; milliseconds."""
         source = self.facts["source"]
         begun = time.monotonic()
@@ -81,21 +81,21 @@ class SideBuild:
         progress = restore_progress(self.server, self.name, self.facts["expected"])
         with change, self._archive() as archive, progress as meanwhile:
             if source["form"] == "plain":
-                self._send(archive, meanwhile)
+                self._run_script(archive, meanwhile)
             else:
-                restore = partial(self._restore, archive, meanwhile)
+                restore = partial(self._run_pg_restore, archive, meanwhile)
                 into = (archive, self.name, restore, meanwhile)
                 ArchiveRestore(self.context, self.server, self.programs, self.facts, *into).run()
         return int((time.monotonic() - begun) * 1000)
 
-    def _send(self, script: Path, meanwhile: Callable[[], None]) -> None:
+    def _run_script(self, script: Path, meanwhile: Callable[[], None]) -> None:
         """Plain SQL: with the rights of the database's owner and no more, where that was possible when it was planned."""
         role = self.facts.get("restore_as")
         server = self.server.logged_in_as(role) if role else self.server
         run = self.context.run.as_user(self.server.os_user())
         restore_script(server, self.name, script, run, self.facts["source"]["label"], meanwhile)
 
-    def prove(self) -> JsonObject:
+    def verify(self) -> JsonObject:
         """Gather statistics, compare everything that is known with what was captured.
 
         :raises VerificationFailed: lists what does not hold.
@@ -137,7 +137,7 @@ class SideBuild:
             "check_ms": spent,
         }
 
-    def dress(self, session: Session) -> list[str]:
+    def apply_properties(self, session: Session) -> list[str]:
         """Give it the live database's owner, grants, settings, labels and limit, and compare.
 
         :return: sentences on what our role may not set.
@@ -155,7 +155,7 @@ class SideBuild:
             raise VerificationFailed(f"Database {self.name}: {'; '.join(differences)}.")
         return left
 
-    def other_extensions(self, session: Session) -> list[str]:
+    def extension_differences(self, session: Session) -> list[str]:
         """Sentences on extensions whose version is not the one of the restore point: a dump does not name it."""
         then = self.facts["expected"]["inside"]["extensions"]
         found = session.rows("SELECT extname AS name, extversion AS version FROM pg_extension ORDER BY 1")
@@ -177,7 +177,7 @@ class SideBuild:
         name, of, comment = facts["name"], facts["old_oid"], facts["comment"]
         return Mark(self.context.transaction, INCOMING, name, of, ready, comment, id=facts.get("mark", ""))
 
-    def _restore(self, archive: Path, meanwhile: Callable[[], None] | None = None, **parts: Any) -> None:
+    def _run_pg_restore(self, archive: Path, meanwhile: Callable[[], None] | None = None, **parts: Any) -> None:
         """Let pg_restore read the source's archive, or the ``parts`` that `PgPrograms.restore` knows.
 
         What was captured is read with the settings that it was written with.

@@ -41,7 +41,7 @@ from .plan import COMPARE_SECONDS, rows_that_differ
 from .prepare import TABLES_FILE
 from .records import new_identity, read_json, remember
 from .retention import written_since
-from .state import Look
+from .state import DatabaseState
 from .swap import Rename, swap
 
 
@@ -51,20 +51,22 @@ class DatabaseBack(Database):
     def plan_back(self, earlier: Earlier) -> Plan:
         """Find what was put aside, and count what was written since."""
         then, facts = earlier.plan, earlier.plan.facts
-        look = Look(replace(self.context, transaction=earlier.transaction, workspace=earlier.workspace), then)
-        with look.session() as session:
-            look.refresh(session)
-            aside, live = self._previous(look, then), look.live
+        current = DatabaseState(
+            replace(self.context, transaction=earlier.transaction, workspace=earlier.workspace), then
+        )
+        with current.session() as session:
+            current.refresh(session)
+            returning, live = self._previous(current, then), current.live
             if live is None:
                 raise Refused(f"Database {then.name} is missing: there is nothing to take back.")
-            require_rights(session, look.server, live.oid, then.name)
-            warnings = require_consent(session, look.server, then.name, earlier.accept)
-            require_consent(session, look.server, aside.name, earlier.accept)
-        written = self._written_after(look, then, earlier.workspace, warnings)
+            require_rights(session, current.server, live.oid, then.name)
+            warnings = require_consent(session, current.server, then.name, earlier.accept)
+            require_consent(session, current.server, returning.name, earlier.accept)
+        written = self._written_after(current, then, earlier.workspace, warnings)
         return Plan(
             kind=self.kind,
             name=then.name,
-            things=database_things(facts["system"], then.name, live.oid, aside.oid),
+            things=database_things(facts["system"], then.name, live.oid, returning.oid),
             changed=True,
             before={**then.after, "content": "live"},
             after={**then.before, "content": f"what {earlier.transaction} put aside"},
@@ -74,7 +76,7 @@ class DatabaseBack(Database):
                 **new_identity(),
                 "old_oid": live.oid,
                 "comment": live.comment,
-                "aside": {"oid": aside.oid, "name": aside.name, "mark": aside.comment},
+                "aside": {"oid": returning.oid, "name": returning.name, "mark": returning.comment},
             },
             downtime=then.downtime,
             warnings=tuple(warnings),
@@ -93,12 +95,12 @@ class DatabaseBack(Database):
 
     def prepare(self, plan: Plan) -> JsonObject:
         """Nothing is built; what was put aside is read from end to end, so that a damaged one is never switched to."""
-        look = _LookBack(self.context, plan)
-        with look.session() as session:
-            look.refresh(session)
-        if look.state() not in (State.UNTOUCHED, State.PREPARED):
-            raise StateConflict(look.said("prepared"))
-        with look.server.connect(look.aside_name) as session:
+        current = _ReversalState(self.context, plan)
+        with current.session() as session:
+            current.refresh(session)
+        if current.state() not in (State.UNTOUCHED, State.PREPARED):
+            raise StateConflict(current.mismatch_message("prepared"))
+        with current.server.connect(current.returning_name) as session:
             tables = content.hash_tables(session)
         write_atomic(self.context.workspace / TABLES_FILE, dump_json(tables))
         verification = {"content": "as it was put aside", "tables": len(tables)}
@@ -109,113 +111,114 @@ class DatabaseBack(Database):
 
     def switch(self, plan: Plan) -> None:
         """Put the live database aside, and the earlier one in its place, at once."""
-        look = _LookBack(self.context, plan)
-        with look.session() as session:
-            now = self._begin(session, look)
-        if look.state() is State.SWITCHED:
+        current = _ReversalState(self.context, plan)
+        with current.session() as session:
+            now = self._begin(session, current)
+        if current.state() is State.SWITCHED:
             return
-        if look.state() is not State.PREPARED or look.live is None:
-            raise StateConflict(look.said("switched"))
-        aside = plan.facts["aside"]
-        was = Mark.read(aside["mark"])
+        if current.state() is not State.PREPARED or current.live is None:
+            raise StateConflict(current.mismatch_message("switched"))
+        returning = plan.facts["aside"]
+        was = Mark.read(returning["mark"])
         comment, mark_id = plan.facts["comment"], plan.facts.get("mark", "")
-        mark = Mark(self.context.transaction, PREVIOUS, plan.name, aside["oid"], False, comment, now, mark_id)
-        with look.session() as session:
-            remember(self.context, session, plan, look.live, look.names.previous, mark)
+        mark = Mark(self.context.transaction, PREVIOUS, plan.name, returning["oid"], False, comment, now, mark_id)
+        with current.session() as session:
+            remember(self.context, session, plan, current.live, current.names.previous, mark)
         with self.context.change(
-            f"Switch database {plan.name} back to {aside['name']}", old=look.live.oid, new=aside["oid"]
+            f"Switch database {plan.name} back to {returning['name']}", old=current.live.oid, new=returning["oid"]
         ):
             swap(
-                look.server,
-                Rename(look.live.oid, plan.name, look.names.previous, mark.text()),
-                Rename(aside["oid"], aside["name"], plan.name, was.comment if was else None),
-                look.names.incoming,
+                current.server,
+                Rename(current.live.oid, plan.name, current.names.previous, mark.text()),
+                Rename(returning["oid"], returning["name"], plan.name, was.comment if was else None),
+                current.names.incoming,
             )
 
     def undo(self, plan: Plan) -> None:
         """Swap again: what was put aside gets its name and its mark back, and keeps what was written to it meanwhile."""
-        look, aside = _LookBack(self.context, plan), plan.facts["aside"]
-        with look.session() as session:
-            self._begin(session, look)
-            if look.state() is State.SWITCHED:
-                if look.previous is None:
-                    raise StateConflict(f"Database {plan.name} can't be brought back: {look.names.previous} is gone.")
-                with self.context.change(f"Switch database {plan.name} from {aside['name']} again"):
-                    swap(
-                        look.server,
-                        Rename(aside["oid"], plan.name, aside["name"], aside["mark"]),
-                        Rename(look.previous.oid, look.names.previous, plan.name, plan.facts["comment"]),
-                        look.names.incoming,
+        current, returning = _ReversalState(self.context, plan), plan.facts["aside"]
+        with current.session() as session:
+            self._begin(session, current)
+            if current.state() is State.SWITCHED:
+                if current.previous is None:
+                    raise StateConflict(
+                        f"Database {plan.name} can't be brought back: {current.names.previous} is gone."
                     )
-                look.refresh(session)
-        if look.state() not in (State.UNTOUCHED, State.PREPARED):
-            raise StateConflict(look.said("undone"))
+                with self.context.change(f"Switch database {plan.name} from {returning['name']} again"):
+                    swap(
+                        current.server,
+                        Rename(returning["oid"], plan.name, returning["name"], returning["mark"]),
+                        Rename(current.previous.oid, current.names.previous, plan.name, plan.facts["comment"]),
+                        current.names.incoming,
+                    )
+                current.refresh(session)
+        if current.state() not in (State.UNTOUCHED, State.PREPARED):
+            raise StateConflict(current.mismatch_message("undone"))
         (self.context.workspace / EVIDENCE_FILE).unlink(missing_ok=True)
 
     def count_written(self, plan: Plan) -> JsonObject:
         """Count what was written to the database that had come back, once."""
         if not (self.context.workspace / TABLES_FILE).exists():
             return {}
-        look = _LookBack(self.context, plan)
-        return self._once(lambda: written_since(self.context, look.server, look.aside_name))
+        current = _ReversalState(self.context, plan)
+        return self._once(lambda: written_since(self.context, current.server, current.returning_name))
 
     def state(self, plan: Plan) -> State:
         """Compare names and OIDs with the plan; that it was read to its end is noted in the workspace."""
-        look = _LookBack(self.context, plan)
-        with look.session() as session:
-            look.refresh(session)
-        return look.state()
+        current = _ReversalState(self.context, plan)
+        with current.session() as session:
+            current.refresh(session)
+        return current.state()
 
     def kept(self, plan: Plan) -> JsonObject:
         """The database that was live until this undo; after an undo of it, what was written meanwhile."""
-        look = _LookBack(self.context, plan)
-        with look.session() as session:
-            look.refresh(session)
+        current = _ReversalState(self.context, plan)
+        with current.session() as session:
+            current.refresh(session)
         found: JsonObject = {}
-        if look.previous is not None:
-            found[f"database {plan.name} as it was"] = look.names.previous
+        if current.previous is not None:
+            found[f"database {plan.name} as it was"] = current.names.previous
         written = read_json(self.context.workspace / REJECTED_FILE)
         if written:
-            found[f"rows written to {look.aside_name}"] = written
+            found[f"rows written to {current.returning_name}"] = written
         return found
 
-    def _begin(self, session: Session, look: Look) -> float:
+    def _begin(self, session: Session, current: DatabaseState) -> float:
         """End what an earlier, killed call left on the server, and look; the server's time."""
-        terminate_leftover_sessions(session, look.server.application_name)
-        look.refresh(session)
+        terminate_leftover_sessions(session, current.server.application_name)
+        current.refresh(session)
         return float(session.value("SELECT extract(epoch FROM now())::float8"))
 
-    def _previous(self, look: Look, then: Plan) -> DatabaseRow:
+    def _previous(self, current: DatabaseState, then: Plan) -> DatabaseRow:
         """The database that the earlier rollback put aside.
 
         :raises Refused: when there was none, or is none any more.
         """
-        if look.previous is not None and look.previous.oid != then.facts["old_oid"]:
+        previous, earlier = current.previous, current.context.transaction
+        if previous is not None and previous.oid != then.facts["old_oid"]:
             raise Refused(
-                f"Database {look.previous.name} has OID {look.previous.oid} and is not what {look.context.transaction} put "
+                f"Database {previous.name} has OID {previous.oid} and is not what {earlier} put "
                 f"aside, which has {then.facts['old_oid']}: somebody else made it. Look for the other one, and rename it by hand."
             )
-        if look.previous is not None and look.previous.is_whole:
-            return look.previous
-        if look.previous is not None:
+        if previous is not None and previous.is_whole:
+            return previous
+        if previous is not None:
             raise Refused(
-                f"Database {look.previous.name}, which {look.context.transaction} put aside, is what a DROP DATABASE has left "
+                f"Database {previous.name}, which {earlier} put aside, is what a DROP DATABASE has left "
                 "that was interrupted: it can only be dropped. Roll back to a restore point instead."
             )
         if then.facts["old_oid"] is None:
-            raise Refused(
-                f"Database {then.name} did not exist before {look.context.transaction}: nothing can come back."
-            )
+            raise Refused(f"Database {then.name} did not exist before {earlier}: nothing can come back.")
         raise Refused(
-            f"Database {look.names.previous}, which {look.context.transaction} put aside, is gone: a later rollback, "
+            f"Database {current.names.previous}, which {earlier} put aside, is gone: a later rollback, "
             "keep_previous or somebody dropped it. Roll back to a restore point instead."
         )
 
-    def _written_after(self, look: Look, then: Plan, workspace: Path, warnings: list[str]) -> JsonObject:
+    def _written_after(self, current: DatabaseState, then: Plan, workspace: Path, warnings: list[str]) -> JsonObject:
         """What people have written since the rollback, and would lose sight of."""
         tables = read_json(workspace / TABLES_FILE) or {}
         try:
-            with look.server.connect(then.name) as session:
+            with current.server.connect(then.name) as session:
                 rows, unread = rows_that_differ(session, tables, COMPARE_SECONDS)
         except LastGoodError as error:
             warnings.append(f"Tables of {then.name} could not be compared: {error.message}")
@@ -223,21 +226,21 @@ class DatabaseBack(Database):
         return {"written": dict(sorted(rows.items())), "not_compared": sorted(unread)}
 
 
-class _LookBack(Look):
-    """A look whose side database has a name, an OID and a mark already."""
+class _ReversalState(DatabaseState):
+    """The state of a reversal, whose side database has a name, an OID and a mark already."""
 
     @property
-    def aside_name(self) -> str:
+    def returning_name(self) -> str:
         """What the database that is to come was called by the rollback."""
         return str(self.plan.facts["aside"]["name"])
 
     def refresh(self, session: Session) -> None:
-        """Look again; what is to come stands under the name that the rollback gave it."""
+        """Inspect again; what is to come is found under the name that the rollback gave it."""
         super().refresh(session)
-        self.incoming = self.databases.get(self.aside_name)
+        self.incoming = self.databases.get(self.returning_name)
 
     def state(self) -> State:
-        """What the last look found, by OIDs alone."""
+        """What the last inspection found, by OIDs alone."""
         old, new = self.plan.facts["old_oid"], self.plan.facts["aside"]["oid"]
         live = self.live.oid if self.live else None
         if live == old and self.incoming is not None and self.incoming.oid == new:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) Looking at a cluster and telling where a rollback of one of its databases stands."""
+"""(private) The state of one database of a cluster, compared with the plan of its rollback."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ from .plan import open_server
 from .records import is_side_of, noted_oid
 
 
-class Look:
-    """One look at a cluster, compared with a plan. Names and OIDs decide, those of the plan and that of the side database,
-    which was written down when that was made. What a comment says is believed of a database that is ours by these.
+class DatabaseState:
+    """What inspection finds in a cluster, compared with a plan.
+
+    Names and OIDs decide, those of the plan and that of the side database, which was written down when that was made. What a
+    comment says is believed of a database that is ours by these.
     """
 
     def __init__(self, context: Context, plan: Plan) -> None:
@@ -45,7 +47,7 @@ class Look:
             yield session
 
     def refresh(self, session: Session) -> None:
-        """Look again."""
+        """Inspect again."""
         self.databases = all_databases(session)
         self.live = self.databases.get(self.plan.name)
         self.incoming = self.databases.get(self.names.incoming)
@@ -54,22 +56,22 @@ class Look:
         self.rejected = rejected if rejected is not None and rejected.oid == noted_oid(self.context) else None
 
     def state(self) -> State:
-        """What the last look found."""
+        """What the last inspection found."""
         old = self.plan.facts["old_oid"]
         live = self.live.oid if self.live else None
         if live == old:
-            return self._beside()
+            return self._unswitched()
         took_over = live is not None and live == noted_oid(self.context) and self.incoming is None
         kept = self.previous is None or self.previous.oid == old
         return State.SWITCHED if took_over and kept else State.FOREIGN
 
-    def _beside(self) -> State:
-        """The live database is as before; is there one of ours beside it?"""
+    def _unswitched(self) -> State:
+        """The live database is as before; is there a side database of ours?"""
         if self.incoming is None:
             return State.UNTOUCHED
         return State.PREPARED if is_side_of(self.context, self.plan, self.incoming, INCOMING) else State.FOREIGN
 
-    def said(self, verb: str) -> str:
+    def mismatch_message(self, verb: str) -> str:
         """The message for a reality that does not fit."""
         shown = {
             self.plan.name: self.live,

@@ -20,7 +20,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.serv
 from ..base import Plan, PointEntry
 from ..database.plan import find_programs
 from ..database.prepare import SideBuild
-from ..database.state import Look
+from ..database.state import DatabaseState
 from ..database.unlogged import note_unlogged
 from ..schema.component import LOADED_FILE, Schema, planned_layout
 from ..schema.freeze import Freeze
@@ -58,31 +58,31 @@ class Migrations(Schema):
         clear(self.context, plan.name)
         super().undo(plan)
 
-    def _try_out(self, session: Session, look: Look) -> tuple[JsonObject, SideBuild]:
+    def _try_out(self, session: Session, current: DatabaseState) -> tuple[JsonObject, SideBuild]:
         """Copy a snapshot and downgrade it, while the live database is held as it is; the evidence, and the copy."""
-        build, times = self._empty(session, look), StepTimes()
-        name = look.plan.name
-        with look.server.connect(name) as reading:
-            self._require_as_planned(look.plan, reading)
+        build, times = self._empty(session, current), StepTimes()
+        name = current.plan.name
+        with current.server.connect(name) as reading:
+            self._require_as_planned(current.plan, reading)
             reading.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             build.copy(reading, reading.value("SELECT pg_export_snapshot()"))
-        left = build.dress(session)
+        left = build.apply_properties(session)
         times.record("copy_ms")
-        with look.server.connect(build.name) as there:
-            before = RowCounts.of(there, look.plan.facts.get("migration_tables"))
+        with current.server.connect(build.name) as there:
+            before = RowCounts.of(there, current.plan.facts.get("migration_tables"))
         times.record("count_ms")
-        with guarded(look.server, session, name, self._command(look)) as watch:
-            self._downgrade(look, build, watch, thorough=True)
+        with guarded(current.server, session, name, self._command(current)) as watch:
+            self._downgrade(current, build, watch, thorough=True)
         times.record("command_ms")
-        with look.server.connect(name) as live, look.server.connect(build.name) as there:
+        with current.server.connect(name) as live, current.server.connect(build.name) as there:
             verified = build.verify_downgrade(there, read_sequences(live))
-            after = RowCounts.of(there, look.plan.facts.get("migration_tables"))
-            left += build.other_extensions(there)
+            after = RowCounts.of(there, current.plan.facts.get("migration_tables"))
+            left += build.extension_differences(there)
         times.record("complete_ms")
         evidence = {
             "verification": {**verified, **self._row_changes(name, before.rows, after.rows), **times.to_json()},
             "not_restored": left,
-            "set_aside": require_fit(look.plan, before.missing_in(after), sum(after.rows.values()), None),
+            "set_aside": require_fit(current.plan, before.missing_in(after), sum(after.rows.values()), None),
         }
         return evidence, build
 
@@ -97,7 +97,7 @@ class Migrations(Schema):
                 self.context.note(f"Table {table} of database {name}: {was} before the downgrade, {now} after it")
         return {"content": "live", "tables": len(after), "rows": sum(after.values()), "table_rows": counts}
 
-    def _downgrade(self, look: Look, build: MigrationsBuild, watch: Watch, *, thorough: bool) -> None:
+    def _downgrade(self, current: DatabaseState, build: MigrationsBuild, watch: Watch, *, thorough: bool) -> None:
         """Run the command, and look at the live database, however that has ended.
 
         :param thorough: compare all of its schema, views and functions as well.
@@ -106,12 +106,12 @@ class Migrations(Schema):
         try:
             build.downgrade(watch)
         finally:
-            with look.server.connect(look.plan.name) as live:
+            with current.server.connect(current.plan.name) as live:
                 try:
-                    self._require_as_planned(look.plan, live)
-                    if thorough and build.digest_of(look.plan.name) != look.plan.before["schema"]:
+                    self._require_as_planned(current.plan, live)
+                    if thorough and build.digest_of(current.plan.name) != current.plan.before["schema"]:
                         raise LastGoodError(
-                            f"The schema of database {look.plan.name} has changed since the plan was made: plan again."
+                            f"The schema of database {current.plan.name} has changed since the plan was made: plan again."
                         )
                 except LastGoodError as error:
                     raise LastGoodError(
@@ -119,44 +119,44 @@ class Migrations(Schema):
                         "environment."
                     ) from error
 
-    def _get_ready(self, session: Session, look: Look) -> None:
+    def _before_freeze(self, session: Session, current: DatabaseState) -> None:
         """A new, empty database takes the place of the one that was tried: its rows are of an earlier moment."""
-        self._empty(session, look)
+        self._empty(session, current)
 
-    def _move(self, session: Session, look: Look, freeze: Freeze) -> None:
+    def _move(self, session: Session, current: DatabaseState, freeze: Freeze) -> None:
         """Copy and downgrade once more, now that nobody writes."""
-        build = self._build(look)
-        self._require_as_planned(look.plan, freeze.session)
+        build = self._build(current)
+        self._require_as_planned(current.plan, freeze.session)
         build.copy(freeze.session, freeze.snapshot)
-        build.dress(session)
-        migration_tables = look.plan.facts.get("migration_tables")
-        with look.server.connect(build.name) as there:
+        build.apply_properties(session)
+        migration_tables = current.plan.facts.get("migration_tables")
+        with current.server.connect(build.name) as there:
             before = RowCounts.of(there, migration_tables)
-        watch = Watch(session, look.plan.name, self._command(look), freeze.session)
-        self._downgrade(look, build, watch, thorough=False)
-        with look.server.connect(build.name) as there:
+        watch = Watch(session, current.plan.name, self._command(current), freeze.session)
+        self._downgrade(current, build, watch, thorough=False)
+        with current.server.connect(build.name) as there:
             build.verify_downgrade(there, read_sequences(freeze.session))
             after = RowCounts.of(there, migration_tables)
-        set_aside = require_fit(look.plan, before.missing_in(after), sum(after.rows.values()), None)
-        note_unlogged(self.context, look.server, build.name)
+        set_aside = require_fit(current.plan, before.missing_in(after), sum(after.rows.values()), None)
+        note_unlogged(self.context, current.server, build.name)
         loaded = {"rows": after.rows, "kept": {}, "schema": "", "set_aside": set_aside}
         self._write(LOADED_FILE, {**loaded, "transaction": current_transaction(session)})
 
-    def _command(self, look: Look) -> Command:
-        return Command(command_name(self.context.transaction), look.plan.facts.get("migration_tables"))
+    def _command(self, current: DatabaseState) -> Command:
+        return Command(command_name(self.context.transaction), current.plan.facts.get("migration_tables"))
 
-    def _empty(self, session: Session, look: Look) -> MigrationsBuild:
+    def _empty(self, session: Session, current: DatabaseState) -> MigrationsBuild:
         """An empty database beside the live one; what there was of it is dropped."""
-        self._drop_incoming(session, look)
-        build = self._build(look)
+        self._drop_incoming(session, current)
+        build = self._build(current)
         build.create(session)
-        look.refresh(session)
+        current.refresh(session)
         return build
 
-    def _build(self, look: Look) -> MigrationsBuild:
-        facts = look.plan.facts
-        programs = find_programs(self.context, look.server, facts["program_major"], facts["bin_dir"])
-        return MigrationsBuild(self.context, look.server, programs, facts)
+    def _build(self, current: DatabaseState) -> MigrationsBuild:
+        facts = current.plan.facts
+        programs = find_programs(self.context, current.server, facts["program_major"], facts["bin_dir"])
+        return MigrationsBuild(self.context, current.server, programs, facts)
 
     def _require_as_planned(self, plan: Plan, live: Session) -> None:
         """Look at the live database's tables and migration.

@@ -35,14 +35,14 @@ from .staged import STAGE, remember_values
 class SchemaBuild(SideBuild):
     """Builds one side database from a plan's facts and a map (see `make_map`)."""
 
-    def base(self, mapped: JsonObject) -> None:
+    def restore_definitions(self, mapped: JsonObject) -> None:
         """Everything that needs no present row: types, tables and functions; rows and values that only the restore
         point has. Constraints, indexes and triggers come after the rows.
         """
         label = self.facts["source"]["label"]
         begun = self.context.change(f"Restore the tables of {label}, empty, into database {self.name}")
         with begun, self._definitions() as archive:
-            self._restore(archive, only=["--section=pre-data"])
+            self._run_pg_restore(archive, only=["--section=pre-data"])
         with self.server.connect(self.name) as session:
             code = tables_with_code(session)
             require_accepted(session, self.server, code, self.facts.get("accept", ()), NO_LOGIN)
@@ -57,7 +57,7 @@ class SchemaBuild(SideBuild):
             for move in joined:
                 remember_values(session, move)
 
-    def fill_from(self, live: str, mapped: JsonObject, snapshot: str, staged: set[str]) -> Loaded:
+    def copy_rows(self, live: str, mapped: JsonObject, snapshot: str, staged: set[str]) -> Loaded:
         """Bring the present rows over, as one snapshot of the live database shows them.
 
         :param staged: tables that did not go straight when it was tried.
@@ -88,7 +88,7 @@ class SchemaBuild(SideBuild):
         begun = time.monotonic()
         adding = self.context.change(f"Add the constraints and indexes of {label} to database {self.name}")
         with adding, self._definitions() as archive:
-            self._restore(archive, only=["--section=post-data"])
+            self._run_pg_restore(archive, only=["--section=post-data"])
         with self.server.connect(self.name) as session:
             session.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(STAGE)))
             session.show_views(shown=True)  # the server computes statistics with the owners' rights
@@ -124,7 +124,7 @@ class SchemaBuild(SideBuild):
             listed = [line for line in self.programs.archive_entries(archive) if line.endswith(tuple(wanted))]
             entries.write_text("".join(f"{line}\n" for line in listed), encoding="utf-8")
             give_to(entries, self.server.os_user())
-            self._restore(archive, only=["--data-only"], listed=entries)
+            self._run_pg_restore(archive, only=["--data-only"], listed=entries)
 
 
 def _empty_large_objects(session: Session) -> None:

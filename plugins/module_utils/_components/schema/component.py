@@ -25,7 +25,7 @@ from ..base import Plan, PointEntry, State
 from ..database.component import EVIDENCE_FILE, NOW, Database
 from ..database.plan import find_programs
 from ..database.prepare import SideBuild
-from ..database.state import Look
+from ..database.state import DatabaseState
 from ..database.swap import LastSession
 from ..database.unlogged import note_unlogged
 from .build import SchemaBuild
@@ -65,37 +65,37 @@ class Schema(Database):
         """Try it all on a snapshot of the live database: what fits, what does not, how long it takes. Then leave the older
         schema ready, without the rows, which go on changing until the switch.
         """
-        look = Look(self.context, plan)
-        with look.session() as session:
-            terminate_leftover_sessions(session, look.server.application_name)
-            look.refresh(session)
-            if look.state() not in (State.UNTOUCHED, State.PREPARED):
-                raise StateConflict(look.said("prepared"))
+        current = DatabaseState(self.context, plan)
+        with current.session() as session:
+            terminate_leftover_sessions(session, current.server.application_name)
+            current.refresh(session)
+            if current.state() not in (State.UNTOUCHED, State.PREPARED):
+                raise StateConflict(current.mismatch_message("prepared"))
             done = self._read(EVIDENCE_FILE)
-            if done and self._is_intact(look):
+            if done and self._is_intact(current):
                 return done
-            evidence, build = self._try_out(session, look)
-            note_unlogged(self.context, look.server, build.name)
+            evidence, build = self._try_out(session, current)
+            note_unlogged(self.context, current.server, build.name)
             build.mark(session, ready=True)
         self._write(EVIDENCE_FILE, evidence)
         return evidence
 
     def switch(self, plan: Plan) -> None:
         """Let writes stand still, move the rows, and let the two databases change their names."""
-        look = Look(self.context, plan)
-        with look.session() as session:
-            terminate_leftover_sessions(session, look.server.application_name)
-            look.refresh(session)
-            if look.state() is State.SWITCHED:
+        current = DatabaseState(self.context, plan)
+        with current.session() as session:
+            terminate_leftover_sessions(session, current.server.application_name)
+            current.refresh(session)
+            if current.state() is State.SWITCHED:
                 return
-            if look.state() is not State.PREPARED or look.incoming is None:
-                raise StateConflict(look.said("switched"))
-            self._get_ready(session, look)
-            with Freeze(look.server, plan.name) as freeze:
-                self._move(session, look, freeze)
-                with look.server.connect(look.names.incoming) as writing:
+            if current.state() is not State.PREPARED or current.incoming is None:
+                raise StateConflict(current.mismatch_message("switched"))
+            self._before_freeze(session, current)
+            with Freeze(current.server, plan.name) as freeze:
+                self._move(session, current, freeze)
+                with current.server.connect(current.names.incoming) as writing:
                     last = LastSession(freeze.pid, lambda: _leave(freeze, writing))
-                    self._swap(plan, look, self._side(session, look), session.value(NOW), last)
+                    self._swap(plan, current, self._incoming(session, current), session.value(NOW), last)
 
     def kept(self, plan: Plan) -> JsonObject:
         """See `Database.kept`; and what had no place in the older schema, once the rows have moved."""
@@ -121,25 +121,25 @@ class Schema(Database):
             "diff": {"prepared": text},
         }
 
-    def _try_out(self, session: Session, look: Look) -> tuple[JsonObject, SideBuild]:
+    def _try_out(self, session: Session, current: DatabaseState) -> tuple[JsonObject, SideBuild]:
         """See `prepare`; the evidence, and what stands beside the live database from then on."""
-        plan = look.plan
-        with look.server.connect(plan.name) as reading:
+        plan = current.plan
+        with current.server.connect(plan.name) as reading:
             mapped = self._map(plan, reading)
-            evidence = self._try(plan, session, reading, self._base(session, look, mapped), mapped)
+            evidence = self._try(plan, session, reading, self._build_without_rows(session, current, mapped), mapped)
         self.context.note(_set_aside_words(plan, evidence["set_aside"]))
-        return evidence, self._base(session, look, mapped)
+        return evidence, self._build_without_rows(session, current, mapped)
 
-    def _get_ready(self, session: Session, look: Look) -> None:
+    def _before_freeze(self, session: Session, current: DatabaseState) -> None:
         """What a switch can do before writes stand still."""
 
-    def _move(self, session: Session, look: Look, freeze: Freeze) -> None:
+    def _move(self, session: Session, current: DatabaseState, freeze: Freeze) -> None:
         """Fill the side database while writes stand still, and note what of it is to be known afterwards."""
-        mapped = self._map(look.plan, freeze.session)
-        build = self._ready(session, look, mapped)
+        mapped = self._map(current.plan, freeze.session)
+        build = self._prepared_build(session, current, mapped)
         staged = set((self._read(EVIDENCE_FILE) or {}).get("verification", {}).get("staged", ()))
-        loaded = build.fill_from(look.plan.name, mapped, freeze.snapshot, staged)
-        set_aside = self._require_fit(look.plan, mapped, loaded)
+        loaded = build.copy_rows(current.plan.name, mapped, freeze.snapshot, staged)
+        set_aside = self._require_fit(current.plan, mapped, loaded)
         self._complete(session, freeze, build, loaded, set_aside)
 
     def _require_fit(self, plan: Plan, mapped: JsonObject, loaded: Loaded) -> JsonObject:
@@ -158,15 +158,15 @@ class Schema(Database):
         mapped = make_map(old, layout, facts["renames"], facts.get("migration_tables"), facts.get("nulls", SET_ASIDE))
         return {**mapped, "settings": facts.get("conversion_settings", {})}
 
-    def _base(self, session: Session, look: Look, mapped: JsonObject) -> SchemaBuild:
+    def _build_without_rows(self, session: Session, current: DatabaseState, mapped: JsonObject) -> SchemaBuild:
         """A side database with the older schema and no present row; what there was of it is dropped."""
-        self._drop_incoming(session, look)
-        facts = look.plan.facts
-        programs = find_programs(self.context, look.server, facts["program_major"], facts["bin_dir"])
-        build = SchemaBuild(self.context, look.server, programs, facts)
+        self._drop_incoming(session, current)
+        facts = current.plan.facts
+        programs = find_programs(self.context, current.server, facts["program_major"], facts["bin_dir"])
+        build = SchemaBuild(self.context, current.server, programs, facts)
         build.create(session)
-        build.base(mapped)
-        look.refresh(session)
+        build.restore_definitions(mapped)
+        current.refresh(session)
         return build
 
     def _try(
@@ -176,13 +176,13 @@ class Schema(Database):
         begun = time.monotonic()
         reading.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         snapshot = reading.value("SELECT pg_export_snapshot()")
-        loaded = build.fill_from(build.facts["name"], mapped, snapshot, set())
+        loaded = build.copy_rows(build.facts["name"], mapped, snapshot, set())
         set_aside = self._require_fit(plan, mapped, loaded)
         completed = build.complete(lambda: read_sequences(reading))
         spent = int((time.monotonic() - begun) * 1000)
-        left = build.dress(session)
+        left = build.apply_properties(session)
         with build.server.connect(build.name) as there:
-            left += build.other_extensions(there)
+            left += build.extension_differences(there)
         rows = sum(loaded.rows.values())
         for name, entry in loaded.kept.to_json().items():
             self.context.note(f"No place in the older schema: {name}: {entry['rows']} ({'; '.join(entry['reasons'])})")
@@ -204,14 +204,14 @@ class Schema(Database):
             "set_aside": set_aside,
         }
 
-    def _ready(self, session: Session, look: Look, mapped: JsonObject) -> SchemaBuild:
+    def _prepared_build(self, session: Session, current: DatabaseState, mapped: JsonObject) -> SchemaBuild:
         """The side database as prepare left it; built anew where a switch was killed while it copied, or the server crashed."""
-        facts = look.plan.facts
-        if self._is_intact(look):
-            programs = find_programs(self.context, look.server, facts["program_major"], facts["bin_dir"])
-            build = SchemaBuild(self.context, look.server, programs, facts)
+        facts = current.plan.facts
+        if self._is_intact(current):
+            programs = find_programs(self.context, current.server, facts["program_major"], facts["bin_dir"])
+            build = SchemaBuild(self.context, current.server, programs, facts)
         else:
-            build = self._base(session, look, mapped)
+            build = self._build_without_rows(session, current, mapped)
         build.mark(session, ready=False)
         return build
 
@@ -220,7 +220,7 @@ class Schema(Database):
     ) -> None:
         """All that is left to do before the names change; and what is to be known of it afterwards."""
         build.complete(lambda: read_sequences(freeze.session))
-        build.dress(session)
+        build.apply_properties(session)
         note_unlogged(self.context, build.server, build.name)
         kept = {
             "rows": loaded.rows,
@@ -230,15 +230,15 @@ class Schema(Database):
         }
         self._write(LOADED_FILE, {**kept, "transaction": current_transaction(session)})
 
-    def _side(self, session: Session, look: Look) -> DatabaseRow:
-        look.refresh(session)
-        if look.incoming is None:
-            raise StateConflict(look.said("switched"))
-        return look.incoming
+    def _incoming(self, session: Session, current: DatabaseState) -> DatabaseRow:
+        current.refresh(session)
+        if current.incoming is None:
+            raise StateConflict(current.mismatch_message("switched"))
+        return current.incoming
 
-    def _count_written(self, look: Look) -> JsonObject:
+    def _count_written(self, current: DatabaseState) -> JsonObject:
         loaded = self._read(LOADED_FILE)
-        return written_later(self.context, look.server, look.names.rejected, loaded) if loaded else {}
+        return written_later(self.context, current.server, current.names.rejected, loaded) if loaded else {}
 
 
 def _set_aside_words(plan: Plan, found: JsonObject) -> str:

@@ -12,7 +12,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.types impo
 from ..base import Plan
 from ..database.records import read_json
 from ..database.reversal import DatabaseBack
-from ..database.state import Look
+from ..database.state import DatabaseState
 from .component import LOADED_FILE
 from .written import written_later
 
@@ -22,12 +22,12 @@ class SchemaBack(DatabaseBack):
 
     kind = "schema"
 
-    def _written_after(self, look: Look, then: Plan, workspace: Path, warnings: list[str]) -> JsonObject:
+    def _written_after(self, current: DatabaseState, then: Plan, workspace: Path, warnings: list[str]) -> JsonObject:
         loaded = read_json(workspace / LOADED_FILE)
         if loaded is None:
             warnings.append(f"What was written to {then.name} since is not counted: it is not known what was there.")
             return {}
-        found = written_later(self.context, look.server, then.name, loaded)
+        found = written_later(self.context, current.server, then.name, loaded)
         if "unknown" in found:
             warnings.append(f"Tables of {then.name} could not be compared: {found['unknown']}")
             return {}

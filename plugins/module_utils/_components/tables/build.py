@@ -31,7 +31,7 @@ from ..database.restore import DEFINITIONS, ROWS
 from ..database.restore_progress import restore_progress
 from .catalogue import RELATIONS, TableTree, compare_columns, read_trees
 from .orphans import ADVICE, KEEP_ASIDE, OrphanCheck
-from .state import CREATE_STEPS, TablesLook
+from .state import CREATE_STEPS, TablesState
 from .views import require_refresh
 
 #: Nobody else looks at the side database, and roles, tablespaces and labels may be gone by now.
@@ -50,22 +50,22 @@ ENTRY = re.compile(r"\d+; \d+ \d+ TABLE DATA (.*)")
 class TablesBuild(SideBuild):
     """Builds the side database of one plan."""
 
-    def __init__(self, context: Context, look: TablesLook, programs: PgPrograms, plan: Plan) -> None:
-        super().__init__(context, look.server, programs, plan.facts)
-        self.name = look.name
+    def __init__(self, context: Context, current: TablesState, programs: PgPrograms, plan: Plan) -> None:
+        super().__init__(context, current.server, programs, plan.facts)
+        self.name = current.name
         self.live = plan.name
         self.oids = [table["oid"] for table in plan.facts["tables"]]
 
-    def fill(self) -> int:
+    def restore(self) -> int:
         """Restore the definitions and the rows of the tables, without indexes, keys and triggers; milliseconds."""
         source = self.facts["source"]
         if source["form"] not in ("custom", "directory", "tar"):
-            return super().fill()
+            return super().restore()
         begun = time.monotonic()
         change = self.context.change(f"Restore tables of {source['label']} into database {self.name}")
         progress = restore_progress(self.server, self.name, None)
         with change, self._archive() as archive, progress as meanwhile:
-            self._restore(archive, only=[*PLAIN, DEFINITIONS])
+            self._run_pg_restore(archive, only=[*PLAIN, DEFINITIONS])
             self._limit_code()
             wanted = [f"{row['schema']} {row['name']} " for row in self._relations()]
             entries = [line for line in self.programs.archive_entries(archive) if _is_of(line, wanted)]
@@ -73,7 +73,7 @@ class TablesBuild(SideBuild):
                 listed = self.context.workspace / "entries"
                 write_atomic(listed, "".join(f"{line}\n" for line in entries).encode())
                 give_to(listed, self.programs.run.user)
-                self._restore(archive, meanwhile, only=[*PLAIN, ROWS], listed=listed)
+                self._run_pg_restore(archive, meanwhile, only=[*PLAIN, ROWS], listed=listed)
         return int((time.monotonic() - begun) * 1000)
 
     def _limit_code(self) -> None:
@@ -108,7 +108,7 @@ class TablesBuild(SideBuild):
         trees = read_trees(side, [there[key] for key in wanted])
         return [trees[there[key]] for key in wanted]
 
-    def prove_tables(self) -> JsonObject:
+    def verify_tables(self) -> JsonObject:
         """Compare columns, rows and foreign keys with the live tables and with the restore point; evidence.
 
         :raises Refused: when the rows would not fit, or would refer to nothing.

@@ -25,7 +25,7 @@ from ..database.retention import drop_database, prune
 from .build import TablesBuild
 from .exchange import Exchange
 from .plan import make_plan
-from .state import ORPHANS, PREVIOUS_ROWS, REJECTED_ROWS, SWITCH, UNDO, TablesLook, kept_name
+from .state import ORPHANS, PREVIOUS_ROWS, REJECTED_ROWS, SWITCH, UNDO, TablesState, kept_name
 
 #: In the workspace: what prepare found out, and what was written to tables that were taken back.
 EVIDENCE_FILE, REJECTED_FILE = "evidence.json", "rejected.json"
@@ -68,47 +68,47 @@ class Tables(Component):
         return make_plan(self.context, options, point)
 
     def prepare(self, plan: Plan) -> JsonObject:
-        """Restore what is needed into a side database and prove it; a finished one is used again, a torn one rebuilt."""
-        look = TablesLook(self.context, plan)
-        with look.session() as session:
-            terminate_leftover_sessions(session, look.server.application_name)
-            state = State.UNTOUCHED if look.is_half_dropped and not look.is_lost else look.state()
-            if state not in (State.UNTOUCHED, State.PREPARED) or look.committed(UNDO):
-                raise StateConflict(look.said("prepared"))
+        """Restore what is needed into a side database and verify it; a finished one is used again, a torn one rebuilt."""
+        current = TablesState(self.context, plan)
+        with current.session() as session:
+            terminate_leftover_sessions(session, current.server.application_name)
+            state = State.UNTOUCHED if current.is_half_dropped and not current.is_lost else current.state()
+            if state not in (State.UNTOUCHED, State.PREPARED) or current.committed(UNDO):
+                raise StateConflict(current.mismatch_message("prepared"))
             done = read_json(self.context.workspace / EVIDENCE_FILE)
-            if look.is_ready and done:
+            if current.is_ready and done:
                 return done
-            self._drop_side(session, look)
+            self._drop_side(session, current)
             facts = plan.facts
-            programs = find_programs(self.context, look.server, facts["program_major"], facts["bin_dir"])
-            build = TablesBuild(self.context, look, programs, plan)
+            programs = find_programs(self.context, current.server, facts["program_major"], facts["bin_dir"])
+            build = TablesBuild(self.context, current, programs, plan)
             build.create(session)
-            spent = build.fill()
-            verification = build.prove_tables()
+            spent = build.restore()
+            verification = build.verify_tables()
             evidence = {"verification": verification, "not_restored": [], "restore_ms": spent}
             write_atomic(self.context.workspace / EVIDENCE_FILE, dump_json(evidence))
-            look.refresh(session)
-            if look.side is not None:
-                remember(self.context, session, plan, look.side, look.name, build.mark(session, ready=True))
+            current.refresh(session)
+            if current.side is not None:
+                remember(self.context, session, plan, current.side, current.name, build.mark(session, ready=True))
         return evidence
 
     def switch(self, plan: Plan) -> None:
         """Exchange the rows and what is computed from them; then gather statistics."""
-        look = TablesLook(self.context, plan)
-        with look.session() as session:
-            terminate_leftover_sessions(session, look.server.application_name)
-            look.refresh(session)
-            state = look.state()
-        exchange = Exchange(self.context, plan, look, SWITCH)
-        if state is State.PARTIAL and look.committed(SWITCH) and not look.committed(UNDO):
+        current = TablesState(self.context, plan)
+        with current.session() as session:
+            terminate_leftover_sessions(session, current.server.application_name)
+            current.refresh(session)
+            state = current.state()
+        exchange = Exchange(self.context, plan, current, SWITCH)
+        if state is State.PARTIAL and current.committed(SWITCH) and not current.committed(UNDO):
             exchange.follow_up()
             exchange.mark_settled()
             return
         if state is State.SWITCHED:
             return
-        if state is not State.PREPARED or not look.is_ready:
-            raise StateConflict(look.said("switched"))
-        with self.context.change(f"Exchange the rows of {_names(plan)}", side=look.name):
+        if state is not State.PREPARED or not current.is_ready:
+            raise StateConflict(current.mismatch_message("switched"))
+        with self.context.change(f"Exchange the rows of {_names(plan)}", side=current.name):
             exchange.run()
         with self.context.change(f"Refresh what is computed from {_names(plan)}"):
             exchange.follow_up()
@@ -116,20 +116,20 @@ class Tables(Component):
 
     def undo(self, plan: Plan) -> None:
         """Exchange back and keep what was taken back; or drop what was prepared."""
-        look = TablesLook(self.context, plan)
-        with look.session() as session:
-            terminate_leftover_sessions(session, look.server.application_name)
-            look.refresh(session)
-            if look.is_lost or (look.side is not None and not look.is_ours):
-                raise StateConflict(look.said("undone"))
-            if not look.committed(SWITCH):
-                self._drop_side(session, look)
+        current = TablesState(self.context, plan)
+        with current.session() as session:
+            terminate_leftover_sessions(session, current.server.application_name)
+            current.refresh(session)
+            if current.is_lost or (current.side is not None and not current.is_ours):
+                raise StateConflict(current.mismatch_message("undone"))
+            if not current.committed(SWITCH):
+                self._drop_side(session, current)
                 return
-            exchange = Exchange(self.context, plan, look, UNDO)
-            if not look.committed(UNDO):
-                if look.state() is State.FOREIGN:
-                    raise StateConflict(look.said("undone"))
-                with self.context.change(f"Exchange the rows of {_names(plan)} back", side=look.name):
+            exchange = Exchange(self.context, plan, current, UNDO)
+            if not current.committed(UNDO):
+                if current.state() is State.FOREIGN:
+                    raise StateConflict(current.mismatch_message("undone"))
+                with self.context.change(f"Exchange the rows of {_names(plan)} back", side=current.name):
                     exchange.run()
             with self.context.change(f"Refresh what is computed from {_names(plan)}"):
                 exchange.follow_up()
@@ -137,43 +137,43 @@ class Tables(Component):
 
     def count_written(self, plan: Plan) -> JsonObject:
         """Compare what was taken back with what was restored; what was found is remembered."""
-        place, look = self.context.workspace / REJECTED_FILE, TablesLook(self.context, plan)
-        with look.session():
-            if not look.committed(UNDO):
+        place, current = self.context.workspace / REJECTED_FILE, TablesState(self.context, plan)
+        with current.session():
+            if not current.committed(UNDO):
                 return {}
             known = read_json(place)
             if known is not None:
                 return known
-            written = self._written(plan, look)
+            written = self._written(plan, current)
             if written:  # nothing needs no file, which a full disk would refuse: then its rows could never be let go of
                 write_atomic(place, dump_json(written))
             return written
 
     def let_go(self, plan: Plan) -> None:
         """Where nobody had written to it, what was taken back is what the restore point has."""
-        look = TablesLook(self.context, plan)
-        with look.session() as session:
-            if look.committed(UNDO):
-                self._drop_side(session, look)
+        current = TablesState(self.context, plan)
+        with current.session() as session:
+            if current.committed(UNDO):
+                self._drop_side(session, current)
 
     def finish(self, plan: Plan) -> None:
         """Let go of the rows that are live now, and of side databases that were kept before, but for the newest."""
-        look = TablesLook(self.context, plan)
-        with look.session() as session:
-            if look.committed(SWITCH):
+        current = TablesState(self.context, plan)
+        with current.session() as session:
+            if current.committed(SWITCH):
                 names = [sql.Identifier(table["schema"], table["name"]) for table in plan.facts["tables"]]
                 with (
-                    look.server.connect(look.name) as side,
-                    self.context.change(f"Empty restored tables in {look.name}"),
+                    current.server.connect(current.name) as side,
+                    self.context.change(f"Empty restored tables in {current.name}"),
                 ):
                     side.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(names)))
             prune(self.context, session, plan)
 
     def state(self, plan: Plan) -> State:
         """Ask the server what became of the transactions that changed the tables."""
-        look = TablesLook(self.context, plan)
-        with look.session():
-            return look.state()
+        current = TablesState(self.context, plan)
+        with current.session():
+            return current.state()
 
     @classmethod
     def kept_instead(cls, plan: Plan) -> str:
@@ -182,21 +182,21 @@ class Tables(Component):
 
     def kept(self, plan: Plan) -> JsonObject:
         """Where rows stand that were replaced, or taken out because they referred to nothing."""
-        look = TablesLook(self.context, plan)
-        with look.session():
-            left = look.views_left(UNDO)
+        current = TablesState(self.context, plan)
+        with current.session():
+            left = current.views_left(UNDO)
             views: JsonObject = {f"materialized views of {plan.name} to refresh by hand": left} if left else {}
-            if look.committed(UNDO):
+            if current.committed(UNDO):
                 written = read_json(self.context.workspace / REJECTED_FILE)
-                rejected = {f"rows of {plan.name}, rejected": f"{look.name}, schema {REJECTED_ROWS}", **views}
+                rejected = {f"rows of {plan.name}, rejected": f"{current.name}, schema {REJECTED_ROWS}", **views}
                 return {**rejected, f"rows written to {plan.name}": written} if written else rejected
-            if not look.committed(SWITCH):
+            if not current.committed(SWITCH):
                 return views
-            found: JsonObject = {f"tables of {plan.name} as they were": f"{look.name}, schema {PREVIOUS_ROWS}"}
-            with look.server.connect(look.name) as side:
+            found: JsonObject = {f"tables of {plan.name} as they were": f"{current.name}, schema {PREVIOUS_ROWS}"}
+            with current.server.connect(current.name) as side:
                 orphans = [row["name"] for row in side.rows(COUNT_KEPT, [ORPHANS])]
             if orphans:
-                found[f"rows of {', '.join(orphans)} that referred to nothing"] = f"{look.name}, schema {ORPHANS}"
+                found[f"rows of {', '.join(orphans)} that referred to nothing"] = f"{current.name}, schema {ORPHANS}"
             return found
 
     def result(self, plan: Plan, evidence: Mapping[str, Any]) -> JsonObject:
@@ -210,10 +210,10 @@ class Tables(Component):
             "not_restored": evidence.get("not_restored", []),
         }
 
-    def _written(self, plan: Plan, look: TablesLook) -> JsonObject:
+    def _written(self, plan: Plan, current: TablesState) -> JsonObject:
         """Tables that were written to between the switch and its undo, with the number of rows."""
         found: JsonObject = {}
-        with look.server.connect(look.name) as side:
+        with current.server.connect(current.name) as side:
             for table in plan.facts["tables"]:
                 columns = sorted(column[0] for column in table["signature"] if not column[3])
                 rejected = {"schema": REJECTED_ROWS, "name": kept_name(table["key"])}
@@ -224,14 +224,14 @@ class Tables(Component):
                     found[table["key"]] = {"then": then["rows"], "now": now["rows"]}
         return found
 
-    def _drop_side(self, session: Session, look: TablesLook) -> None:
-        if look.side is None:
+    def _drop_side(self, session: Session, current: TablesState) -> None:
+        if current.side is None:
             return
-        if not look.is_ours:
-            raise StateConflict(look.said("undone"))
-        with self.context.change(f"Drop database {look.name}", oid=look.side.oid):
-            drop_database(session, look.side, force=True)
-        look.refresh(session)
+        if not current.is_ours:
+            raise StateConflict(current.mismatch_message("undone"))
+        with self.context.change(f"Drop database {current.name}", oid=current.side.oid):
+            drop_database(session, current.side, force=True)
+        current.refresh(session)
 
 
 def _names(plan: Plan) -> str:

@@ -32,7 +32,7 @@ from . import orphans
 from .catalogue import LOCK_NOT_AVAILABLE, TableTree, read_trees
 from .checks import checked_together
 from .detached_constraints import FOREIGN_KEY_VIOLATION, DetachedConstraints, lock, neighbours_of
-from .state import PREVIOUS_ROWS, REJECTED_ROWS, STEPS, SWITCH, UNDO, TablesLook, kept_table
+from .state import PREVIOUS_ROWS, REJECTED_ROWS, STEPS, SWITCH, UNDO, TablesState, kept_table
 from .views import refresh
 
 #: Functions that constraints and indexes call find what they do in people's sessions, after what is built in.
@@ -57,10 +57,10 @@ class Exchange:
     :param step: ``switch`` or ``undo``.
     """
 
-    def __init__(self, context: Context, plan: Plan, look: TablesLook, step: str) -> None:
+    def __init__(self, context: Context, plan: Plan, current: TablesState, step: str) -> None:
         self.context = context
         self.plan = plan
-        self.look = look
+        self.current = current
         self.step = step
         self.outgoing_schema = REJECTED_ROWS if step == UNDO else PREVIOUS_ROWS
         #: Rows to come stand in the tables of their own names when they come from the restore point.
@@ -74,7 +74,10 @@ class Exchange:
         :raises UndoIncomplete: when undoing would leave rows that refer to nothing.
         :raises LastGoodError: when a lock can't be had, or the rows don't fit.
         """
-        with self.look.server.connect(self.plan.name) as live, self.look.server.connect(self.look.name) as side:
+        with (
+            self.current.server.connect(self.plan.name) as live,
+            self.current.server.connect(self.current.name) as side,
+        ):
             begun = time.monotonic()
             # All databases of a server share one log: what the side database commits is safe when the live transaction is.
             side.execute("SET synchronous_commit = off")
@@ -83,7 +86,7 @@ class Exchange:
             trees, bystanders = self._lock(live)
             number = str(live.value("SELECT pg_current_xact_id()::text"))
             side.execute(NOTE_STEP, [self.step, number])
-            self.look.remember(self.step, number)
+            self.current.remember(self.step, number)
             live.execute(OWN_SEARCH_PATH)
             constraints = DetachedConstraints(live, [*trees, *bystanders])
             constraints.detach()
@@ -107,10 +110,11 @@ class Exchange:
     def follow_up(self) -> None:
         """What may fail without harm once the rows are exchanged: statistics. May be repeated."""
         oids = [table["oid"] for table in self.plan.facts["tables"]]
-        with self.look.server.connect(self.plan.name) as live:
+        with self.current.server.connect(self.plan.name) as live:
             live.show_views(shown=True)  # the server refreshes with the rights of the view's owner
             trees = read_trees(live, oids)
-            if self.look.views_left(self.step) is None:  # an older version has exchanged them, and refreshes afterwards
+            # An older version has exchanged them, and refreshes afterwards.
+            if self.current.views_left(self.step) is None:
                 live.execute("BEGIN")
                 self._refresh(live, list(trees.values()))
                 live.execute("COMMIT", attempt=f"Refreshing materialized views of database {self.plan.name}")
@@ -126,11 +130,11 @@ class Exchange:
         live.execute("SET LOCAL lock_timeout = 0")
         for name, why in left.items():
             self.context.note(f"Materialized view {name} is not refreshed: {why}")
-        self.look.remember_views(self.step, left)
+        self.current.remember_views(self.step, left)
 
     def mark_settled(self) -> None:
         """Write down that all of it is done."""
-        with self.look.server.connect(self.look.name) as side:
+        with self.current.server.connect(self.current.name) as side:
             side.execute(f"UPDATE {STEPS}.step SET settled = true WHERE name = %s", [self.step])  # noqa: S608
 
     def _lock(self, live: Session) -> tuple[list[TableTree], list[TableTree]]:
@@ -184,7 +188,7 @@ class Exchange:
             copy_in(table, tree.stored),
             f"Keeping the rows of {tree.key}",
         )
-        self.context.note(f"Kept {rows} rows of {tree.key} in database {self.look.name}")
+        self.context.note(f"Kept {rows} rows of {tree.key} in database {self.current.name}")
 
     def _copy_rows(self, live: Session, side: Session, tree: TableTree) -> None:
         source = tree.source if self.incoming_schema is None else kept_table(self.incoming_schema, tree.key)

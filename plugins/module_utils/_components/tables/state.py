@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) Telling where a rollback of tables stands, by looking at the server alone.
+"""(private) The state of a rollback of tables, by inspecting the server alone.
 
 What decides is the fate of the very transaction that changed the live tables: its number is written into the side
 database before it may commit, and the server knows for each number whether it was committed. Nothing of ours has to
@@ -70,8 +70,8 @@ def kept_table(schema: str, key: str) -> Any:
     return sql.Identifier(schema, kept_name(key))
 
 
-class TablesLook:
-    """One look at a cluster, compared with a plan."""
+class TablesState:
+    """What inspection finds in a cluster, compared with a plan."""
 
     def __init__(self, context: Context, plan: Plan) -> None:
         self.context = context
@@ -86,13 +86,13 @@ class TablesLook:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """See `planned_session`; it has looked once."""
+        """See `planned_session`; it has been inspected once."""
         with planned_session(self.server, self.plan) as session:
             self.refresh(session)
             yield session
 
     def refresh(self, session: Session) -> None:
-        """Look again. What a killed run left running is ended before, where it could still commit."""
+        """Inspect again. What a killed run left running is ended before, where it could still commit."""
         databases = all_databases(session)
         self.live, self.side = databases.get(self.plan.name), databases.get(self.name)
         self.steps = self._steps(session)
@@ -165,7 +165,7 @@ class TablesLook:
         return bool(self.committed(step) and self.steps[step]["settled"])
 
     def state(self) -> State:
-        """What the last look found."""
+        """What the last inspection found."""
         if self.is_lost:
             return State.FOREIGN
         if self.side is None:
@@ -186,16 +186,16 @@ class TablesLook:
         """What somebody did to the tables since the plan was made: gone, renamed, or with other columns."""
         with self.server.connect(self.plan.name) as live:
             now = read_trees(live, [table["oid"] for table in self.plan.facts["tables"]])
-        said = []
+        differences = []
         for table in self.plan.facts["tables"]:
             tree = now.get(table["oid"])
             if tree is None or tree.key != table["key"]:
-                said.append(f"table {table['key']} was dropped or renamed")
+                differences.append(f"table {table['key']} was dropped or renamed")
             elif tree.signature != table["signature"]:
-                said.append(f"table {table['key']} has other columns")
-        return said
+                differences.append(f"table {table['key']} has other columns")
+        return differences
 
-    def said(self, verb: str) -> str:
+    def mismatch_message(self, verb: str) -> str:
         """The message for a reality that does not fit."""
         if self.is_lost:
             return (

@@ -63,7 +63,7 @@ def call(host: EngineHost, action: str, shows: str, known: Sequence[str]) -> str
         elif action == "undo_databases":
             transaction.undo(shows or None, "told to", [host.databases])
         elif action == "hold":
-            transaction.stay(shows or None, "the database refuses")
+            transaction.keep_as_is(shows or None, "the database refuses")
         elif action == "decide":
             return transaction.decide(shows, known, "controller")
         elif action == "finish":

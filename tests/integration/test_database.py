@@ -17,7 +17,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.base
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.component import Database
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.reversal import DatabaseBack
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.swap import Rename, swap
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_transaction import can_go_back
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_transaction import is_reversible
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server
 from integration.database_site import FIRST, SECOND, THIRD, Site, identifier, literal
 
@@ -108,7 +108,7 @@ def test_what_a_rollback_put_aside_itself_can_come_back_where_nothing_older_is_k
     damaged, oid = site.content(), site.oid()
     then = site.roll_back(point, keep_previous=0)
     site.component().finish(then)
-    assert can_go_back(then)
+    assert is_reversible(then)
     back = DatabaseBack(site.make_context(SECOND))
     plan = back.plan_back(Earlier(FIRST, then, site.make_context(FIRST).workspace))
     back.prepare(plan)

@@ -26,7 +26,7 @@ import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import all_records
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.standalone import run_alone
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.standalone import run_standalone
 from ansible_collections.lastgood.rollback.plugins.module_utils._runners.transaction import _STATES
 from engine_component import KINDS, Late, make_pair, plan_pair, words
 from engine_host import OK_CHECK, Host
@@ -76,7 +76,7 @@ class Site:
 
     def alone(self) -> None:
         """A module called on its own; the second component belongs to somebody else."""
-        run_alone(self.host.transaction(), plan_pair(self.host.path), {})
+        run_standalone(self.host.transaction(), plan_pair(self.host.path), {})
         for name in ("one", "two"):
             (self.late / name).write_text("new")
 
@@ -84,7 +84,7 @@ class Site:
         """A module called on its own whose switch fails half way."""
         (self.host.path / "fail-switch").touch()
         try:
-            run_alone(self.host.transaction(), plan_pair(self.host.path), {})
+            run_standalone(self.host.transaction(), plan_pair(self.host.path), {})
         except CommandFailed:
             return
 

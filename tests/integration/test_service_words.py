@@ -246,7 +246,7 @@ def test_what_an_older_release_kept_starts_the_service_and_is_not_shown(
     if not stopped:
         called(capsys, service_restart, {**call, "state": "stopped"})
         assert not worker.runs()
-    undo_cli.undo_alone(records, "asked")
+    undo_cli.undo_on_this_host(records, "asked")
     assert (worker.runs(), worker.starts()) == (True, 2)
     called(capsys, service_restart, {**call, "state": "started"})
     said = called(capsys, transaction_info, options)

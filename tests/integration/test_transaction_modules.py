@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.check_mode import View, foresee
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.check_mode import Snapshot, predict
 
 ID = "20261123T143000Z-blog-7f3a"
 SECRET = "s3cret-value"
@@ -196,25 +196,25 @@ def test_asking_changes_nothing(site: Site) -> None:
 @pytest.mark.parametrize(
     ("view", "call", "decision", "after"),
     [
-        (View("switched"), "hold", "undo", View("promised")),
-        (View("prepared"), "hold", "undo", View("undone")),
-        (View("promised", armed=False), "undo", None, View("promised")),
-        (View("promised"), "undo", "undo", View("undone")),
-        (View("promised", "keep"), "undo", "undo", View("promised", "keep")),
-        (View("promised"), "finish", None, View("promised")),
-        (View("switched"), "finish", "keep", View("switched")),
-        (View("prepared"), "arm", None, View("prepared", armed=True)),
-        (View("promised"), "arm", None, View("promised")),
-        (View("switched", armed=True), "promise", None, View("promised")),
-        (View("open"), "decide", "undo", View("open", "undo")),
-        (View("open", "undo"), "decide", "keep", View("open", "undo")),
-        (View("finished", "keep", "rolled_back"), "undo", "undo", View("finished", "keep", "rolled_back")),
-        (View("absent"), "undo", None, View("undone")),
-        (View("absent"), "switch", None, View("absent")),
+        (Snapshot("switched"), "hold", "undo", Snapshot("promised")),
+        (Snapshot("prepared"), "hold", "undo", Snapshot("undone")),
+        (Snapshot("promised", armed=False), "undo", None, Snapshot("promised")),
+        (Snapshot("promised"), "undo", "undo", Snapshot("undone")),
+        (Snapshot("promised", "keep"), "undo", "undo", Snapshot("promised", "keep")),
+        (Snapshot("promised"), "finish", None, Snapshot("promised")),
+        (Snapshot("switched"), "finish", "keep", Snapshot("switched")),
+        (Snapshot("prepared"), "arm", None, Snapshot("prepared", armed=True)),
+        (Snapshot("promised"), "arm", None, Snapshot("promised")),
+        (Snapshot("switched", armed=True), "promise", None, Snapshot("promised")),
+        (Snapshot("open"), "decide", "undo", Snapshot("open", "undo")),
+        (Snapshot("open", "undo"), "decide", "keep", Snapshot("open", "undo")),
+        (Snapshot("finished", "keep", "rolled_back"), "undo", "undo", Snapshot("finished", "keep", "rolled_back")),
+        (Snapshot("absent"), "undo", None, Snapshot("undone")),
+        (Snapshot("absent"), "switch", None, Snapshot("absent")),
     ],
 )
-def test_what_a_call_would_leave(view: View, call: str, decision: str | None, after: View) -> None:
-    assert foresee(view, call, decision) == after
+def test_what_a_call_would_leave(current: Snapshot, call: str, decision: str | None, after: Snapshot) -> None:
+    assert predict(current, call, decision) == after
 
 
 # -- through Ansible -----------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.shape impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine import timer
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import identity_of
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.standalone import run_alone
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.undo_cli import undo_alone
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.standalone import run_standalone
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.undo_cli import undo_on_this_host
 from ansible_collections.lastgood.rollback.plugins.module_utils._runners.transaction import (
     _info_result,
     _transaction_result,
@@ -73,7 +73,7 @@ def test_a_damaged_journal_is_in_doubt_and_told_by_looking(
     host.until(phase)
     damage(host.records().journal.path)
     with pytest.raises(Unreadable) as doubt:
-        undo_alone(host.records(), "asked") if call == "by hand" else called(host, call, decision="undo")
+        undo_on_this_host(host.records(), "asked") if call == "by hand" else called(host, call, decision="undo")
     assert doubt.value.outcome == "in_doubt"
     assert f"pair:{host.path} is switched" in doubt.value.message
     assert f"move {host.records().directory} elsewhere" in doubt.value.message
@@ -288,7 +288,7 @@ def test_a_failure_of_any_kind_after_keep_leaves_it_kept(
         raise error
 
     monkeypatch.setattr(Pair, "finish", finish)
-    done = run_alone(host.transaction(), plan_pair(host.path), {})
+    done = run_standalone(host.transaction(), plan_pair(host.path), {})
     (warning,) = done.warnings
     assert "could not be ended and still holds its lock" in warning
     assert error.__class__.__name__ in warning
@@ -302,7 +302,7 @@ def test_an_undo_that_fails_in_any_way_is_not_told_as_undone(host: Host, monkeyp
     monkeypatch.setattr(Pair, "undo", undo)
     (host.path / "fail-switch").touch()
     with pytest.raises(Exception, match="The undo failed as well: TypeError: no text") as failed:
-        run_alone(host.transaction(), plan_pair(host.path), {})
+        run_standalone(host.transaction(), plan_pair(host.path), {})
     assert getattr(failed.value, "outcome", None) == "undo_incomplete"
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_transaction import (
-    can_go_back,
+    is_reversible,
     kept_instead,
 )
 from ansible_collections.lastgood.rollback.plugins.modules import pg_restore
@@ -49,7 +49,7 @@ ENVIRONMENT = {"path": "/srv/core/.venv", "id": "7f3a"}
 )
 def test_which_plans_have_no_way_back_and_what_is_kept_instead(kind: str, facts: dict[str, Any], kept: str) -> None:
     plan = Plan(kind, "x", (), changed=True, before={}, after={}, facts=facts)
-    assert can_go_back(plan) is (kept == "")
+    assert is_reversible(plan) is (kept == "")
     assert kept_instead(plan).startswith(kept)
     assert (kept_instead(plan) == "") is (kept == "")
 
@@ -57,16 +57,16 @@ def test_which_plans_have_no_way_back_and_what_is_kept_instead(kind: str, facts:
 FORECAST = {"discards": {}, "notes": [], "disk_bytes": 0, "predicted_downtime": {"ms": 0}, "fingerprint": "5a13"}
 
 
-def result(component: str, *, changed: bool = True, can_go_back: bool = False) -> dict[str, Any]:
-    kept = "" if can_go_back else f"much of {component}"
-    return {**FORECAST, "component": component, "changed": changed, "can_go_back": can_go_back, "kept_instead": kept}
+def result(component: str, *, changed: bool = True, is_reversible: bool = False) -> dict[str, Any]:
+    kept = "" if is_reversible else f"much of {component}"
+    return {**FORECAST, "component": component, "changed": changed, "can_go_back": is_reversible, "kept_instead": kept}
 
 
 def hosts(*results: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Planned on db1; on web1 nothing that would be asked for."""
     return {
         "db1": {"__rollback_planned": list(results)},
-        "web1": {"__rollback_planned": [result("code:/srv/core", can_go_back=True)]},
+        "web1": {"__rollback_planned": [result("code:/srv/core", is_reversible=True)]},
     }
 
 
@@ -86,7 +86,7 @@ OF_BLOG = {"blog": {"host": "db1", "accept": ["no_undo"]}}
         ([TABLES], [], {"shop": OF_BLOG["blog"]}, ["tables:blog"]),
         ([result("code:blog")], [], OF_BLOG, ["code:blog"]),
         ([result("tables:blog", changed=False)], [], {}, []),
-        ([result("database:blog", can_go_back=True)], [], {}, []),
+        ([result("database:blog", is_reversible=True)], [], {}, []),
     ],
 )
 def test_it_is_refused_by_name_unless_it_is_accepted(
@@ -126,8 +126,8 @@ COMMAND = "ansible-playbook lastgood.rollback.full_rollback -i hosts -e rollback
 @pytest.mark.parametrize(
     ("component", "accept", "databases", "suggested"),
     [
-        (result("database:blog", can_go_back=True), [], {}, [COMMAND]),
-        (result("database:blog", can_go_back=True), ["slots"], {}, [f"{COMMAND} -e rollback_accept=slots"]),
+        (result("database:blog", is_reversible=True), [], {}, [COMMAND]),
+        (result("database:blog", is_reversible=True), ["slots"], {}, [f"{COMMAND} -e rollback_accept=slots"]),
         (result("database:blog"), [], OF_BLOG, [COMMAND]),
         (
             result("database:blog"),

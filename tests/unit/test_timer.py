@@ -180,7 +180,7 @@ def test_the_time_runs_from_the_end_of_a_call_even_of_one_that_failed(host: Host
     directory = host.records().directory
     timer.set_deadline(directory, NEVER)
     silence(host)
-    with pytest.raises(ValueError, match="after a long time"), host.transaction().hold():
+    with pytest.raises(ValueError, match="after a long time"), host.transaction().locked():
         assert (timer.seconds_left(directory) or 0.0) > NEVER / 2, "and from its beginning, should it be killed"
         silence(host)
         raise ValueError("after a long time")
@@ -278,7 +278,7 @@ def test_what_fails_for_a_passing_reason_is_tried_again(host: Host, arm: Arm) ->
     (host.path / "fail-undo").unlink()
     wait_until(lambda: not runs(pid))
     assert (host.state, host.words) == ("undone", {"old"})
-    assert host.records().is_back
+    assert host.records().undo_finished
 
 
 def test_what_only_a_person_can_solve_is_not_tried_again(host: Host, arm: Arm) -> None:
@@ -306,8 +306,8 @@ def test_a_timer_that_was_killed_is_noticed_by_the_next_call_and_started_again(h
     wait_until(lambda: not runs(first))
     transaction = host.transaction()
     transaction.switch()
-    (noticed,) = transaction.noticed
-    assert f"timer of {ID} did not run any more" in noticed
+    (warning,) = transaction.warning
+    assert f"timer of {ID} did not run any more" in warning
     assert "did not run any more" in (host.state_dir / "rollback.log").read_text()
     second = arm(host)
     assert second != first
@@ -322,13 +322,13 @@ def test_no_timer_is_missed_before_it_was_armed_and_after_it_has_undone(host: Ho
     timer.set_deadline(host.records().directory, NEVER)
     transaction = host.transaction()
     transaction.switch()
-    assert transaction.noticed == []
+    assert transaction.warning == []
     pid = arm(host)
     silence(host)
     wait_until(lambda: not runs(pid))
     transaction = host.transaction()
     transaction.undo(None, "asked")
-    assert transaction.noticed == []
+    assert transaction.warning == []
 
 
 @pytest.mark.parametrize(
@@ -339,7 +339,7 @@ def test_a_deadline_that_can_not_be_read_is_noticed_by_the_next_call_and_set_ane
     (host.records().directory / "deadline").write_text(content)
     transaction = host.transaction()
     transaction.switch()
-    assert "deadline can't be understood" in transaction.noticed[0]
+    assert "deadline can't be understood" in transaction.warning[0]
     assert (timer.seconds_left(host.records().directory) or 0.0) > 500
     assert "deadline can't be understood" in (host.state_dir / "rollback.log").read_text()
 

@@ -31,7 +31,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.retention import prune
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction, new_id
-from ansible_collections.lastgood.rollback.plugins.module_utils._runners.transaction import _looked_at
+from ansible_collections.lastgood.rollback.plugins.module_utils._runners.transaction import _inspected
 from engine_component import KINDS, Late, make_pair, plan_pair, words
 from engine_host import ID, OK_CHECK, Host
 
@@ -122,7 +122,7 @@ def test_that_its_things_can_not_be_looked_at_fails_nothing_and_is_told(host: Ho
     transaction = host.until("switch")
     (host.path / "one").unlink()
     (host.path / "one").mkdir()
-    found, problem = _looked_at(transaction)
+    found, problem = _inspected(transaction)
     assert (found, problem) == ([], f"{host.path / 'one'}: Is a directory.")
 
 
@@ -495,11 +495,11 @@ def test_only_the_kinds_asked_for_are_undone(host: Host, tmp_path: Path) -> None
     host.transaction().switch()
     host.transaction().undo(None, "asked", kinds=["pair"])
     assert (host.words, words(late)) == ({"old"}, {"new"})
-    assert not host.records().is_back
+    assert not host.records().undo_finished
     host.transaction().undo(None, "asked", kinds=[])
     host.transaction().undo(None, "asked")
     assert words(late) == {"old"}
-    assert host.records().is_back
+    assert host.records().undo_finished
 
 
 # -- staying as it is, when another host can't be undone -----------------------------------------------------------
@@ -507,7 +507,7 @@ def test_only_the_kinds_asked_for_are_undone(host: Host, tmp_path: Path) -> None
 
 def test_a_switched_host_that_stays_is_never_undone_alone(member: Host) -> None:
     transaction = member.until("switch")
-    transaction.stay("undo", "the database on db1 refused")
+    transaction.keep_as_is("undo", "the database on db1 refused")
     assert (member.state, member.words) == ("promised", {"new"})
     with pytest.raises(InDoubt, match=r"decision can.t be read"):
         transaction.undo(None, "the controller fell silent")
@@ -520,7 +520,7 @@ def test_nobody_stays_without_the_decision_to_undo(member: Host, phase: str | No
         member.until(phase)
     known = member.records().directory.is_dir()
     with pytest.raises(Refused, match="only where it was decided to undo"):
-        member.transaction().stay(decision, "the database on db1 refused")
+        member.transaction().keep_as_is(decision, "the database on db1 refused")
     assert member.records().directory.is_dir() == known
     assert known is False or member.state in ("switched", "promised")
 
@@ -529,7 +529,7 @@ def test_nobody_stays_without_the_decision_to_undo(member: Host, phase: str | No
 def test_an_unswitched_host_that_stays_will_never_be_switched(member: Host, phase: str | None) -> None:
     if phase:
         member.until(phase)
-    member.transaction().stay("undo", "the database on db1 refused")
+    member.transaction().keep_as_is("undo", "the database on db1 refused")
     assert (member.state, member.words) == ("undone", {"old"})
 
 
@@ -538,7 +538,7 @@ def test_a_half_switched_host_is_undone_rather_than_left_half(member: Host) -> N
     with pytest.raises(CommandFailed, match=r"The switch of .* told to fail"):
         member.until("switch")
     assert member.words == {"old", "new"}
-    member.transaction().stay("undo", "the database on db1 refused")
+    member.transaction().keep_as_is("undo", "the database on db1 refused")
     assert (member.state, member.words) == ("undone", {"old"})
 
 

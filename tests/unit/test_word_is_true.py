@@ -21,7 +21,7 @@ import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine import timer
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.undo_cli import undo_alone
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.undo_cli import undo_on_this_host
 from ansible_collections.lastgood.rollback.plugins.module_utils._runners.transaction import _STATES, _info_result
 from engine_component import KINDS
 from engine_host import ID, Host
@@ -72,7 +72,7 @@ class Claims:
         return "undone"
 
     def by_hand(self) -> str:
-        undo_alone(self.host.records(), "asked by hand")
+        undo_on_this_host(self.host.records(), "asked by hand")
         return "undone"
 
     def recover(self) -> str:

@@ -38,7 +38,7 @@ _EVERY_S = 1.0
 TIMEOUT_S = 600.0
 #: The same for those whose work grows with the data: dumps, restores, the history of a repository.
 BULK_TIMEOUT_S = 86_400.0
-#: Nobody is told of a program that ends sooner.
+#: A program that ends sooner is not shown.
 _SILENT_S = 3.0
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -124,9 +124,9 @@ class CommandRunner:
             pass_fds=pass_fds,
         )
         timeout = self.timeout if timeout is None else timeout
-        told = meanwhile or _Waiting(attempt, timeout)
+        meanwhile = meanwhile or _Waiting(attempt, timeout)
         try:
-            out, err = _communicate(process, stdin if isinstance(stdin, bytes) else None, timeout, told, every)
+            out, err = _communicate(process, stdin if isinstance(stdin, bytes) else None, timeout, meanwhile, every)
         except subprocess.TimeoutExpired as error:
             _end_group(process)
             said = f"{_text(error.stderr)}\n{_no_end(timeout)}".strip()

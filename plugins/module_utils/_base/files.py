@@ -57,7 +57,7 @@ def fsync_directory(path: Path) -> None:
 
 
 @contextmanager
-def _complete_beside(path: Path, write: Callable[[IO[bytes]], object], mode: int) -> Iterator[Path]:
+def _temporary_file(path: Path, write: Callable[[IO[bytes]], object], mode: int) -> Iterator[Path]:
     """A temporary file in the same directory, complete and durable; what of it is left in the end is removed."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
@@ -79,7 +79,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object], mode: int = 0o
 
 
 def _replace(path: Path, write: Callable[[IO[bytes]], object], mode: int) -> None:
-    with _complete_beside(path, write, mode) as temporary:
+    with _temporary_file(path, write, mode) as temporary:
         temporary.replace(path)
 
 
@@ -98,7 +98,7 @@ def create_once(path: Path, content: bytes, mode: int = 0o600) -> bool:
 
     The content is complete and durable before the name appears, so that nobody ever reads half a record.
     """
-    with _complete_beside(path, lambda stream: stream.write(content), mode) as temporary:
+    with _temporary_file(path, lambda stream: stream.write(content), mode) as temporary:
         try:
             os.link(temporary, path)
         except FileExistsError:

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """(private) Opening a path part by part, by handles: who could have put another thing there, and no link unseen.
 
-``stat`` of a path tells of what a link leads to, and by the time the path is opened it may lead elsewhere. Here each part
+``stat`` of a path is of what a link leads to, and by the time the path is opened it may lead elsewhere. Here each part
 is opened in the directory that was opened before it, without following, and its state read through its own handle.
 """
 

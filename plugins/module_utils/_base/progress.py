@@ -56,7 +56,7 @@ def shown() -> Iterator[None]:
 
 
 def _sweep(path: str) -> None:
-    """Remove what modules that were killed have left beside ours."""
+    """Remove what modules that were killed have left next to ours."""
     directory, name = os.path.split(path)
     with suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
@@ -81,7 +81,7 @@ def show_progress(text: str) -> None:
 class Pending:
     """Things that are awaited at the same time, from several threads, in one line.
 
-    :param what: stands before their number.
+    :param what: comes before their number.
     :param noun: what they are.
     """
 

@@ -21,7 +21,7 @@ _FORWARD = {
 
 
 @dataclass(frozen=True)
-class View:
+class Snapshot:
     """The durable facts that a call may change.
 
     :param state: a word of the protocol, or ``absent``.
@@ -34,8 +34,8 @@ class View:
     armed: bool = False
     kept_as: str = "rolled_back"
 
-    def ended(self, state: str, decision: str | None) -> View:
-        """The view of its end."""
+    def ended(self, state: str, decision: str | None) -> Snapshot:
+        """The snapshot of its end."""
         return replace(
             self,
             state=state,
@@ -50,12 +50,12 @@ class View:
         return f"state: {self.state}\ndecision: {self.decision}\noutcome: {self.outcome}\ntimer: {timer}\n"
 
 
-def look(records: Records) -> View:
-    """What stands on the disk."""
+def snapshot(records: Records) -> Snapshot:
+    """What the records on the disk say."""
     if not records.directory.is_dir():
-        return View(ABSENT)
+        return Snapshot(ABSENT)
     ended, header = records.outcome, records.header()
-    return View(
+    return Snapshot(
         state=records.state().value,
         decision=records.decision,
         outcome=str(ended["outcome"]) if ended else None,
@@ -64,37 +64,37 @@ def look(records: Records) -> View:
     )
 
 
-def foresee(view: View, call: str, decision: str | None) -> View:
+def predict(current: Snapshot, call: str, decision: str | None) -> Snapshot:
     """What the call would leave, if nothing refuses it.
 
-    :param decision: what is asked for or shown.
+    :param decision: what is asked for, or was reported.
     """
-    if view.outcome is not None:
-        return view
+    if current.outcome is not None:
+        return current
     if call in _FORWARD:
         before, after = _FORWARD[call]
-        armed = view.armed and call != "promise"
-        return replace(view, state=after, armed=armed) if view.state == before else view
+        armed = current.armed and call != "promise"
+        return replace(current, state=after, armed=armed) if current.state == before else current
     if call == "arm":
-        before_promise = view.state in (HostState.OPEN.value, HostState.PREPARED.value, HostState.SWITCHED.value)
-        return replace(view, armed=view.armed or before_promise)
+        before_promise = current.state in (HostState.OPEN.value, HostState.PREPARED.value, HostState.SWITCHED.value)
+        return replace(current, armed=current.armed or before_promise)
     if call == "decide":
-        return replace(view, decision=view.decision or decision)
+        return replace(current, decision=current.decision or decision)
     if call == "recover":
-        kept = (view.decision or (KEEP if view.state == HostState.PROMISED.value else UNDO)) == KEEP
+        kept = (current.decision or (KEEP if current.state == HostState.PROMISED.value else UNDO)) == KEEP
         end = HostState.FINISHED.value if kept else HostState.UNDONE.value
-        return view.ended(end, KEEP if kept else UNDO)
-    return _foresee_end(view, call, view.decision or decision)
+        return current.ended(end, KEEP if kept else UNDO)
+    return _predict_end(current, call, current.decision or decision)
 
 
-def _foresee_end(view: View, call: str, standing: str | None) -> View:
+def _predict_end(current: Snapshot, call: str, decided: str | None) -> Snapshot:
     """What ``undo``, ``hold`` and ``finish`` would leave."""
-    promised = view.state == HostState.PROMISED.value
+    promised = current.state == HostState.PROMISED.value
     if call == "finish":
-        end = HostState.FINISHED.value if promised and standing == KEEP else view.state
-        return view.ended(end, view.decision) if end in _ENDS else view
-    if call == "hold" and (promised or view.state == HostState.SWITCHED.value):
-        return replace(view, state=HostState.PROMISED.value, armed=False)
-    if standing == KEEP or (promised and standing != UNDO):
-        return view
-    return replace(view, state=HostState.UNDONE.value)
+        end = HostState.FINISHED.value if promised and decided == KEEP else current.state
+        return current.ended(end, current.decision) if end in _ENDS else current
+    if call == "hold" and (promised or current.state == HostState.SWITCHED.value):
+        return replace(current, state=HostState.PROMISED.value, armed=False)
+    if decided == KEEP or (promised and decided != UNDO):
+        return current
+    return replace(current, state=HostState.UNDONE.value)

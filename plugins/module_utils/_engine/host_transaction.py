@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """(private) One transaction on one host as it is: its components as they are found, and what every step asks first.
 
-The steps themselves stand in ``_transaction``.
+The steps themselves are in ``transaction``.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from .lock import flock
 from .records import Header, Records
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-#: How a component that was looked at is told about.
-_WORDS = {
+#: What is said of a component in each state.
+_STATE_WORDS = {
     State.UNTOUCHED: "is as it was before",
     State.PREPARED: "is as it was before, and what was prepared stands beside it",
     State.PARTIAL: "is switched in part",
@@ -41,8 +41,8 @@ _WORDS = {
 }
 
 
-class Inspection:
-    """What is known of a transaction on this host, looked at anew each time.
+class HostTransaction:
+    """What is known of a transaction on this host, inspected anew each time.
 
     :param state_dir: holds ``transactions`` and ``restore_points``.
     :param transaction_id: of a transaction that may or may not have begun here.
@@ -58,10 +58,10 @@ class Inspection:
         self.state_dir = state_dir.absolute()  # the timer's process works elsewhere
         self.records = Records(self.state_dir / "transactions" / transaction_id)
         self._passwords = dict(passwords or {})
-        #: What was found to be wrong with the timer, in sentences, and was put right.
-        self.noticed: list[str] = []
+        #: What was wrong with the timer and has been put right, in sentences.
+        self.warnings: list[str] = []
 
-    # -- looking -------------------------------------------------------------------------------------------------
+    # -- inspection -------------------------------------------------------------------------------------------------
 
     def components(self) -> list[JsonObject]:
         """Every component with its state in reality, and where what it replaced is kept."""
@@ -76,7 +76,7 @@ class Inspection:
                 "discards": plan.discards,
                 "kept": self.component(plan).kept(plan),
                 "set_aside": self.component(plan).set_aside(plan),
-                "can_go_back": can_go_back(plan),
+                "can_go_back": is_reversible(plan),
             }
             for plan in self.plans()
         ]
@@ -93,7 +93,7 @@ class Inspection:
         plans = self.records.plans().values()
         return sorted(plans, key=lambda plan: component_class(plan.kind).order)
 
-    def _refuse_foreign(self, plans: Sequence[Plan]) -> None:
+    def _refuse_conflicts(self, plans: Sequence[Plan]) -> None:
         foreign = [plan.key for plan in plans if self._state(plan) is State.FOREIGN]
         if foreign:
             raise StateConflict(
@@ -104,7 +104,7 @@ class Inspection:
     def component(self, plan: Plan) -> Component:
         """The component that carries a plan out, with what it needs around it."""
         known = {**self.records.secrets().get(plan.key, {}), **self._passwords.get(plan.key, {})}
-        return make_component(plan.kind, self.records, self.workspace(plan), known, back=plan.undoes is not None)
+        return make_component(plan.kind, self.records, self.workspace(plan), known, reversal=plan.undoes is not None)
 
     def workspace(self, plan: Plan) -> Path:
         """Where a component keeps its evidence; there from prepare on, until it is pruned."""
@@ -118,9 +118,9 @@ class Inspection:
         keys = list(self.records.plans())
         return keys.index(plan.key) if plan.key in keys else len(keys)
 
-    def looked_at(self, error: Unreadable) -> Unreadable:
-        """The same error, with what is found by looking at the things themselves, and with what to do about it."""
-        found = [f"{plan.key} {self._seen(number, plan)}" for number, plan in self.records.kept_plans().items()]
+    def with_actual_state(self, error: Unreadable) -> Unreadable:
+        """The same error, with the actual state of each component, and what to do about it."""
+        found = [f"{plan.key} {self._actual_state(number, plan)}" for number, plan in self.records.kept_plans().items()]
         directory = self.records.directory
         return Unreadable(
             f"{error.message} So what {self.records.id} has done here is in doubt, and nothing more is done. Found by "
@@ -129,14 +129,14 @@ class Inspection:
             "then it holds the lock."
         )
 
-    def _seen(self, number: int, plan: Plan) -> str:
-        """What is found of one component, in words."""
+    def _actual_state(self, number: int, plan: Plan) -> str:
+        """The state of one component, in words."""
         try:
             known = self.records.secrets().get(plan.key, {})
             workspace = self._workspace(number, plan)
-            component = make_component(plan.kind, self.records, workspace, known, back=plan.undoes is not None)
-            return _WORDS[component.state(plan)]
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one, the others are to be looked at
+            component = make_component(plan.kind, self.records, workspace, known, reversal=plan.undoes is not None)
+            return _STATE_WORDS[component.state(plan)]
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one, the others are to be inspected
             return f"can't be looked at ({str(error) or error.__class__.__name__})"
 
     def _journal(self, event: str, what: str, **facts: Any) -> None:
@@ -168,7 +168,7 @@ class Inspection:
         return header
 
     @contextmanager
-    def hold(self, *, touch: bool = True) -> Iterator[None]:
+    def locked(self, *, touch: bool = True) -> Iterator[None]:
         """Serialise module, timer and operator on this host for the time of a call.
 
         :param touch: whether this is a call of the controller, which moves an armed deadline on.
@@ -189,18 +189,18 @@ class Inspection:
                 self._touch()
 
     def _touch(self) -> None:
-        """Move an armed deadline on, and see that somebody waits for it."""
+        """Move an armed deadline on, and see that a process waits for it."""
         directory = self.records.directory
-        with suppress(OSError):  # a full disk; the deadline that was set before still stands
+        with suppress(OSError):  # a full disk; the deadline that was set before still counts
             try:
                 timer.touch(directory)
             except Unreadable as error:
                 header = self._require_known("set the deadline anew")
                 timer.set_deadline(directory, header.confirm_timeout)
-                self._notice(f"{error.message} The dead man's timer has been given a new deadline.")
+                self._warn(f"{error.message} The dead man's timer has been given a new deadline.")
             if timer.deadline(directory) is not None and self.records.is_armed and not timer.is_waiting(directory):
                 self._start_timer(self._require_known("start the timer again"))
-                self._notice(
+                self._warn(
                     f"The dead man's timer of {self.records.id} did not run any more: it was killed, or could not undo "
                     f"({directory / 'timer.log'} says why). It has been started again."
                 )
@@ -210,27 +210,27 @@ class Inspection:
         services = [service for wave in waves for service in wave]
         timer.arm(self.records.directory, header.confirm_timeout, services)
 
-    def _notice(self, what: str) -> None:
-        self.noticed.append(what)
+    def _warn(self, what: str) -> None:
+        self.warnings.append(what)
         self._journal("failed", what)
 
 
-def can_go_back(plan: Plan) -> bool:
+def is_reversible(plan: Plan) -> bool:
     """Whether a rollback by this plan can be undone as a whole once it has finished."""
     return component_class(plan.kind, back=True).goes_back(plan)
 
 
 def kept_instead(plan: Plan) -> str:
     """What stays of what is replaced where it can't; empty where it can."""
-    return "" if can_go_back(plan) else component_class(plan.kind, back=True).kept_instead(plan)
+    return "" if is_reversible(plan) else component_class(plan.kind, back=True).kept_instead(plan)
 
 
 def make_component(
-    kind: str, records: Records, workspace: Path, passwords: Mapping[str, Any], *, back: bool = False
+    kind: str, records: Records, workspace: Path, passwords: Mapping[str, Any], *, reversal: bool = False
 ) -> Component:
     """A component with the engine's context around it.
 
-    :param back: for a plan that takes a finished rollback back.
+    :param reversal: for a plan that takes a finished rollback back.
     """
     journal = records.journal
     context = Context(
@@ -241,4 +241,4 @@ def make_component(
         note=journal.note,
         secrets=passwords,
     )
-    return component_class(kind, back=back)(context)
+    return component_class(kind, back=reversal)(context)

@@ -51,7 +51,7 @@ class Journal:
         self.log = log
         self._header_file = path.with_name("header.json")
         self._head_file = path.with_name("head.json")
-        #: What was read last, and what the files looked like before: each call asks for it many times over.
+        #: What was read last, and what the files were like then: each call asks for it many times over.
         self._entries: list[JsonObject] = []
         self._stamps: list[tuple[int, ...] | None] | None = None
 
@@ -76,9 +76,9 @@ class Journal:
         if event == "intent":
             show_progress(what)
         else:
-            self.tell(event, what, now)
+            self.write_log(event, what, now)
 
-    def tell(self, event: str, what: str, at: float | None = None) -> None:
+    def write_log(self, event: str, what: str, at: float | None = None) -> None:
         """A line in the log for people alone.
 
         :param at: when it happened, as the journal has it; now by default.
@@ -251,7 +251,7 @@ def log_line(at: float, event: str, what: str) -> str:
 
 @contextmanager
 def _appending(path: Path) -> Iterator[int]:
-    """Open a file to append to, alone; what stands in it at the end is durable.
+    """Open a file to append to, alone; what is in it at the end is durable.
 
     :raises Damaged: when the disk does not take it.
     """

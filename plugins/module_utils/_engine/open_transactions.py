@@ -32,7 +32,7 @@ def phase(records: Records) -> str:
 
 
 def down(records: Records) -> list[str]:
-    """Services that ran before this transaction and do not run now, found by looking; one that can't be looked at counts."""
+    """Services that ran before this transaction and do not run now, found by inspection; one that can't be inspected counts."""
     found = []
     for service in records.services():
         if service["ran_before"] and not _runs(service["options"]):
@@ -47,7 +47,7 @@ def _runs(options: dict[str, object]) -> bool:
         return False
 
 
-def _told(records: Records) -> str:
+def _situation(records: Records) -> str:
     """How far it is and what is down; of a journal that can't be read nothing is concluded."""
     try:
         left = ", ".join(down(records))
@@ -61,6 +61,6 @@ def held_by(records: Records, header: Header, what: str) -> str:
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(header.created))
     return (
         f"{what} is held by transaction {header.id}, begun {since} by {header.operator} and still open on "
-        f"{header.host}, {_told(records)}. "
+        f"{header.host}, {_situation(records)}. "
         f"Wait for it; if nobody runs it any more: {RECOVER}{header.id}"
     )

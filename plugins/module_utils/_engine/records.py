@@ -65,15 +65,15 @@ _HEADER = {
 }
 #: The services in a transaction's plan.
 PLAN_WAVES = {"parts?": {str: {"waves?": [[{"name": str, "manager?": (None, str)}]]}}}
-#: What tells a service from others, and how to order the timer around it; what else is known of it may be secret.
+#: What distinguishes a service from others, and how to order the timer around it; what else is known of it may be secret.
 _SERVICE_NAME = ("name", "manager", "scope")
 _SERVICE = {"manager": str, "name": str, "options": {str: object}, "ran_before": bool, "ready_before": bool}
-#: How the log tells what happened to services, and to those that have no time in it.
+#: How the log says what happened to services, and to those that have no time in it.
 _LOGGED = {"stopped": ("Stopped", "already down"), "started": ("Started, and ready", "no more ready than before")}
 
 
 class HostState(enum.Enum):
-    """Where a host stands in a transaction."""
+    """How far a host is in a transaction."""
 
     OPEN = "open"
     PREPARED = "prepared"
@@ -98,7 +98,7 @@ class Header:
     :param confirm_timeout: seconds without a call after which the dead man's timer undoes.
     :param plan: what the controller planned for all hosts; recovery goes by it.
     :param chained: the journal is a chain, as `Records.write_header` begins it; old releases had none.
-    :param services: keys of the services whose options `Records.write_header` kept apart; None where they stand in the plan
+    :param services: keys of the services whose options `Records.write_header` kept apart; None where they are in the plan
         and the journal, as old releases left them.
     """
 
@@ -179,14 +179,14 @@ class Records:
 
     @property
     def tombstoned(self) -> bool:
-        """True once this host has undone, or was told that it must never switch."""
+        """True once this host has undone, or was asked never to switch."""
         if (self.directory / "tombstone").exists():
             return True
         ended = self.outcome
-        return self.is_back if ended is None else ended["outcome"] == UNDONE
+        return self.undo_finished if ended is None else ended["outcome"] == UNDONE
 
     @property
-    def is_back(self) -> bool:
+    def undo_finished(self) -> bool:
         """True once everything of this transaction on this host was seen to be as it was before."""
         return bool(self._journalled("undone"))
 
@@ -228,19 +228,21 @@ class Records:
     def decision(self) -> str | None:
         """``keep`` or ``undo`` once it was decided here; only ever set on the decision host."""
         raw = self._read("decision", _DECISION)
-        told = [require(entry.get("facts"), _DECISION, self._place(entry)) for entry in self._journalled("decided")]
-        words = {one["decision"] for one in [*filter(None, [raw]), *told]}
+        journalled = [
+            require(entry.get("facts"), _DECISION, self._place(entry)) for entry in self._journalled("decided")
+        ]
+        words = {one["decision"] for one in [*filter(None, [raw]), *journalled]}
         if len(words) > 1:
             raise Unreadable(f"{self.directory / 'decision'} says another decision than the journal.")
         return words.pop() if words else None
 
-    def decide(self, options: str, by: str) -> str:
-        """Compare and set: the first decision stands; returns the one that stands."""
-        create_once(self.directory / "decision", dump_json({"decision": options, "by": by}))
-        decision = self.decision
-        if decision is None:
+    def decide(self, decision: str, by: str) -> str:
+        """Compare and set: the first decision is kept; returns it."""
+        create_once(self.directory / "decision", dump_json({"decision": decision, "by": by}))
+        recorded = self.decision
+        if recorded is None:
             raise FileNotFoundError(self.directory / "decision")
-        return decision
+        return recorded
 
     @property
     def outcome(self) -> JsonObject | None:
@@ -269,7 +271,7 @@ class Records:
     def write_services(self, services: Sequence[Mapping[str, Any]]) -> None:
         """Keep how services are started and asked whether they are ready (0600), for whoever starts them again.
 
-        Words of these commands may be secret: they stand here alone, and only until the transaction ends.
+        Words of these commands may be secret: they are kept here alone, and only until the transaction ends.
         """
         known = self._read("services.json", _SERVICE_OPTIONS) or {}
         new = {service_key(service): dict(service) for service in services}
@@ -323,7 +325,7 @@ class Records:
         return plans
 
     def keep_plan(self, number: int, plan: Plan) -> None:
-        """A second copy beside the journal: what is to be looked at when that can't be read any more."""
+        """A second copy, for the inspection of a host whose journal can't be read any more."""
         ensure_private_directory(self.directory / "plans")
         write_atomic(self.directory / "plans" / f"{number}.json", dump_json(plan.to_json()))
 
@@ -399,16 +401,16 @@ class Records:
         others = sorted(times.keys() - known.keys())
         if times:
             words, exception = _LOGGED[event]
-            told = f"{words}: {', '.join(known) or 'none'}" + (f"; {exception}: {', '.join(others)}" if others else "")
-            self.journal.write(event, told, services=known, others=others)
+            text = f"{words}: {', '.join(known) or 'none'}" + (f"; {exception}: {', '.join(others)}" if others else "")
+            self.journal.write(event, text, services=known, others=others)
 
     def started_again(self) -> set[str]:
         """Names of the services that were started since everything is back: they run on nothing that was taken back."""
         found: set[str] = set()
-        back = False
+        undone = False
         for entry in self.journal.entries():
-            back = back or entry["event"] == "undone"
-            if back and entry["event"] == "started":
+            undone = undone or entry["event"] == "undone"
+            if undone and entry["event"] == "started":
                 facts = require(entry.get("facts"), {"services": {str: float}, "others": [str]}, self._place(entry))
                 found.update(facts["services"], facts["others"])
         return found
@@ -441,7 +443,7 @@ class Records:
 
 
 def service_key(service: Mapping[str, Any]) -> str:
-    """Tells a service from those of the same name under another manager."""
+    """Distinguishes a service from those of the same name under another manager."""
     return f"{service.get('manager') or 'systemd'}:{service['name']}"
 
 
@@ -451,7 +453,7 @@ def service_name(service: Mapping[str, Any]) -> JsonObject:
 
 
 def identity_of(state_dir: Path, *, make: bool = False) -> str | None:
-    """The random id of a state directory, which tells it from any other on a host of the same name.
+    """The random id of a state directory, which distinguishes it from any other on a host of the same name.
 
     :param make: give it one, where it has none.
     :raises Unreadable: when it is none.

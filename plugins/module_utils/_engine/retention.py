@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) What is let go of when old transactions of a stack are long over. Their small records stay: the history."""
+"""(private) What of old transactions of a stack is removed, and when. Their small records stay: the history."""
 
 from __future__ import annotations
 

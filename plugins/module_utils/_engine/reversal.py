@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """(private) Taking back what a finished rollback switched on this host: the plans of a new transaction towards it.
 
-From its plans on that is a transaction like any other. Which rollback may be taken back (the last one that stands) is
-decided for all hosts by the controller; whether it can be is seen here, by looking at each thing.
+From its plans on that is a transaction like any other. Which rollback may be taken back (the last one that is kept) is
+decided for all hosts by the controller; whether it can be is seen here, by inspecting each thing.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from .open_transactions import RECOVER
 from .transaction import Transaction
 
 
-def plans_back(transaction: Transaction, earlier: Transaction, accept: Sequence[str]) -> list[Plan]:
+def plan_reversal(transaction: Transaction, finished: Transaction, accept: Sequence[str]) -> list[Plan]:
     """What the new transaction has to do to take the earlier one back on this host, in the order of the switch.
 
     :param accept: see `Earlier`.
     :raises Refused: when the earlier one has not ended by being kept, or one of its things can't go back.
     """
-    ended = earlier.records.outcome
-    if ended is None or earlier.records.tombstoned:
-        how = f"ended as {ended['outcome']}" if ended else f"has not ended; first: {RECOVER}{earlier.records.id}"
-        raise Refused(f"Only a finished rollback can be undone as a whole, and {earlier.records.id} {how}.")
-    return [_plan_back(transaction, earlier, plan, accept) for plan in earlier.plans()]
+    ended = finished.records.outcome
+    if ended is None or finished.records.tombstoned:
+        how = f"ended as {ended['outcome']}" if ended else f"has not ended; first: {RECOVER}{finished.records.id}"
+        raise Refused(f"Only a finished rollback can be undone as a whole, and {finished.records.id} {how}.")
+    return [_plan_component(transaction, finished, plan, accept) for plan in finished.plans()]
 
 
-def _plan_back(transaction: Transaction, earlier: Transaction, plan: Plan, accept: Sequence[str]) -> Plan:
-    workspace = earlier.workspace(plan)
+def _plan_component(transaction: Transaction, finished: Transaction, plan: Plan, accept: Sequence[str]) -> Plan:
+    workspace = finished.workspace(plan)
     if not workspace.is_dir():
         raise Refused(
-            f"{plan.key} can't be undone as a whole: what {earlier.records.id} kept of it was removed when its time was "
+            f"{plan.key} can't be undone as a whole: what {finished.records.id} kept of it was removed when its time was "
             "over. Roll back to a restore point instead."
         )
-    state = earlier.component(plan).state(plan)
+    state = finished.component(plan).state(plan)
     if state is not State.SWITCHED:
         raise Refused(
-            f"{plan.key} is not as {earlier.records.id} left it ({state.value}): somebody has deployed, renamed or "
+            f"{plan.key} is not as {finished.records.id} left it ({state.value}): somebody has deployed, renamed or "
             f"changed it since. Nothing was touched: compare it with the report of that rollback, and roll back to a restore "
             "point instead."
         )
-    back = replace(plan, undoes=earlier.records.id)
-    return transaction.component(back).plan_back(Earlier(earlier.records.id, plan, workspace, accept))
+    reversal = replace(plan, undoes=finished.records.id)
+    return transaction.component(reversal).plan_back(Earlier(finished.records.id, plan, workspace, accept))

@@ -22,7 +22,7 @@ from .records import KEEP, UNDO, Header
 from .transaction import Transaction
 
 
-class Done(NamedTuple):
+class StandaloneResult(NamedTuple):
     """The evidence of prepare, how long the switch took (ms), and what an operator should know."""
 
     evidence: JsonObject
@@ -30,7 +30,7 @@ class Done(NamedTuple):
     warnings: list[str]
 
 
-def run_alone(transaction: Transaction, plan: Plan, passwords: Mapping[str, Any]) -> Done:
+def run_standalone(transaction: Transaction, plan: Plan, passwords: Mapping[str, Any]) -> StandaloneResult:
     """From begin to finish; on any failure everything is taken back before the error goes on.
 
     :raises UndoIncomplete: when even the undo failed; the message then holds both causes.
@@ -57,12 +57,12 @@ def run_alone(transaction: Transaction, plan: Plan, passwords: Mapping[str, Any]
         transaction.promise([])
         transaction.decide(KEEP, [host], operator)
     except BaseException as error:
-        if not _is_kept(transaction, operator, error):
+        if not _undo_unless_kept(transaction, operator, error):
             raise
-    return Done(evidence, downtime_ms, _finished(transaction))
+    return StandaloneResult(evidence, downtime_ms, _finish(transaction))
 
 
-def _is_kept(transaction: Transaction, operator: str, cause: BaseException) -> bool:
+def _undo_unless_kept(transaction: Transaction, operator: str, cause: BaseException) -> bool:
     """Whether the failure came after the decision to keep; else the decision is to undo, and all is taken back.
 
     :raises UndoIncomplete: when that fails.
@@ -77,23 +77,23 @@ def _is_kept(transaction: Transaction, operator: str, cause: BaseException) -> b
             if transaction.records.decision == KEEP:
                 return True
         raise UndoIncomplete(
-            f"{_in_words(cause)} The undo failed as well: {_in_words(error)} Then run the module transaction with "
+            f"{_message(cause)} The undo failed as well: {_message(error)} Then run the module transaction with "
             f"state=recover and id={transaction.records.id}."
         ) from cause
     return False
 
 
-def _finished(transaction: Transaction) -> list[str]:
+def _finish(transaction: Transaction) -> list[str]:
     """End it; that it could not be ended is a warning, because the rollback itself is decided and done."""
     try:
         transaction.finish(KEEP, [])
     except Exception as error:  # noqa: BLE001 - whatever it is, what was decided is not taken back by it
         return [
             f"Rolled back, but the transaction {transaction.records.id} could not be ended and still holds its lock: "
-            f"{_in_words(error)} Then run the module transaction with state=recover."
+            f"{_message(error)} Then run the module transaction with state=recover."
         ]
     return []
 
 
-def _in_words(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     return str(error) if isinstance(error, LastGoodError) else f"{error.__class__.__name__}: {error}."

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """(private) The dead man's timer: if the controller falls silent, the host undoes its part by itself.
 
-The deadline stands in a file and counts in boot time, which no clock change moves. Every call of the transaction moves
+The deadline is kept in a file and counts in boot time, which no clock change moves. Every call of the transaction moves
 it on; the waiting process only reads it. It undoes nothing once the host has promised or the transaction has ended.
 Where systemd runs and we are root the process belongs to a persistent unit, else it is detached from everything.
 """
@@ -42,7 +42,7 @@ main({directory!r}, sys.argv[1:])
 
 
 def arm(directory: Path, timeout_s: int, services: Sequence[Mapping[str, Any]] = ()) -> None:
-    """Write the self-contained undo beside the journal, set the deadline, and leave a process that waits for it.
+    """Write the self-contained undo next to the journal, set the deadline, and leave a process that waits for it.
 
     :param services: of the plan: after a reboot they wait until the undo is done.
     """
@@ -81,7 +81,7 @@ def _await_waiting(directory: Path) -> None:
 def only_one(directory: Path, tries: int = 1) -> Iterator[bool]:
     """Held by the waiting process for its whole life; yields false when another one waits already.
 
-    :param tries: somebody may only be looking whether one waits; that is over in an instant.
+    :param tries: somebody may only be asking whether one waits; that is over in an instant.
     """
     with (directory / "timer.lock").open("a", encoding="ascii") as lock:
         yield any(_taken(lock, wait_s=0.1 if attempt else 0.0) for attempt in range(tries))
@@ -101,7 +101,7 @@ def write_undo(directory: Path) -> None:
     payload = directory / "payload.zip"
     if not payload.exists():
         write_atomic(payload, _packed())
-    # psycopg2 may stand in an environment of its own that the interpreter alone would not look into
+    # psycopg2 may be in an environment of its own that the interpreter alone would not look into
     path = [entry for entry in sys.path if entry.endswith("-packages")]
     text = _UNDO.format(python=sys.executable, payload=str(payload), path=path, directory=str(directory))
     write_atomic(directory / "undo", text.encode(), mode=0o700)

@@ -61,7 +61,7 @@ WantedBy=multi-user.target
 def start(directory: Path, services: Sequence[Mapping[str, Any]]) -> bool:
     """Write and enable the unit, and start it; false where there is no systemd, or no right to, or it refuses.
 
-    :param directory: of the transaction; ``undo`` stands in it.
+    :param directory: of the transaction; ``undo`` is in it.
     :param services: of the plan, as the catalogue describes them.
     """
     if os.geteuid() != 0 or not BOOTED.is_dir():
@@ -89,7 +89,7 @@ def remove(directory: Path) -> None:
 
 
 def name(directory: Path) -> str:
-    """The unit's name: of the transaction, and of its state directory, since a machine may stand for several hosts."""
+    """The unit's name: of the transaction, and of its state directory, since a machine may be several hosts."""
     digest = hashlib.sha256(str(directory).encode()).hexdigest()[:8]
     return f"lastgood-{directory.name}-{digest}.service"
 
@@ -124,7 +124,7 @@ def _text(directory: Path, services: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _units(services: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The system's units among them; supervisor's programs need their manager running to be looked at at all."""
+    """The system's units among them; supervisor's programs need their manager running to be inspected at all."""
     for service in services:
         if service.get("manager") in (None, "systemd") and service.get("scope") in (None, "system"):
             yield unit(str(service["name"]))

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """(private) One transaction on one host, from begin to finish or undo. It knows components only by their protocol.
 
-The rules of the decision are those of docs/protocol.md; the guards that enforce them on a host stand here and in ``_inspection``.
+The rules of the decision are those of docs/protocol.md; the guards that enforce them on a host are here and in
+``host_transaction``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.types impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan, State
 
 from . import timer
-from .host_transaction import Inspection
+from .host_transaction import HostTransaction
 from .lock import appear, host_lock, refuse_if_held
 from .records import KEEP, UNDO, Header, HostState, identity_of
 from .retention import prune
@@ -38,8 +39,8 @@ def new_id(stack: str) -> str:
     return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{stack}-{secrets.token_hex(2)}"
 
 
-class Transaction(Inspection):
-    """The phases of a transaction on this host; made as `Inspection` says. Every method may be repeated after a crash."""
+class Transaction(HostTransaction):
+    """The phases of a transaction on this host; made as `HostTransaction` says. Every method may be repeated after a crash."""
 
     # -- begin ---------------------------------------------------------------------------------------------------
 
@@ -82,11 +83,11 @@ class Transaction(Inspection):
     # -- prepare -------------------------------------------------------------------------------------------------
 
     def prepare(self, plan: Plan, passwords: Mapping[str, Any]) -> JsonObject:
-        """Build one component's next state beside the live one; returns its evidence.
+        """Build one component's next state without touching the live one; returns its evidence.
 
         :raises LockHeld: when another open transaction holds one of the component's things.
         """
-        with self.hold():
+        with self.locked():
             header = self._require_open("prepare")
             known = self.records.plans().get(plan.key)
             if known is not None and known.after != plan.after:
@@ -119,7 +120,7 @@ class Transaction(Inspection):
 
         :param state_ids: the ids of all hosts' state directories, by host.
         """
-        with self.hold():
+        with self.locked():
             header = self._require_open("arm")
             if self.records.promise is not None:
                 return
@@ -137,7 +138,7 @@ class Transaction(Inspection):
 
         :raises Refused: after an undo, or when a component is not prepared: then nothing was switched.
         """
-        with self.hold():
+        with self.locked():
             self._require_open("switch")
             if self.records.promise is not None:
                 return []  # a message that came late, or twice
@@ -145,7 +146,7 @@ class Transaction(Inspection):
             unprepared = [plan.key for plan in plans if plan.key not in self.records.evidence()]
             if unprepared:
                 raise Refused(f"Not prepared: {', '.join(unprepared)}. Nothing was switched.")
-            self._refuse_foreign(plans)
+            self._refuse_conflicts(plans)
             return [self._switch_one(plan) for plan in plans]
 
     def _switch_one(self, plan: Plan) -> JsonObject:
@@ -172,15 +173,15 @@ class Transaction(Inspection):
         :raises Refused: once this host has undone.
         :raises VerificationFailed: when a check failed or a component is not what it was switched to.
         """
-        with self.hold():
+        with self.locked():
             self._require_open("promise")
             if self.records.promise is not None:
-                self._be_bound()
+                self._disarm()
                 return
             failed = [str(check.get("name")) for check in checks if not check.get("ok")]
             if checks:
-                held = len(checks) - len(failed)
-                self._journal("checked", f"{held} of {len(checks)} checks held", checks=checks)
+                passed = len(checks) - len(failed)
+                self._journal("checked", f"{passed} of {len(checks)} checks held", checks=checks)
             if failed and binding:
                 raise VerificationFailed(f"Checks failed: {', '.join(failed)}.")
             for plan in self.plans():
@@ -189,47 +190,47 @@ class Transaction(Inspection):
                     raise VerificationFailed(f"{plan.key} should be switched, but is {state.value}.")
             os.sync()
             self.records.write_promise(checks)
-            self._be_bound()
+            self._disarm()
             self._journal("promised", "Promised to wait for the decision and never to undo alone")
 
-    def stay(self, decision: str | None, reason: str) -> None:
-        """Stay as this host is, because another can't be undone: what is switched promises, what is not never will be.
+    def keep_as_is(self, decision: str | None, reason: str) -> None:
+        """Keep this host as it is, because another can't be undone: what is switched promises, what is not never will be.
 
-        :param decision: what stands on the decision host; it must be to undo, else a promise could come to mean keep.
+        :param decision: the one of the decision host; it must be to undo, else a promise could come to mean keep.
         """
         if self.records.directory.is_dir():
-            with self.hold():
-                if self._standing(decision) != UNDO and self.records.outcome is None:
+            with self.locked():
+                if self._known_decision(decision) != UNDO and self.records.outcome is None:
                     raise Refused(f"{self.records.id} is held only where it was decided to undo it: run recover.")
                 if self.records.promise is None and self.records.state() is HostState.SWITCHED:
                     self.records.write_promise([])
                     self._journal("promised", f"Stays switched and undoes nothing alone: {reason}")
                 if self.records.promise is not None:
-                    self._be_bound()
+                    self._disarm()
                     return
         elif decision != UNDO:
             raise Refused(f"{self.records.id} is held only where it was decided to undo it: run recover.")
         self.undo(decision, reason)
 
-    def _be_bound(self) -> None:
+    def _disarm(self) -> None:
         """What follows from a promise: nobody undoes alone, so nobody needs the passwords for it."""
         timer.disarm(self.records.directory)
         self.records.forget_secrets()
 
-    def decide(self, options: str, promised: Sequence[str], by: str) -> str:
-        """Record the decision on the decision host; returns the one that stands, which may be another.
+    def decide(self, requested: str, promised: Sequence[str], by: str) -> str:
+        """Record the decision on the decision host; returns the one that is recorded, which may be another.
 
-        :param options: ``keep`` or ``undo``.
+        :param requested: ``keep`` or ``undo``.
         :param promised: hosts that are known to have promised; all of the plan's, for ``keep``.
         """
-        with self.hold():
+        with self.locked():
             header = self._require_known("decide")
             if header.host != header.decision_host:
                 raise Refused(f"{header.host} is not the decision host of {header.id}: ask {header.decision_host}.")
-            standing = self._standing(None)
-            if standing is None and options == KEEP:
+            decided = self._known_decision(None)
+            if decided is None and requested == KEEP:
                 self._refuse_keep(header, promised)
-            decision = standing or self.records.decide(options, by)
+            decision = decided or self.records.decide(requested, by)
             self._journal("decided", f"The decision is to {decision}", decision=decision)
             return decision
 
@@ -241,8 +242,8 @@ class Transaction(Inspection):
         if missing:
             raise Refused(f"Keep may not be decided: no promise of {', '.join(missing)}.")
 
-    def _standing(self, told: str | None) -> str | None:
-        """The decision: on the decision host what stands there, and nobody's word for it; elsewhere what the caller read.
+    def _known_decision(self, reported: str | None) -> str | None:
+        """The decision: on the decision host what is recorded there, whatever the caller says; elsewhere what the caller read.
 
         A host that has ended answers by how it ended.
         """
@@ -251,7 +252,7 @@ class Transaction(Inspection):
             return UNDO if self.records.tombstoned else KEEP
         if header is not None and header.host == header.decision_host:
             return self.records.decision
-        return told
+        return reported
 
     # -- undo ----------------------------------------------------------------------------------------------------
 
@@ -267,7 +268,7 @@ class Transaction(Inspection):
     ) -> list[JsonObject]:
         """Take back what was switched, in reverse order, and remove what was prepared.
 
-        :param decision: what stands on the decision host as the caller read it; None when it can't be read.
+        :param decision: the one of the decision host as the caller read it; None when it can't be read.
         :param kinds: only these kinds of components (databases go first); None for all.
         :param stop: called before the first component whose switch has begun is touched.
         :param start: called once what is live is as it was before, even when not all that was prepared could be removed.
@@ -279,10 +280,10 @@ class Transaction(Inspection):
         with host_lock(self.state_dir):
             if not self.records.directory.is_dir():
                 appear(self.records.directory, lambda records: records.write_tombstone(reason))
-        with self.hold(touch=not if_silent):
+        with self.locked(touch=not if_silent):
             if if_silent and timer.seconds_left(self.records.directory) != 0.0:
                 return []
-            if self._has_undone(decision):
+            if self._nothing_to_undo(decision):
                 return []
             self.records.release_reserve()
             plans = list(reversed(self.plans()))
@@ -290,35 +291,35 @@ class Transaction(Inspection):
             # back a tracked configuration file): it is cleaned up after those, when it looks like itself again.
             begun = self.records.switch_begun()
             switched = [plan for plan in plans if plan.key in begun]
-            self._refuse_foreign(switched)
+            self._refuse_conflicts(switched)
             self.records.write_tombstone(reason)
-            if stop is not None and not self._is_old(switched):
+            if stop is not None and not self._is_as_before(switched):
                 stop()
             ordered = [*switched, *(plan for plan in plans if plan.key not in begun)]
             try:
                 done = [self._undo_one(plan) for plan in ordered if kinds is None or plan.kind in kinds]
-                if not self.records.is_back and all(self._state(plan) is State.UNTOUCHED for plan in plans):
+                if not self.records.undo_finished and all(self._state(plan) is State.UNTOUCHED for plan in plans):
                     self._journal("undone", f"Everything of {self.records.id} on this host is as it was before")
             finally:
-                if start is not None and self._is_old(switched):
+                if start is not None and self._is_as_before(switched):
                     start()
             return [entry for entry in done if entry is not None]
 
-    def _has_undone(self, told: str | None) -> bool:
+    def _nothing_to_undo(self, reported: str | None) -> bool:
         """Whether there is nothing left to undo; refuses where undoing is not allowed."""
         if self.records.outcome is not None and self.records.tombstoned:
             return True
-        standing = self._standing(told)
-        if standing == KEEP:
+        decided = self._known_decision(reported)
+        if decided == KEEP:
             raise Refused(f"Transaction {self.records.id} was decided to be kept: it is finished, not undone.")
-        # A tombstone beside a promise: the decision to undo was seen before, and this undo was interrupted.
-        if self.records.promise is not None and standing != UNDO and not self.records.tombstoned:
+        # A tombstone after a promise: the decision to undo was seen before, and this undo was interrupted.
+        if self.records.promise is not None and decided != UNDO and not self.records.tombstoned:
             raise InDoubt(
                 "This host has promised and the decision can't be read: bring the decision host back and run recover."
             )
         return False
 
-    def _is_old(self, plans: Sequence[Plan]) -> bool:
+    def _is_as_before(self, plans: Sequence[Plan]) -> bool:
         """Whether what is live is as before; false also where that can't be seen."""
         try:
             return all(self._state(plan) in (State.UNTOUCHED, State.PREPARED) for plan in plans)
@@ -348,17 +349,19 @@ class Transaction(Inspection):
     def finish(self, decision: str | None, acknowledged: Sequence[str], keep_days: int = 7) -> str | None:
         """End the transaction and unlock; returns the outcome, or None while other hosts have not acknowledged.
 
-        :param decision: what stands on the decision host.
+        :param decision: the one of the decision host.
         :param acknowledged: the hosts that have ended already; the decision host ends last, because its record must
-            stand as long as anybody may ask for it.
+            stay as long as anybody may ask for it.
         :param keep_days: how long the workspaces of the stack's earlier transactions are kept.
         """
-        with self.hold():
+        with self.locked():
             ended = self.records.outcome
             if ended is not None:
                 self.records.forget_services()
                 return str(ended["outcome"])
-            outcome = self._finish_undone() if self.records.tombstoned else self._finish_kept(self._standing(decision))
+            outcome = (
+                self._finish_undone() if self.records.tombstoned else self._finish_kept(self._known_decision(decision))
+            )
             header = self.records.header()
             if header is not None and header.host == header.decision_host:
                 missing = sorted(set(header.hosts) - {header.host} - set(acknowledged))
@@ -366,7 +369,7 @@ class Transaction(Inspection):
                     self._journal("note", f"Stays open until {', '.join(missing)} have ended as well")
                     return None
             self.records.release_reserve()
-            self._be_bound()  # before the end stands: nobody comes back to an ended transaction
+            self._disarm()  # before the end is recorded: nobody comes back to an ended transaction
             self._journal("finished", f"Transaction {self.records.id} ended: {outcome}", outcome=outcome)
             self.records.close(outcome, at=time.time())
             self.records.forget_services()
@@ -394,8 +397,8 @@ class Transaction(Inspection):
                 self.component(plan).let_go(plan)
         return "undone"
 
-    def _finish_kept(self, standing: str | None) -> str:
-        if standing != KEEP:
+    def _finish_kept(self, decided: str | None) -> str:
+        if decided != KEEP:
             raise InDoubt("Nothing may be finished without the decision to keep: run recover.")
         if self.records.promise is None:
             raise Refused("This host never promised, so nobody can have decided to keep: run recover.")
@@ -408,4 +411,4 @@ class Transaction(Inspection):
     @property
     def is_over(self) -> bool:
         """Whether nothing is left to do here but to be acknowledged: all is back, or it has ended."""
-        return self.records.outcome is not None or (self.records.tombstoned and self.records.is_back)
+        return self.records.outcome is not None or (self.records.tombstoned and self.records.undo_finished)

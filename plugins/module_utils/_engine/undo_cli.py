@@ -41,15 +41,15 @@ def main(directory: str, arguments: Sequence[str]) -> None:
     """Entry point of ``<transaction>/undo [--wait]``; ends the process with 0 when everything is back."""
     records = Records(Path(directory))
     if "--wait" in arguments:
-        with timer.only_one(records.directory, tries=10) as alone:
-            if alone:
+        with timer.only_one(records.directory, tries=10) as is_only:
+            if is_only:
                 write_atomic(records.directory / "timer.pid", f"{os.getpid()}\n".encode())
-            while alone and _wait(records):
+            while is_only and _wait(records):
                 _undo_by_timer(records)
         timer_unit.ready()
         raise SystemExit(0)
     try:
-        undo_alone(records, "asked by hand on this host")
+        undo_on_this_host(records, "asked by hand on this host")
     except LastGoodError as error:
         _failed(records, error)
         raise SystemExit(1) from error
@@ -65,7 +65,7 @@ def _undo_by_timer(records: Records) -> None:
     :raises SystemExit: when it is done, or only a person can go on.
     """
     try:
-        undo_alone(records, "the controller fell silent", if_silent=True)
+        undo_on_this_host(records, "the controller fell silent", if_silent=True)
     except (UndoIncomplete, InDoubt, Refused, Unreadable) as error:
         _failed(records, error)
         raise SystemExit(1) from error
@@ -73,7 +73,7 @@ def _undo_by_timer(records: Records) -> None:
         _failed(records, error)
         timer.touch(records.directory)
         return
-    if records.is_back:
+    if records.undo_finished:
         timer_unit.ready()
         raise SystemExit(0)
 
@@ -85,7 +85,7 @@ def _failed(records: Records, error: LastGoodError | OSError) -> None:
         try:
             records.journal.write("failed", what)
         except Unreadable:
-            records.journal.tell("failed", what)
+            records.journal.write_log("failed", what)
 
 
 def _wait(records: Records) -> bool:
@@ -94,7 +94,7 @@ def _wait(records: Records) -> bool:
     A call that is being served is no silence, however long it takes: the undo waits for its end, and looks again.
     """
     while True:
-        left = None if _is_bound(records) else _seconds_left(records)
+        left = None if _is_disarmed(records) else _seconds_left(records)
         if left is None:
             return False
         if left <= 0:
@@ -103,8 +103,8 @@ def _wait(records: Records) -> bool:
         time.sleep(min(max(left, 0.2), _LONGEST_NAP_S))
 
 
-def _is_bound(records: Records) -> bool:
-    """Whether there is nothing more to do alone; what can't be read is told of when the deadline has passed."""
+def _is_disarmed(records: Records) -> bool:
+    """Whether there is nothing more to do alone; what can't be read is reported when the deadline has passed."""
     try:
         return records.outcome is not None or records.promise is not None or not records.directory.is_dir()
     except Unreadable:
@@ -122,8 +122,8 @@ def _seconds_left(records: Records) -> float | None:
         return timer.seconds_left(records.directory)
 
 
-def undo_alone(records: Records, reason: str, *, if_silent: bool = False) -> None:
-    """Undo here, now. Refused after a promise.
+def undo_on_this_host(records: Records, reason: str, *, if_silent: bool = False) -> None:
+    """Undo on this host, now. Refused after a promise.
 
     :param if_silent: only when no call has come meanwhile.
     :raises LastGoodError: with what is left to do; the services of the old state are started all the same when nothing
@@ -139,7 +139,7 @@ def undo_alone(records: Records, reason: str, *, if_silent: bool = False) -> Non
             if_silent=if_silent,
         )
     except Unreadable as error:
-        raise transaction.looked_at(error) from error
+        raise transaction.with_actual_state(error) from error
 
 
 def stop_running(records: Records) -> None:

@@ -50,7 +50,7 @@ DATABASE_OPTIONS: JsonObject = {
     **LOGIN_SPEC,
 }
 
-#: What of a restore point stands at the top of the result, beside the whole of it in ``manifest``.
+#: What of a restore point is at the top of the result, besides the whole of it in ``manifest``.
 RETURNED = ("name", "id", "bytes", "consistent", "moved", "good", "good_digest", "components")
 
 

@@ -21,11 +21,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.types impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, Plan, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import component_class
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_transaction import (
-    can_go_back,
+    is_reversible,
     kept_instead,
     make_component,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.standalone import run_alone
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.standalone import run_standalone
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction, new_id
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.store import open_entry
 
@@ -34,7 +34,7 @@ COMMON_SPEC: dict[str, Any] = {
     "transaction": {"type": "str"},
     "state_dir": {"type": "path", "default": "/var/lib/lastgood"},
 }
-#: Characters of a secret that Ansible is told of.
+#: Characters of a secret that Ansible is to mask.
 _SHORTEST_SECRET = 4
 
 
@@ -126,7 +126,7 @@ def _component_result(kind: str, params: Mapping[str, Any], secrets: Sequence[st
     transaction = Transaction(state_dir, params["transaction"] or new_id(kind))
     passwords = {name: params[name] for name in secrets if params[name]}
     options = {name: value for name, value in params.items() if name not in COMMON_SPEC and name not in secrets}
-    _hide_words(options, passwords)
+    _hide_secrets(options, passwords)
     records = transaction.records
     carrier = component_class(kind).variant(options)
     component = make_component(carrier, records, records.directory / "workspace" / "planned", passwords)
@@ -141,7 +141,7 @@ def _component_result(kind: str, params: Mapping[str, Any], secrets: Sequence[st
             changed = plan.key not in records.evidence()
             evidence = transaction.prepare(plan, passwords)
         else:
-            evidence, downtime_ms, warnings = run_alone(transaction, plan, passwords)
+            evidence, downtime_ms, warnings = run_standalone(transaction, plan, passwords)
             outcome = "rolled_back"
     elif not plan.changed:
         outcome = "nothing_to_do"
@@ -149,7 +149,7 @@ def _component_result(kind: str, params: Mapping[str, Any], secrets: Sequence[st
         "changed": changed,
         "diff": {"before": _text(plan.before), "after": _text(plan.after)},
         **component.result(plan, evidence),
-        **told(plan, transaction.kept(plan)),
+        **plan_summary(plan, transaction.kept(plan)),
         "notes": [*plan.warnings, *warnings],
         "downtime_ms": downtime_ms,
         "transaction": transaction.records.id,
@@ -157,8 +157,8 @@ def _component_result(kind: str, params: Mapping[str, Any], secrets: Sequence[st
     }
 
 
-def _hide_words(options: JsonObject, passwords: JsonObject) -> None:
-    """Take secrets out of the words of commands, since plans stand in the journal; whole they are only lent."""
+def _hide_secrets(options: JsonObject, passwords: JsonObject) -> None:
+    """Take secrets out of the words of commands, since plans are kept in the journal; whole they are only lent."""
     verify, validate = options.get("verify") or {}, options.get("validate") or []
     commands = verify.get("commands") or []
     shown = [hidden(command) for command in commands]
@@ -171,7 +171,7 @@ def _hide_words(options: JsonObject, passwords: JsonObject) -> None:
 
 
 def _planned(transaction: Transaction, component: Component, options: JsonObject, point: PointEntry | None) -> Plan:
-    """The component's plan, unless somebody else is at it: what is half switched may look as if there were nothing to do.
+    """The component's plan, unless somebody else is at it: what is half switched may seem to leave nothing to do.
 
     :raises LockHeld: when another open transaction holds one of its things, or may be why it can't be planned for.
     """
@@ -184,8 +184,8 @@ def _planned(transaction: Transaction, component: Component, options: JsonObject
     return plan
 
 
-def told(plan: Plan, kept: JsonObject) -> JsonObject:
-    """What the controller tells an operator of every component's plan."""
+def plan_summary(plan: Plan, kept: JsonObject) -> JsonObject:
+    """What the controller shows an operator of every component's plan."""
     return {
         "component": plan.key,
         "discards": plan.discards,
@@ -193,7 +193,7 @@ def told(plan: Plan, kept: JsonObject) -> JsonObject:
         "notes": list(plan.warnings),
         "predicted_downtime": plan.downtime,
         "disk_bytes": plan.disk_bytes,
-        "can_go_back": can_go_back(plan),
+        "can_go_back": is_reversible(plan),
         "kept_instead": kept_instead(plan),
         # Of the thing as it is now; two plans with a rehearsal between them show whether it moved.
         "fingerprint": hashlib.sha256(_text(plan.before).encode()).hexdigest(),

@@ -35,29 +35,29 @@ def _result(params: Mapping[str, Any], *, check: bool) -> JsonObject:
     specs = control.parse(_as_begun(params))
     if not params["transaction"]:
         control.require_all_named(specs)
-    seen = control.inspect(specs, CommandRunner())
-    ran = {service.key: service.running for service in seen}
+    inspected = control.inspect(specs, CommandRunner())
+    ran = {service.key: service.running for service in inspected}
     if params["transaction"]:
         transaction = Transaction(Path(params["state_dir"]), params["transaction"])
         if transaction.records.directory.is_dir():
             ran = {**ran, **{service_key(entry): entry["ran_before"] for entry in transaction.records.services()}}
         if not check:
-            with transaction.hold():
+            with transaction.locked():
                 if params["state"] == "stopped" and transaction.is_over:
                     # Late, or again: nobody is left to start what would be stopped.
-                    runs = {service.key: service.running for service in seen}
-                    return _described("started", specs, runs, seen, {}, {})
+                    running = {service.key: service.running for service in inspected}
+                    return _describe("started", specs, running, inspected, {}, {})
                 if params["state"] != "started":
-                    _remember(transaction.records, specs, seen)
-                return _carried_out(params["state"], specs, ran, seen, transaction.records)
+                    _remember(transaction.records, specs, inspected)
+                return _carry_out(params["state"], specs, ran, inspected, transaction.records)
     else:
         keys = [spec.key for spec in specs]
         refuse_if_held(Path(params["state_dir"]), "", None, services=keys)
         if params["state"] != "stopped":
             ran = dict.fromkeys(ran, True)
     if check:
-        return _described(params["state"], specs, ran, seen, {}, {})
-    return _carried_out(params["state"], specs, ran, seen, None)
+        return _describe(params["state"], specs, ran, inspected, {}, {})
+    return _carry_out(params["state"], specs, ran, inspected, None)
 
 
 def _as_begun(params: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -68,18 +68,18 @@ def _as_begun(params: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [kept.get(service_key(service), service) for service in params["services"]]
 
 
-def _remember(records: Records, specs: list[control.Service], seen: list[control.Inspected]) -> None:
+def _remember(records: Records, specs: list[control.Service], inspected: list[control.Inspected]) -> None:
     """Journalled before the first stop, so that whoever undoes knows what to start again, and what to expect of it."""
     known = {service_key(entry) for entry in records.services()}
-    looks = {look.key: look for look in seen}
+    by_key = {service.key: service for service in inspected}
     fresh = [spec for spec in specs if spec.key not in known]
-    crashing = control.crashing([spec for spec in fresh if looks[spec.key].ready], CommandRunner())
+    crashing = control.crashing([spec for spec in fresh if by_key[spec.key].ready], CommandRunner())
     new: list[JsonObject] = [
         {
             "manager": spec.manager,
             "name": spec.name,
-            "ran_before": looks[spec.key].running,
-            "ready_before": looks[spec.key].ready and spec.key not in crashing,
+            "ran_before": by_key[spec.key].running,
+            "ready_before": by_key[spec.key].ready and spec.key not in crashing,
             "options": service_name(spec.options()),
         }
         for spec in fresh
@@ -90,34 +90,34 @@ def _remember(records: Records, specs: list[control.Service], seen: list[control
         records.journal.write("services", f"Ran before: {', '.join(running) or 'none'}", services=new)
 
 
-def _carried_out(
+def _carry_out(
     state: str,
     specs: list[control.Service],
     ran: Mapping[str, bool],
-    seen: list[control.Inspected],
+    inspected: list[control.Inspected],
     records: Records | None,
 ) -> JsonObject:
     run = CommandRunner()
     stopped: dict[str, control.Stopped] = {}
     started: dict[str, control.Started] = {}
     wanted = [spec for spec in specs if ran[spec.key]]
-    stopping = _outdated(wanted, seen, records) if state == "started" else specs
+    stopping = _outdated(wanted, inspected, records) if state == "started" else specs
     if stopping:
         found = control.stop(stopping, run, lambda some: _log(records, "stopped", control.stop_times(some)))
         stopped = {entry.key: entry for entry in found}
     if state != "stopped":
         started = {entry.key: entry for entry in control.start(wanted, run, _lenient(records))}
         _log(records, "started", {entry.name: entry.ready_at for entry in started.values()})
-    return _described(state, specs, ran, seen, stopped, started)
+    return _describe(state, specs, ran, inspected, stopped, started)
 
 
 def _outdated(
-    specs: list[control.Service], seen: list[control.Inspected], records: Records | None
+    specs: list[control.Service], inspected: list[control.Inspected], records: Records | None
 ) -> list[control.Service]:
     """Services that could not be stopped before everything was taken back, and so run on what was."""
-    if records is None or not records.is_back or records.outcome is not None:
+    if records is None or not records.undo_finished or records.outcome is not None:
         return []
-    running = {look.key for look in seen if look.running}
+    running = {service.key for service in inspected if service.running}
     again = records.started_again()
     return [spec for spec in specs if spec.key in running and spec.name not in again]
 
@@ -138,15 +138,15 @@ def _log(records: Records | None, event: str, times: Mapping[str, float | None])
         records.log_services(event, times)
 
 
-def _described(
+def _describe(
     state: str,
     specs: list[control.Service],
     ran: Mapping[str, bool],
-    seen: list[control.Inspected],
+    inspected: list[control.Inspected],
     stopped: Mapping[str, control.Stopped],
     started: Mapping[str, control.Started],
 ) -> JsonObject:
-    before = {service.key: service.running for service in seen}
+    before = {service.key: service.running for service in inspected}
     after = {spec.key: state != "stopped" and ran[spec.key] for spec in specs}
     services: list[JsonObject] = [
         {
@@ -170,5 +170,7 @@ def _described(
     }
 
 
-def _lines(running: Mapping[str, bool]) -> str:
-    return "".join(f"{key}: {'running' if runs else 'stopped'}\n" for key, runs in sorted(running.items()))
+def _lines(is_running: Mapping[str, bool]) -> str:
+    return "".join(
+        f"{key}: {'running' if is_running else 'stopped'}\n" for key, is_running in sorted(is_running.items())
+    )

@@ -25,7 +25,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.shape import require
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.check_mode import foresee, look
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.check_mode import predict, snapshot
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.open_transactions import RECOVER, down, phase
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import (
     DAMAGED,
@@ -38,17 +38,17 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records 
     identity_of,
     service_name,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.reversal import plans_back
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.reversal import plan_reversal
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.undo_cli import start_stopped, stop_running
 from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
 
-from .run import hide_only, hide_secrets_of, run_guarded, told
+from .run import hide_only, hide_secrets_of, plan_summary, run_guarded
 
 Params = Mapping[str, Any]
 
-#: States that are about the transaction alone: looking at its components would only cost time, much of it downtime.
-_TOUCH_NOTHING = ("begin", "arm", "decide")
+#: States that are about the transaction alone: inspecting its components would only cost time, much of it downtime.
+_WITHOUT_COMPONENTS = ("begin", "arm", "decide")
 
 
 def run_transaction(*, argument_spec: Mapping[str, Any], **constraints: Any) -> NoReturn:
@@ -85,9 +85,9 @@ def _transaction_result(params: Params, *, check: bool) -> JsonObject:
     transaction = Transaction(Path(params["state_dir"]), params["id"], params["passwords"])
     try:
         _require_same_directory(transaction, params["state_id"])
-        return _called(transaction, params, check=check)
+        return _call(transaction, params, check=check)
     except Unreadable as error:
-        raise transaction.looked_at(error) from error
+        raise transaction.with_actual_state(error) from error
 
 
 def _require_same_directory(transaction: Transaction, expected: str | None) -> None:
@@ -106,8 +106,8 @@ def _require_same_directory(transaction: Transaction, expected: str | None) -> N
         )
 
 
-def _called(transaction: Transaction, params: Params, *, check: bool) -> JsonObject:
-    before = look(transaction.records)
+def _call(transaction: Transaction, params: Params, *, check: bool) -> JsonObject:
+    before = snapshot(transaction.records)
     work = _STATES[params["state"]]
     facts: JsonObject = {
         "decision": None,
@@ -121,12 +121,12 @@ def _called(transaction: Transaction, params: Params, *, check: bool) -> JsonObj
         if params["state"] == "begin":
             transaction.refuse_if_held(params["stack"] or "")
         if params["state"] == "prepare":
-            facts["prepared"] = [_planned(transaction, plan) for plan in _plans_back(transaction, params)]
-        after = foresee(before, params["state"], params["decision"])
+            facts["prepared"] = [_planned(transaction, plan) for plan in _plan_reversal(transaction, params)]
+        after = predict(before, params["state"], params["decision"])
     else:
         facts.update(work(transaction, params))
-        after = look(transaction.records)
-    components, problem = ([], None) if params["state"] in _TOUCH_NOTHING else _looked_at(transaction)
+        after = snapshot(transaction.records)
+    components, problem = ([], None) if params["state"] in _WITHOUT_COMPONENTS else _inspected(transaction)
     return {
         "changed": before != after or bool(facts["switched"] or facts["undone"]),
         "diff": {"before": before.text(), "after": after.text()},
@@ -136,15 +136,15 @@ def _called(transaction: Transaction, params: Params, *, check: bool) -> JsonObj
         "problem": problem,
         "journal": str(transaction.records.journal.path),
         "state_id": identity_of(transaction.state_dir),
-        **({"warnings": transaction.noticed} if transaction.noticed else {}),
+        **({"warnings": transaction.warnings} if transaction.warnings else {}),
         **facts,
         "decision": facts["decision"] or after.decision,
         "outcome": facts["outcome"] or after.outcome,
     }
 
 
-def _looked_at(transaction: Transaction) -> tuple[list[JsonObject], str | None]:
-    """The components as they are; what was asked for is done, so that they can't be looked at is no failure of it."""
+def _inspected(transaction: Transaction) -> tuple[list[JsonObject], str | None]:
+    """The components as they are; what was asked for is done, so a failure to inspect them is no failure of it."""
     if not transaction.records.directory.is_dir():
         return [], None
     try:
@@ -179,18 +179,18 @@ def _begin(transaction: Transaction, params: Params) -> JsonObject:
     return {}
 
 
-def _plans_back(transaction: Transaction, params: Params) -> list[Plan]:
-    """What the earlier transaction put aside here, as plans of this one."""
-    earlier = Transaction(transaction.state_dir, params["undoes"], params["passwords"])
-    return plans_back(transaction, earlier, params["accept"])
+def _plan_reversal(transaction: Transaction, params: Params) -> list[Plan]:
+    """What the finished transaction kept here, as plans of this one."""
+    finished = Transaction(transaction.state_dir, params["undoes"], params["passwords"])
+    return plan_reversal(transaction, finished, params["accept"])
 
 
 def _planned(transaction: Transaction, plan: Plan) -> JsonObject:
-    return {"changed": plan.changed, **told(plan, transaction.kept(plan))}
+    return {"changed": plan.changed, **plan_summary(plan, transaction.kept(plan))}
 
 
 def _prepare(transaction: Transaction, params: Params) -> JsonObject:
-    plans = _plans_back(transaction, params)
+    plans = _plan_reversal(transaction, params)
     for plan in plans:
         transaction.prepare(plan, params["passwords"].get(plan.key, {}))
     return {"prepared": [_planned(transaction, plan) for plan in plans]}
@@ -218,13 +218,13 @@ def _finish(transaction: Transaction, params: Params) -> JsonObject:
     return {"outcome": transaction.finish(params["decision"], params["acknowledged"], params["keep_days"])}
 
 
-def _hold(transaction: Transaction, params: Params) -> JsonObject:
-    transaction.stay(params["decision"], params["reason"] or "another host can't be undone")
+def _keep_as_is(transaction: Transaction, params: Params) -> JsonObject:
+    transaction.keep_as_is(params["decision"], params["reason"] or "another host can't be undone")
     return {}
 
 
 def _recover(transaction: Transaction, params: Params) -> JsonObject:
-    """End a transaction of this host alone: as decided, else as far as it can prove it came."""
+    """End a transaction of this host alone: as decided, else by how far it came."""
     records = transaction.records
     header = records.header()
     if header is None:
@@ -234,9 +234,9 @@ def _recover(transaction: Transaction, params: Params) -> JsonObject:
         raise Refused(f"{records.id} spans {hosts}: {RECOVER}{records.id} asks all of them.")
     if records.outcome is not None:
         return {"outcome": records.outcome["outcome"]}
-    options = KEEP if records.promise is not None and not records.tombstoned else UNDO
-    promised = [header.host] if options == KEEP else []
-    decision = transaction.decide(options, promised, params["operator"] or "recovery")
+    requested = KEEP if records.promise is not None and not records.tombstoned else UNDO
+    promised = [header.host] if requested == KEEP else []
+    decision = transaction.decide(requested, promised, params["operator"] or "recovery")
     facts: JsonObject = {"decision": decision}
     if decision == UNDO:
         reason = "recovered after an interruption"
@@ -259,7 +259,7 @@ _STATES: dict[str, Callable[[Transaction, Params], JsonObject]] = {
     "promise": _promise,
     "decide": _decide,
     "undo": _undo,
-    "hold": _hold,
+    "hold": _keep_as_is,
     "finish": _finish,
     "recover": _recover,
 }
@@ -276,34 +276,36 @@ def _info_result(params: Params) -> JsonObject:
 
 
 def _last_hosts(state_dir: Path) -> dict[str, list[str]]:
-    """Stack → the hosts that the newest transaction of it knows; a rehearsal proves nothing about them."""
+    """Stack → the hosts that the newest transaction of it knows; a rehearsal says nothing about them."""
     found: dict[str, list[str]] = {}
     for records in all_records(state_dir):
-        header = _header_at_least(records)
+        header = _readable_header(records)
         if header is not None and header.plan and not header.plan.get("rehearse"):
             found[header.stack] = list(header.plan.get("stack_hosts") or header.hosts)
     return found
 
 
 def _described(records: Records, params: Params) -> JsonObject:
-    """All that is known; of one that can't be read, what is found by looking."""
+    """All that is known; of one that can't be read, what inspection finds."""
     transaction = Transaction(Path(params["state_dir"]), records.id, params["passwords"])
     try:
         records.sync()
         header, outcome = records.header(), records.outcome
         return {
-            **_begun(records, header),
+            **_header_facts(records, header),
             "outcome": outcome["outcome"] if outcome else None,
             "ended": outcome.get("at") if outcome else None,
             "phase": phase(records) if outcome is None else None,
             "down": down(records) if outcome is None else [],
-            **_gone_through(records),
-            # What is only asked whether it is open is not looked at: that may take long, and run other people's programs.
-            **_found(transaction, look=not params["open_only"] and (params["id"] is not None or outcome is None)),
+            **_state_facts(records),
+            # What is only asked whether it is open is not inspected: that may take long, and run other people's programs.
+            **_components(
+                transaction, inspect=not params["open_only"] and (params["id"] is not None or outcome is None)
+            ),
         }
     except Unreadable as error:
-        problem = transaction.looked_at(error).message
-        return {**_begun(records, _header_at_least(records)), **_UNKNOWN, "problem": problem}
+        problem = transaction.with_actual_state(error).message
+        return {**_header_facts(records, _readable_header(records)), **_UNKNOWN, "problem": problem}
 
 
 #: Of a transaction that can't be read: its word is none of the protocol's, so that nothing follows from it.
@@ -326,7 +328,7 @@ _UNKNOWN: JsonObject = {
 }
 
 
-def _header_at_least(records: Records) -> Header | None:
+def _readable_header(records: Records) -> Header | None:
     with suppress(Unreadable):
         header = records.header()
         if header is not None:
@@ -335,7 +337,7 @@ def _header_at_least(records: Records) -> Header | None:
     return None
 
 
-def _begun(records: Records, header: Header | None) -> JsonObject:
+def _header_facts(records: Records, header: Header | None) -> JsonObject:
     return {
         "id": records.id,
         "stack": header.stack if header else None,
@@ -362,7 +364,7 @@ def _shown(plan: JsonObject) -> JsonObject:
     return {**plan, "parts": parts} if parts else plan
 
 
-def _gone_through(records: Records) -> JsonObject:
+def _state_facts(records: Records) -> JsonObject:
     promise = records.promise
     return {
         "state": records.state().value,
@@ -378,9 +380,9 @@ def _gone_through(records: Records) -> JsonObject:
     }
 
 
-def _found(transaction: Transaction, *, look: bool) -> JsonObject:
-    """The components; an ended transaction is looked at only when it is asked for by id: its things may be gone by now."""
-    components, problem = _looked_at(transaction) if look else ([], None)
+def _components(transaction: Transaction, *, inspect: bool) -> JsonObject:
+    """The components; an ended transaction is inspected only when it is asked for by id: its things may be gone by now."""
+    components, problem = _inspected(transaction) if inspect else ([], None)
     return {"components": components, "problem": problem}
 
 

@@ -248,7 +248,7 @@ def hash_tables(session: Session) -> JsonObject:
 def hash_within(session: Session, seconds: float, skip: Callable[[str], bool] | None = None) -> Iterator[Any]:
     """Count and hash tables, the small ones first, until the time is up; nobody's lock is waited for.
 
-    :param skip: tables (by key) not to look at.
+    :param skip: tables (by key) to leave out.
     :return: pairs of key and ``{"rows", "hash"}``; the latter is None for what was not read in time, and a text for
         what can't be read at all.
     """

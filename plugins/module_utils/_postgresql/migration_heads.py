@@ -99,7 +99,7 @@ def version_tables(tables: Iterable[JsonObject], migration_tables: Mapping[str, 
     """Which of these tables say which schema there is.
 
     :param tables: ``schema``, ``name`` and ``columns``, as texts or as a layout has them.
-    :param migration_tables: what a catalogue names besides: ``schema.table`` → the column that tells how far it is.
+    :param migration_tables: what a catalogue names besides: ``schema.table`` → the column that says how far it is.
     :return: ``schema.table`` → the query of its heads, None for a table that only accompanies one.
     """
     columns = {(table["schema"], table["name"]): set(map(_column, table["columns"])) for table in tables}

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) pg_dump, pg_restore and psql: found by the server's version, told by environment where to connect."""
+"""(private) pg_dump, pg_restore and psql: found by the server's version, led by their environment to where to connect."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class PgPrograms:
         Not simply the newest: what a newer pg_restore sends may hold settings that an older server does not know.
 
         :param major: the server's major version, or that of the pg_dump that wrote the archive, if newer.
-        :param bin_dir: look here only.
+        :param bin_dir: the only place to search.
         :raises Refused: when there are none, or only older ones.
         """
         suited = run.as_user(server.os_user())

@@ -44,7 +44,7 @@ POLL_S = 0.01
 COPY_BYTES = 256 * 1024
 
 #: What could end a session before it has said a word, or what psycopg2 looks at only once: a part of the connection itself.
-#: All else is set afterwards, so that ``reset_val`` of pg_settings still tells what people's sessions have.
+#: All else is set afterwards, so that ``reset_val`` of pg_settings still shows what people's sessions have.
 STARTUP_SETTINGS = {
     "statement_timeout": "0",
     "idle_session_timeout": "0",
@@ -108,7 +108,7 @@ FOR_SUPERUSERS = (
     "temp_file_limit",
     "zero_damaged_pages",
 )
-#: Rows would be missing or damaged, and nobody would be told.
+#: Rows would be missing or damaged, and nobody would notice.
 BLINDING = ("ignore_checksum_failure", "zero_damaged_pages")
 
 # As a statement of its own: operators and functions in people's schemas must not be found by what follows.

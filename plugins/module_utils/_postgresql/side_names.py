@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) Names and marks of the databases that stand beside a live one.
+"""(private) Names and marks of the side databases of a live one.
 
 A name is built from the transaction, so that it is known before anything is made; a mark is a JSON comment on the
 database that says, to people above all, whose it is and what for. Whoever may make databases can forge both: what is
@@ -65,13 +65,13 @@ def application_name(transaction: str) -> str:
 class Mark:
     """The comment on a side database.
 
-    :param lastgood: the transaction that made it or put it aside.
+    :param lastgood: the transaction that made or retained it.
     :param role: ``incoming``, ``previous``, ``rejected`` or ``tables``.
     :param name: the live database's name.
     :param of: OID of the database that was live when the transaction began; for ``previous``: the OID that took over.
     :param ready: for ``incoming``: restored and checked to the end.
     :param comment: the database's own comment, which the mark stands in for.
-    :param at: server time, in seconds since 1970, when it was put aside.
+    :param at: server time, in seconds since 1970, when it was retained.
     :param id: random, of the plan. Everybody can read it, so it proves nothing alone.
     """
 

@@ -4,7 +4,7 @@
 """(private) Whether writing a row into a table runs code that its owner may have put there.
 
 Checks, generated columns, indexes and domains run with the rights of whoever writes, maybe a superuser. Planning must not
-do that: it only looks. What computes from its arguments alone is harmless: built-in functions that are immutable, and
+do that: it only reads. What computes from its arguments alone is harmless: built-in functions that are immutable, and
 built-in operators. The node tree names all of them; what is not built in (numbers from 16384 on) also stands in pg_depend.
 """
 

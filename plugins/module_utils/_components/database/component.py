@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) A PostgreSQL database as a component: restored beside the live one, then switched by two renames."""
+"""(private) A PostgreSQL database as a component: restored into a side database, then switched by two renames."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Database(Component):
         return evidence
 
     def switch(self, plan: Plan) -> None:
-        """Put the live database aside and the side database in its place, at once."""
+        """Retain the live database and put the side database in its place, at once."""
         current = DatabaseState(self.context, plan)
         with current.session() as session:
             terminate_leftover_sessions(session, current.server.application_name)
@@ -159,7 +159,7 @@ class Database(Component):
         return {} if current.rejected is None else self._once(lambda: self._count_written(current))
 
     def finish(self, plan: Plan) -> None:
-        """Drop databases that were put aside earlier, except for the newest ones."""
+        """Drop databases that were retained earlier, except for the newest ones."""
         current = DatabaseState(self.context, plan)
         with current.session() as session:
             prune(self.context, session, plan)
@@ -172,7 +172,7 @@ class Database(Component):
         return current.state()
 
     def kept(self, plan: Plan) -> JsonObject:
-        """The databases that stand aside now, and what was written to a rejected one, once it is counted."""
+        """The databases that are retained now, and what was written to a rejected one, once it is counted."""
         current = DatabaseState(self.context, plan)
         with current.session() as session:
             current.refresh(session)

@@ -19,7 +19,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.prog
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Server, Session
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.source import Source
 
-#: Besides the database itself, the restore writes its log: at most this much stands at once on an ordinary server.
+#: Besides the database itself, the restore writes its log: at most this much is there at once on an ordinary server.
 WAL_BYTES = 1024**3
 MARGIN = 1.1
 ARCHIVER_FAILS = "SELECT last_failed_time > coalesce(last_archived_time, '-infinity') FROM pg_stat_archiver"

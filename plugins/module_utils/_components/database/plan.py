@@ -380,7 +380,7 @@ def rows_that_differ(
     """Count and hash the tables of a session's database, and compare.
 
     :param then: what they held once, by key.
-    :param skip: tables (by key) not to look at.
+    :param skip: tables (by key) to leave out.
     :return: the differences by table, and the tables that could not be compared in time, or be read.
     """
     rows: JsonObject = {}

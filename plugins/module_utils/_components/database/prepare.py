@@ -48,7 +48,7 @@ from .records import note_oid
 from .restore import ArchiveRestore
 from .restore_progress import restore_progress
 
-#: In the workspace: what the tables held when they were prepared, to tell later what was written since.
+#: In the workspace: what the tables held when they were prepared, to know later what was written since.
 TABLES_FILE = "tables.json"
 
 

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) This host's own record of the databases that its transactions have put aside.
+"""(private) This host's own record of the databases that its transactions have retained.
 
 Anybody who may make databases can give one a name and a comment as ours have them. So neither says whose a database is:
-it is one of ours if everything that was written down here before it was put aside agrees with what is there now.
+it is one of ours if everything that was written down here before it was renamed agrees with what is there now.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LEAST_LIMIT, LIMITS = 2**30, 2**30
 
 
 def new_identity() -> dict[str, object]:
-    """Facts of a plan by which the databases that it makes and puts aside are known."""
+    """Facts of a plan by which the databases that it makes and retains are known."""
     return {"mark": secrets.token_hex(16), "birth_limit": LEAST_LIMIT + secrets.randbelow(LIMITS)}
 
 
@@ -77,12 +77,12 @@ def read_json(path: Path) -> JsonObject | None:
 
 @dataclass(frozen=True)
 class Record:
-    """What was written down of one database before it was put aside.
+    """What was written down of one database before it was retained.
 
-    :param transaction: the one that puts it aside.
+    :param transaction: the one that retains it.
     :param role: ``previous``, ``rejected`` or ``tables``.
     :param of: the live database's name.
-    :param name: its own name, aside.
+    :param name: the name that it is retained under.
     :param mark: the random id in its comment.
     :param timeline: the cluster's; another one means that the cluster was restored or promoted since.
     :param at: server time, in seconds since 1970.
@@ -109,7 +109,7 @@ class Record:
 
 
 def remember(context: Context, session: Session, plan: Plan, database: DatabaseRow, name: str, mark: Mark) -> None:
-    """Write down, durably, that a database is about to be put aside under a name, with a mark."""
+    """Write down, durably, that a database is about to be retained under a name, with a mark."""
     record = Record(
         transaction=context.transaction,
         role=mark.role,

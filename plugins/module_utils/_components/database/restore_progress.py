@@ -14,7 +14,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.types impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.content import LOCKED
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Server, Session
 
-_LOOK = """
+_SIZE = """
 SELECT pg_database_size(current_database()) AS bytes,
        (SELECT count(*) FROM pg_stat_progress_create_index WHERE datname = current_database()) AS indexes
 """
@@ -58,7 +58,7 @@ class _RestoreProgress:
                 self._session = self._server.connect(self._name)
                 self._session.execute("SET lock_timeout = %s", [_PATIENCE_MS])
             self._count(self._session)
-            (seen,) = self._session.rows(_LOOK)
+            (seen,) = self._session.rows(_SIZE)
             copying = self._session.rows(_COPYING) if self._session.version >= _REPORTS_COPIES else []
         except LastGoodError:
             self._over = True

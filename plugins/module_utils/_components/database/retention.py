@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) Databases that were put aside: what was written to them, and how long they stay."""
+"""(private) Databases that are retained: what was written to them, and how long they stay."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ def written_since(context: Context, server: Server, database: str) -> JsonObject
 
 
 def prune(context: Context, session: Session, plan: Plan) -> None:
-    """Drop databases that transactions put aside for a plan's database, except for the newest of each kind, and never what
-    this transaction has put aside.
+    """Drop databases that transactions have retained for a plan's database, except for the newest of each kind, and never what
+    this transaction has retained.
 
     Only those that agree in every part with our own record; one with a replication slot, a subscription or a session
-    stays, and so does all that was put aside before the cluster began another timeline. What stays is named.
+    stays, and so does all that was renamed before the cluster began another timeline. What stays is named.
     """
     there = {database.oid: database for database in all_databases(session).values()}
     known: dict[str, list[tuple[Path, Record]]] = {}
@@ -103,9 +103,9 @@ def _name_unknown(context: Context, plan: Plan, there: Iterable[DatabaseRow], kn
 def _drop_if_free(context: Context, session: Session, database: DatabaseRow) -> bool:
     """Drop it, unless something hangs on it; whether it is gone."""
     found = hazards(session, database.name)
-    held = [kind for kind in ("slots", "subscriptions", "prepared_transactions") if found[kind]]
-    if held:
-        context.note(f"Database {database.name} stays: it has {', '.join(held)}")
+    blockers = [kind for kind in ("slots", "subscriptions", "prepared_transactions") if found[kind]]
+    if blockers:
+        context.note(f"Database {database.name} stays: it has {', '.join(blockers)}")
         return False
     try:
         with context.change(f"Drop database {database.name}, older than keep_previous", oid=database.oid):

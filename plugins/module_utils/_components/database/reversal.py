@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) The database that a rollback put aside takes its name again; what is live now is put aside in its turn.
+"""(private) The database that a rollback retained takes its name again; what is live now is retained in its turn.
 
 Nothing is restored: the database is there, whole, under the name that the rollback gave it, and keeps that until the
 switch. If the undo is undone, it gets it back, with its mark.
@@ -49,7 +49,7 @@ class DatabaseBack(Database):
     """Two renames again. The facts name the database that is to come: ``aside``, with OID, name and mark."""
 
     def plan_back(self, earlier: Earlier) -> Plan:
-        """Find what was put aside, and count what was written since."""
+        """Find what was retained, and count what was written since."""
         then, facts = earlier.plan, earlier.plan.facts
         current = DatabaseState(
             replace(self.context, transaction=earlier.transaction, workspace=earlier.workspace), then
@@ -85,7 +85,7 @@ class DatabaseBack(Database):
 
     @classmethod
     def goes_back(cls, plan: Plan) -> bool:
-        """Only where there is a database to come back: what a rollback puts aside itself, it never drops."""
+        """Only where there is a database to come back: what a rollback retains itself, it never drops."""
         return plan.facts["old_oid"] is not None
 
     @classmethod
@@ -94,7 +94,7 @@ class DatabaseBack(Database):
         return "nothing, since there is no such database now"
 
     def prepare(self, plan: Plan) -> JsonObject:
-        """Nothing is built; what was put aside is read from end to end, so that a damaged one is never switched to."""
+        """Nothing is built; what was retained is read from end to end, so that a damaged one is never switched to."""
         current = _ReversalState(self.context, plan)
         with current.session() as session:
             current.refresh(session)
@@ -110,7 +110,7 @@ class DatabaseBack(Database):
         return evidence
 
     def switch(self, plan: Plan) -> None:
-        """Put the live database aside, and the earlier one in its place, at once."""
+        """Retain the live database, and put the earlier one in its place, at once."""
         current = _ReversalState(self.context, plan)
         with current.session() as session:
             now = self._begin(session, current)
@@ -135,7 +135,7 @@ class DatabaseBack(Database):
             )
 
     def undo(self, plan: Plan) -> None:
-        """Swap again: what was put aside gets its name and its mark back, and keeps what was written to it meanwhile."""
+        """Swap again: what was retained gets its name and its mark back, and keeps what was written to it meanwhile."""
         current, returning = _ReversalState(self.context, plan), plan.facts["aside"]
         with current.session() as session:
             self._begin(session, current)
@@ -190,27 +190,27 @@ class DatabaseBack(Database):
         return float(session.value("SELECT extract(epoch FROM now())::float8"))
 
     def _previous(self, current: DatabaseState, then: Plan) -> DatabaseRow:
-        """The database that the earlier rollback put aside.
+        """The database that the finished rollback retained.
 
         :raises Refused: when there was none, or is none any more.
         """
-        previous, earlier = current.previous, current.context.transaction
+        previous, rollback = current.previous, current.context.transaction
         if previous is not None and previous.oid != then.facts["old_oid"]:
             raise Refused(
-                f"Database {previous.name} has OID {previous.oid} and is not what {earlier} put "
+                f"Database {previous.name} has OID {previous.oid} and is not what {rollback} put "
                 f"aside, which has {then.facts['old_oid']}: somebody else made it. Look for the other one, and rename it by hand."
             )
         if previous is not None and previous.is_whole:
             return previous
         if previous is not None:
             raise Refused(
-                f"Database {previous.name}, which {earlier} put aside, is what a DROP DATABASE has left "
+                f"Database {previous.name}, which {rollback} put aside, is what a DROP DATABASE has left "
                 "that was interrupted: it can only be dropped. Roll back to a restore point instead."
             )
         if then.facts["old_oid"] is None:
-            raise Refused(f"Database {then.name} did not exist before {earlier}: nothing can come back.")
+            raise Refused(f"Database {then.name} did not exist before {rollback}: nothing can come back.")
         raise Refused(
-            f"Database {current.names.previous}, which {earlier} put aside, is gone: a later rollback, "
+            f"Database {current.names.previous}, which {rollback} put aside, is gone: a later rollback, "
             "keep_previous or somebody dropped it. Roll back to a restore point instead."
         )
 

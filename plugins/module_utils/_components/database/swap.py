@@ -28,7 +28,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.serv
 
 #: Waiting for the database's lock: somebody else renames or drops it.
 LOCK_TIMEOUT_MS = 5_000
-#: The server gives up a rename by itself after 5 s with other sessions; this is for a server that stands still.
+#: The server gives up a rename by itself after 5 s with other sessions; this is for a server that hangs.
 DEADLINE_S = 30.0
 LOCKED = (
     "SELECT count(*) FROM pg_locks WHERE classid = 'pg_database'::regclass AND objid = %s AND pid = %s"
@@ -71,7 +71,7 @@ def swap(
     last: LastSession | None = None,
     check: Callable[[], None] | None = None,
 ) -> None:
-    """Put one database aside and another in its place, at once, ending the sessions in the way. All or nothing.
+    """Rename one database and put another in its place, at once, ending the sessions in the way. All or nothing.
 
     :param outgoing: the live database, where there is one.
     :param replacement: the one that takes its name; None when there is none to take it.

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) What a crash of the server takes from a database that waits beside the live one.
+"""(private) What a crash of the server takes from a side database that waits for the switch.
 
-PostgreSQL empties unlogged tables and sets unlogged sequences back then, and tells nobody. A database that lost them while
-it waited is not the one that was proven any more, and must not be switched to.
+PostgreSQL empties unlogged tables and sets unlogged sequences back then, and says nothing. A database that lost them while
+it waited is not the one that was verified any more, and must not be switched to.
 """
 
 from __future__ import annotations

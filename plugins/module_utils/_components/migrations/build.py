@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) A copy of the live database beside it, on which the project's own downgrade command works."""
+"""(private) A copy of the live database, on which the project's own downgrade command works."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """(private) A database's schema, taken back by the project's own migrations, which never run on the live database.
 
-It is copied beside, the project's downgrade command works on the copy, and the two change their names once the copy has the
-restore point's schema. Prepare tries that on a snapshot; the switch does it while writes stand still.
+It is copied into a side database, the project's downgrade command works on the copy, and the two change their names once
+the copy has the restore point's schema. Prepare tries that on a snapshot; the switch does it while writes stand still.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .plan import make_migrations_plan
 
 
 class Migrations(Schema):
-    """The schema of one database of one cluster. What stands beside and what is put aside is as for a whole database."""
+    """The schema of one database of one cluster. What is prepared and what is retained is as for a whole database."""
 
     kind = "migrations"
     #: Before the code: the migrations that are to be taken back are in the checkout, and run with its packages, only now.
@@ -68,16 +68,16 @@ class Migrations(Schema):
             build.copy(reading, reading.value("SELECT pg_export_snapshot()"))
         left = build.apply_properties(session)
         times.record("copy_ms")
-        with current.server.connect(build.name) as there:
-            before = RowCounts.of(there, current.plan.facts.get("migration_tables"))
+        with current.server.connect(build.name) as copy:
+            before = RowCounts.of(copy, current.plan.facts.get("migration_tables"))
         times.record("count_ms")
         with guarded(current.server, session, name, self._command(current)) as watch:
             self._downgrade(current, build, watch, thorough=True)
         times.record("command_ms")
-        with current.server.connect(name) as live, current.server.connect(build.name) as there:
-            verified = build.verify_downgrade(there, read_sequences(live))
-            after = RowCounts.of(there, current.plan.facts.get("migration_tables"))
-            left += build.extension_differences(there)
+        with current.server.connect(name) as live, current.server.connect(build.name) as copy:
+            verified = build.verify_downgrade(copy, read_sequences(live))
+            after = RowCounts.of(copy, current.plan.facts.get("migration_tables"))
+            left += build.extension_differences(copy)
         times.record("complete_ms")
         evidence = {
             "verification": {**verified, **self._row_changes(name, before.rows, after.rows), **times.to_json()},
@@ -130,13 +130,13 @@ class Migrations(Schema):
         build.copy(freeze.session, freeze.snapshot)
         build.apply_properties(session)
         migration_tables = current.plan.facts.get("migration_tables")
-        with current.server.connect(build.name) as there:
-            before = RowCounts.of(there, migration_tables)
+        with current.server.connect(build.name) as copy:
+            before = RowCounts.of(copy, migration_tables)
         watch = Watch(session, current.plan.name, self._command(current), freeze.session)
         self._downgrade(current, build, watch, thorough=False)
-        with current.server.connect(build.name) as there:
-            build.verify_downgrade(there, read_sequences(freeze.session))
-            after = RowCounts.of(there, migration_tables)
+        with current.server.connect(build.name) as copy:
+            build.verify_downgrade(copy, read_sequences(freeze.session))
+            after = RowCounts.of(copy, migration_tables)
         set_aside = require_fit(current.plan, before.missing_in(after), sum(after.rows.values()), None)
         note_unlogged(self.context, current.server, build.name)
         loaded = {"rows": after.rows, "kept": {}, "schema": "", "set_aside": set_aside}

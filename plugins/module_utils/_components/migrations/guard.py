@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """(private) A command that is meant for a copy is kept away from the live database.
 
-What decides where a command connects to is its own configuration, and that may not listen to what it is told. So while it
+What decides where a command connects to is its own configuration, and that may not follow its environment. So while it
 runs, one session holds locks that let people read and write but no migration get to its end: tables can't be altered or
 dropped, and the version can't be changed. Whoever waits for these locks, or calls itself by the command's name there, is
 ended, and so is the command.

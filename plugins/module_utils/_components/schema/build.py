@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) A database with the restore point's schema and the present rows, built beside the live one."""
+"""(private) A database with the restore point's schema and the present rows, built as a side database."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class SchemaBuild(SideBuild):
     def complete(self, sequences: Callable[[], Mapping[str, int | None]]) -> JsonObject:
         """Add constraints, indexes and triggers, gather statistics, set the sequences, and compare the schemas.
 
-        :param sequences: tells where the live database's sequences stand.
+        :param sequences: reads where the live database's sequences stand.
         :raises VerificationFailed: when the schema is not the restore point's.
         """
         label, expected = self.facts["source"]["label"], self.facts["expected"]

@@ -1,8 +1,8 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) A database's schema as a component: the older schema is built beside, the present rows move over, and the two
-databases change their names. From the first lock to that moment nobody writes; readers go on.
+"""(private) A database's schema as a component: the older schema is built in a side database, the present rows move over, and
+the two databases change their names. From the first lock to that moment nobody writes; readers go on.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LOADED_FILE = "loaded.json"
 
 
 class Schema(Database):
-    """The schema of one database of one cluster. What stands beside and what is put aside is as for a whole database."""
+    """The schema of one database of one cluster. What is prepared and what is retained is as for a whole database."""
 
     kind = "schema"
     order = 45
@@ -122,7 +122,7 @@ class Schema(Database):
         }
 
     def _try_out(self, session: Session, current: DatabaseState) -> tuple[JsonObject, SideBuild]:
-        """See `prepare`; the evidence, and what stands beside the live database from then on."""
+        """See `prepare`; the evidence, and the side database that there is from then on."""
         plan = current.plan
         with current.server.connect(plan.name) as reading:
             mapped = self._map(plan, reading)

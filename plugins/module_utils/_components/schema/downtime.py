@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) How long writes will stand still, told from samples of the live rows: they are copied into temporary tables with
+"""(private) How long writes will stand still, computed from samples of the live rows: they are copied into temporary tables with
 the same indexes, which are gone at once. Prepare measures it with all of them.
 """
 
@@ -36,7 +36,7 @@ SELECT (SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JO
 """  # noqa: S608 - our own words only
 #: A table whose rows may not fit is laid out as text first; what has no place in the older one is copied beside it.
 STAGED, KEPT_MORE = 2.5, 0.5
-#: A row's own head and its place in the page; a row where nobody can look.
+#: A row's own head and its place in the page; a row where it can't be measured.
 HEAD_BYTES, USUAL_BYTES = 28, 150
 #: So many pages of a table tell how many rows are on one.
 PAGES = 500

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) Rows that refer to nothing once an older schema's foreign keys are back: put aside before the keys are made."""
+"""(private) Rows that refer to nothing once an older schema's foreign keys are back: set aside before the keys are made."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def keep_orphans(session: Session, mapped: JsonObject, kept: KeptRows, rows: dic
 
     Looked at are keys that the live database does not promise, and those whose parents have lost rows on the way.
 
-    :param rows: table → rows that came over; lowered by those that are put aside.
+    :param rows: table → rows that came over; lowered by those that are set aside.
     """
     tables = {(table["schema"], table["name"]): table for table in _tables(mapped)}
     # Between tables of an extension keys are the extension's business.
     keys = [key for key in mapped["keys"] if _root(key, "child") in tables]
-    looking = [key for key in keys if not key["proven"] or _parent_lost(key, tables, kept)]
-    while looking:
+    unchecked = [key for key in keys if not key["proven"] or _parent_lost(key, tables, kept)]
+    while unchecked:
         shrunk = set()
-        for key in looking:
+        for key in unchecked:
             child = _root(key, "child")
             count = _move_orphans(session, key, tables[child], kept)
             if count:
                 rows[f"{child[0]}.{child[1]}"] = rows.get(f"{child[0]}.{child[1]}", 0) - count
                 shrunk.add(child)
-        looking = [key for key in keys if _root(key, "parent") in shrunk]
+        unchecked = [key for key in keys if _root(key, "parent") in shrunk]
 
 
 def _tables(mapped: JsonObject) -> list[JsonObject]:

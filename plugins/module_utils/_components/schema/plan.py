@@ -40,7 +40,7 @@ from .fit import UnfitRows
 from .map import KEPT, SET_ASIDE, make_map
 
 GROWS_WITH = "the whole database: writes stand still while its rows are copied, readers go on"
-#: What must be accepted by name, and of how many tables a refusal tells.
+#: What must be accepted by name, and how many tables a refusal names.
 ROWS_SET_ASIDE = "rows_set_aside"
 SHOWN = 5
 #: Why rows leave their tables, and what else can be done.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) The way back from a schema that was taken back: the database as it was stands aside whole, as after any switch."""
+"""(private) The reversal of a schema's rollback: the database as it was is retained whole, as after any switch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) Moving a table whose rows may not fit: they are laid out as text beside it, and go over in batches.
+"""(private) Moving a table whose rows may not fit: they are laid out as text first, and go over in batches.
 
 A batch that is refused is halved until the rows that do not fit stand alone; these are kept, with the reason. What the
 restore point alone knows (the values of columns that were dropped since) is joined in by key on the way.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) What was written to a database after its schema was taken back, told by the ages of its rows."""
+"""(private) What was written to a database after its schema was taken back, known by the ages of its rows."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ from .orphans import ADVICE, KEEP_ASIDE, OrphanCheck
 from .state import CREATE_STEPS, TablesState
 from .views import require_refresh
 
-#: Nobody else looks at the side database, and roles, tablespaces and labels may be gone by now.
+#: Nobody else uses the side database, and roles, tablespaces and labels may be gone by now.
 PLAIN = (
     "--no-owner",
     "--no-privileges",

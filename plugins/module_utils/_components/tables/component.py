@@ -29,7 +29,7 @@ from .state import ORPHANS, PREVIOUS_ROWS, REJECTED_ROWS, SWITCH, UNDO, TablesSt
 
 #: In the workspace: what prepare found out, and what was written to tables that were taken back.
 EVIDENCE_FILE, REJECTED_FILE = "evidence.json", "rejected.json"
-COUNT_KEPT = (
+KEPT_TABLES = (
     "SELECT c.relname AS name FROM pg_class c WHERE c.relnamespace = %s::regnamespace AND c.relkind = 'r' ORDER BY 1"
 )
 
@@ -194,7 +194,7 @@ class Tables(Component):
                 return views
             found: JsonObject = {f"tables of {plan.name} as they were": f"{current.name}, schema {PREVIOUS_ROWS}"}
             with current.server.connect(current.name) as side:
-                orphans = [row["name"] for row in side.rows(COUNT_KEPT, [ORPHANS])]
+                orphans = [row["name"] for row in side.rows(KEPT_TABLES, [ORPHANS])]
             if orphans:
                 found[f"rows of {', '.join(orphans)} that referred to nothing"] = f"{current.name}, schema {ORPHANS}"
             return found

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) What stands in the way of exchanging rows, taken away and put back: keys, checks, triggers, row security.
+"""(private) What is in the way of exchanging rows, taken away and put back: keys, checks, triggers, row security.
 
 All of it within the transaction that exchanges the rows, and under its locks: nobody sees the tables without.
 """
@@ -69,7 +69,7 @@ class DetachedConstraints:
             if row["state"] in STATES
         ]
         around = read_trees(session, sorted({*oids, *(row["oid"] for row in neighbours_of(self.keys))}))
-        #: Of the neighbours, too: a key could not look at the rows of its owner.
+        #: Of the neighbours, too: a key could not check the rows of its owner.
         self.forced = {part["oid"]: part for tree in around.values() for part in tree.parts if part["forced"]}
 
     def detach(self) -> None:

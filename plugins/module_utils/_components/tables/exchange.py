@@ -4,7 +4,7 @@
 """(private) The exchange itself: in one transaction of the server, rows of some tables leave and others take their place.
 
 The switch and its undo are the same exchange with other rows. What leaves is streamed into the side database, and
-stands there for good before the live transaction may commit.
+is there for good before the live transaction may commit.
 """
 
 from __future__ import annotations

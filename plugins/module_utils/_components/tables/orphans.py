@@ -85,7 +85,7 @@ class OrphanCheck:
         try:
             return list(self._check(number, key))
         except DatabaseError as error:
-            # Row security that is forced on the owner, too: it is lifted within the exchange only, where the key tells.
+            # Row security that is forced on the owner, too: it is lifted within the exchange only, where the key shows it.
             if error.code != NOT_ALLOWED:
                 raise
             return []
@@ -100,7 +100,7 @@ class OrphanCheck:
         elif parent and key["child"] not in self.parts:
             copied = self._copy_keys(number, key, "child", "parent")
             yield from _counted(self.side, key, without_parent(key, child=copied))
-        # A single partition of a partitioned table: the key itself tells, within the exchange.
+        # A single partition of a partitioned table: the key itself shows it, within the exchange.
 
     def _copy_keys(self, number: int, key: JsonObject, side: str, typed_by: str) -> Any:
         """Copy one side's key columns out of the live database, typed as those of the other side."""

@@ -21,7 +21,7 @@ from .catalogue import MATVIEWS
 
 #: What people's own sessions have, for what is computed from text, of times, and by names without a schema.
 OWN_SETTINGS = "SELECT name, reset_val AS theirs, setting AS ours FROM pg_settings WHERE name = ANY(%s)"
-#: With its schema: what stands in their search_path must not be found by a statement of ours.
+#: With its schema: what is in their search_path must not be found by a statement of ours.
 SET_LOCAL = "SELECT pg_catalog.set_config(%s, %s, true)"
 
 #: Each materialized view with what it reads by way of relations of some kinds.

@@ -88,7 +88,7 @@ class Candidate:
     :param name: of the table, with its schema first.
     :param source: what its rows are read from.
     :param rows: how many it has, about.
-    :param width: tells the bytes of a row, about.
+    :param width: computes the bytes of a row, about.
     """
 
     key: Any

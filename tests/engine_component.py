@@ -97,7 +97,7 @@ class Pair(Component):
         _file(plan, "counted").touch()
         return {name: 1 for name in NAMES if _file(plan, f"{name}.written").exists()}
 
-    def let_go(self, plan: Plan) -> None:
+    def discard_rejected(self, plan: Plan) -> None:
         self._may_fail(plan, "let-go")
 
     def finish(self, plan: Plan) -> None:

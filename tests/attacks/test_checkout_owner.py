@@ -266,8 +266,8 @@ def test_the_ref_of_a_restore_point_goes_only_if_it_holds_its_commit(
 ) -> None:
     entry = captured(code, checkout, tmp_path / "point")
     checkout.git("update-ref", entry.facts["ref"], checkout.id("v1"))
-    code.release(entry.facts, [])
+    code.delete_captured(entry.facts, [])
     assert checkout.id(entry.facts["ref"]) == checkout.id("v1")
     checkout.git("update-ref", entry.facts["ref"], entry.facts["commit"])
-    code.release(entry.facts, [])
+    code.delete_captured(entry.facts, [])
     assert checkout.try_git("rev-parse", "--verify", "--quiet", entry.facts["ref"]).returncode == 1

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Earlier, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.reversal import DatabaseBack
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import FinishedRollback, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.reversal import DatabaseReversal
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import SideNames
 from integration.database_site import FIRST, SECOND, THIRD, Site, identifier, literal
 
@@ -97,9 +97,9 @@ def test_what_comes_back_is_the_database_that_was_put_aside(crowded: Site) -> No
     crowded.query(f"ALTER DATABASE {previous} RENAME TO moved", "postgres")
     forge(crowded, FIRST, "previous", of=int(crowded.oid()))
     live = crowded.oid()
-    earlier = Earlier(FIRST, plan, crowded.make_context(FIRST).workspace)
+    finished = FinishedRollback(FIRST, plan, crowded.make_context(FIRST).workspace)
     with pytest.raises(LastGoodError, match=previous):
-        DatabaseBack(crowded.make_context(SECOND)).plan_back(earlier)
+        DatabaseReversal(crowded.make_context(SECOND)).plan_reversal(finished)
     with pytest.raises(LastGoodError, match=previous):
         crowded.component(FIRST).undo(plan)
     assert crowded.oid() == live

@@ -241,9 +241,9 @@ def test_a_restore_point_keeps_its_commit_alive(code, checkout, tmp_path) -> Non
     plan = code.plan({"path": str(checkout.path)}, point)
     switched(code, plan)
     assert checkout.id("HEAD") == wanted
-    code.release(point.facts, [point.facts])
+    code.delete_captured(point.facts, [point.facts])
     assert checkout.id(point.facts["ref"]) == wanted
-    code.release(point.facts, [])
+    code.delete_captured(point.facts, [])
     assert checkout.git("for-each-ref", "refs/lastgood/points") == ""
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import StateConflict, VerificationFailed
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Earlier, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import FinishedRollback, State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.component import Database
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.reversal import DatabaseBack
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.reversal import DatabaseReversal
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.swap import Rename, swap
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_transaction import is_reversible
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server
@@ -86,18 +86,18 @@ def test_what_is_written_while_a_rollback_is_undone_is_counted_when_that_is_take
     site.damage()
     then = site.roll_back(point)
     good, oid = site.content(), site.oid()
-    back = DatabaseBack(site.make_context(SECOND))
-    plan = back.plan_back(Earlier(FIRST, then, site.make_context(FIRST).workspace))
-    back.prepare(plan)
-    back.switch(plan)
+    reversal = DatabaseReversal(site.make_context(SECOND))
+    plan = reversal.plan_reversal(FinishedRollback(FIRST, then, site.make_context(FIRST).workspace))
+    reversal.prepare(plan)
+    reversal.switch(plan)
     rows = int(site.query("SELECT count(*) FROM visit"))
     site.query("INSERT INTO visit VALUES (1001), (1002)")
-    back.undo(plan)
+    reversal.undo(plan)
     assert (site.oid(), site.content()) == (oid, good)
     written = {"public.visit": {"then": rows, "now": rows + 2}}
-    assert back.count_written(plan) == written
+    assert reversal.count_written(plan) == written
     aside = plan.facts["aside"]["name"]
-    assert back.kept(plan) == {f"rows written to {aside}": written}
+    assert reversal.kept(plan) == {f"rows written to {aside}": written}
     assert site.query("SELECT count(*) FROM visit", aside) == str(rows + 2)
 
 
@@ -109,10 +109,10 @@ def test_what_a_rollback_put_aside_itself_can_come_back_where_nothing_older_is_k
     then = site.roll_back(point, keep_previous=0)
     site.component().finish(then)
     assert is_reversible(then)
-    back = DatabaseBack(site.make_context(SECOND))
-    plan = back.plan_back(Earlier(FIRST, then, site.make_context(FIRST).workspace))
-    back.prepare(plan)
-    back.switch(plan)
+    reversal = DatabaseReversal(site.make_context(SECOND))
+    plan = reversal.plan_reversal(FinishedRollback(FIRST, then, site.make_context(FIRST).workspace))
+    reversal.prepare(plan)
+    reversal.switch(plan)
     assert (site.oid(), site.content()) == (oid, damaged)
 
 

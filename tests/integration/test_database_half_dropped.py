@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Earlier
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.reversal import DatabaseBack
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import FinishedRollback
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.reversal import DatabaseReversal
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Server
 from integration.database_site import FIRST, SECOND, Site, literal
 
@@ -69,9 +69,9 @@ def test_what_was_put_aside_and_half_dropped_is_not_brought_back(site: Site) -> 
     plan = site.roll_back(point)
     content, databases = site.content(), site.databases()
     half_drop(site, site.component().result(plan, {})["previous_database"])
-    earlier = Earlier(FIRST, plan, site.make_context(FIRST).workspace)
+    finished = FinishedRollback(FIRST, plan, site.make_context(FIRST).workspace)
     with pytest.raises(Refused, match=r"_previous, which .* put aside, is what a DROP DATABASE has left"):
-        DatabaseBack(site.make_context(SECOND)).plan_back(earlier)
+        DatabaseReversal(site.make_context(SECOND)).plan_reversal(finished)
     assert (site.content(), site.databases()) == (content, databases)
 
 

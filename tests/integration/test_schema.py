@@ -9,8 +9,8 @@ import json
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Earlier, State
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.reversal import SchemaBack
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import FinishedRollback, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.reversal import SchemaReversal
 from integration.database_site import FIRST, SECOND
 from integration.schema_site import ACCEPTED, SchemaSite
 
@@ -366,16 +366,19 @@ def test_a_finished_schema_rollback_is_undone_as_a_whole_and_the_undo_as_well(sc
     component.switch(plan)
     component.finish(plan)
     site.query("INSERT INTO base VALUES (77, 'later')")
-    after, back = site.content(), SchemaBack(site.make_context(SECOND))
-    plan_back = back.plan_back(Earlier(FIRST, plan, component.context.workspace))
-    assert plan_back.kind == "schema"
-    assert plan_back.discards == {"written": {"public.base": {"then": 1, "now": 2, "written": 1}}, "not_compared": []}
-    back.prepare(plan_back)
-    back.switch(plan_back)
+    after, reversal = site.content(), SchemaReversal(site.make_context(SECOND))
+    planned = reversal.plan_reversal(FinishedRollback(FIRST, plan, component.context.workspace))
+    assert planned.kind == "schema"
+    assert planned.discards == {
+        "written": {"public.base": {"then": 1, "now": 2, "written": 1}},
+        "not_compared": [],
+    }
+    reversal.prepare(planned)
+    reversal.switch(planned)
     assert (site.oid(), site.content()) == (oid, migrated)
-    assert back.state(plan_back) is State.SWITCHED
-    back.undo(plan_back)
-    assert back.state(plan_back) is State.UNTOUCHED
+    assert reversal.state(planned) is State.SWITCHED
+    reversal.undo(planned)
+    assert reversal.state(planned) is State.UNTOUCHED
     assert site.content() == after
 
 

@@ -213,7 +213,7 @@ def test_undo_without_new_rows_leaves_nothing_behind(shop: TablesSite) -> None:
     assert component.state(plan) is State.UNTOUCHED
     assert component.kept(plan) == {"rows of shop, rejected": f"{shop.side()}, schema lastgood_rejected"}
     assert component.count_written(plan) == {}
-    component.let_go(plan)
+    component.discard_rejected(plan)
     assert component.state(plan) is State.UNTOUCHED
     assert (shop.others(), component.kept(plan)) == ([], {})
 
@@ -224,7 +224,7 @@ def test_where_nobody_wrote_a_full_disk_leaves_nothing_either(shop: TablesSite) 
     component.undo(plan)
     with no_file_larger_than(0):
         assert component.count_written(plan) == {}
-    component.let_go(plan)
+    component.discard_rejected(plan)
     assert (shop.others(), component.state(plan)) == ([], State.UNTOUCHED)
 
 
@@ -264,7 +264,7 @@ def test_a_crash_while_it_lets_go_leaves_nothing_that_undo_does_not_remove(shop:
     assert (component.state(plan), component.kept(plan)) == (State.PARTIAL, {})
     component.undo(plan)
     assert component.count_written(plan) == {}
-    component.let_go(plan)
+    component.discard_rejected(plan)
     assert (component.state(plan), shop.others()) == (State.UNTOUCHED, [])
     assert shop.content()["public.customer"] == before["public.customer"]
 

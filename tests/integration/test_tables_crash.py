@@ -80,7 +80,7 @@ def test_switch_and_undo_killed_at_each_line(stage: Stage) -> None:
         assert component.state(plan) is AFTER_UNDO[die]
         component.undo(plan)
         assert component.count_written(plan) == {}
-        component.let_go(plan)
+        component.discard_rejected(plan)
         assert (rows(site), site.objects(), site.others()) == (damaged, objects, [])
     component.prepare(plan)
     assert run_and_die(site, plan, "switch", SWITCH_LINES) == 0
@@ -102,7 +102,7 @@ def test_a_switch_killed_at_any_moment_is_all_old_or_all_new(stage: Stage, momen
     assert rows(site) == (damaged if state is State.PREPARED else good)
     component.undo(plan)
     assert component.count_written(plan) == {}
-    component.let_go(plan)
+    component.discard_rejected(plan)
     assert (rows(site), site.others()) == (damaged, [])
 
 
@@ -227,5 +227,5 @@ def test_the_server_killed_at_each_line_is_all_old_or_all_new(
         )
         component.undo(plan)
         assert component.count_written(plan) == {}
-        component.let_go(plan)
+        component.discard_rejected(plan)
         assert (component.state(plan), rows(site), site.others()) == (State.UNTOUCHED, before, [])

@@ -138,7 +138,7 @@ def test_an_undo_goes_around_a_view_and_names_it(store: TablesSite) -> None:
     assert list(named) == ["public.share"]
     assert "division by zero" in named["public.share"]
     assert component.count_written(plan) == {}
-    component.let_go(plan)
+    component.discard_rejected(plan)
     assert (store.others(), list(component.kept(plan))) == ([], ["materialized views of store to refresh by hand"])
 
 

@@ -309,10 +309,10 @@ def released() -> Released:
 def releasing(tmp_path: Path, released: Released) -> RestorePoints:
     """A store that lets go of what it keeps elsewhere."""
 
-    def release(component: CapturedComponent, needed: list[dict[str, Any]]) -> None:
+    def delete_captured(component: CapturedComponent, needed: list[dict[str, Any]]) -> None:
         released.append((component.key, needed))
 
-    return RestorePoints(tmp_path / "state", release)
+    return RestorePoints(tmp_path / "state", delete_captured)
 
 
 def test_removing_lets_go_and_tells_what_the_others_still_need(
@@ -327,7 +327,7 @@ def test_removing_lets_go_and_tells_what_the_others_still_need(
     assert listing(releasing.directory) == [".lock"]
 
 
-def test_nothing_is_let_go_while_it_is_unknown_what_another_one_needs(
+def test_nothing_captured_is_deleted_while_it_is_unknown_what_another_one_needs(
     releasing: RestorePoints, released: Released, tree: Path
 ) -> None:
     make(releasing, "one", tree)

@@ -33,7 +33,7 @@ REGISTRY = f"{PREFIX}/_components/registry.py"
 TEST_REGISTRY = """
 from ansible_collections.lastgood.rollback.plugins.module_utils._components import engine_component
 COMPONENTS = dict(engine_component.KINDS)
-def component_class(kind, back=False):
+def component_class(kind, reversal=False):
     return COMPONENTS[kind]()
 """
 PATIENCE_S = 60.0
@@ -456,17 +456,17 @@ def test_the_payload_holds_every_module_and_stands_alone(tmp_path: Path) -> None
     packed.write_bytes(timer._packed())
     code = f"""
 import sys; sys.path[:0] = [{str(packed)!r}, *{[entry for entry in sys.path if entry.endswith("-packages")]!r}]
-from {PREFIX.replace("/", ".")}._components.registry import BACK, COMPONENTS, component_class
+from {PREFIX.replace("/", ".")}._components.registry import REVERSALS, COMPONENTS, component_class
 from {PREFIX.replace("/", ".")}._engine import undo_cli
 print(undo_cli.__file__.startswith({str(packed)!r}), *(component_class(kind).kind for kind in COMPONENTS))
-print(*(component_class(kind, back=True).__name__ for kind in BACK))
+print(*(component_class(kind, reversal=True).__name__ for kind in REVERSALS))
 """
     done = subprocess.run(
         [sys.executable, "-I", "-c", code], check=False, env={}, cwd="/", capture_output=True, text=True
     )
     assert done.stdout.split()[0] == "True", done.stderr
     assert {"code", "database", "files", "migrations", "packages", "schema", "tables"} <= set(done.stdout.split())
-    assert {"CodeBack", "DatabaseBack", "PackagesBack"} <= set(done.stdout.split())
+    assert {"CodeReversal", "DatabaseReversal", "PackagesReversal"} <= set(done.stdout.split())
 
 
 def test_a_relative_state_directory_is_found_from_elsewhere(

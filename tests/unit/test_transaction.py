@@ -137,7 +137,7 @@ def test_an_undone_transaction_stays_open_until_what_was_only_to_be_counted_is_g
 
 
 @pytest.mark.parametrize("why", ["one.written", "fail-count"])
-def test_what_was_written_to_or_can_not_be_counted_is_not_let_go_of(host: Host, why: str) -> None:
+def test_what_was_written_to_or_can_not_be_counted_is_not_discarded(host: Host, why: str) -> None:
     host.until("switch").undo(None, "a check failed")
     (host.path / why).touch()
     (host.path / "fail-let-go").touch()

@@ -48,7 +48,7 @@ class Plan:
     :param downtime: ``{"ms": predicted, "grows_with": "nothing"}``.
     :param disk_bytes: predicted additional disk use while prepared.
     :param warnings: sentences for the operator.
-    :param undoes: the finished transaction that this plan takes back, where it comes from `Component.plan_back`.
+    :param undoes: the finished transaction that this plan takes back, where it comes from `Component.plan_reversal`.
     """
 
     kind: str
@@ -151,7 +151,7 @@ class PointEntry:
 
 
 @dataclass(frozen=True)
-class Earlier:
+class FinishedRollback:
     """One component's part of a rollback that was kept and has ended, and is to be taken back now.
 
     :param transaction: the id of that rollback.
@@ -199,8 +199,8 @@ class Component(ABC):
         The store lists and checksums every file below ``into`` by itself. The facts must suffice for `plan` later.
         """
 
-    def release(self, facts: JsonObject, needed: Sequence[JsonObject]) -> None:  # noqa: B027 - most keep nothing
-        """Let go of what `capture` keeps outside of the restore point, such as a ref, when that one is deleted.
+    def delete_captured(self, facts: JsonObject, needed: Sequence[JsonObject]) -> None:  # noqa: B027 - most keep nothing
+        """Delete what `capture` keeps outside of the restore point, such as a ref, when that one is deleted.
 
         :param facts: what `capture` returned for it.
         :param needed: the same of this component in the restore points that stay.
@@ -219,7 +219,7 @@ class Component(ABC):
         :raises Refused: whenever it can be known now that it would not work.
         """
 
-    def plan_back(self, earlier: Earlier) -> Plan:
+    def plan_reversal(self, finished: FinishedRollback) -> Plan:
         """Plan to go back to what an earlier rollback put aside. Changes nothing.
 
         The plan goes through the same phases as any other, its ``undoes`` set. Where they differ from those of a rollback
@@ -228,14 +228,14 @@ class Component(ABC):
         :raises Refused: whenever it can be known now that it would not work; always, for a kind without this method.
         """
         raise Refused(
-            f"{earlier.plan.key} can't be undone as a whole: a finished rollback of {self.kind} has no way back but "
+            f"{finished.plan.key} can't be undone as a whole: a finished rollback of {self.kind} has no way back but "
             "another rollback. What it replaced is kept; the report of that rollback says where."
         )
 
     @classmethod
-    def goes_back(cls, plan: Plan) -> bool:
+    def is_reversible(cls, plan: Plan) -> bool:
         """Whether a rollback by this plan can be undone as a whole once it has finished; asked of the kind's way back."""
-        return cls.plan_back is not Component.plan_back
+        return cls.plan_reversal is not Component.plan_reversal
 
     @classmethod
     def kept_instead(cls, plan: Plan) -> str:
@@ -265,7 +265,7 @@ class Component(ABC):
         """
         return {}
 
-    def let_go(self, plan: Plan) -> None:  # noqa: B027 - most have let go of it in the undo
+    def discard_rejected(self, plan: Plan) -> None:  # noqa: B027 - most have discarded it in the undo
         """After that, and only if nothing was written: remove what had to stay to be counted."""
 
     @abstractmethod

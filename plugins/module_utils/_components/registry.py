@@ -58,34 +58,34 @@ def _packages() -> type[Component]:
     return Packages
 
 
-def _database_back() -> type[Component]:
-    from .database.reversal import DatabaseBack
+def _database_reversal() -> type[Component]:
+    from .database.reversal import DatabaseReversal
 
-    return DatabaseBack
-
-
-def _schema_back() -> type[Component]:
-    from .schema.reversal import SchemaBack
-
-    return SchemaBack
+    return DatabaseReversal
 
 
-def _migrations_back() -> type[Component]:
-    from .schema.reversal import MigrationsBack
+def _schema_reversal() -> type[Component]:
+    from .schema.reversal import SchemaReversal
 
-    return MigrationsBack
-
-
-def _code_back() -> type[Component]:
-    from .code.reversal import CodeBack
-
-    return CodeBack
+    return SchemaReversal
 
 
-def _packages_back() -> type[Component]:
-    from .packages.reversal import PackagesBack
+def _migrations_reversal() -> type[Component]:
+    from .schema.reversal import MigrationsReversal
 
-    return PackagesBack
+    return MigrationsReversal
+
+
+def _code_reversal() -> type[Component]:
+    from .code.reversal import CodeReversal
+
+    return CodeReversal
+
+
+def _packages_reversal() -> type[Component]:
+    from .packages.reversal import PackagesReversal
+
+    return PackagesReversal
 
 
 #: A new kind is one file, one function and one line here, one module.
@@ -100,21 +100,21 @@ COMPONENTS: dict[str, Callable[[], type[Component]]] = {
 }
 
 #: Kinds whose finished rollbacks are taken back by other steps than they were made by.
-BACK: dict[str, Callable[[], type[Component]]] = {
-    "database": _database_back,
-    "schema": _schema_back,
-    "migrations": _migrations_back,
-    "code": _code_back,
-    "packages": _packages_back,
+REVERSALS: dict[str, Callable[[], type[Component]]] = {
+    "database": _database_reversal,
+    "schema": _schema_reversal,
+    "migrations": _migrations_reversal,
+    "code": _code_reversal,
+    "packages": _packages_reversal,
 }
 
 
-def component_class(kind: str, *, back: bool = False) -> type[Component]:
+def component_class(kind: str, *, reversal: bool = False) -> type[Component]:
     """The component of a kind.
 
-    :param back: the one that takes a finished rollback back.
+    :param reversal: the one that takes a finished rollback back.
     :raises Unreadable: for a word that is no kind; it was read from a journal.
     """
     if kind not in COMPONENTS:
         raise Unreadable(f"{kind!r} is no kind of component that this release knows.")
-    return BACK[kind]() if back and kind in BACK else COMPONENTS[kind]()
+    return REVERSALS[kind]() if reversal and kind in REVERSALS else COMPONENTS[kind]()

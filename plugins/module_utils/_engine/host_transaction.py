@@ -217,12 +217,12 @@ class HostTransaction:
 
 def is_reversible(plan: Plan) -> bool:
     """Whether a rollback by this plan can be undone as a whole once it has finished."""
-    return component_class(plan.kind, back=True).goes_back(plan)
+    return component_class(plan.kind, reversal=True).is_reversible(plan)
 
 
 def kept_instead(plan: Plan) -> str:
     """What stays of what is replaced where it can't; empty where it can."""
-    return "" if is_reversible(plan) else component_class(plan.kind, back=True).kept_instead(plan)
+    return "" if is_reversible(plan) else component_class(plan.kind, reversal=True).kept_instead(plan)
 
 
 def make_component(
@@ -241,4 +241,4 @@ def make_component(
         note=journal.note,
         secrets=passwords,
     )
-    return component_class(kind, back=reversal)(context)
+    return component_class(kind, reversal=reversal)(context)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Earlier, Plan, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import FinishedRollback, Plan, State
 
 from .open_transactions import RECOVER
 from .transaction import Transaction
@@ -22,7 +22,7 @@ from .transaction import Transaction
 def plan_reversal(transaction: Transaction, finished: Transaction, accept: Sequence[str]) -> list[Plan]:
     """What the new transaction has to do to take the earlier one back on this host, in the order of the switch.
 
-    :param accept: see `Earlier`.
+    :param accept: see `FinishedRollback`.
     :raises Refused: when the earlier one has not ended by being kept, or one of its things can't go back.
     """
     ended = finished.records.outcome
@@ -47,4 +47,4 @@ def _plan_component(transaction: Transaction, finished: Transaction, plan: Plan,
             "point instead."
         )
     reversal = replace(plan, undoes=finished.records.id)
-    return transaction.component(reversal).plan_back(Earlier(finished.records.id, plan, workspace, accept))
+    return transaction.component(reversal).plan_reversal(FinishedRollback(finished.records.id, plan, workspace, accept))

@@ -394,7 +394,7 @@ class Transaction(HostTransaction):
                 self._journal("note", f"What was written to what {plan.key} rejected is not counted: {error}")
                 continue
             if not written:  # not only good to know: a database that nobody needs must not be left
-                self.component(plan).let_go(plan)
+                self.component(plan).discard_rejected(plan)
         return "undone"
 
     def _finish_kept(self, decided: str | None) -> str:

@@ -32,17 +32,17 @@ def requests_from(params: Mapping[str, Any]) -> list[ComponentRequest]:
     ]
 
 
-def release(component: CapturedComponent, needed: list[JsonObject]) -> None:
-    """Let go of what a component keeps outside of the store for a restore point that is deleted.
+def delete_captured(component: CapturedComponent, needed: list[JsonObject]) -> None:
+    """Delete what a component keeps outside of the store for a restore point that is deleted.
 
     :param needed: facts of the same component in the restore points that stay.
     """
     if component.kind not in COMPONENTS:
         return
     context = capture_context("removed", Path(os.devnull), [], {})
-    # What it was kept for may be gone, with everything in it: then there is nothing to let go of.
+    # What it was kept for may be gone, with everything in it: then there is nothing to delete.
     with contextlib.suppress(LastGoodError, OSError):
-        component_class(component.kind)(context).release(component.facts, needed)
+        component_class(component.kind)(context).delete_captured(component.facts, needed)
 
 
 def live_schemas(databases: Sequence[Mapping[str, Any]]) -> JsonObject:

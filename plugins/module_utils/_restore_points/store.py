@@ -42,7 +42,7 @@ from .manifest import (
 
 #: Lets go of what an entry holds outside of the store, such as a ref. Called with the entry, and with the facts of the
 #: entries of the same key in all restore points that stay.
-Release = Callable[[CapturedComponent, list[JsonObject]], None]
+DeleteCaptured = Callable[[CapturedComponent, list[JsonObject]], None]
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,13 @@ class RestorePoints:
     """All restore points of this host.
 
     :param state_dir: they lie in ``<state_dir>/restore_points``.
-    :param release: see `Release`; called before a restore point is deleted.
+    :param delete_captured: see `DeleteCaptured`; called before a restore point is deleted.
     """
 
-    def __init__(self, state_dir: Path, release: Release | None = None) -> None:
+    def __init__(self, state_dir: Path, delete_captured: DeleteCaptured | None = None) -> None:
         self.state_dir = state_dir
         self.directory = state_dir / "restore_points"
-        self._release = release
+        self._delete_captured = delete_captured
 
     def names(self) -> list[str]:
         """The names there are, sorted; damaged ones as well."""
@@ -231,10 +231,10 @@ class RestorePoints:
             manifest = None
         staying = self.readable()
         # What an unreadable restore point needs is not known, so as long as there is one nothing is let go.
-        if manifest is not None and self._release is not None and len(staying) == len(self.names()):
+        if manifest is not None and self._delete_captured is not None and len(staying) == len(self.names()):
             for component in manifest.components:
                 others = [point.manifest.component(component.key) for point in staying]
-                self._release(component, [other.facts for other in others if other is not None])
+                self._delete_captured(component, [other.facts for other in others if other is not None])
 
 
 def find_component(state_dir: Path, restore_point: str, key: str) -> tuple[RestorePoint, CapturedComponent]:

@@ -34,8 +34,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.
     stack_digest,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.requests import (
+    delete_captured,
     live_schemas,
-    release,
     requests_from,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.store import RestorePoint, RestorePoints
@@ -77,7 +77,7 @@ def _nothing_touched(params: Mapping[str, Any], *, check: bool) -> JsonObject:
 
 
 def _present(params: Mapping[str, Any], check: bool) -> JsonObject:
-    store = RestorePoints(Path(params["state_dir"]), release)
+    store = RestorePoints(Path(params["state_dir"]), delete_captured)
     host = params["host"] or platform.node()
     request = Request(require_name(params["name"]), params["stack"], host, requests_from(params))
     # First of all: whatever else there is to say of a stack in the middle of a rollback may be wrong in a moment.
@@ -111,7 +111,7 @@ def _same_as_asked(point: RestorePoint, request: Request) -> RestorePoint:
 
 
 def _good(params: Mapping[str, Any], check: bool) -> JsonObject:
-    store = RestorePoints(Path(params["state_dir"]), release)
+    store = RestorePoints(Path(params["state_dir"]), delete_captured)
     name = params["name"]
     with _lock_unless(check, store, f"restore point {name} is being marked good"):
         point = store.open(name)
@@ -189,7 +189,7 @@ def _prune(store: RestorePoints, good: RestorePoint, keep: int | None, *, check:
 
 
 def _absent(params: Mapping[str, Any], check: bool) -> JsonObject:
-    store = RestorePoints(Path(params["state_dir"]), release)
+    store = RestorePoints(Path(params["state_dir"]), delete_captured)
     name = require_name(params["name"])
     if name not in store.names():
         return _result(name, {}, {})

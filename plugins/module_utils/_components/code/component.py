@@ -82,7 +82,7 @@ class Code(Component):
         git, _layout, owner = open_checkout(self.context.run, options)
         return {**asdict(git.head()), "status": dirt.digest(dirt.present(git, owner))}
 
-    def release(self, facts: JsonObject, needed: Sequence[JsonObject]) -> None:
+    def delete_captured(self, facts: JsonObject, needed: Sequence[JsonObject]) -> None:
         """Drop the ref that kept the commit alive, unless another restore point is at the same commit."""
         if all(other.get("ref") != facts["ref"] for other in needed):
             open_checkout(self.context.run, {"path": facts["path"]})[0].delete_ref(facts["ref"], facts["commit"])

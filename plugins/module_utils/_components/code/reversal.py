@@ -12,18 +12,18 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts i
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import ensure_private_directory
 
-from ..base import Earlier, Plan
+from ..base import FinishedRollback, Plan
 from .checkout import Checkout
 from .component import Code
 from .plan import plan_checkout
 from .selection import REVERT
 
 
-class CodeBack(Code):
+class CodeReversal(Code):
     """A reset to the commit of before, and then the record that was made right before the earlier reset."""
 
     @classmethod
-    def goes_back(cls, plan: Plan) -> bool:
+    def is_reversible(cls, plan: Plan) -> bool:
         """Only a checkout that went back as a whole, and not single paths or reverts in it."""
         return plan.facts["paths"] is None and plan.facts["mode"] != REVERT
 
@@ -35,29 +35,29 @@ class CodeBack(Code):
         )
         return f"{commits}, and what was never committed, in an archive"
 
-    def plan_back(self, earlier: Earlier) -> Plan:
+    def plan_reversal(self, finished: FinishedRollback) -> Plan:
         """The commit is there: a branch of ours held it. What was written since is archived, like before any reset."""
-        then = earlier.plan.facts
-        checkout = Checkout(replace(self.context, workspace=earlier.workspace), then)
+        then = finished.plan.facts
+        checkout = Checkout(replace(self.context, workspace=finished.workspace), then)
         if not checkout.selected.is_all:
             raise Refused(f"{checkout.top} can't be undone as a whole: only some of its paths were rolled back.")
         record = checkout.recorder.read()
         if record is None or not checkout.recorder.archive_of(record).is_file():
-            raise Refused(f"{checkout.top}: the record of what was there before is gone from {earlier.workspace}.")
+            raise Refused(f"{checkout.top}: the record of what was there before is gone from {finished.workspace}.")
         owner = user_by_uid(int(then["owner_uid"])).name if then["trust"] else None
         options = {"path": then["path"], "owner": owner, "to": checkout.before.commit, "timeout": then.get("timeout")}
         plan = plan_checkout(self.context, options, None)
-        held = checkout.hold.read() == earlier.transaction
+        held = checkout.hold.read() == finished.transaction
         return replace(
             plan,
-            name=earlier.plan.name,
+            name=finished.plan.name,
             changed=True,
-            before={**plan.before, "modified": earlier.plan.after["modified"]},
-            after=earlier.plan.before,
-            facts={**plan.facts, "earlier": str(earlier.workspace), "held_by": earlier.transaction, "python": ""},
+            before={**plan.before, "modified": finished.plan.after["modified"]},
+            after=finished.plan.before,
+            facts={**plan.facts, "earlier": str(finished.workspace), "held_by": finished.transaction, "python": ""},
             disk_bytes=plan.disk_bytes + sum(entry.bytes for entry in record.entries),
             warnings=(f"{checkout.top}: its hold is released, so that deployments go on.",) if held else (),
-            undoes=earlier.transaction,
+            undoes=finished.transaction,
         )
 
     def finish(self, plan: Plan) -> None:

@@ -35,7 +35,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side
     database_things,
 )
 
-from ..base import Earlier, Plan, State
+from ..base import FinishedRollback, Plan, State
 from .component import EVIDENCE_FILE, REJECTED_FILE, Database
 from .plan import COMPARE_SECONDS, rows_that_differ
 from .prepare import TABLES_FILE
@@ -45,14 +45,14 @@ from .state import DatabaseState
 from .swap import Rename, swap
 
 
-class DatabaseBack(Database):
+class DatabaseReversal(Database):
     """Two renames again. The facts name the database that is to come: ``aside``, with OID, name and mark."""
 
-    def plan_back(self, earlier: Earlier) -> Plan:
+    def plan_reversal(self, finished: FinishedRollback) -> Plan:
         """Find what was retained, and count what was written since."""
-        then, facts = earlier.plan, earlier.plan.facts
+        then, facts = finished.plan, finished.plan.facts
         current = DatabaseState(
-            replace(self.context, transaction=earlier.transaction, workspace=earlier.workspace), then
+            replace(self.context, transaction=finished.transaction, workspace=finished.workspace), then
         )
         with current.session() as session:
             current.refresh(session)
@@ -60,16 +60,16 @@ class DatabaseBack(Database):
             if live is None:
                 raise Refused(f"Database {then.name} is missing: there is nothing to take back.")
             require_rights(session, current.server, live.oid, then.name)
-            warnings = require_consent(session, current.server, then.name, earlier.accept)
-            require_consent(session, current.server, returning.name, earlier.accept)
-        written = self._written_after(current, then, earlier.workspace, warnings)
+            warnings = require_consent(session, current.server, then.name, finished.accept)
+            require_consent(session, current.server, returning.name, finished.accept)
+        written = self._written_after(current, then, finished.workspace, warnings)
         return Plan(
             kind=self.kind,
             name=then.name,
             things=database_things(facts["system"], then.name, live.oid, returning.oid),
             changed=True,
             before={**then.after, "content": "live"},
-            after={**then.before, "content": f"what {earlier.transaction} put aside"},
+            after={**then.before, "content": f"what {finished.transaction} put aside"},
             discards=written,
             facts={
                 **{key: facts[key] for key in ("connection", "keep_previous", "name", "system")},
@@ -80,11 +80,11 @@ class DatabaseBack(Database):
             },
             downtime=then.downtime,
             warnings=tuple(warnings),
-            undoes=earlier.transaction,
+            undoes=finished.transaction,
         )
 
     @classmethod
-    def goes_back(cls, plan: Plan) -> bool:
+    def is_reversible(cls, plan: Plan) -> bool:
         """Only where there is a database to come back: what a rollback retains itself, it never drops."""
         return plan.facts["old_oid"] is not None
 

@@ -27,7 +27,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import require_checksum, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
-from ..base import Component, Earlier, Plan, PointEntry, State
+from ..base import Component, FinishedRollback, Plan, PointEntry, State
 from .location import Look, place, real_place
 from .plan import FilePlan, plan_files, settings_that_change
 from .swap import Standing, Swap, copy_aside, explained, swap
@@ -94,12 +94,12 @@ class Files(Component):
             disk_bytes=sum(one.before.bytes + one.after.bytes for one in changed),
         )
 
-    def plan_back(self, earlier: Earlier) -> Plan:
+    def plan_reversal(self, finished: FinishedRollback) -> Plan:
         """What was put aside is read like a restore point: descriptions and copies in the workspace."""
-        then = Files(replace(self.context, transaction=earlier.transaction, workspace=earlier.workspace))
-        files = {one.dest: then._put_aside(one) for one in _files(earlier.plan)}
-        point = PointEntry(f"what {earlier.transaction} put aside", earlier.workspace, {"files": files})
-        return replace(self.plan({}, point), name=earlier.plan.name, undoes=earlier.transaction)
+        then = Files(replace(self.context, transaction=finished.transaction, workspace=finished.workspace))
+        files = {one.dest: then._put_aside(one) for one in _files(finished.plan)}
+        point = PointEntry(f"what {finished.transaction} put aside", finished.workspace, {"files": files})
+        return replace(self.plan({}, point), name=finished.plan.name, undoes=finished.transaction)
 
     def _put_aside(self, one: FilePlan) -> JsonObject:
         """A file as it was right before it was replaced, and the name of its copy, which is whole."""

@@ -18,7 +18,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
-from ..base import Earlier, Plan, State
+from ..base import FinishedRollback, Plan, State
 from .component import Packages, plan_owner, put_back
 from .environment import inspect_environment
 from .link import Live, Place
@@ -27,7 +27,7 @@ from .link import Live, Place
 TRIED_FILE = "tried"
 
 
-class PackagesBack(Packages):
+class PackagesReversal(Packages):
     """The same flip of the same names as the rollback's, the other way round.
 
     The facts name the rollback's own place: ``before`` is what stood there before it, and ``to`` says whether that is to
@@ -35,7 +35,7 @@ class PackagesBack(Packages):
     """
 
     @classmethod
-    def goes_back(cls, plan: Plan) -> bool:
+    def is_reversible(cls, plan: Plan) -> bool:
         """Only where an environment is there to come back."""
         before = Live(**plan.facts["before"])
         aside = _before(Place.of(plan.facts), before)
@@ -46,21 +46,23 @@ class PackagesBack(Packages):
         """See `Component.kept_instead`."""
         return "nothing, since there is no environment now"
 
-    def plan_back(self, earlier: Earlier) -> Plan:
+    def plan_reversal(self, finished: FinishedRollback) -> Plan:
         """Look at both environments; refuse when the one that is to come is gone."""
-        facts = {**earlier.plan.facts, "to": "side" if earlier.plan.facts.get("to") == "before" else "before"}
+        facts = {**finished.plan.facts, "to": "side" if finished.plan.facts.get("to") == "before" else "before"}
         plan = replace(
-            earlier.plan,
+            finished.plan,
             facts=facts,
-            before=earlier.plan.after,
-            after=earlier.plan.before,
+            before=finished.plan.after,
+            after=finished.plan.before,
             disk_bytes=0,
             warnings=(),
-            undoes=earlier.transaction,
+            undoes=finished.transaction,
         )
         aside = _aside(plan)
         if aside is None:
-            raise Refused(f"{plan.name}: there was no environment before {earlier.transaction}: nothing can come back.")
+            raise Refused(
+                f"{plan.name}: there was no environment before {finished.transaction}: nothing can come back."
+            )
         if not aside.is_dir():
             raise Refused(f"{plan.name}: the environment of before, {aside}, is gone: it can't be taken back.")
         now = self._packages(plan, Path(facts["path"]))

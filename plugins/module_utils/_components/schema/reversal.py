@@ -11,14 +11,14 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.types impo
 
 from ..base import Plan
 from ..database.records import read_json
-from ..database.reversal import DatabaseBack
+from ..database.reversal import DatabaseReversal
 from ..database.state import DatabaseState
 from .component import LOADED_FILE
 from .written import written_later
 
 
-class SchemaBack(DatabaseBack):
-    """See `DatabaseBack`; what was written since is told by the ages of rows."""
+class SchemaReversal(DatabaseReversal):
+    """See `DatabaseReversal`; what was written since is told by the ages of rows."""
 
     kind = "schema"
 
@@ -35,7 +35,7 @@ class SchemaBack(DatabaseBack):
         return {"written": counted, "not_compared": sorted(set(found) - set(counted))}
 
 
-class MigrationsBack(SchemaBack):
+class MigrationsReversal(SchemaReversal):
     """The same after a downgrade."""
 
     kind = "migrations"

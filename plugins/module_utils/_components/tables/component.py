@@ -149,7 +149,7 @@ class Tables(Component):
                 write_atomic(place, dump_json(written))
             return written
 
-    def let_go(self, plan: Plan) -> None:
+    def discard_rejected(self, plan: Plan) -> None:
         """Where nobody had written to it, what was taken back is what the restore point has."""
         current = TablesState(self.context, plan)
         with current.session() as session:

@@ -14,8 +14,9 @@ UNIT := tests/model tests/unit
 ATTACKS := $(shell test "$$(id -u)" -ne 0 || echo tests/attacks)
 DEMO := $(VENV)/bin/python demo/demo.py
 LAB := $(VENV)/bin/python lab/lab.py
-# One process a core, that takes file after file in the order given here: the long ones first, the short ones last.
-PYTEST := pytest --numprocesses=$(shell nproc) --dist=loadfile --no-loadscope-reorder --durations=20
+# Processes that take file after file in the order given here: the long ones first, the short ones last. One more than there
+# are cores, since each waits now and then: for a service, a timer, another process.
+PYTEST := pytest --numprocesses=$(shell expr "$$(nproc)" + 1) --dist=loadfile --no-loadscope-reorder --durations=20
 # Left out, but by test-all: what is shown elsewhere, and costs minutes.
 FEWER := -m "not at_length"
 # Not what nobody gets but with the repository, nor what lint looks at with the same programs, or ruff.

@@ -153,6 +153,7 @@ def test_check_mode_writes_nothing(stack: Stack) -> None:
     assert not (stack.base / "state").exists()
 
 
+@pytest.mark.at_length  # test_restore_point.py: retention
 def test_only_the_wanted_number_is_kept(stack: Stack) -> None:
     for name in ("a", "b", "c"):
         done = stack.capture("-e", f"restore_point_name={name}", "-e", "restore_point_retention=2")

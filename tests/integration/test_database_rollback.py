@@ -139,6 +139,7 @@ def test_a_rehearsal_and_a_plan_change_nothing(healthy: RollbackStack) -> None:
     assert (healthy.site.look(), healthy.pids(), healthy.traces()) == (before, pids, traces)
 
 
+@AT_LENGTH  # test_rollback_faults.py: checks that fail; test_database.py: what was written meanwhile
 def test_a_check_that_fails_afterwards_takes_it_back_and_what_was_written_meanwhile_is_counted(
     healthy: RollbackStack,
 ) -> None:

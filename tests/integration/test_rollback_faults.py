@@ -66,12 +66,12 @@ def recovers(stack: RollbackStack, play: Play, expected: dict[str, str]) -> None
     assert {path.name for path in transactions(stack, play).values()} == {ended.artefacts["id"]}
 
 
-#: Cut off at the same moment by other tests here: by a signal, and with two recoveries.
-DOWN = "services are down"
+#: The others are cut off by a signal here, and at every step on real hosts (tests/lab/test_traces.py, the fault matrix).
+TRIED = "switching"
 
 
 @pytest.mark.parametrize(
-    "moment", [pytest.param(moment, marks=AT_LENGTH) if moment == DOWN else moment for moment in BEFORE_PROMISES]
+    "moment", [moment if moment == TRIED else pytest.param(moment, marks=AT_LENGTH) for moment in BEFORE_PROMISES]
 )
 def test_killed_before_the_promises_all_is_old(all_hosts: RollbackStack, moment: str) -> None:
     stack = all_hosts
@@ -139,6 +139,7 @@ def test_interrupted_all_is_old_after_recovery(all_hosts: RollbackStack, number:
     assert stack.health() == health
 
 
+@pytest.mark.at_length  # test_recover.py: a recovery beside a controller that lives on; the model has two recoveries as well
 def test_two_recoveries_at_once_end_alike(all_hosts: RollbackStack) -> None:
     stack = all_hosts
     before, health = stack.site.look(), stack.health()

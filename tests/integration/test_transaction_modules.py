@@ -194,7 +194,7 @@ def test_asking_changes_nothing(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("view", "call", "decision", "after"),
+    ("current", "call", "decision", "after"),
     [
         (Snapshot("switched"), "hold", "undo", Snapshot("promised")),
         (Snapshot("prepared"), "hold", "undo", Snapshot("undone")),

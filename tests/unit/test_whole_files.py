@@ -20,7 +20,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.files impo
     write_atomic,
     write_whole,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.files.location import dress, look_at
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.files.location import (
+    apply_properties,
+    inspect_open,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.store import RestorePoints
 
 
@@ -132,6 +135,6 @@ def test_owner_mode_and_content_of_a_restored_file_are_on_the_disk(
         )
     (tmp_path / "file").write_bytes(b"")
     handle = os.open(tmp_path / "file", os.O_RDWR)
-    dress(handle, replace(look_at(handle), mode=0o640))
+    apply_properties(handle, replace(inspect_open(handle), mode=0o640))
     os.close(handle)
     assert calls[-1] == "fsync" and "fchmod" in calls

@@ -28,9 +28,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.files impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
 from ..base import Component, FinishedRollback, Plan, PointEntry, State
-from .location import Look, place, real_place
+from .location import FileState, open_location, real_location
 from .plan import FilePlan, plan_files, settings_that_change
-from .swap import Standing, Swap, copy_aside, explained, swap
+from .swap import LiveVersion, Swap, copy_open_file, explained, swap
 
 VALIDATE_TIMEOUT_S = 60.0
 
@@ -46,24 +46,26 @@ class Files(Component):
         """All files of a host are one entry of a restore point."""
         return "files"
 
-    # -- looking
+    # -- inspecting
 
     def capture(self, options: Mapping[str, Any], into: Path) -> JsonObject:
         """Copy each file, with its owner, mode, time and attributes; a file that is not there is noted as absent."""
         files: JsonObject = {}
         for number, path in enumerate(_paths(options)):
             artefact = f"{number:03d}"
-            with place(path) as spot:
-                look = Look(False) if spot.lstat() is None else copy_aside(spot.open(), into / artefact)
-            files[str(path)] = {"look": look.to_json(), **({"artefact": artefact} if look.exists else {})}
+            with open_location(path) as location:
+                state = (
+                    FileState(False) if location.lstat() is None else copy_open_file(location.open(), into / artefact)
+                )
+            files[str(path)] = {"look": state.to_json(), **({"artefact": artefact} if state.exists else {})}
         return {"files": files}
 
     def fingerprint(self, options: Mapping[str, Any]) -> JsonObject:
         """Digest, owner, mode and time of each file."""
         found: JsonObject = {}
         for path in _paths(options):
-            with place(path) as spot:
-                found[str(path)] = spot.look().to_json()
+            with open_location(path) as location:
+                found[str(path)] = location.inspect().to_json()
         return found
 
     # -- plan
@@ -97,11 +99,11 @@ class Files(Component):
     def plan_reversal(self, finished: FinishedRollback) -> Plan:
         """What was put aside is read like a restore point: descriptions and copies in the workspace."""
         then = Files(replace(self.context, transaction=finished.transaction, workspace=finished.workspace))
-        files = {one.dest: then._put_aside(one) for one in _files(finished.plan)}
+        files = {one.dest: then._previous_state(one) for one in _files(finished.plan)}
         point = PointEntry(f"what {finished.transaction} put aside", finished.workspace, {"files": files})
         return replace(self.plan({}, point), name=finished.plan.name, undoes=finished.transaction)
 
-    def _put_aside(self, one: FilePlan) -> JsonObject:
+    def _previous_state(self, one: FilePlan) -> JsonObject:
         """A file as it was right before it was replaced, and the name of its copy, which is whole."""
         newest, copy = self._newest(one), self._copy_of(one)
         if newest is None:
@@ -116,7 +118,7 @@ class Files(Component):
     # -- phases
 
     def prepare(self, plan: Plan) -> JsonObject:
-        """Stage every file beside its place, copy what is there, and let the validator have a look."""
+        """Stage every file beside its place, copy what is there, and let the validator check it."""
         for one in _files(plan):
             change = self.context.change(f"Stage {one.dest} in {one.side}")
             with change, explained(f"Staging {one.dest}"), self._swap(one) as work:
@@ -147,9 +149,9 @@ class Files(Component):
         """Rename every staged file over its place; what is replaced goes aside, and newer content is copied too."""
         for one in _files(plan):
             with self._swap(one) as work:
-                if work.standing() is Standing.NEW:
+                if work.live_version() is LiveVersion.NEW:
                     continue
-                if not work.stands_beside():
+                if not work.has_side_directory():
                     raise LastGoodError(f"{one.dest} is not prepared: nothing was replaced. Start again.")
             self._keep_newer(one)
             verb = "Restore" if one.after.exists else "Take away"
@@ -162,7 +164,7 @@ class Files(Component):
     def _keep_newer(self, one: FilePlan) -> None:
         """What was written since prepare is what an undo has to bring back: copy it, and note it, before the rename."""
         with self._swap(one) as work:
-            if work.spot.look().same_as(work.newest):
+            if work.location.inspect().same_as(work.newest):
                 return
             number = 2
             while (self.context.workspace / f"{one.number}.before-{number}").exists():
@@ -174,7 +176,7 @@ class Files(Component):
 
     def undo(self, plan: Plan) -> None:
         """Put back every file that was replaced, in reverse order, and remove what was staged."""
-        foreign = [one.dest for one in _files(plan) if self._standing(one) is Standing.FOREIGN]
+        foreign = [one.dest for one in _files(plan) if self._live_version(one) is LiveVersion.FOREIGN]
         if foreign:
             raise StateConflict(
                 f"{', '.join(foreign)}: neither what was there before nor what the rollback put there: somebody changed "
@@ -185,10 +187,10 @@ class Files(Component):
                 work.undo(self._copy_of(one))
 
     def finish(self, plan: Plan) -> None:
-        """Remove what stands beside the files; the copies in the workspace stay."""
+        """Remove the directories beside the files; the copies in the workspace stay."""
         for one in _files(plan):
             with self._swap(one) as work:
-                if work.stands_beside():
+                if work.has_side_directory():
                     with self.context.change(f"Clean up beside {one.dest}"):
                         self._keep_replaced(one, work)
                         work.remove_side()
@@ -198,23 +200,23 @@ class Files(Component):
         handle = work.open_previous()
         if handle is not None:
             copy = self.context.workspace / f"{one.number}.before-last"
-            self._note_newest(one, copy_aside(handle, copy), copy)
+            self._note_newest(one, copy_open_file(handle, copy), copy)
 
     def state(self, plan: Plan) -> State:
         """All new, all old, a mixture, or something else."""
         files = _files(plan)
         try:
-            standings = {self._standing(one) for one in files}
-            beside = [one for one in files if self._stands_beside(one)]
+            found = {self._live_version(one) for one in files}
+            staged = [one for one in files if self._has_side_directory(one)]
         except (Refused, OSError):
             return State.FOREIGN
-        if Standing.FOREIGN in standings:
+        if LiveVersion.FOREIGN in found:
             return State.FOREIGN
-        if standings == {Standing.NEW}:
+        if found == {LiveVersion.NEW}:
             return State.SWITCHED
-        if Standing.NEW in standings:
+        if LiveVersion.NEW in found:
             return State.PARTIAL
-        return State.PREPARED if beside else State.UNTOUCHED
+        return State.PREPARED if staged else State.UNTOUCHED
 
     def kept(self, plan: Plan) -> JsonObject:
         """File → the copy of what was replaced."""
@@ -234,15 +236,15 @@ class Files(Component):
 
     def _swap(self, one: FilePlan) -> AbstractContextManager[Swap]:
         newest = self._newest(one)
-        return swap(one, Look(**newest["look"]) if newest else None, self.context.workspace)
+        return swap(one, FileState(**newest["look"]) if newest else None, self.context.workspace)
 
-    def _standing(self, one: FilePlan) -> Standing:
+    def _live_version(self, one: FilePlan) -> LiveVersion:
         with self._swap(one) as work:
-            return work.standing()
+            return work.live_version()
 
-    def _stands_beside(self, one: FilePlan) -> bool:
+    def _has_side_directory(self, one: FilePlan) -> bool:
         with self._swap(one) as work:
-            return work.stands_beside()
+            return work.has_side_directory()
 
     def _newest(self, one: FilePlan) -> JsonObject | None:
         """What was there right before the switch, as noted in the workspace."""
@@ -252,10 +254,10 @@ class Files(Component):
             return None
         return noted
 
-    def _note_newest(self, one: FilePlan, look: Look, copy: Path | None) -> None:
+    def _note_newest(self, one: FilePlan, state: FileState, copy: Path | None) -> None:
         known = self._newest(one) or {}
-        name = copy.name if copy is not None and look.exists else known.get("copy")
-        raw = {"look": look.to_json(), "copy": name if look.exists else None}
+        name = copy.name if copy is not None and state.exists else known.get("copy")
+        raw = {"look": state.to_json(), "copy": name if state.exists else None}
         write_atomic(self.context.workspace / f"{one.number}.json", json.dumps(raw).encode("ascii"))
 
     def _copy_of(self, one: FilePlan) -> Path | None:
@@ -270,7 +272,7 @@ def _files(plan: Plan) -> list[FilePlan]:
 def _paths(options: Mapping[str, Any]) -> list[Path]:
     """The files to capture, from paths or from the same objects that a restore takes."""
     listed = options.get("paths") or options["files"]
-    return [real_place(str(item["dest"] if isinstance(item, Mapping) else item)) for item in listed]
+    return [real_location(str(item["dest"] if isinstance(item, Mapping) else item)) for item in listed]
 
 
 def _name(dests: list[str]) -> str:

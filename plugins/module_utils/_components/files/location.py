@@ -4,7 +4,7 @@
 """(private) One file at one place: reached through its directory's handle, so that no link leads anywhere else.
 
 All work at a place is done relative to the open directory. What makes a file (content, owner, mode, times, extended
-attributes, and with them access control lists) is described by `Look`.
+attributes, and with them access control lists) is described by `FileState`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MOST_LINKS = 40
 
 
 @dataclass(frozen=True)
-class Look:
+class FileState:
     """A file as it is, or that there is none.
 
     :param xattrs: name → value in base64.
@@ -64,17 +64,17 @@ class Look:
         """``Look(**raw)`` is the inverse."""
         return asdict(self)
 
-    def same_as(self, other: Look) -> bool:
+    def same_as(self, other: FileState) -> bool:
         """Content, owner, mode and access control lists; not times, and not what security modules attach."""
         return _essence(self) == _essence(other)
 
 
-def _essence(look: Look) -> tuple[Any, ...]:
-    kept = {name: value for name, value in look.xattrs.items() if not name.startswith("security.")}
-    return (look.exists, look.sha256, look.mode, look.uid, look.gid, sorted(kept.items()))
+def _essence(state: FileState) -> tuple[Any, ...]:
+    kept = {name: value for name, value in state.xattrs.items() if not name.startswith("security.")}
+    return (state.exists, state.sha256, state.mode, state.uid, state.gid, sorted(kept.items()))
 
 
-class Place:
+class FileLocation:
     """A name in an open directory.
 
     :param path: absolute; its directory has no link in it.
@@ -113,22 +113,22 @@ class Place:
             raise Refused(f"{self.path} is not a regular file: only those can be captured and restored.")
         return handle
 
-    def look(self) -> Look:
+    def inspect(self) -> FileState:
         """Describe what is there now.
 
         :raises Refused: when it is a link, a directory or something else.
         """
         if self.lstat() is None:
-            return Look(False)
+            return FileState(False)
         handle = self.open()
         try:
-            return look_at(handle)
+            return inspect_open(handle)
         finally:
             os.close(handle)
 
 
 @contextmanager
-def place(path: Path) -> Iterator[Place]:
+def open_location(path: Path) -> Iterator[FileLocation]:
     """Open the directory of an absolute path, part by part, following no link.
 
     :raises Refused: when a part is missing, is no directory, or is a link.
@@ -143,12 +143,12 @@ def place(path: Path) -> Iterator[Place]:
                 raise Refused(f"{path}: can't reach it, because {part!r} on the way {reason}.") from error
             os.close(handle)
             handle = inner
-        yield Place(path, handle)
+        yield FileLocation(path, handle)
     finally:
         os.close(handle)
 
 
-def real_place(name: str) -> Path:
+def real_location(name: str) -> Path:
     """The path that work is done at: absolute, without ``..``, its directory resolved once.
 
     :raises Refused: for a relative name, one with ``..`` in it, a directory that is not there, or one that somebody else's
@@ -195,10 +195,10 @@ def _followed(directory: Path) -> tuple[Path, list[tuple[Path, int]]]:
     return at, links
 
 
-def look_at(handle: int) -> Look:
+def inspect_open(handle: int) -> FileState:
     """Describe an open file."""
     found = os.fstat(handle)
-    return Look(
+    return FileState(
         exists=True,
         sha256=sha256_of(handle),
         mode=stat.S_IMODE(found.st_mode),
@@ -233,20 +233,20 @@ def copy_content(source: int, to: int) -> str:
     return digest.hexdigest()
 
 
-def dress(handle: int, look: Look) -> None:
+def apply_properties(handle: int, state: FileState) -> None:
     """Give an open file its owner, mode, extended attributes and time."""
     found = os.fstat(handle)
-    if (found.st_uid, found.st_gid) != (look.uid, look.gid):
-        os.fchown(handle, look.uid, look.gid)
-    os.fchmod(handle, look.mode)
-    for name, value in look.xattrs.items():
+    if (found.st_uid, found.st_gid) != (state.uid, state.gid):
+        os.fchown(handle, state.uid, state.gid)
+    os.fchmod(handle, state.mode)
+    for name, value in state.xattrs.items():
         _set_xattr(handle, name, base64.b64decode(value))
-    for name in set(_xattrs(handle)) - set(look.xattrs):
+    for name in set(_xattrs(handle)) - set(state.xattrs):
         if not name.startswith("security."):
             os.removexattr(handle, name)  # inherited from the directory's default access control list
-    if stat.S_IMODE(os.fstat(handle).st_mode) != look.mode:
-        os.fchmod(handle, look.mode)
-    os.utime(handle, ns=(look.mtime_ns, look.mtime_ns))
+    if stat.S_IMODE(os.fstat(handle).st_mode) != state.mode:
+        os.fchmod(handle, state.mode)
+    os.utime(handle, ns=(state.mtime_ns, state.mtime_ns))
     os.fsync(handle)
 
 

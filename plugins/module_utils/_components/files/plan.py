@@ -23,7 +23,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.types impo
 
 from ..base import PointEntry
 from .keys import changed_settings
-from .location import Look, look_at, place, real_place
+from .location import FileState, inspect_open, open_location, real_location
 
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
@@ -39,8 +39,8 @@ class FilePlan:
     """
 
     dest: str
-    before: Look
-    after: Look
+    before: FileState
+    after: FileState
     source: str | None
     side: str
     number: int
@@ -57,7 +57,7 @@ class FilePlan:
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> FilePlan:
         """Read it back from a plan's facts."""
-        return cls(**{**raw, "before": Look(**raw["before"]), "after": Look(**raw["after"])})
+        return cls(**{**raw, "before": FileState(**raw["before"]), "after": FileState(**raw["after"])})
 
 
 def plan_files(options: Mapping[str, Any], point: PointEntry | None, transaction: str) -> list[FilePlan]:
@@ -86,9 +86,9 @@ def plan_files(options: Mapping[str, Any], point: PointEntry | None, transaction
 def _plan_one(
     number: int, item: Mapping[str, Any], options: Mapping[str, Any], point: PointEntry | None, transaction: str
 ) -> FilePlan:
-    dest = real_place(str(item["dest"]))
-    with place(dest) as spot:
-        before = spot.look()
+    dest = real_location(str(item["dest"]))
+    with open_location(dest) as location:
+        before = location.inspect()
     source: str | None
     if item.get("src"):
         source, after = _from_backup(dest, before, item, bool(options.get("allow_unverified")))
@@ -102,13 +102,15 @@ def _plan_one(
     return FilePlan(str(dest), before, after, source, f".{short}.lastgood-{digest}", number)
 
 
-def _from_backup(dest: Path, before: Look, item: Mapping[str, Any], allow_unverified: bool) -> tuple[str, Look]:
+def _from_backup(
+    dest: Path, before: FileState, item: Mapping[str, Any], allow_unverified: bool
+) -> tuple[str, FileState]:
     """A backup brings content and time; owner and mode stay those of the file, where there is one."""
     source = Path(str(item["src"]))
     wanted = str(item.get("checksum") or "").lower().rpartition(":")[2]
     if not wanted and not allow_unverified:
         raise Refused(f"{dest}: the backup {source} has no checksum: give its SHA-256, or set allow_unverified: true.")
-    found = _look_at_backup(dest, source)
+    found = _inspect_backup(dest, source)
     if wanted and found.sha256 != wanted:
         raise ChecksumMismatch(
             f"{dest}: the backup {source} has the SHA-256 {found.sha256}, not {wanted}: it was damaged or replaced."
@@ -119,7 +121,7 @@ def _from_backup(dest: Path, before: Look, item: Mapping[str, Any], allow_unveri
     return str(source), replace(model, sha256=found.sha256, bytes=found.bytes, mtime_ns=found.mtime_ns)
 
 
-def _look_at_backup(dest: Path, source: Path) -> Look:
+def _inspect_backup(dest: Path, source: Path) -> FileState:
     try:
         handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
@@ -128,46 +130,46 @@ def _look_at_backup(dest: Path, source: Path) -> Look:
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise Refused(f"{dest}: the backup {source} is not a regular file.")
-        return look_at(handle)
+        return inspect_open(handle)
     finally:
         os.close(handle)
 
 
-def _from_point(dest: Path, point: PointEntry) -> tuple[str | None, Look]:
+def _from_point(dest: Path, point: PointEntry) -> tuple[str | None, FileState]:
     captured = point.facts["files"].get(str(dest))
     if captured is None:
         known = ", ".join(sorted(point.facts["files"])) or "none"
         raise Refused(f"Restore point {point.point} has no {dest}; its files are: {known}.")
-    look = Look(**captured["look"])
-    if not look.exists:
-        return None, look
-    return str(point.directory / captured["artefact"]), replace(look, uid=_uid(look), gid=_gid(look))
+    state = FileState(**captured["look"])
+    if not state.exists:
+        return None, state
+    return str(point.directory / captured["artefact"]), replace(state, uid=_uid(state), gid=_gid(state))
 
 
-def _uid(look: Look) -> int:
+def _uid(state: FileState) -> int:
     """Names last longer than numbers: an account may have been made anew."""
     try:
-        return pwd.getpwnam(str(look.owner)).pw_uid
+        return pwd.getpwnam(str(state.owner)).pw_uid
     except KeyError:
-        return look.uid
+        return state.uid
 
 
-def _gid(look: Look) -> int:
+def _gid(state: FileState) -> int:
     try:
-        return grp.getgrnam(str(look.group)).gr_gid
+        return grp.getgrnam(str(state.group)).gr_gid
     except KeyError:
-        return look.gid
+        return state.gid
 
 
-def _require_rights(dest: Path, before: Look, after: Look) -> None:
+def _require_rights(dest: Path, before: FileState, after: FileState) -> None:
     if os.geteuid() == 0:
         return
     if not os.access(dest.parent, os.W_OK | os.X_OK, effective_ids=True):
         raise Refused(f"{dest.parent} can't be written by this account: become its owner, or root.")
     mine = {os.getegid(), *os.getgroups()}
-    for look in (before, after):
-        if look.exists and (look.uid != os.geteuid() or look.gid not in mine):
-            raise Refused(f"{dest} belongs to {look.owner}:{look.group}: only root can give it back. Become root.")
+    for state in (before, after):
+        if state.exists and (state.uid != os.geteuid() or state.gid not in mine):
+            raise Refused(f"{dest} belongs to {state.owner}:{state.group}: only root can give it back. Become root.")
 
 
 def _require_validation(plans: list[FilePlan], validate: list[str]) -> None:
@@ -197,8 +199,8 @@ def settings_that_change(one: FilePlan) -> list[str]:
     """Names of the settings that differ; see `changed_settings`."""
     handles: list[int | None] = []
     try:
-        with place(Path(one.dest)) as spot:
-            handles.append(spot.open() if one.before.exists else None)
+        with open_location(Path(one.dest)) as location:
+            handles.append(location.open() if one.before.exists else None)
         handles.append(os.open(one.source, os.O_RDONLY | os.O_NOFOLLOW) if one.source else None)
         return changed_settings(*handles)
     finally:

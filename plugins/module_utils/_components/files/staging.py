@@ -22,30 +22,30 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts i
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused, StateConflict
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import write_atomic
 
-from .location import Place
+from .location import FileLocation
 
 
-class Side:
+class SideDirectory:
     """Makes, opens and removes it.
 
-    :param spot: the file's place, open.
+    :param location: the file's place, open.
     :param name: the directory's name there.
     :param note: file in the workspace that says which directory is ours.
     """
 
-    def __init__(self, spot: Place, name: str, note: Path) -> None:
-        self._spot = spot
+    def __init__(self, location: FileLocation, name: str, note: Path) -> None:
+        self._location = location
         self._name = name
         self._note = note
-        self.staged = spot.name
-        self.previous = f"{spot.name}.previous"
+        self.staged = location.name
+        self.previous = f"{location.name}.previous"
 
     @property
     def path(self) -> Path:
         """For messages."""
-        return self._spot.path.with_name(self._name)
+        return self._location.path.with_name(self._name)
 
-    def stands(self) -> bool:
+    def exists(self) -> bool:
         """Whether it is there. Another file or directory of that name is not it."""
         handle = self._opened()
         if handle is not None:
@@ -71,7 +71,7 @@ class Side:
         handle = self._opened()
         if handle is None:
             raise StateConflict(
-                f"{self.path}, which held what belongs to {self._spot.path}, is gone, or is another one by now."
+                f"{self.path}, which held what belongs to {self._location.path}, is gone, or is another one by now."
             )
         try:
             yield handle
@@ -79,14 +79,14 @@ class Side:
             os.close(handle)
 
     def make(self) -> None:
-        """Make it anew, so that nobody but us can look into it or write there.
+        """Make it anew, so that nobody but us can read it or write there.
 
         :raises Refused: when somebody else has put something in its place.
         """
         self.remove()
         taken = f"{self.path} is in the way: somebody else made it. Remove it, then try again."
         try:
-            os.mkdir(self._name, 0o700, dir_fd=self._spot.handle)
+            os.mkdir(self._name, 0o700, dir_fd=self._location.handle)
         except FileExistsError as error:
             raise Refused(taken) from error
         handle = self._open()
@@ -108,16 +108,16 @@ class Side:
                 for name in (self.staged, self.previous):
                     with suppress(FileNotFoundError):
                         os.unlink(name, dir_fd=handle)
-                os.rmdir(self._name, dir_fd=self._spot.handle)
+                os.rmdir(self._name, dir_fd=self._location.handle)
         finally:
             os.close(handle)
 
     def _open(self) -> int:
-        return os.open(self._name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self._spot.handle)
+        return os.open(self._name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self._location.handle)
 
     def _opened(self) -> int | None:
         """A handle of our directory; nothing for what is none, or not ours."""
-        found = self._spot.lstat(self._name)
+        found = self._location.lstat(self._name)
         if found is None or not stat.S_ISDIR(found.st_mode):
             return None
         handle = self._open()
@@ -132,7 +132,7 @@ class Side:
             noted = json.loads(self._note.read_bytes())["inode"]
         except FileNotFoundError:
             # Killed before it was noted, so it is empty; or made by an older version.
-            around = os.stat(".", dir_fd=self._spot.handle).st_uid
+            around = os.stat(".", dir_fd=self._location.handle).st_uid
             return found.st_uid == around or (found.st_uid == os.geteuid() and not os.listdir(handle))
         return bool(found.st_uid == os.geteuid() and found.st_ino == noted)
 

@@ -23,12 +23,12 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
     StateConflict,
 )
 
-from .location import Look, Place, copy_content, dress, look_at, place, sha256_of
+from .location import FileLocation, FileState, apply_properties, copy_content, inspect_open, open_location, sha256_of
 from .plan import FilePlan
-from .staging import Side, exists
+from .staging import SideDirectory, exists
 
 
-class Standing(enum.Enum):
+class LiveVersion(enum.Enum):
     """What is live at the place of one file."""
 
     OLD = "old"
@@ -39,38 +39,40 @@ class Standing(enum.Enum):
 class Swap:
     """The work at one file's place.
 
-    :param spot: the place, open.
+    :param location: the place, open.
     :param newest: what was there right before the switch, as far as that is known.
     :param side: the directory of ours beside it.
     """
 
-    def __init__(self, one: FilePlan, spot: Place, newest: Look, side: Side) -> None:
+    def __init__(self, one: FilePlan, location: FileLocation, newest: FileState, side: SideDirectory) -> None:
         self.one = one
-        self.spot = spot
+        self.location = location
         self.newest = newest
         self.side = side
 
-    # -- looking
+    # -- inspecting
 
-    def stands_beside(self) -> bool:
+    def has_side_directory(self) -> bool:
         """Whether anything of ours is there besides the file itself."""
-        return self.side.stands()
+        return self.side.exists()
 
-    def standing(self) -> Standing:
+    def live_version(self) -> LiveVersion:
         """Old, new, or neither; also in the middle of a transaction that changes the file by other means as well."""
-        now, wanted = self.spot.look(), self.one.after
-        beside = self.side.names()
-        if self.side.staged in beside or (
-            not wanted.exists and now.exists and beside == set() and self.stands_beside()
+        now, wanted = self.location.inspect(), self.one.after
+        names = self.side.names()
+        if self.side.staged in names or (
+            not wanted.exists and now.exists and names == set() and self.has_side_directory()
         ):
-            return Standing.OLD  # nothing was switched: whatever is there now is not for us to judge
-        if self.side.previous in beside:
-            return Standing.NEW if (now.exists, now.sha256) == (wanted.exists, wanted.sha256) else Standing.FOREIGN
+            return LiveVersion.OLD  # nothing was switched: whatever is there now is not for us to judge
+        if self.side.previous in names:
+            return (
+                LiveVersion.NEW if (now.exists, now.sha256) == (wanted.exists, wanted.sha256) else LiveVersion.FOREIGN
+            )
         if now.same_as(wanted) and not now.same_as(self.newest):
-            return Standing.NEW
+            return LiveVersion.NEW
         if any((now.exists, now.sha256) == (old.exists, old.sha256) for old in (self.newest, self.one.before)):
-            return Standing.OLD
-        return Standing.NEW if (now.exists, now.sha256) == (wanted.exists, wanted.sha256) else Standing.FOREIGN
+            return LiveVersion.OLD
+        return LiveVersion.NEW if (now.exists, now.sha256) == (wanted.exists, wanted.sha256) else LiveVersion.FOREIGN
 
     # -- changing
 
@@ -100,56 +102,56 @@ class Swap:
                     raise ChecksumMismatch(
                         f"{self.one.source} is not what it was when {self.one.dest} was planned: nothing was replaced."
                     )
-                dress(staged, self.one.after)
+                apply_properties(staged, self.one.after)
             finally:
                 os.close(staged)
         finally:
             os.close(source)
 
-    def copy_live(self, to: Path) -> Look:
+    def copy_live(self, to: Path) -> FileState:
         """Copy what is there now into the workspace (0600); describe what was copied."""
-        if self.spot.lstat() is None:
-            return Look(False)
-        return copy_aside(self.spot.open(), to)
+        if self.location.lstat() is None:
+            return FileState(False)
+        return copy_open_file(self.location.open(), to)
 
-    def switch(self) -> Look | None:
+    def switch(self) -> FileState | None:
         """One rename. Returns what was replaced, if it is not what ``newest`` says, or nothing.
 
-        The replaced file is linked aside first, and looked at again after the rename: what somebody wrote at the last
+        The replaced file is linked first, and read again after the rename: what somebody wrote at the last
         moment is in it.
         """
         with self.side.opened() as side:
             if self.one.after.exists:
                 self._require_whole(side)
-                if self.spot.lstat() is not None:
+                if self.location.lstat() is not None:
                     with suppress(FileNotFoundError):
                         os.unlink(self.side.previous, dir_fd=side)
-                    self._link_aside(side)
-                os.rename(self.side.staged, self.spot.name, src_dir_fd=side, dst_dir_fd=self.spot.handle)
-            elif self.spot.lstat() is not None:
-                os.rename(self.spot.name, self.side.previous, src_dir_fd=self.spot.handle, dst_dir_fd=side)
+                    self._link_previous(side)
+                os.rename(self.side.staged, self.location.name, src_dir_fd=side, dst_dir_fd=self.location.handle)
+            elif self.location.lstat() is not None:
+                os.rename(self.location.name, self.side.previous, src_dir_fd=self.location.handle, dst_dir_fd=side)
             os.fsync(side)
             self.sync()
             if not exists(self.side.previous, side):
-                return None if not self.newest.exists else Look(False)
+                return None if not self.newest.exists else FileState(False)
             handle = os.open(self.side.previous, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=side)
             try:
-                replaced = look_at(handle)
+                replaced = inspect_open(handle)
             finally:
                 os.close(handle)
             return None if replaced.same_as(self.newest) else replaced
 
     def open_previous(self) -> int | None:
-        """A handle of the replaced file, while it is beside."""
+        """A handle of the replaced file, while it is there."""
         if self.side.previous not in self.side.names():
             return None
         with self.side.opened() as side:
             return os.open(self.side.previous, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=side)
 
-    def _link_aside(self, side: int) -> None:
-        names = {"src_dir_fd": self.spot.handle, "dst_dir_fd": side}
+    def _link_previous(self, side: int) -> None:
+        names = {"src_dir_fd": self.location.handle, "dst_dir_fd": side}
         try:
-            os.link(self.spot.name, self.side.previous, follow_symlinks=False, **names)
+            os.link(self.location.name, self.side.previous, follow_symlinks=False, **names)
         except OSError as error:
             raise LastGoodError(
                 f"{self.one.dest} can't be kept aside by a hard link: {error.strerror}. It was not replaced."
@@ -166,21 +168,21 @@ class Swap:
             os.close(handle)
 
     def undo(self, copy: Path | None) -> None:
-        """Put back what was replaced, and remove what stands beside.
+        """Put back what was replaced, and remove the directory beside it.
 
         :param copy: the copy in the workspace, for when the replaced file itself is no longer beside.
         :raises StateConflict: when somebody changed the file since.
         """
-        standing = self.standing()
-        if standing is Standing.FOREIGN:
+        live = self.live_version()
+        if live is LiveVersion.FOREIGN:
             raise StateConflict(
                 f"{self.one.dest} is neither what it was before the rollback nor what the rollback put there: somebody "
                 f"changed it since. It was left alone; what was replaced is kept in {copy or 'no place: it was absent'}."
             )
-        if standing is Standing.NEW:
+        if live is LiveVersion.NEW:
             if self.side.previous in self.side.names():
                 with self.side.opened() as side:
-                    os.rename(self.side.previous, self.spot.name, src_dir_fd=side, dst_dir_fd=self.spot.handle)
+                    os.rename(self.side.previous, self.location.name, src_dir_fd=side, dst_dir_fd=self.location.handle)
             elif self.newest.exists:
                 self._put_copy_back(copy)
             else:
@@ -189,11 +191,11 @@ class Swap:
         self.remove_side()
 
     def _take_away(self) -> None:
-        """Remove what the rollback put there: looked at again where nobody can exchange it any more."""
-        if not self.stands_beside():
+        """Remove what the rollback put there: read again where nobody can exchange it any more."""
+        if not self.has_side_directory():
             self.side.make()
         with self.side.opened() as side:
-            os.rename(self.spot.name, self.side.staged, src_dir_fd=self.spot.handle, dst_dir_fd=side)
+            os.rename(self.location.name, self.side.staged, src_dir_fd=self.location.handle, dst_dir_fd=side)
             found = os.stat(self.side.staged, dir_fd=side, follow_symlinks=False)
             if stat.S_ISREG(found.st_mode):
                 handle = os.open(self.side.staged, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=side)
@@ -202,7 +204,7 @@ class Swap:
                         return
                 finally:
                     os.close(handle)
-            os.rename(self.side.staged, self.spot.name, src_dir_fd=side, dst_dir_fd=self.spot.handle)
+            os.rename(self.side.staged, self.location.name, src_dir_fd=side, dst_dir_fd=self.location.handle)
         raise StateConflict(
             f"{self.one.dest} was exchanged while it was taken away: it was left alone. Look at it by hand."
         )
@@ -211,20 +213,20 @@ class Swap:
         if copy is None or not copy.exists():
             raise StateConflict(f"{self.one.dest}: the copy of what was replaced is missing: put it back by hand.")
         origin = FilePlan(self.one.dest, self.one.after, self.newest, str(copy), self.one.side, self.one.number)
-        back = Swap(origin, self.spot, self.one.after, self.side)
+        back = Swap(origin, self.location, self.one.after, self.side)
         back.stage()
         with self.side.opened() as side:
-            os.rename(self.side.staged, self.spot.name, src_dir_fd=side, dst_dir_fd=self.spot.handle)
+            os.rename(self.side.staged, self.location.name, src_dir_fd=side, dst_dir_fd=self.location.handle)
 
     def remove_side(self) -> None:
         """Remove the directory beside, and all that is in it."""
-        if self.stands_beside():
+        if self.has_side_directory():
             self.side.remove()
             self.sync()
 
     def sync(self) -> None:
         """Make the names in the file's directory durable."""
-        handle = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.spot.handle)
+        handle = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.location.handle)
         try:
             os.fsync(handle)
         finally:
@@ -232,10 +234,12 @@ class Swap:
 
 
 @contextmanager
-def swap(one: FilePlan, newest: Look | None, workspace: Path) -> Iterator[Swap]:
+def swap(one: FilePlan, newest: FileState | None, workspace: Path) -> Iterator[Swap]:
     """Open the place of a file to work there."""
-    with place(Path(one.dest)) as spot:
-        yield Swap(one, spot, newest or one.before, Side(spot, one.side, workspace / f"{one.number}.side"))
+    with open_location(Path(one.dest)) as location:
+        yield Swap(
+            one, location, newest or one.before, SideDirectory(location, one.side, workspace / f"{one.number}.side")
+        )
 
 
 @contextmanager
@@ -250,7 +254,7 @@ def explained(attempt: str) -> Iterator[None]:
         raise LastGoodError(f"{attempt} failed: {error.strerror or error}. Mend that, then start again.") from error
 
 
-def copy_aside(handle: int, to: Path) -> Look:
+def copy_open_file(handle: int, to: Path) -> FileState:
     """Copy an open file (closed afterwards) to a private new one; describe what was copied."""
     try:
         target = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
@@ -261,9 +265,9 @@ def copy_aside(handle: int, to: Path) -> Look:
             raise
         finally:
             os.close(target)
-        look = look_at(handle)
+        state = inspect_open(handle)
     finally:
         os.close(handle)
-    if look.sha256 != copied:
+    if state.sha256 != copied:
         raise LastGoodError(f"Something writes to the file while it is copied to {to}: stop that, then try again.")
-    return look
+    return state

@@ -45,7 +45,7 @@ def capture(run: CommandRunner, path: Path, owner: User, imports: Sequence[str],
     write_atomic(into / "requirements.txt", render(pins).encode())
     return {
         "path": str(path),
-        "live": link.look(path).to_json(),
+        "live": link.inspect_live(path).to_json(),
         "python": environment.interpreter.to_json(),
         "system_site": environment.system_site,
         "prompt": environment.prompt,

@@ -22,13 +22,13 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.loaded import require_environment
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
-#: Seconds for a look at an environment; reading metadata takes a fraction of one.
-LOOK_TIMEOUT = 60
+#: Seconds to inspect an environment; reading metadata takes a fraction of one.
+INSPECT_TIMEOUT = 60
 #: Precedes our JSON: whatever code of the environment prints before it does not matter.
 _MARK = "\x1elastgood\x1e"
 
 # Runs in the interpreter that is looked at, which may be older than ours.
-_LOOK = r"""
+_INSPECT = r"""
 import json, os, sys, sysconfig
 out = os.dup(1)
 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -174,7 +174,7 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Environment:
-    """What a look at an environment finds. Packages of the base interpreter are not part of it.
+    """What inspecting an environment finds. Packages of the base interpreter are not part of it.
 
     :param damaged: entries of ``site-packages`` that can't be told a name, a version or a list of files.
     :param system_site: whether packages of the base interpreter can be imported too.
@@ -215,7 +215,7 @@ def inspect_environment(run: CommandRunner, path: Path) -> Environment:
     :raises CommandFailed: when its interpreter can't be started or fails.
     """
     require_environment(path, run.uid)
-    raw = _ask(run, path / "bin" / "python", _LOOK, [], f"Looking at the environment {path}", LOOK_TIMEOUT)
+    raw = _ask(run, path / "bin" / "python", _INSPECT, [], f"Looking at the environment {path}", INSPECT_TIMEOUT)
     return _environment(path, raw)
 
 
@@ -224,7 +224,7 @@ def inspect_interpreter(run: CommandRunner, executable: Path) -> Interpreter:
 
     :raises CommandFailed: when it can't be started or fails.
     """
-    raw = _ask(run, executable, _LOOK, [], f"Looking at the interpreter {executable}", LOOK_TIMEOUT)
+    raw = _ask(run, executable, _INSPECT, [], f"Looking at the interpreter {executable}", INSPECT_TIMEOUT)
     return Interpreter(**raw["interpreter"])
 
 

@@ -188,10 +188,10 @@ class Build:
 def _uv_programs(owner: User | None) -> list[str]:
     """Where uv may be: on PATH, beside the running interpreter, and where its own installer puts it for the owner."""
     home = Path(owner.home if owner else Path.home())
-    beside = [Path(sys.executable).parent / "uv", home / ".local" / "bin" / "uv", home / ".cargo" / "bin" / "uv"]
+    places = [Path(sys.executable).parent / "uv", home / ".local" / "bin" / "uv", home / ".cargo" / "bin" / "uv"]
     on_path = shutil.which("uv", path=os.environ.get("PATH", DEFAULT_PATH))
     found = [on_path] if on_path else []
-    return list(dict.fromkeys([*found, *(str(path) for path in beside)]))
+    return list(dict.fromkeys([*found, *(str(path) for path in places)]))
 
 
 def _starts(run: CommandRunner, argv: list[str]) -> bool:

@@ -1,14 +1,14 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) The place where an environment is live: what stands there, and flipping it in one step.
+"""(private) The place where an environment is live: what is there, and flipping it in one step.
 
 Beside the live path ``<path>`` lies ``<path>.lastgood/``, which belongs to the environment's owner:
 
 ``<id>/``            environments that were built, one for each transaction
 ``staging-<id>/``    what an installation needs; gone afterwards
 ``link-<id>``        the link that is about to become ``<path>``
-``previous-<id>``    the plain directory that stood at ``<path>`` before a link took its place
+``previous-<id>``    the plain directory that was at ``<path>`` before a link took its place
 
 A link is replaced by a rename. A plain directory and the new link change places with ``RENAME_EXCHANGE``, so that there
 is an environment at every moment; where a file system can't do that, two renames follow each other.
@@ -39,8 +39,8 @@ _OURS = re.compile(r"(previous-|staging-|link-)?[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
-class Live:
-    """What stands at the live path.
+class LivePath:
+    """What is at the live path.
 
     :param kind: ``link``, ``directory``, ``missing`` or ``other``.
     :param target: what a link names, as it is written.
@@ -59,31 +59,31 @@ class Live:
         """A plain JSON object; ``Live(**raw)`` is its inverse."""
         return asdict(self)
 
-    def is_same(self, other: Live) -> bool:
-        """Whether both looks saw the same thing, a reboot in between or not."""
+    def is_same(self, other: LivePath) -> bool:
+        """Whether both are the same thing, a reboot in between or not."""
         ours, theirs = ((one.kind, one.target, one.inode, one.made_ns) for one in (self, other))
         return ours == theirs
 
 
-def look(path: Path) -> Live:
-    """What stands at a path now; links are not followed."""
+def inspect_live(path: Path) -> LivePath:
+    """What is at a path now; links are not followed."""
     try:
         found = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
-        return Live("missing")
+        return LivePath("missing")
     if stat.S_ISLNK(found.st_mode):
-        return Live("link", target=str(path.readlink()))
+        return LivePath("link", target=str(path.readlink()))
     if not stat.S_ISDIR(found.st_mode):
-        return Live("other", device=found.st_dev, inode=found.st_ino)
+        return LivePath("other", device=found.st_dev, inode=found.st_ino)
     try:
         made = (path / "pyvenv.cfg").lstat().st_mtime_ns
     except OSError:
         made = 0
-    return Live("directory", device=found.st_dev, inode=found.st_ino, made_ns=made)
+    return LivePath("directory", device=found.st_dev, inode=found.st_ino, made_ns=made)
 
 
 @dataclass(frozen=True)
-class Place:
+class EnvironmentPaths:
     """One environment's live path and the side names of one transaction.
 
     :param path: the live path.
@@ -94,8 +94,8 @@ class Place:
     id: str
 
     @classmethod
-    def of(cls, facts: Mapping[str, Any]) -> Place:
-        """The place that a plan's facts name."""
+    def of(cls, facts: Mapping[str, Any]) -> EnvironmentPaths:
+        """The paths that a plan's facts name."""
         return cls(Path(facts["path"]), str(facts["id"]))
 
     @property
@@ -151,44 +151,44 @@ def may_write(directory: Path, user: User) -> bool:
         return os.access(directory, os.W_OK | os.X_OK, effective_ids=True)
 
 
-def put_link(place: Place, target: str) -> None:
+def put_link(paths: EnvironmentPaths, target: str) -> None:
     """Make the live path a link to ``target``, in one rename, over a link or over nothing."""
-    _new_link(place.link, target)
-    place.link.replace(place.path)
-    _settle(place)
+    _new_link(paths.link, target)
+    paths.link.replace(paths.path)
+    _sync(paths)
 
 
-def adopt(place: Place) -> None:
+def adopt(paths: EnvironmentPaths) -> None:
     """Put the link in the place of a plain directory, which moves to ``previous``. Can be repeated after a kill."""
-    if look(place.path).kind == "directory":
-        _new_link(place.previous, place.target)
-        if exchange(place.path, place.previous):
-            _settle(place)
+    if inspect_live(paths.path).kind == "directory":
+        _new_link(paths.previous, paths.target)
+        if exchange(paths.path, paths.previous):
+            _sync(paths)
             return
-        place.previous.unlink()
-        place.path.rename(place.previous)
-    put_link(place, place.target)
+        paths.previous.unlink()
+        paths.path.rename(paths.previous)
+    put_link(paths, paths.target)
 
 
-def give_back(place: Place, before: Live) -> None:
+def restore_directory(paths: EnvironmentPaths, before: LivePath) -> None:
     """Put the plain directory back to where it was; the link goes. Can be repeated after a kill.
 
     :raises StateConflict: when the directory that was put aside is gone.
     """
-    if not look(place.previous).is_same(before):
+    if not inspect_live(paths.previous).is_same(before):
         raise StateConflict(
-            f"{place.path}: the environment that was put aside, {place.previous}, is gone or another one by now. "
-            f"Nothing was changed; {place.path} still leads to {place.target}."
+            f"{paths.path}: the environment that was put aside, {paths.previous}, is gone or another one by now. "
+            f"Nothing was changed; {paths.path} still leads to {paths.target}."
         )
-    if look(place.path).kind == "missing":
-        place.previous.rename(place.path)
-    elif exchange(place.path, place.previous):
-        place.previous.unlink()
+    if inspect_live(paths.path).kind == "missing":
+        paths.previous.rename(paths.path)
+    elif exchange(paths.path, paths.previous):
+        paths.previous.unlink()
     else:
-        place.path.rename(place.link)
-        place.previous.rename(place.path)
-        place.link.unlink()
-    _settle(place)
+        paths.path.rename(paths.link)
+        paths.previous.rename(paths.path)
+        paths.link.unlink()
+    _sync(paths)
 
 
 def exchange(one: Path, other: Path) -> bool:
@@ -215,6 +215,6 @@ def _new_link(link: Path, target: str) -> None:
     link.symlink_to(target)
 
 
-def _settle(place: Place) -> None:
-    fsync_directory(place.path.parent)
-    fsync_directory(place.base)
+def _sync(paths: EnvironmentPaths) -> None:
+    fsync_directory(paths.path.parent)
+    fsync_directory(paths.base)

@@ -23,8 +23,8 @@ from ..base import Plan, PointEntry
 from .capture import IMPORT_TIMEOUT
 from .environment import Environment, Interpreter, failed_imports, inspect_environment, inspect_interpreter
 from .install import find_installer
-from .link import Live, Place, look, may_write, side_id
-from .target import Target, from_point, from_requirements, labelled
+from .link import EnvironmentPaths, LivePath, inspect_live, may_write, side_id
+from .target import Target, from_point, from_requirements, with_origins
 
 #: Bytes: an empty environment, and what has to stay free.
 _EMPTY_ENVIRONMENT = 4 * 1024**2
@@ -56,10 +56,10 @@ class Planner:
         self.options = options
         self.point = point
         self.path = absolute(options["path"])
-        self.place = Place(self.path, side_id(transaction, self.path))
+        self.paths = EnvironmentPaths(self.path, side_id(transaction, self.path))
         self.owner = environment_owner(self.path, options.get("owner"))
         self.run = run.as_user(self.owner)
-        self.before = look(self.path)
+        self.before = inspect_live(self.path)
         self.warnings: list[str] = []
 
     def plan(self) -> Plan:
@@ -67,7 +67,7 @@ class Planner:
 
         :raises Refused: whenever it can be known now that it would not work.
         """
-        self._require_place()
+        self._require_usable_path()
         present = self._present()
         base = self._base(present)
         target = self._target(base, present)
@@ -76,10 +76,10 @@ class Planner:
         if changed:
             installer = self._installer(base, present, target)
             self._require_disk(target)
-        installed = labelled(present.packages, present.origins) if present else {}
+        installed = with_origins(present.packages, present.origins) if present else {}
         now = self._public(installed, present.interpreter.version if present else "", self.before)
-        wanted = labelled(target.packages, target.origins or {})
-        then = self._public(wanted, base.version, Live("link", target=self.place.target)) if changed else now
+        wanted = with_origins(target.packages, target.origins or {})
+        then = self._public(wanted, base.version, LivePath("link", target=self.paths.target)) if changed else now
         return Plan(
             kind="packages",
             name=str(self.path),
@@ -90,7 +90,7 @@ class Planner:
             discards=_discards(now["packages"], then["packages"]),
             facts={
                 "path": str(self.path),
-                "id": self.place.id,
+                "id": self.paths.id,
                 "owner": self.owner.uid,
                 "before": self.before.to_json(),
                 "packages": target.packages,
@@ -108,7 +108,7 @@ class Planner:
             warnings=tuple(self.warnings),
         )
 
-    def _require_place(self) -> None:
+    def _require_usable_path(self) -> None:
         """Refuse what is no environment, and what can't be renamed."""
         path, parent = self.path, self.path.parent
         resolve(parent).require({self.owner.uid}, f"replacing {path.name} there for {self.owner.name}")
@@ -123,7 +123,7 @@ class Planner:
                 f"{parent} can't be written by {self.owner.name}, so {path.name} can't be replaced there: give that"
                 " user the right to write it, or let root own it and run this as root."
             )
-        base = self.place.base
+        base = self.paths.base
         if os.path.lexists(base) and (base.is_symlink() or not base.is_dir() or base.stat().st_uid != self.owner.uid):
             raise Refused(f"{base} is in the way: it has to be a directory of {self.owner.name}. Move it away.")
 
@@ -222,7 +222,7 @@ class Planner:
                 f" free, and {_MARGIN // 1024**2} MiB of them must stay: make room where {self.path.parent} is."
             )
 
-    def _public(self, packages: Mapping[str, str], python: str, live: Live) -> JsonObject:
+    def _public(self, packages: Mapping[str, str], python: str, live: LivePath) -> JsonObject:
         return {
             "path": str(self.path),
             "environment": live.target if live.kind == "link" else live.kind,

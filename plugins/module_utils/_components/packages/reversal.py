@@ -21,25 +21,25 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.types impo
 from ..base import FinishedRollback, Plan, State
 from .component import Packages, plan_owner, put_back
 from .environment import inspect_environment
-from .link import Live, Place
+from .link import EnvironmentPaths, LivePath
 
-#: In the workspace: that the environment was looked at and works where it stands.
+#: In the workspace: that the environment was inspected and works where it is.
 TRIED_FILE = "tried"
 
 
 class PackagesReversal(Packages):
     """The same flip of the same names as the rollback's, the other way round.
 
-    The facts name the rollback's own place: ``before`` is what stood there before it, and ``to`` says whether that is to
+    The facts name the rollback's own paths: ``before`` is what was there before it, and ``to`` says whether that is to
     come (``before``), or what the rollback had built (``side``), when its undo is itself undone.
     """
 
     @classmethod
     def is_reversible(cls, plan: Plan) -> bool:
         """Only where an environment is there to come back."""
-        before = Live(**plan.facts["before"])
-        aside = _before(Place.of(plan.facts), before)
-        return aside is not None and (before.kind == "directory" or aside.is_dir())
+        before = LivePath(**plan.facts["before"])
+        returning = _before(EnvironmentPaths.of(plan.facts), before)
+        return returning is not None and (before.kind == "directory" or returning.is_dir())
 
     @classmethod
     def kept_instead(cls, plan: Plan) -> str:
@@ -58,26 +58,28 @@ class PackagesReversal(Packages):
             warnings=(),
             undoes=finished.transaction,
         )
-        aside = _aside(plan)
-        if aside is None:
+        returning = _returning(plan)
+        if returning is None:
             raise Refused(
                 f"{plan.name}: there was no environment before {finished.transaction}: nothing can come back."
             )
-        if not aside.is_dir():
-            raise Refused(f"{plan.name}: the environment of before, {aside}, is gone: it can't be taken back.")
+        if not returning.is_dir():
+            raise Refused(f"{plan.name}: the environment of before, {returning}, is gone: it can't be taken back.")
         now = self._packages(plan, Path(facts["path"]))
         lost = [f"{name}=={version}" for name, version in now.items() if plan.after["packages"].get(name) != version]
         return replace(plan, discards={"packages": lost} if lost else {})
 
     def prepare(self, plan: Plan) -> JsonObject:
-        """Nothing is built; what was put aside is tried where it stands."""
-        aside = _aside(plan)
-        found = self._packages(plan, aside) if aside else {}
+        """Nothing is built; what was put aside is tried where it is."""
+        returning = _returning(plan)
+        found = self._packages(plan, returning) if returning else {}
         if found != plan.after["packages"]:
             differing = ", ".join(sorted({name for name, _version in found.items() ^ plan.after["packages"].items()}))
-            raise VerificationFailed(f"{aside} is no longer what was put aside; these packages differ: {differing}.")
+            raise VerificationFailed(
+                f"{returning} is no longer what was put aside; these packages differ: {differing}."
+            )
         write_atomic(self.context.workspace / TRIED_FILE, b"")
-        return {"environment": str(aside), "imports": [], "build_ms": 0}
+        return {"environment": str(returning), "imports": [], "build_ms": 0}
 
     def switch(self, plan: Plan) -> None:
         """One rename, or one exchange."""
@@ -95,7 +97,7 @@ class PackagesReversal(Packages):
         (self.context.workspace / TRIED_FILE).unlink(missing_ok=True)
 
     def state(self, plan: Plan) -> State:
-        """The rollback's own look, read the other way round."""
+        """What the rollback itself finds, read the other way round."""
         found = super().state(plan)
         if found in (State.FOREIGN, State.PARTIAL):
             return found
@@ -107,16 +109,16 @@ class PackagesReversal(Packages):
         """The environment that is not live."""
         if self.state(plan) is not State.SWITCHED:
             return {}
-        place, before = Place.of(plan.facts), Live(**plan.facts["before"])
-        return {"environment": str(place.side if plan.facts["to"] == "before" else _before(place, before))}
+        paths, before = EnvironmentPaths.of(plan.facts), LivePath(**plan.facts["before"])
+        return {"environment": str(paths.side if plan.facts["to"] == "before" else _before(paths, before))}
 
     def _flip(self, plan: Plan, to: str) -> None:
         if to == "side":
             super().switch(plan)
             return
-        place, before = Place.of(plan.facts), Live(**plan.facts["before"])
-        with self.context.change(f"Put {place.path} back to what was before"), place.rights(plan_owner(plan)):
-            put_back(place, before)
+        paths, before = EnvironmentPaths.of(plan.facts), LivePath(**plan.facts["before"])
+        with self.context.change(f"Put {paths.path} back to what was before"), paths.rights(plan_owner(plan)):
+            put_back(paths, before)
 
     def _packages(self, plan: Plan, path: Path) -> dict[str, Any]:
         """The set of an environment; none for one that does not run, as when it was planned for."""
@@ -126,14 +128,14 @@ class PackagesReversal(Packages):
             return {}
 
 
-def _before(place: Place, before: Live) -> Path | None:
-    """Where what stood at the place before the rollback is kept."""
+def _before(paths: EnvironmentPaths, before: LivePath) -> Path | None:
+    """Where what was live before the rollback is kept."""
     if before.kind == "link":
-        return place.path.parent / before.target
-    return place.previous if before.kind == "directory" else None
+        return paths.path.parent / before.target
+    return paths.previous if before.kind == "directory" else None
 
 
-def _aside(plan: Plan) -> Path | None:
-    """Where the environment that is to come stands now."""
-    place = Place.of(plan.facts)
-    return place.side if plan.facts["to"] == "side" else _before(place, Live(**plan.facts["before"]))
+def _returning(plan: Plan) -> Path | None:
+    """Where the environment that is to come is now."""
+    paths = EnvironmentPaths.of(plan.facts)
+    return paths.side if plan.facts["to"] == "side" else _before(paths, LivePath(**plan.facts["before"]))

@@ -55,7 +55,7 @@ def from_point(point: PointEntry, options: Mapping[str, Any], path: Path) -> Tar
         origins=facts.get("origins"),
         system_site=facts["system_site"],
         prompt=facts["prompt"] or path.name,
-        warnings=tuple(_captured_so(facts)),
+        warnings=tuple(_capture_warnings(facts)),
     )
 
 
@@ -84,12 +84,12 @@ def from_requirements(options: Mapping[str, Any], base: Interpreter) -> Target:
     )
 
 
-def labelled(packages: Mapping[str, str], origins: Mapping[str, str]) -> dict[str, str]:
+def with_origins(packages: Mapping[str, str], origins: Mapping[str, str]) -> dict[str, str]:
     """Canonical name → version for people, with the origin where there is one: two of one version may differ in it."""
     return {name: f"{version} ({origins[name]})" if name in origins else version for name, version in packages.items()}
 
 
-def _captured_so(facts: Mapping[str, Any]) -> list[str]:
+def _capture_warnings(facts: Mapping[str, Any]) -> list[str]:
     """What was not as it should be when it was captured, or is not in the wheels."""
     said = [
         f"{name} had been changed by hand when it was captured: {', '.join(files)}."

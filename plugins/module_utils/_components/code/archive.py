@@ -76,11 +76,11 @@ class Worktree:
         self._prefix = f"{top}/"
         self._seen: dict[str, os.stat_result | None] = {}
 
-    def look(self, path: str) -> os.stat_result | None:
+    def lstat(self, path: str) -> os.stat_result | None:
         """``lstat``, or nothing when there is nothing, or only something behind a link."""
         if path not in self._seen:
             parent = path.rpartition("/")[0]
-            above = self.look(parent) if parent else None
+            above = self.lstat(parent) if parent else None
             reachable = not parent or (above is not None and stat.S_ISDIR(above.st_mode))
             self._seen[path] = _lstat(self._prefix + path) if reachable else None
         return self._seen[path]
@@ -88,7 +88,7 @@ class Worktree:
     def obstacle(self, path: str) -> str | None:
         """The nearest parent that is there and not a directory: it would have to go for this path to be written."""
         for parent in parents_of(path):
-            found = self.look(parent)
+            found = self.lstat(parent)
             if found is not None and not stat.S_ISDIR(found.st_mode):
                 return parent
         return None
@@ -119,7 +119,7 @@ class Worktree:
             os.close(handle)
 
     def _entry(self, path: str, why: str) -> Entry:
-        found = self.look(path)
+        found = self.lstat(path)
         if found is None:
             return Entry(path, ABSENT, why)
         mode, target = found.st_mode, None

@@ -25,7 +25,7 @@ from .hold import Hold
 from .local_changes import STAGED
 from .record import Recorder
 from .selection import ALL, REVERT, Selection
-from .verify import Scratch
+from .verify import ScratchDirectory
 
 
 class Checkout:
@@ -43,7 +43,7 @@ class Checkout:
         self.target = str(facts["target"])
         self.after = str(facts["after"])
         self.selected = _selection(self.git, facts)
-        self.scratch = Scratch(Path(facts["scratch"]), self.owner)
+        self.scratch = ScratchDirectory(Path(facts["scratch"]), self.owner)
         index = Path(facts["index"])
         self.earlier = Recorder(context.workspace / "earlier", self.git, index, self.owner)
         self.recorder = Recorder(context.workspace, self.git, index, self.owner, self.selected, self.earlier)

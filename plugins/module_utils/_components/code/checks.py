@@ -82,7 +82,7 @@ def lock_files(layout: Layout, branch: str | None) -> list[Path]:
     return locks + ([layout.common_dir / f"{branch}.lock"] if branch else [])
 
 
-def resolve_target(git: Git, layout: Layout, to: str | None, point: PointEntry | None) -> str:
+def resolve_commit(git: Git, layout: Layout, to: str | None, point: PointEntry | None) -> str:
     """Turn the options into a commit id, once and for all.
 
     :raises Refused: when nothing, or more than one thing, is meant by it.
@@ -100,7 +100,7 @@ def wanted_name(to: str | None, point: PointEntry | None) -> str:
 def resolve_name(git: Git, layout: Layout, name: str, point: PointEntry | None = None) -> str:
     """Turn one name into a commit id.
 
-    :raises Refused: see `resolve_target`.
+    :raises Refused: see `resolve_commit`.
     """
     if not name or name.startswith("-") or any(ord(letter) <= ord(" ") for letter in name):
         raise Refused(f"{name!r} can't be the name of a commit, branch or tag.")
@@ -246,7 +246,7 @@ def require_submodules(git: Git, worktree: Worktree, commit: str, selected: Sele
         if SUBMODULE not in (one.commit_mode, one.index_mode):
             continue
         where = f"{git.path}: submodule {one.path}"
-        populated = worktree.look(f"{one.path}/.git") is not None
+        populated = worktree.lstat(f"{one.path}/.git") is not None
         if populated and any(other.path.startswith(f"{one.path}/") for other in differences):
             raise Refused(f"{where} is replaced by files in the target: move the submodule's directory away first.")
         if one.commit_mode != SUBMODULE:

@@ -27,8 +27,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.processes 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
 from ..base import Component, Plan, PointEntry, State
-from . import checks
-from . import local_changes as dirt
+from . import checks, local_changes
 from .archive import FILE, holds_work
 from .checkout import Checkout, describe, open_checkout
 from .deepen import deepen
@@ -36,7 +35,7 @@ from .messages import foreign, shown
 from .plan import plan_checkout
 from .record import Record
 from .reset import commit_reverts, keep_ignored, move_submodule, reset_checkout, tidy
-from .reset_marker import Mark, remove_own_ref_locks
+from .reset_marker import ResetMarker, remove_own_ref_locks
 from .scratch_tree import verify
 from .selection import PATHS
 
@@ -61,7 +60,7 @@ class Code(Component):
         git, layout, owner = open_checkout(self.context.run, options)
         head = git.head()
         checks.require_quiet(layout, head)
-        captured = dirt.capture(git, owner, into)
+        captured = local_changes.capture(git, owner, into)
         keep = f"refs/lastgood/points/{head.commit}"
         git.create_ref(keep, head.commit)
         untracked = git.untracked()
@@ -80,7 +79,7 @@ class Code(Component):
     def fingerprint(self, options: Mapping[str, Any]) -> JsonObject:
         """HEAD, branch, and a digest of the tracked files that differ from it."""
         git, _layout, owner = open_checkout(self.context.run, options)
-        return {**asdict(git.head()), "status": dirt.digest(dirt.present(git, owner))}
+        return {**asdict(git.head()), "status": local_changes.digest(local_changes.present(git, owner))}
 
     def delete_captured(self, facts: JsonObject, needed: Sequence[JsonObject]) -> None:
         """Drop the ref that kept the commit alive, unless another restore point is at the same commit."""
@@ -105,7 +104,7 @@ class Code(Component):
                 deepen(checkout.git, plan.facts["history"], checkout.target)
         self._make_refs(plan, checkout)
         with self.context.change(f"Archive what a reset of {checkout.top} would overwrite"):
-            self._take_along(plan, checkout)
+            self._copy_changes(plan, checkout)
             record = self._record(plan, checkout)
         evidence: JsonObject = {
             "emergency_ref": plan.facts["emergency_ref"],
@@ -125,25 +124,25 @@ class Code(Component):
         record = checkout.recorder.read()
         if record is None:
             raise LastGoodError(f"{checkout.top} is not prepared: nothing was reset. Start again with a new plan.")
-        mark = Mark(self.context)
-        again = mark.read() is not None
+        marker = ResetMarker(self.context)
+        again = marker.read() is not None
         if not again:
             self._require_before(checkout)
             if not checkout.recorder.is_current(record):
                 with self.context.change(f"Archive what changed in {checkout.top} since it was prepared"):
                     record = self._record(plan, checkout)
-            mark.set(done=False)
+            marker.set(done=False)
         else:
-            mark.remove_own_locks(checkout)
+            marker.remove_own_locks(checkout)
             checkout.recorder.keep("interrupted", checkout.target)
         with self.context.change(f"Reset {checkout.top} to {checkout.target}", before=checkout.before.commit):
             reset_checkout(checkout, checkout.target, checkout.after, None if again else record)
             keep_ignored(checkout, record)
             tidy(checkout, record)
-            self._bring(plan, checkout)
+            self._apply_changes(plan, checkout)
             for move in plan.facts["submodules"]:
                 move_submodule(checkout, move["path"], move["target"], None)
-        mark.set(done=True)
+        marker.set(done=True)
 
     def undo(self, plan: Plan) -> None:
         """Back to the commit, the index and the worktree of before, byte for byte."""
@@ -152,16 +151,16 @@ class Code(Component):
         if self.state(plan) is State.FOREIGN:
             raise StateConflict(foreign(checkout, self.context.workspace))
         record = checkout.recorder.read()
-        mark = Mark(self.context)
-        begun = mark.read() is not None or checkout.git.head() != checkout.before
+        marker = ResetMarker(self.context)
+        begun = marker.read() is not None or checkout.git.head() != checkout.before
         if begun and record is None:
             raise StateConflict(
                 f"{checkout.top}: the record of what was there before is missing from {self.context.workspace}. "
                 f"The commit before was {checkout.before.commit} ({plan.facts['emergency_ref']})."
             )
         if begun and record is not None:
-            mark.set(done=False)
-            mark.remove_own_locks(checkout)
+            marker.set(done=False)
+            marker.remove_own_locks(checkout)
             with self.context.change(f"Reset {checkout.top} back to {checkout.before.commit}"):
                 self._go_back(plan, checkout, record)
         self._clear(checkout)
@@ -189,16 +188,16 @@ class Code(Component):
             head = checkout.git.head()
         except Refused:
             return State.FOREIGN
-        mark = Mark(self.context).read()
+        marker = ResetMarker(self.context).read()
         if head.branch != checkout.before.branch or head.commit not in (checkout.before.commit, checkout.after):
             return State.FOREIGN
-        if mark is not None and self._others_staged(checkout):
+        if marker is not None and self._others_staged(checkout):
             return State.FOREIGN
-        if mark is not None and not mark["done"]:
+        if marker is not None and not marker["done"]:
             return State.PARTIAL
-        if head.commit == checkout.after and (mark is not None or head.commit != checkout.before.commit):
+        if head.commit == checkout.after and (marker is not None or head.commit != checkout.before.commit):
             return State.SWITCHED
-        if mark is not None:  # switched once, and HEAD is where it was before: an undo that was cut off
+        if marker is not None:  # switched once, and HEAD is where it was before: an undo that was cut off
             return State.PARTIAL
         return State.PREPARED if self._stands_beside(checkout) else State.UNTOUCHED
 
@@ -208,7 +207,7 @@ class Code(Component):
         found: JsonObject = {}
         if plan.facts["emergency_ref"] and checkout.git.ref(plan.facts["emergency_ref"]):
             found["commits"] = plan.facts["emergency_ref"].replace("refs/heads/", f"{plan.name}, branch ", 1)
-        made = {*self.context.workspace.glob("*-*.tar")} - {self.context.workspace / dirt.POINTS_ARCHIVE}
+        made = {*self.context.workspace.glob("*-*.tar")} - {self.context.workspace / local_changes.POINTS_ARCHIVE}
         archives = [path for path in sorted(made) if holds_work(path)]
         if archives:
             found["uncommitted work"] = [str(path) for path in archives]
@@ -229,15 +228,15 @@ class Code(Component):
 
     # -- parts
 
-    def _take_along(self, plan: Plan, checkout: Checkout) -> None:
+    def _copy_changes(self, plan: Plan, checkout: Checkout) -> None:
         """Copy what belongs to the target and is in no commit, so that the switch depends on nobody's directory."""
         if plan.facts["dirt_of_point"]:
-            dirt.take_along(plan.facts["dirt_of_point"], self.context.workspace)
+            local_changes.copy_captured(plan.facts["dirt_of_point"], self.context.workspace)
 
-    def _bring(self, plan: Plan, checkout: Checkout) -> None:
+    def _apply_changes(self, plan: Plan, checkout: Checkout) -> None:
         """Put what was taken along into the worktree, where the target's commit is checked out by now."""
         if plan.facts["dirt_of_point"]:
-            dirt.apply(self.context.workspace, checkout.top, checkout.owner, checkout.selected)
+            local_changes.apply(self.context.workspace, checkout.top, checkout.owner, checkout.selected)
 
     def _go_back(self, plan: Plan, checkout: Checkout, record: Record) -> None:
         """Step by step; what can't be done, as where a filter of the checkout never ends, does not stop the rest.
@@ -252,7 +251,7 @@ class Code(Component):
             except (LastGoodError, OSError) as error:
                 failed.append(str(error))
                 # Of a git that was stopped.
-                Mark(self.context).remove_own_locks(checkout)
+                ResetMarker(self.context).remove_own_locks(checkout)
                 return False
             return True
 
@@ -301,7 +300,7 @@ class Code(Component):
         record = checkout.recorder.make(checkout.target)
         if any(entry.why == "staged" for entry in record.entries):
             with checkout.scratch.made() as scratch:
-                staged = dirt.staged_commit(checkout.git, checkout.owner, Path(plan.facts["index"]), scratch)
+                staged = local_changes.staged_commit(checkout.git, checkout.owner, Path(plan.facts["index"]), scratch)
             words = ("update-ref", plan.facts["staged_ref"], staged)
             checkout.git.text(*words, attempt=f"Keeping what is staged in {checkout.top}")
         return record
@@ -315,7 +314,7 @@ class Code(Component):
             if checkout.hold.read() == self.context.transaction:
                 checkout.hold.release()
             checkout.scratch.remove()
-            Mark(self.context).remove()
+            ResetMarker(self.context).remove()
             checkout.recorder.forget()
 
     def _stands_beside(self, checkout: Checkout) -> bool:

@@ -17,7 +17,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking im
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
 from .git import Git, Head, Layout
-from .scratch_repository import borrow, objects_of
+from .scratch_repository import make_scratch_repository, objects_of
 
 #: Settings of a checkout that say how its remote is reached.
 _REACHING = r"^(core\.sshcommand|http\.|credential\.|url\.)"
@@ -38,17 +38,17 @@ def history_of(git: Git, layout: Layout, head: Head) -> JsonObject:
     return {"remote": remote, "follows": git.config(f"branch.{branch}.merge")}
 
 
-def fetch_aside(
+def fetch_to_scratch(
     git: Git, layout: Layout, history: JsonObject, name: str, directory: Path, owner: User
 ) -> tuple[Git, str]:
     """Fetch a commit into a scratch repository; a git that sees it, and its id.
 
     :raises Refused: when the remote does not answer, or does not have it.
     """
-    aside = borrow(git, layout.common_dir, directory, owner)
+    repository = make_scratch_repository(git, layout.common_dir, directory, owner)
     url = str(git.config(f"remote.{history['remote']}.url"))
     # By a setting, and not by an argument, which every account of this host can read: it may hold a password.
-    reaching = aside.online([*git.settings(_REACHING), ("remote.lastgood-aside.url", url)])
+    reaching = repository.online([*git.settings(_REACHING), ("remote.lastgood-aside.url", url)])
     try:
         reaching.text("fetch", *_QUIET, "--depth=1", "lastgood-aside", name, attempt=f"Fetching {name}")
     except CommandFailed as error:
@@ -56,8 +56,8 @@ def fetch_aside(
             f"{layout.top} has no commit {name!r}, and fetching it from the remote {history['remote']} failed: "
             f"{masked(error.stderr.strip(), {})} Name a branch, a tag or a whole commit id that the remote has."
         ) from error
-    seeing = {**objects_of(aside), "GIT_SHALLOW_FILE": str(aside.path / ".git" / "shallow")}
-    return git.with_env(seeing), str(aside.resolve("FETCH_HEAD"))
+    seeing = {**objects_of(repository), "GIT_SHALLOW_FILE": str(repository.path / ".git" / "shallow")}
+    return git.with_env(seeing), str(repository.resolve("FETCH_HEAD"))
 
 
 def deepen(git: Git, history: JsonObject, target: str) -> None:

@@ -39,7 +39,7 @@ STAGED = "Staged, and never committed, before a rollback"
 
 
 @dataclass(frozen=True)
-class Dirty:
+class LocalChange:
     """A tracked path that differs from HEAD, and the digest of its content (nothing for a link or an absence)."""
 
     entry: Entry
@@ -51,7 +51,7 @@ class Dirty:
         return self.entry.path
 
 
-def present(git: Git, owner: User | None, *, selected: Selection = ALL, staged: bool = True) -> tuple[Dirty, ...]:
+def present(git: Git, owner: User | None, *, selected: Selection = ALL, staged: bool = True) -> tuple[LocalChange, ...]:
     """What differs now.
 
     :param selected: the paths to look at.
@@ -62,13 +62,13 @@ def present(git: Git, owner: User | None, *, selected: Selection = ALL, staged: 
     with acting_as(owner):
         for entry in Worktree(git.path).scan(reasons):
             if entry.kind == FILE:
-                found.append(Dirty(entry, sha256_below(git.path, entry.path)))
+                found.append(LocalChange(entry, sha256_below(git.path, entry.path)))
             elif entry.kind != DIRECTORY and entry.why != "parent":
-                found.append(Dirty(entry, None))
+                found.append(LocalChange(entry, None))
     return tuple(found)
 
 
-def digest(items: Iterable[Dirty]) -> str:
+def digest(items: Iterable[LocalChange]) -> str:
     """Equal exactly when the same paths differ in the same way."""
     rows = [
         [
@@ -83,7 +83,7 @@ def digest(items: Iterable[Dirty]) -> str:
     return hashlib.sha256(json.dumps(sorted(rows, key=str)).encode("ascii")).hexdigest()
 
 
-def capture(git: Git, owner: User | None, into: Path) -> tuple[Dirty, ...]:
+def capture(git: Git, owner: User | None, into: Path) -> tuple[LocalChange, ...]:
     """Archive what differs now; no file is written when nothing does."""
     items = present(git, owner)
     if items:
@@ -94,16 +94,16 @@ def capture(git: Git, owner: User | None, into: Path) -> tuple[Dirty, ...]:
     return items
 
 
-def read(directory: Path) -> tuple[Dirty, ...]:
+def read(directory: Path) -> tuple[LocalChange, ...]:
     """What differed when it was captured there."""
     try:
         raw = json.loads((directory / LIST).read_bytes())
     except FileNotFoundError:
         return ()
-    return tuple(Dirty(Entry(**one["entry"]), one["sha256"]) for one in raw)
+    return tuple(LocalChange(Entry(**one["entry"]), one["sha256"]) for one in raw)
 
 
-def take_along(source: Mapping[str, str], workspace: Path) -> None:
+def copy_captured(source: Mapping[str, str], workspace: Path) -> None:
     """Copy a restore point's archive, so that the switch needs no restore point any more.
 
     :param source: ``directory``, and the expected SHA-256 of the two files by name.
@@ -129,7 +129,7 @@ def staged_commit(git: Git, owner: User | None, index: Path, scratch: Path) -> s
     copy = scratch / "staged"
     with acting_as(owner):
         shutil.copyfile(index, copy)
-    aside = git.with_env({"GIT_INDEX_FILE": str(copy)})
-    tree = aside.text("write-tree", attempt=f"Keeping what is staged in {git.path}")
+    indexed = git.with_env({"GIT_INDEX_FILE": str(copy)})
+    tree = indexed.text("write-tree", attempt=f"Keeping what is staged in {git.path}")
     words = ("commit-tree", tree, "-p", "HEAD", "-m", STAGED)
-    return aside.text(*words, attempt=f"Keeping what is staged in {git.path}")
+    return indexed.text(*words, attempt=f"Keeping what is staged in {git.path}")

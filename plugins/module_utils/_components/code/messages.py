@@ -17,7 +17,7 @@ from .checkout import Checkout
 from .git import Commit, Head, Layout
 from .record import Survey
 from .selection import RESET, REVERT
-from .target import Goal
+from .target import Target
 
 #: How many names a description shows; the archives hold all of them.
 SHOWN = 200
@@ -33,27 +33,27 @@ def discards(surveyed: Survey, commits: list[Commit]) -> JsonObject:
     return {label: things for label, things in found.items() if things}
 
 
-def warnings_of(layout: Layout, head: Head, goal: Goal, point: PointEntry | None) -> tuple[str, ...]:
+def warnings_of(layout: Layout, head: Head, target: Target, point: PointEntry | None) -> tuple[str, ...]:
     """What an operator should know of a move from this head to the goal."""
     warnings = []
-    if goal.mode == REVERT and goal.after != head.commit:
+    if target.mode == REVERT and target.after != head.commit:
         warnings.append(
             f"{layout.top}: the reverts are in this checkout only. Push them, or the next deployment brings the rejected "
             "changes back; until then a hold is left there, and git config lastgood.hold tells it."
         )
-    elif goal.after != head.commit:
+    elif target.after != head.commit:
         warnings.append(
             f"{layout.top}: a plain git pull brings the rejected commits back. A hold is left there: a deployment can "
             "test for it with git config lastgood.hold."
         )
-    if goal.facts["history"]:
+    if target.facts["history"]:
         warnings.append(
-            f"{layout.top} is a shallow clone: its history is fetched from {goal.facts['history']['remote']} in prepare, "
+            f"{layout.top} is a shallow clone: its history is fetched from {target.facts['history']['remote']} in prepare, "
             "and not all commits that are discarded can be listed before that."
         )
     if head.branch is None:
         warnings.append(f"{layout.top} is on no branch (detached HEAD), and stays so.")
-    if point is not None and goal.mode == RESET and point.facts.get("branch") != head.branch:
+    if point is not None and target.mode == RESET and point.facts.get("branch") != head.branch:
         warnings.append(
             f"{layout.top} was on {point.facts.get('branch') or 'no branch'} at the restore point and is on "
             f"{head.branch or 'no branch'} now: the latter is moved back."

@@ -17,8 +17,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts i
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
 from ..base import Context, Plan, PointEntry
-from . import checks
-from . import local_changes as dirt
+from . import checks, local_changes
 from .access import Access
 from .archive import Worktree
 from .checkout import describe, open_checkout
@@ -26,8 +25,8 @@ from .git import NO_OBJECT, Git, Head, Layout
 from .messages import discards, shown, warnings_of
 from .record import NOTHING, Survey, survey
 from .selection import PATHS, REVERT
-from .target import Goal, aim
-from .verify import Scratch
+from .target import Target, resolve_target
+from .verify import ScratchDirectory
 
 
 def plan_checkout(context: Context, options: Mapping[str, Any], point: PointEntry | None) -> Plan:
@@ -38,8 +37,10 @@ def plan_checkout(context: Context, options: Mapping[str, Any], point: PointEntr
     checks.require_merged(git)
     checks.require_alone(git, layout, head)
     names = _side_names(context.transaction, git, layout)
-    with aim(git, layout, head, options, point, Scratch(Path(names["scratch"]), owner), context.transaction) as aimed:
-        return _plan(*aimed, _Scene(layout, owner, head, names), options, point)
+    with resolve_target(
+        git, layout, head, options, point, ScratchDirectory(Path(names["scratch"]), owner), context.transaction
+    ) as resolved:
+        return _plan(*resolved, _Scene(layout, owner, head, names), options, point)
 
 
 class _Scene(NamedTuple):
@@ -51,60 +52,64 @@ class _Scene(NamedTuple):
     names: JsonObject
 
 
-def _plan(git: Git, goal: Goal, scene: _Scene, options: Mapping[str, Any], point: PointEntry | None) -> Plan:
+def _plan(git: Git, target: Target, scene: _Scene, options: Mapping[str, Any], point: PointEntry | None) -> Plan:
     layout, owner, head, names = scene
-    surveyed, disk_bytes = _survey(git, scene, goal, verified=bool(_verify(options, goal.mode)))
-    wanted = dirt.read(point.directory) if point is not None else ()
-    wanted = tuple(one for one in wanted if goal.selection.covers(one.path))
-    moves = checks.require_submodules(git, Worktree(layout.top), goal.target, goal.selection)
-    lost = goal.reverted if goal.mode == REVERT else [head.commit, f"^{goal.after}"]
+    surveyed, disk_bytes = _survey(git, scene, target, verified=bool(_verify(options, target.mode)))
+    wanted = local_changes.read(point.directory) if point is not None else ()
+    wanted = tuple(one for one in wanted if target.selection.covers(one.path))
+    moves = checks.require_submodules(git, Worktree(layout.top), target.commit, target.selection)
+    lost = target.reverted if target.mode == REVERT else [head.commit, f"^{target.after}"]
     return Plan(
         kind="code",
         name=str(layout.top),
         things=(f"checkout:{layout.top}",),
-        changed=head.commit != goal.after or bool(moves) or _differs(git, owner, goal, wanted),
-        before={**describe(git, head), "modified": shown(one.path for one in surveyed.dirty), **_files(git, goal, 1)},
-        after={
-            **describe(git, Head(goal.after, head.branch)),
-            "modified": shown(one.path for one in wanted),
-            **_files(git, goal, 0),
+        changed=head.commit != target.after or bool(moves) or _differs(git, owner, target, wanted),
+        before={
+            **describe(git, head),
+            "modified": shown(one.path for one in surveyed.local_changes),
+            **_files(git, target, 1),
         },
-        discards=discards(surveyed, git.commits([*lost, *(["--no-walk"] if goal.mode == REVERT else [])])),
+        after={
+            **describe(git, Head(target.after, head.branch)),
+            "modified": shown(one.path for one in wanted),
+            **_files(git, target, 0),
+        },
+        discards=discards(surveyed, git.commits([*lost, *(["--no-walk"] if target.mode == REVERT else [])])),
         facts={
             **_place(options, layout, owner),
             "before": asdict(head),
-            "target": goal.target,
-            "after": goal.after,
-            **goal.facts,
+            "target": target.commit,
+            "after": target.after,
+            **target.facts,
             **names,
-            "emergency_ref": names["emergency_ref"] if goal.mode != PATHS else None,
-            "target_ref": names["target_ref"] if goal.mode == REVERT else None,
-            "verify": _verify(options, goal.mode),
+            "emergency_ref": names["emergency_ref"] if target.mode != PATHS else None,
+            "target_ref": names["target_ref"] if target.mode == REVERT else None,
+            "verify": _verify(options, target.mode),
             "python": options.get("python") or sys.executable,
             "submodules": moves,
             "dirt_of_point": {"directory": str(point.directory), **point.artefacts} if wanted and point else None,
         },
         downtime={"ms": 100 + len(surveyed.writes) // 4, "grows_with": "the number of changed files"},
         disk_bytes=disk_bytes,
-        warnings=warnings_of(layout, head, goal, point),
+        warnings=warnings_of(layout, head, target, point),
     )
 
 
-def _differs(git: Git, owner: User, goal: Goal, wanted: tuple[dirt.Dirty, ...]) -> bool:
+def _differs(git: Git, owner: User, target: Target, wanted: tuple[local_changes.LocalChange, ...]) -> bool:
     """Whether files are to be put back, besides a branch that is to be moved."""
-    if goal.mode == REVERT:
+    if target.mode == REVERT:
         return False  # local changes are none of its business
-    if goal.mode == PATHS and any(goal.selection.covers(one.path) for one in git.index_against(goal.target)):
+    if target.mode == PATHS and any(target.selection.covers(one.path) for one in git.index_against(target.commit)):
         return True
-    now = dirt.present(git, owner, selected=goal.selection, staged=goal.mode != PATHS)
-    return dirt.digest(now) != dirt.digest(wanted)
+    now = local_changes.present(git, owner, selected=target.selection, staged=target.mode != PATHS)
+    return local_changes.digest(now) != local_changes.digest(wanted)
 
 
-def _files(git: Git, goal: Goal, side: int) -> JsonObject:
+def _files(git: Git, target: Target, side: int) -> JsonObject:
     """Of single paths, which of them change, with the ids of their content: the commit's (0), or now (1)."""
-    if goal.mode != PATHS:
+    if target.mode != PATHS:
         return {}
-    against = [one for one in git.worktree_against(goal.target) if goal.selection.covers(one.path)]
+    against = [one for one in git.worktree_against(target.commit) if target.selection.covers(one.path)]
     sides = [((one.commit_mode, one.commit_blob), (one.index_mode, one.index_blob))[side] for one in against]
     return {"files": dict(zip(shown(one.path for one in against), itertools.starmap(_content, sides)))}
 
@@ -115,15 +120,15 @@ def _content(mode: str, blob: str) -> str:
     return blob if blob != NO_OBJECT else "modified, never committed"
 
 
-def _survey(git: Git, scene: _Scene, goal: Goal, *, verified: bool) -> tuple[Survey, int]:
+def _survey(git: Git, scene: _Scene, target: Target, *, verified: bool) -> tuple[Survey, int]:
     """What a reset would do, and the bytes that archive, reset and scratch tree take; all of it has to be possible."""
     layout, owner, head, _names = scene
-    checks.require_objects(git, goal.target)
-    tree = git.tree_paths(goal.target)
-    checks.require_room(git, tree, goal.selection)
+    checks.require_objects(git, target.commit)
+    tree = git.tree_paths(target.commit)
+    checks.require_room(git, tree, target.selection)
     checks.require_filters(git, (tree, git.tree_paths(head.commit)), layout, owner)
     worktree = Worktree(layout.top)
-    surveyed = survey(git, worktree, goal.target, owner, goal.selection)
+    surveyed = survey(git, worktree, target.commit, owner, target.selection)
     with acting_as(owner):
         entries = worktree.scan(surveyed.reasons)
     access = Access(layout, owner)

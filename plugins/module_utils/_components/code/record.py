@@ -40,12 +40,12 @@ class Survey:
 
     :param reasons: every path that it may overwrite or delete → why that matters (see `Entry`).
     :param writes: paths that it writes or deletes, for the prediction of downtime.
-    :param dirty: tracked paths that differ from HEAD.
+    :param local_changes: tracked paths that differ from HEAD.
     """
 
     reasons: Mapping[str, str]
     writes: tuple[str, ...]
-    dirty: tuple[Change, ...]
+    local_changes: tuple[Change, ...]
 
     def paths(self, *why: str) -> list[str]:
         """The paths with one of these reasons, sorted."""
@@ -59,19 +59,19 @@ def survey(git: Git, worktree: Worktree, commit: str, owner: User | None, select
     """
     against = (one for one in git.index_against(commit) if selected.covers(one.path))
     differences = [one for one in against if SUBMODULE not in (one.commit_mode, one.index_mode)]
-    dirty = modified(git, selected)
+    local_changes = modified(git, selected)
     others = dict.fromkeys(filter(selected.covers, git.hidden()), "hidden")
     reasons = {one.path: "replaced" for one in differences}
-    written = [one.path for one in differences if one.commit_mode != NOTHING] + [one.path for one in dirty]
+    written = [one.path for one in differences if one.commit_mode != NOTHING] + [one.path for one in local_changes]
     with acting_as(owner):
-        in_the_way = _in_the_way(worktree, differences, written) - {one.path for one in dirty}
+        in_the_way = _in_the_way(worktree, differences, written) - {one.path for one in local_changes}
     ignored = git.ignored(sorted(in_the_way))
-    others.update({one.path: "modified" if one.staged == "." else "staged" for one in dirty})
+    others.update({one.path: "modified" if one.staged == "." else "staged" for one in local_changes})
     others.update({path: "ignored" if path in ignored else "untracked" for path in in_the_way})
     with acting_as(owner):
         bytecode = stale_bytecode(worktree, {*reasons, *others})
     reasons = {**reasons, **dict.fromkeys(bytecode, "bytecode"), **others}
-    return Survey(reasons, tuple(sorted({one.path for one in differences}.union(written))), dirty)
+    return Survey(reasons, tuple(sorted({one.path for one in differences}.union(written))), local_changes)
 
 
 def modified(git: Git, selected: Selection) -> tuple[Change, ...]:
@@ -82,7 +82,7 @@ def modified(git: Git, selected: Selection) -> tuple[Change, ...]:
 def _in_the_way(worktree: Worktree, differences: Iterable[TreeChange], written: Iterable[str]) -> set[str]:
     """Untracked or ignored paths that stand where the commit has something, or has a directory."""
     tracked = {one.path for one in differences if one.index_mode != NOTHING}
-    found = {one.path for one in differences if one.index_mode == NOTHING and worktree.look(one.path) is not None}
+    found = {one.path for one in differences if one.index_mode == NOTHING and worktree.lstat(one.path) is not None}
     found.update(filter(None, map(worktree.obstacle, written)))
     return found - tracked
 
@@ -100,7 +100,7 @@ def stale_bytecode(worktree: Worktree, paths: Iterable[str]) -> list[str]:
     found: list[str] = []
     for directory, stems in by_directory.items():
         cache = f"{directory}/__pycache__" if directory else "__pycache__"
-        seen = worktree.look(cache)
+        seen = worktree.lstat(cache)
         if seen is not None and stat.S_ISDIR(seen.st_mode):
             names = [path.name for path in (worktree.top / cache).glob("*.pyc") if path.is_file()]
             found.extend(f"{cache}/{name}" for name in names if name.split(".")[0] in stems)
@@ -174,7 +174,7 @@ class Recorder:
         """Where the content of the record's entries is."""
         return self._workspace / record.archive
 
-    def take_along(self, origin: Path) -> None:
+    def copy_from(self, origin: Path) -> None:
         """Copy another workspace's record and what it names, the record last: with it all of it is here."""
         raw = json.loads((origin / "record.json").read_bytes())
         for name in (raw["archive"], raw["index"], "record.json"):
@@ -214,8 +214,8 @@ class Recorder:
         """
         if record.index_mtime_ns != _mtime_ns(self._index):
             return False
-        dirty = {one.path for one in modified(self._git, self._selected)}
-        if dirty != {entry.path for entry in record.entries if entry.why in ("modified", "staged")}:
+        local_changes = {one.path for one in modified(self._git, self._selected)}
+        if local_changes != {entry.path for entry in record.entries if entry.why in ("modified", "staged")}:
             return False
         with acting_as(self._owner):
             worktree = Worktree(self._git.path)
@@ -325,5 +325,5 @@ def _mtime_ns(path: Path) -> int:
 def _unchanged(worktree: Worktree, entry: Entry) -> bool:
     if entry.kind == DIRECTORY and entry.why != "parent":
         return False  # a whole directory in the way: it takes a walk to know
-    found = worktree.look(entry.path)
+    found = worktree.lstat(entry.path)
     return (stamp_of(found) if found is not None else "") == entry.stamp

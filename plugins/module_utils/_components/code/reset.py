@@ -20,7 +20,7 @@ from .checkout import Checkout
 from .git import Git, Head
 from .record import Record, modified, stale_bytecode
 from .restore import remove_bytecode, restore
-from .scratch_repository import borrow, make_reverts
+from .scratch_repository import make_reverts, make_scratch_repository
 
 
 def reset_checkout(checkout: Checkout, commit: str, head: str, current: Record | None = None) -> None:
@@ -41,8 +41,8 @@ def reset_checkout(checkout: Checkout, commit: str, head: str, current: Record |
             checkout.git.reset_hard(commit)
             return
         against = [one for one in checkout.git.index_against(commit) if checkout.selected.covers(one.path)]
-        dirty = (one.path for one in modified(checkout.git, checkout.selected) if one.staged != "D")
-        checkout.git.restore_paths(commit, against, dirty)
+        changed = (one.path for one in modified(checkout.git, checkout.selected) if one.staged != "D")
+        checkout.git.restore_paths(commit, against, changed)
         if checkout.git.head().commit != head:
             checkout.git.move_head(head)
 
@@ -53,7 +53,7 @@ def _show_hidden(checkout: Checkout, commit: str) -> None:
         marked.intersection_update(one.path for one in checkout.git.index_against(commit))
     with acting_as(checkout.owner):
         worktree = Worktree(checkout.top)
-        there = sorted(path for path in marked if worktree.look(path) is not None)
+        there = sorted(path for path in marked if worktree.lstat(path) is not None)
     checkout.git.show_hidden(there)
 
 
@@ -61,8 +61,12 @@ def commit_reverts(checkout: Checkout) -> None:
     """Make the reverts once more, for good; the plan has named the commit that comes out."""
     facts = checkout.facts
     with checkout.scratch.made() as scratch:
-        aside = borrow(checkout.git, Path(facts["common_dir"]), scratch, checkout.owner, keep=True)
-        made, _reverted = make_reverts(aside, checkout.top, checkout.before.commit, facts["reverts"], facts["date"])
+        repository = make_scratch_repository(
+            checkout.git, Path(facts["common_dir"]), scratch, checkout.owner, keep=True
+        )
+        made, _reverted = make_reverts(
+            repository, checkout.top, checkout.before.commit, facts["reverts"], facts["date"]
+        )
     if made != checkout.target:
         raise LastGoodError(
             f"{checkout.top}: the reverts came out as {made}, planned was {checkout.target}: plan again."
@@ -114,7 +118,7 @@ def keep_ignored(checkout: Checkout, record: Record) -> None:
             for entry in record.entries
             if entry.kind in (FILE, LINK)
             and entry.why != "bytecode"
-            and worktree.look(entry.path) is None
+            and worktree.lstat(entry.path) is None
             and worktree.obstacle(entry.path) is None
         }
     ignored = checkout.git.ignored(sorted(gone))

@@ -20,7 +20,7 @@ from . import checks
 from .checkout import Checkout
 
 
-class Mark:
+class ResetMarker:
     """A file in the workspace. Its time of modification is when the first reset began, and stays that."""
 
     def __init__(self, context: Context) -> None:
@@ -30,10 +30,10 @@ class Mark:
     def read(self) -> JsonObject | None:
         """Whether a reset of ours was begun, and (``done``) whether it was ended."""
         try:
-            mark: JsonObject = json.loads(self._file.read_bytes())
+            marker: JsonObject = json.loads(self._file.read_bytes())
         except FileNotFoundError:
             return None
-        return mark
+        return marker
 
     def set(self, *, done: bool) -> None:
         """Write it, before a reset begins and after it has ended."""

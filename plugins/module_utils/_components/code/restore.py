@@ -103,7 +103,7 @@ class _Restore:
         with ExitStack() as handles:
             with acting_as(self._owner):
                 directory, name = handles.enter_context(self._tree.parent(entry.path))
-                beside, made_now = _new_beside(directory, name, content)
+                temporary, made_now = _new_temporary(directory, name, content)
                 stream = handles.enter_context(os.fdopen(made_now, "wb"))
                 shutil.copyfileobj(content, stream, CHUNK_BYTES)
                 stream.flush()
@@ -117,13 +117,13 @@ class _Restore:
                 os.fsync(stream.fileno())
                 if _is_directory(directory, name):
                     _remove_tree(directory, name)
-                os.rename(beside, name, src_dir_fd=directory, dst_dir_fd=directory)
+                os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
 
     def _note(self, entry: Entry, error: OSError) -> None:
         self.failed.append(f"{entry.path} ({error.strerror or error})")
 
 
-def _new_beside(directory: int, name: str, content: IO[bytes]) -> tuple[str, int]:
+def _new_temporary(directory: int, name: str, content: IO[bytes]) -> tuple[str, int]:
     """A new file beside the one of this name: what it is called, and a handle of it.
 
     What a killed call has left under that name is made anew. Anything else is somebody's, and stays.
@@ -131,19 +131,19 @@ def _new_beside(directory: int, name: str, content: IO[bytes]) -> tuple[str, int
     :raises FileExistsError: when somebody has taken all names, or goes on taking them.
     """
     stem = os.fsdecode(os.fsencode(name)[:_NAME_BYTES]) + SUFFIX
-    for beside in (stem, *(f"{stem}-{number}" for number in range(2, _OTHER_NAMES + 2))):
-        if _is_left(directory, beside, content):
-            os.unlink(beside, dir_fd=directory)
+    for temporary in (stem, *(f"{stem}-{number}" for number in range(2, _OTHER_NAMES + 2))):
+        if _is_leftover(directory, temporary, content):
+            os.unlink(temporary, dir_fd=directory)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with suppress(FileExistsError):
-            return beside, os.open(beside, flags, 0o600, dir_fd=directory)
+            return temporary, os.open(temporary, flags, 0o600, dir_fd=directory)
     raise FileExistsError(errno.EEXIST, f"all names like {stem} are taken")
 
 
-def _is_left(directory: int, beside: str, content: IO[bytes]) -> bool:
+def _is_leftover(directory: int, temporary: str, content: IO[bytes]) -> bool:
     """Whether a file is what a killed call has left of this content: its beginning."""
     try:
-        handle = os.open(beside, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+        handle = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     except OSError:
         return False
     with os.fdopen(handle, "rb") as left:

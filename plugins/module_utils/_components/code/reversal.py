@@ -68,11 +68,11 @@ class CodeReversal(Code):
             with self.context.change(f"Release the hold of {checkout.top}"):
                 checkout.hold.release()
 
-    def _take_along(self, plan: Plan, checkout: Checkout) -> None:
+    def _copy_changes(self, plan: Plan, checkout: Checkout) -> None:
         ensure_private_directory(self.context.workspace / "earlier")
-        checkout.earlier.take_along(Path(plan.facts["earlier"]))
+        checkout.earlier.copy_from(Path(plan.facts["earlier"]))
 
-    def _bring(self, plan: Plan, checkout: Checkout) -> None:
+    def _apply_changes(self, plan: Plan, checkout: Checkout) -> None:
         record = checkout.earlier.read()
         if record is not None:
             checkout.earlier.apply(record)

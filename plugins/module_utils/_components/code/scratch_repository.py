@@ -20,7 +20,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from .git import Git
 
 
-def borrow(git: Git, common_dir: Path, scratch: Path, owner: User, *, keep: bool = False) -> Git:
+def make_scratch_repository(git: Git, common_dir: Path, scratch: Path, owner: User, *, keep: bool = False) -> Git:
     """Make a repository in the scratch directory that sees all objects of the checkout.
 
     :param keep: what is new goes to the checkout's own objects; else it is gone with the scratch directory.
@@ -38,18 +38,18 @@ def borrow(git: Git, common_dir: Path, scratch: Path, owner: User, *, keep: bool
         # No file of the commits is written out: they are merged in the index.
         (home / ".git" / "info").mkdir(exist_ok=True)
         (home / ".git" / "info" / "sparse-checkout").write_text("/no file at all\n")
-    aside = Git(git.runner, home)
-    aside.text("config", "core.sparseCheckout", "true", attempt=f"Setting {home} up")
-    return aside.with_env({"GIT_OBJECT_DIRECTORY": str(objects)}) if keep else aside
+    repository = Git(git.runner, home)
+    repository.text("config", "core.sparseCheckout", "true", attempt=f"Setting {home} up")
+    return repository.with_env({"GIT_OBJECT_DIRECTORY": str(objects)}) if keep else repository
 
 
-def objects_of(aside: Git) -> dict[str, str]:
+def objects_of(repository: Git) -> dict[str, str]:
     """Environment that lets the checkout's git see what is new in a scratch repository."""
-    return {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(aside.path / ".git" / "objects")}
+    return {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(repository.path / ".git" / "objects")}
 
 
 def make_reverts(
-    aside: Git, top: Path, head: str, reverts: Sequence[Mapping[str, Any]], date: int
+    repository: Git, top: Path, head: str, reverts: Sequence[Mapping[str, Any]], date: int
 ) -> tuple[str, list[str]]:
     """Commit the inverse of each of these on top of ``head``.
 
@@ -58,8 +58,8 @@ def make_reverts(
     :returns: the last commit, and those that were reverted; what had been reverted before is neither changed nor named.
     :raises Refused: when one conflicts with what came after it.
     """
-    dated = aside.with_env({"GIT_AUTHOR_DATE": f"@{date} +0000", "GIT_COMMITTER_DATE": f"@{date} +0000"})
-    attempt = f"Reverting commits of {top} in {aside.path}"
+    dated = repository.with_env({"GIT_AUTHOR_DATE": f"@{date} +0000", "GIT_COMMITTER_DATE": f"@{date} +0000"})
+    attempt = f"Reverting commits of {top} in {repository.path}"
     dated.text("update-ref", "--no-deref", "HEAD", head, attempt=attempt)
     dated.text("read-tree", "-m", "-u", "HEAD", attempt=attempt)
     made, tree = head, dated.text("write-tree", attempt=attempt)
@@ -75,20 +75,20 @@ def make_reverts(
     return made, reverted
 
 
-def _revert(aside: Git, top: Path, revert: Mapping[str, Any]) -> None:
+def _revert(repository: Git, top: Path, revert: Mapping[str, Any]) -> None:
     mainline = ("-m", str(revert["mainline"])) if revert["mainline"] else ()
     attempt = f"Reverting {revert['commit']} of {top}"
     try:
-        aside.text("revert", "--no-commit", *mainline, revert["commit"], attempt=attempt)
+        repository.text("revert", "--no-commit", *mainline, revert["commit"], attempt=attempt)
     except CommandFailed as error:
-        conflicts = [one.path for one in aside.changes() if one.staged == "U"]
+        conflicts = [one.path for one in repository.changes() if one.staged == "U"]
         if not conflicts:
             raise
         raise Refused(
             f"{top}: commit {revert['commit'][:12]} ({revert['subject']}) can't be reverted: later commits changed the "
             f"same lines of {', '.join(conflicts[:5])}. Name those commits too, or go back with mode=reset."
         ) from error
-    aside.delete_ref("REVERT_HEAD")
+    repository.delete_ref("REVERT_HEAD")
 
 
 def _message(revert: Mapping[str, Any]) -> str:

@@ -30,7 +30,7 @@ def verify(checkout: Checkout, secrets: Mapping[str, Any]) -> list[str]:
             (scratch / "tree").mkdir()
         if checkout.facts["mode"] == PATHS:
             tree = check_out(checkout.git, checkout.before.commit, scratch)
-            sources = _bring_paths(checkout, scratch, tree)
+            sources = _check_out_paths(checkout, scratch, tree)
             options["compile"] = sorted({*options.get("compile", ()), *sources})
         else:
             tree = check_out(checkout.git, checkout.target, scratch)
@@ -39,7 +39,7 @@ def verify(checkout: Checkout, secrets: Mapping[str, Any]) -> list[str]:
         return verify_tree(tree, checker, options, checkout.facts["python"])
 
 
-def _bring_paths(checkout: Checkout, scratch: Path, tree: Path) -> list[str]:
+def _check_out_paths(checkout: Checkout, scratch: Path, tree: Path) -> list[str]:
     """Bring the selected paths into the scratch tree; those of them that are Python sources, and no links."""
     git = checkout.git.with_env({"GIT_INDEX_FILE": str(scratch / "index"), "GIT_WORK_TREE": str(tree)})
     against = [one for one in git.index_against(checkout.target) if checkout.selected.covers(one.path)]

@@ -17,18 +17,18 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.types impo
 
 from ..base import PointEntry
 from . import checks
-from .deepen import fetch_aside, history_of
+from .deepen import fetch_to_scratch, history_of
 from .git import Git, Head, Layout
-from .scratch_repository import borrow, make_reverts, objects_of
+from .scratch_repository import make_reverts, make_scratch_repository, objects_of
 from .selection import ALL, PATHS, RESET, REVERT, Selection, selected_paths
-from .verify import Scratch
+from .verify import ScratchDirectory
 
 
 @dataclass(frozen=True)
-class Goal:
+class Target:
     """What is to be reached.
 
-    :param target: the commit whose files are wanted.
+    :param commit: the commit whose files are wanted.
     :param after: the commit that HEAD is at in the end.
     :param selection: the paths that it is about.
     :param facts: what the later phases need of it.
@@ -36,7 +36,7 @@ class Goal:
     """
 
     mode: str
-    target: str
+    commit: str
     after: str
     selection: Selection
     facts: JsonObject
@@ -44,49 +44,49 @@ class Goal:
 
 
 @contextmanager
-def aim(
+def resolve_target(
     git: Git,
     layout: Layout,
     head: Head,
     options: Mapping[str, Any],
     point: PointEntry | None,
-    scratch: Scratch,
+    scratch: ScratchDirectory,
     id: str,
-) -> Iterator[tuple[Git, Goal]]:
+) -> Iterator[tuple[Git, Target]]:
     """Resolve the options; changes nothing in the checkout.
 
     :param id: of the transaction: it gives new commits their date, so that they have the same ids each time.
-    :returns: the goal, and a git that sees what it takes, also commits that have yet to be made.
+    :returns: the target, and a git that sees what it takes, also commits that have yet to be made.
     :raises Refused: when it can't be reached.
     """
     mode = options.get("mode") or RESET
     _require_fitting(layout, mode, options, point)
     if mode == REVERT:
-        with _aim_revert(git, layout, head, options, scratch, id) as aimed:
-            yield aimed
+        with _revert_target(git, layout, head, options, scratch, id) as resolved:
+            yield resolved
         return
     to = options.get("to") or None
     if options.get("deepen") and layout.shallow and git.resolve(checks.wanted_name(to, point)) is None:
         history = history_of(git, layout, head)
         with scratch.made() as directory:
             name = checks.wanted_name(to, point)
-            seeing, target = fetch_aside(git, layout, history, name, directory, scratch.owner)
-            yield seeing, _aim_at(seeing, layout, head, options, target, history)
+            seeing, commit = fetch_to_scratch(git, layout, history, name, directory, scratch.owner)
+            yield seeing, _commit_target(seeing, layout, head, options, commit, history)
     else:
-        yield git, _aim_at(git, layout, head, options, checks.resolve_target(git, layout, to, point), None)
+        yield git, _commit_target(git, layout, head, options, checks.resolve_commit(git, layout, to, point), None)
 
 
-def _aim_at(
-    git: Git, layout: Layout, head: Head, options: Mapping[str, Any], target: str, history: JsonObject | None
-) -> Goal:
+def _commit_target(
+    git: Git, layout: Layout, head: Head, options: Mapping[str, Any], commit: str, history: JsonObject | None
+) -> Target:
     """The files of one commit; of some paths, or of all and the branch with them."""
     mode = options.get("mode") or RESET
     facts: JsonObject = {"mode": mode, "paths": None, "reverts": [], "date": 0, "history": history}
     if mode == RESET:
-        return Goal(mode, target, target, ALL, facts)
+        return Target(mode, commit, commit, ALL, facts)
     paths = selected_paths(layout.top, options["paths"])
-    checks.require_paths(git, target, paths)
-    return Goal(mode, target, head.commit, Selection(lambda: paths), {**facts, "paths": paths})
+    checks.require_paths(git, commit, paths)
+    return Target(mode, commit, head.commit, Selection(lambda: paths), {**facts, "paths": paths})
 
 
 def _require_fitting(layout: Layout, mode: str, options: Mapping[str, Any], point: PointEntry | None) -> None:
@@ -101,17 +101,17 @@ def _require_fitting(layout: Layout, mode: str, options: Mapping[str, Any], poin
 
 
 @contextmanager
-def _aim_revert(
-    git: Git, layout: Layout, head: Head, options: Mapping[str, Any], scratch: Scratch, id: str
-) -> Iterator[tuple[Git, Goal]]:
+def _revert_target(
+    git: Git, layout: Layout, head: Head, options: Mapping[str, Any], scratch: ScratchDirectory, id: str
+) -> Iterator[tuple[Git, Target]]:
     reverts = checks.resolve_reverts(git, layout, head, options["commits"], int(options.get("mainline") or 1))
     facts: JsonObject = {"mode": REVERT, "paths": None, "reverts": reverts, "date": _date(id), "history": None}
     with scratch.made() as directory:
-        aside = borrow(git, layout.common_dir, directory, scratch.owner)
-        target, reverted = make_reverts(aside, layout.top, head.commit, reverts, facts["date"])
-        seeing = git.with_env(objects_of(aside))
-        changed = seeing.changed_between(head.commit, target)
-        yield seeing, Goal(REVERT, target, target, Selection(lambda: changed), facts, reverted)
+        repository = make_scratch_repository(git, layout.common_dir, directory, scratch.owner)
+        commit, reverted = make_reverts(repository, layout.top, head.commit, reverts, facts["date"])
+        seeing = git.with_env(objects_of(repository))
+        changed = seeing.changed_between(head.commit, commit)
+        yield seeing, Target(REVERT, commit, commit, Selection(lambda: changed), facts, reverted)
 
 
 def _date(id: str) -> int:

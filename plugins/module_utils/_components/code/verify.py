@@ -31,7 +31,7 @@ from .git import Git
 DEFAULT_TIMEOUT_S = 600
 
 
-class Scratch:
+class ScratchDirectory:
     """A private directory of the owner, named by the plan, that is gone when the transaction is over."""
 
     def __init__(self, path: Path, owner: User) -> None:

@@ -89,7 +89,7 @@ def test_an_unmarked_database_under_the_name_of_ours_is_not_dropped(crowded: Sit
     assert crowded.oid(name) == theirs
 
 
-def test_what_comes_back_is_the_database_that_was_put_aside(crowded: Site) -> None:
+def test_what_comes_back_is_the_database_that_was_retained(crowded: Site) -> None:
     point = crowded.capture()
     crowded.damage()
     plan = crowded.roll_back(point, FIRST)

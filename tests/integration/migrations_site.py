@@ -121,7 +121,7 @@ class MigrationsSite(SchemaSite):
         """One migration."""
         self.write(f"migrations/versions/{revision}.py", version(revision, before, upgrade, downgrade))
 
-    def go_stray(self, *more: str) -> None:
+    def go_to_live_database(self, *more: str) -> None:
         """From now on the project does not listen to its environment: it knows where the live database is."""
         words = "&".join([f"host={self.server.sockets}", f"port={self.server.port}", *more])
         url = f"postgresql+psycopg2://keeper@/{self.name}?{words}"
@@ -173,7 +173,7 @@ class MigrationsSite(SchemaSite):
                     found.append(int(entry.parts[2]))
         return found
 
-    def look(self) -> dict[str, Any]:
+    def snapshot(self) -> dict[str, Any]:
         """All that may not change while it is prepared, or when it fails."""
         return {
             **self.content(),
@@ -185,12 +185,12 @@ class MigrationsSite(SchemaSite):
 
     def refused(self, point: PointEntry, said: str, **secrets: Any) -> str:
         """Prepare fails, the live database stays as it was, and an undo leaves nothing; the message."""
-        before, plan = self.look(), self.plan(point)
+        before, plan = self.snapshot(), self.plan(point)
         component = self.component(**secrets)
         with pytest.raises(LastGoodError, match=said) as failure:
             component.prepare(plan)
         component.undo(plan)
-        assert self.look() == before
+        assert self.snapshot() == before
         return failure.value.message
 
 

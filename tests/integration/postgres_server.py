@@ -38,10 +38,10 @@ SETTINGS = {
 def newest_programs() -> Path:
     """The directory with the newest PostgreSQL server programs of this machine."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
-    beside = shutil.which("initdb")
-    if not found and beside is None:
+    initdb = shutil.which("initdb")
+    if not found and initdb is None:
         raise RuntimeError("No PostgreSQL server programs here: install the package postgresql.")
-    return found[-1].parent if found else Path(str(beside)).resolve().parent
+    return found[-1].parent if found else Path(str(initdb)).resolve().parent
 
 
 @dataclass(frozen=True)

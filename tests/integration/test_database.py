@@ -96,12 +96,12 @@ def test_what_is_written_while_a_rollback_is_undone_is_counted_when_that_is_take
     assert (site.oid(), site.content()) == (oid, good)
     written = {"public.visit": {"then": rows, "now": rows + 2}}
     assert reversal.count_written(plan) == written
-    aside = plan.facts["aside"]["name"]
-    assert reversal.kept(plan) == {f"rows written to {aside}": written}
-    assert site.query("SELECT count(*) FROM visit", aside) == str(rows + 2)
+    returning = plan.facts["aside"]["name"]
+    assert reversal.kept(plan) == {f"rows written to {returning}": written}
+    assert site.query("SELECT count(*) FROM visit", returning) == str(rows + 2)
 
 
-def test_what_a_rollback_put_aside_itself_can_come_back_where_nothing_older_is_kept(site: Site) -> None:
+def test_what_a_rollback_retained_itself_can_come_back_where_nothing_older_is_kept(site: Site) -> None:
     site.create()
     point = site.capture()
     site.damage()
@@ -151,7 +151,7 @@ def test_phases_can_be_repeated(site: Site) -> None:
     assert component.state(plan) is State.SWITCHED
 
 
-def test_plan_tells_rows_and_changes_nothing(site: Site) -> None:
+def test_plan_shows_rows_and_changes_nothing(site: Site) -> None:
     site.create()
     point = site.capture()
     assert not site.plan(point).changed
@@ -217,7 +217,7 @@ def test_a_missing_database_is_made_again_and_undo_takes_it_away(site: Site) -> 
     assert [name.rsplit("_", 1)[1] for name in site.databases()] == ["rejected"]
 
 
-def test_a_database_that_refuses_connections_is_put_aside_as_it_is(site: Site) -> None:
+def test_a_database_that_refuses_connections_is_retained_as_it_is(site: Site) -> None:
     site.create()
     content = site.content()
     point = site.capture()
@@ -320,8 +320,11 @@ def test_a_database_is_renamed_only_when_its_oid_is_the_planned_one(site: Site) 
     for name in ("blog", "coming"):
         site.query(f"CREATE DATABASE {name}", "postgres")
     before = {name: site.oid(name) for name in site.databases()}
-    aside, coming = (Rename(int(before[name]), name, f"{name}_then", None) for name in ("blog", "coming"))
-    for wrong in ((dataclasses.replace(aside, oid=1), coming), (aside, dataclasses.replace(coming, oid=1))):
+    outgoing, replacement = (Rename(int(before[name]), name, f"{name}_then", None) for name in ("blog", "coming"))
+    for wrong in (
+        (dataclasses.replace(outgoing, oid=1), replacement),
+        (outgoing, dataclasses.replace(replacement, oid=1)),
+    ):
         with pytest.raises(StateConflict, match=r"was taken back: .* not 1\. Somebody else"):
             swap(Server.from_options(site.server.options), *wrong, "lastgood_spare")
         assert {name: site.oid(name) for name in site.databases()} == before

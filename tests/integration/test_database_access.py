@@ -104,7 +104,7 @@ def test_a_password_reaches_the_programs_but_never_their_arguments(site: Site, t
 
 
 @contextmanager
-def stray_session(site: Site) -> Iterator[int]:
+def leftover_session(site: Site) -> Iterator[int]:
     """What a killed module leaves behind: a session of the login itself, under the transaction's name."""
     server = Server.from_options({**site.server.options, "login_user": "postgres"}, "", application_name(FIRST))
     with server.connect("postgres") as session:
@@ -120,7 +120,7 @@ def test_a_session_role_is_used_by_sessions_and_programs(site: Site) -> None:
     assert point.facts["properties"]["owner"] == "keeper"
     site.query("DELETE FROM visit")
     site.options = {"login_user": "postgres", "session_role": "keeper"}
-    with stray_session(site) as pid:
+    with leftover_session(site) as pid:
         site.roll_back(point)
         assert site.query(f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}", "postgres") == "0"
     assert site.content() == good

@@ -62,7 +62,7 @@ def test_a_live_database_that_was_half_dropped_comes_back_and_goes_again(site: S
     assert site.query("SELECT datconnlimit FROM pg_database WHERE datname = 'blog'", "postgres") == "-2"
 
 
-def test_what_was_put_aside_and_half_dropped_is_not_brought_back(site: Site) -> None:
+def test_what_was_retained_and_half_dropped_is_not_brought_back(site: Site) -> None:
     site.create()
     point = site.capture()
     site.damage()

@@ -158,8 +158,8 @@ def test_schema_rollback_brings_the_schema_back_and_keeps_the_data(schema_site: 
     assert "heavy" in kept["public_tag_rows"]
     assert "2027-05-05" in kept["public_visit_rows"]
     assert kept["public_post_rows"].count("\n") == 3
-    aside = component.result(plan, evidence)["previous_database"]
-    assert (site.oid(aside), site.content(aside)) == (oid, migrated)
+    previous = component.result(plan, evidence)["previous_database"]
+    assert (site.oid(previous), site.content(previous)) == (oid, migrated)
     assert UNFIT in component.kept(plan).values()
     assert component.set_aside(plan)["tables"] == {
         "public.comment": 2,

@@ -56,13 +56,13 @@ def test_there_and_back_by_the_downgrade_of_the_project(migrations_site: Migrati
     schema, point = site.definitions(), site.capture()
     site.upgrade()
     site.migrate(WRITTEN)
-    before = site.look()
+    before = site.snapshot()
     # Whole rows that the downgrade takes away have to be accepted, as those that a rebuild sets aside.
     plan, component = site.plan(point, max_rows_set_aside=0), site.component()
     with pytest.raises(Refused, match=r"1 of [\d,]+ rows .* because the downgrade takes them away: 1 of public.label"):
         component.prepare(plan)
     component.undo(plan)
-    assert site.look() == before
+    assert site.snapshot() == before
     plan = site.plan(point)
     assert plan.discards == {
         "migration": {"then": [BASE], "now": [site.head()]},
@@ -73,11 +73,11 @@ def test_there_and_back_by_the_downgrade_of_the_project(migrations_site: Migrati
         "remade_columns": ["public.post.slug", "public.post.note"],
     }
     assert "-    path text,\n" in component.result(plan, {})["diff"]["prepared"]
-    assert site.look() == before
+    assert site.snapshot() == before
 
     evidence = component.prepare(plan)
     assert component.state(plan) is State.PREPARED
-    assert site.look() == {**before, "databases": sorted(["blog", component.result(plan, {})["incoming_database"]])}
+    assert site.snapshot() == {**before, "databases": sorted(["blog", component.result(plan, {})["incoming_database"]])}
     verification = evidence["verification"]
     assert verification["migration"] == [BASE]
     assert verification["schema_differences"] == ["order of columns: TABLE public post"]
@@ -87,7 +87,7 @@ def test_there_and_back_by_the_downgrade_of_the_project(migrations_site: Migrati
     assert "Table public.label of database blog: 1 rows before the downgrade, no such table after it" in log
     assert component.prepare(plan) == json.loads(json.dumps(evidence))
     site.migrate("INSERT INTO base VALUES (70, 'written after prepare')")
-    before = site.look()
+    before = site.snapshot()
 
     component.switch(plan)
     assert component.state(plan) is State.SWITCHED
@@ -95,20 +95,20 @@ def test_there_and_back_by_the_downgrade_of_the_project(migrations_site: Migrati
     assert site.head() == BASE
     assert unordered(site.definitions()) == unordered(schema)
     assert {query: site.query(query) for query in PRESENT} == PRESENT
-    now = site.look()
+    now = site.snapshot()
     assert {key: now[key] for key in now if key.endswith(OTHERS)} == {
         key: before[key] for key in before if key.endswith(OTHERS)
     }
     assert now["properties"] == before["properties"]
-    aside = component.result(plan, evidence)["previous_database"]
-    assert {**before, **site.content(aside), "oid": site.oid(aside)} == before
+    previous = component.result(plan, evidence)["previous_database"]
+    assert {**before, **site.content(previous), "oid": site.oid(previous)} == before
     assert not site.plan(point, SECOND).changed
 
     site.query("INSERT INTO base VALUES (77, 'later'); SELECT nextval('ticket')")
     component.undo(plan)
     assert component.state(plan) is State.UNTOUCHED
     rejected = component.kept(plan)["database blog, rejected"]
-    assert site.look() == {**before, "databases": sorted(["blog", rejected])}
+    assert site.snapshot() == {**before, "databases": sorted(["blog", rejected])}
     assert site.query("SELECT v FROM base WHERE id = 77", rejected) == "later"
     component.count_written(plan)
     assert component.kept(plan)[f"rows written to {rejected}"] == {"public.base": {"then": 2, "now": 3, "written": 1}}
@@ -131,12 +131,12 @@ def test_a_downgrade_that_does_not_end_is_ended_with_all_that_it_has_started(mig
     before, upgrade, _downgrade = VERSIONS[TAGS]
     started = 'print("starting", flush=True); subprocess.run(["setsid", "sleep", "1000"])'
     site.write_version(TAGS, before, upgrade, started)
-    seen, plan, component = site.look(), site.plan(point, migration_timeout=3), site.component()
+    seen, plan, component = site.snapshot(), site.plan(point, migration_timeout=3), site.component()
     with pytest.raises(LastGoodError, match="no end after 3 s"):
         component.prepare(plan)
     assert site.commands() == []
     component.undo(plan)
-    assert site.look() == seen
+    assert site.snapshot() == seen
 
 
 def test_another_schema_than_the_restore_point_s_is_refused_by_name(migrated_project: MigratedProject) -> None:
@@ -170,7 +170,7 @@ def test_the_command_runs_as_the_owner_of_its_directory(migrated_project: Migrat
 
 def test_what_can_t_work_is_refused_by_the_plan(migrated_project: MigratedProject) -> None:
     site, point = migrated_project
-    before = site.look()
+    before = site.snapshot()
     account = pwd.getpwuid(os.geteuid()).pw_name
     wrong: dict[str, dict[str, Any]] = {
         "migration_command is not given": {"migration_command": []},
@@ -197,7 +197,7 @@ def test_what_can_t_work_is_refused_by_the_plan(migrated_project: MigratedProjec
     for scope in ("database", "tables"):
         with pytest.raises(Refused, match=f"keeps its rows, but scope is {scope}: say scope: schema"):
             component_class(scope).variant({"name": "blog", "method": "migrations"})
-    assert site.look() == before
+    assert site.snapshot() == before
     (point.directory / "layout.json").unlink()
     without = {name: digest for name, digest in point.artefacts.items() if name != "layout.json"}
     with pytest.raises(Refused, match="without a layout"):

@@ -33,7 +33,7 @@ def test_a_command_that_goes_to_the_live_database_is_ended_before_it_changes_it(
 ) -> None:
     """It is known by its name; and where it has another one, because it waits for what is held."""
     site, point = migrated_project
-    site.go_stray(*name)
+    site.go_to_live_database(*name)
     site.refused(point, r"went to the live database blog \(a session of role keeper (was|waited) .* and was ended")
     assert site.query("SELECT count(*) FROM pg_stat_activity WHERE datname = 'blog' AND pid <> pg_backend_pid()") == "0"
 
@@ -106,36 +106,36 @@ def test_a_command_that_has_gone_astray_since_it_was_tried_is_ended_in_the_switc
     migrated_project: MigratedProject, name: list[str]
 ) -> None:
     site, point = migrated_project
-    before, plan, component = site.look(), site.plan(point), site.component()
+    before, plan, component = site.snapshot(), site.plan(point), site.component()
     component.prepare(plan)
-    site.go_stray(*name)
+    site.go_to_live_database(*name)
     with pytest.raises(LastGoodError, match="went to the live database blog"):
         component.switch(plan)
     component.undo(plan)
-    assert site.look() == before
+    assert site.snapshot() == before
 
 
 def test_prepare_and_switch_killed_at_their_lines_end_all_old_or_all_new(migrated_project: MigratedProject) -> None:
     site, point = migrated_project
-    before, plan, component = site.look(), site.plan(point), site.component()
+    before, plan, component = site.snapshot(), site.plan(point), site.component()
     for die in (1, 3, 6) if SOME else range(PREPARE_LINES):
         assert run_and_die(site, plan, "prepare", die) == -signal.SIGKILL
-        assert {**site.look(), "databases": ["blog"]} == before
+        assert {**site.snapshot(), "databases": ["blog"]} == before
     component.undo(plan)
-    assert site.look() == before
+    assert site.snapshot() == before
     assert run_and_die(site, plan, "prepare", PREPARE_LINES) == 0
     for die in (1, 4, 9, 10) if SOME else range(SWITCH_LINES - 1):
         assert run_and_die(site, plan, "switch", die) == -signal.SIGKILL
         # Between dropping what was tried and making its successor there is nothing to switch to.
         bare = die in (1, 2)
         assert component.state(plan) is (State.UNTOUCHED if bare else State.PREPARED)
-        assert {**site.look(), "databases": ["blog"]} == before
+        assert {**site.snapshot(), "databases": ["blog"]} == before
         if bare:
             component.prepare(plan)
     assert run_and_die(site, plan, "switch", SWITCH_LINES - 1) == -signal.SIGKILL
     assert (component.state(plan), site.head()) == (State.SWITCHED, BASE)
     component.undo(plan)
-    assert {**site.look(), "databases": ["blog"]} == before
+    assert {**site.snapshot(), "databases": ["blog"]} == before
 
 
 @pytest.mark.parametrize("phase", ["prepare", "switch"])
@@ -143,7 +143,7 @@ def test_a_module_that_is_killed_while_its_command_works_leaves_nothing(
     migrated_project: MigratedProject, phase: str
 ) -> None:
     site, point = migrated_project
-    before, plan, component = site.look(), site.plan(point), site.component()
+    before, plan, component = site.snapshot(), site.plan(point), site.component()
     if phase == "switch":
         component.prepare(plan)
     site.hold()
@@ -153,7 +153,7 @@ def test_a_module_that_is_killed_while_its_command_works_leaves_nothing(
     site.query("INSERT INTO base VALUES (60, 'nobody holds a lock'); DELETE FROM base WHERE id = 60")
     assert site.commands()
     component.undo(plan)
-    assert site.look() == before
+    assert site.snapshot() == before
     assert not list(component.context.workspace.glob("copy*"))
     site.let_go()
     component.prepare(plan)
@@ -194,7 +194,7 @@ def test_migrations_go_back_before_the_code_that_holds_them_and_both_come_back(
     committed: tuple[MigratedProject, Checkout, str], tmp_path: Path
 ) -> None:
     (site, _point), checkout, before = committed
-    seen, head, host = site.look(), checkout.id("HEAD"), Host(tmp_path / "host")
+    seen, head, host = site.snapshot(), checkout.id("HEAD"), Host(tmp_path / "host")
     prepared(committed, host)
     switched = host.transaction().switch()
     assert [entry["component"] for entry in switched] == ["migrations:blog", f"code:{checkout.path}"]
@@ -202,14 +202,14 @@ def test_migrations_go_back_before_the_code_that_holds_them_and_both_come_back(
     assert not (site.project / "migrations" / "versions" / f"{TAGS}.py").exists()
     undone = host.transaction().undo("undo", "a check failed")
     assert [entry["component"] for entry in undone] == [f"code:{checkout.path}", "migrations:blog"]
-    assert ({**site.look(), "databases": seen["databases"]}, checkout.id("HEAD")) == (seen, head)
+    assert ({**site.snapshot(), "databases": seen["databases"]}, checkout.id("HEAD")) == (seen, head)
 
 
 def test_a_module_killed_between_migrations_and_code_is_recovered_to_all_old(
     committed: tuple[MigratedProject, Checkout, str], tmp_path: Path
 ) -> None:
     (site, _point), checkout, _before = committed
-    seen, head, host = site.look(), checkout.id("HEAD"), Host(tmp_path / "host")
+    seen, head, host = site.snapshot(), checkout.id("HEAD"), Host(tmp_path / "host")
     prepared(committed, host)
     child = os.fork()
     if child == 0:
@@ -221,4 +221,4 @@ def test_a_module_killed_between_migrations_and_code_is_recovered_to_all_old(
     host.transaction().decide("undo", [], "night shift")
     host.transaction().undo(None, "the module was killed")
     assert host.transaction().finish(None, []) == "undone"
-    assert ({**site.look(), "databases": seen["databases"]}, checkout.id("HEAD")) == (seen, head)
+    assert ({**site.snapshot(), "databases": seen["databases"]}, checkout.id("HEAD")) == (seen, head)

@@ -93,8 +93,8 @@ def test_what_differs_is_counted_in_plan_and_never_too_few(schema_site: SchemaSi
     for name, (change, rows) in CHANGES.items():
         site.query("CREATE DATABASE blog TEMPLATE blog_then", "postgres")
         site.migrate(change)
-        told = site.plan(point).discards["may_not_fit"]
-        found[name] = {table.removeprefix("public."): (each["rows"], each["of"]) for table, each in told.items()}
+        unfit = site.plan(point).discards["may_not_fit"]
+        found[name] = {table.removeprefix("public."): (each["rows"], each["of"]) for table, each in unfit.items()}
         expected[name] = {table: counts for table, counts in rows.items() if counts[0]}
         site.query("DROP DATABASE blog", "postgres")
     assert found == expected
@@ -139,9 +139,9 @@ def test_no_row_leaves_its_table_unless_that_is_accepted_with_a_number(
     evidence = site.component(SECOND).prepare(plan)
     assert evidence["set_aside"]["rows"] == gone
     site.component(SECOND).switch(plan)
-    told = site.component(SECOND).set_aside(plan)
-    assert (told["rows"], told["of"]) == (gone, 700)
-    assert told["tables"] == {"public.site": 10, "public.device": 20, "public.part": 60, "public.note": 40}
+    set_aside = site.component(SECOND).set_aside(plan)
+    assert (set_aside["rows"], set_aside["of"]) == (gone, 700)
+    assert set_aside["tables"] == {"public.site": 10, "public.device": 20, "public.part": 60, "public.note": 40}
     assert site.query("SELECT count(*) FROM site") == "40"
 
 

@@ -25,7 +25,7 @@ def unchanged(site: TablesSite, before: tuple[dict[str, str], str]) -> bool:
     return (site.content(), site.objects()) == before
 
 
-def look(site: TablesSite) -> tuple[dict[str, str], str]:
+def snapshot(site: TablesSite) -> tuple[dict[str, str], str]:
     return site.content(), site.objects()
 
 
@@ -57,7 +57,7 @@ def test_columns_that_differ_are_refused_with_a_list(shop: TablesSite) -> None:
         "ALTER TABLE note ADD written date; ALTER TABLE customer ALTER picture TYPE bigint;"
         " ALTER TYPE mood RENAME VALUE 'bad' TO 'sad'; ALTER TABLE invoice DROP order_id"
     )
-    before = look(shop)
+    before = snapshot(shop)
     component, plan = shop.component(), shop.wanted(["note", "customer", "invoice"])
     with pytest.raises(Refused) as refusal:
         component.prepare(plan)
@@ -79,7 +79,7 @@ def test_rows_of_other_tables_that_would_refer_to_vanished_rows_are_refused_with
     shop.query(
         "INSERT INTO orders (id, customer_id) VALUES (501, 1), (502, 1); INSERT INTO invoice VALUES (901, 501), (902, 502)"
     )
-    before = look(shop)
+    before = snapshot(shop)
     component, plan = shop.component(), shop.wanted(["orders"])
     with pytest.raises(
         Refused,
@@ -95,7 +95,7 @@ def test_orphans_are_kept_aside_when_asked_and_come_back_with_undo(shop: TablesS
         "INSERT INTO orders (id, customer_id) VALUES (501, 1); INSERT INTO invoice VALUES (901, 501);"
         " INSERT INTO reminder VALUES (801, 901, 1)"
     )
-    before = look(shop)
+    before = snapshot(shop)
     component, plan = shop.component(), shop.go_back(["orders"], orphans="keep_aside")
     assert shop.query("SELECT count(*) FROM invoice WHERE id = 901") == "0"
     assert shop.query("SELECT count(*), count(*) FILTER (WHERE id = 801) FROM reminder") == "21|0"
@@ -119,7 +119,7 @@ def test_rows_that_a_rule_only_marks_as_deleted_are_moved_aside_all_the_same(sho
         "INSERT INTO orders (id, customer_id) VALUES (501, 1); INSERT INTO invoice VALUES (901, 501);"
         "INSERT INTO reminder VALUES (801, 901, 1)"
     )
-    before = look(shop)
+    before = snapshot(shop)
     rules = "SELECT rulename, ev_enabled FROM pg_rewrite WHERE rulename IN ('soft', 'never') ORDER BY 1"
     plan = shop.go_back(["orders"], orphans="keep_aside")
     assert shop.query("SELECT count(*), bool_or(gone) FROM invoice WHERE id = 901") == "0|"
@@ -136,7 +136,7 @@ def test_a_restored_row_whose_parent_was_deleted_since_is_refused_or_kept_aside(
     )
     shop.query("DELETE FROM reminder WHERE customer_id = 7")
     shop.query("DELETE FROM secret WHERE customer_id = 7; DELETE FROM customer WHERE id = 7")
-    before = look(shop)
+    before = snapshot(shop)
     component, plan = shop.component(), shop.wanted(["orders"])
     with pytest.raises(
         Refused, match=r"4 of public.orders \(of_customer: customer_id = 7 …\) have no row in public.customer"
@@ -157,7 +157,7 @@ def test_a_key_that_is_marked_valid_is_really_looked_at(shop: TablesSite) -> Non
     component, plan = shop.component(), shop.wanted(["orders"])
     component.prepare(plan)
     shop.query("INSERT INTO orders (id, customer_id) VALUES (501, 1); INSERT INTO invoice VALUES (901, 501)")
-    before = look(shop)
+    before = snapshot(shop)
     with pytest.raises(LastGoodError, match=r"would refer to nothing: 1 of public.invoice .*= 501\) have no row"):
         component.switch(plan)
     assert component.state(plan) is State.PREPARED
@@ -168,7 +168,7 @@ def test_undo_refuses_when_newer_rows_would_refer_to_nothing(shop: TablesSite) -
     shop.query("DELETE FROM reminder; DELETE FROM invoice; DELETE FROM orders WHERE id = 200")
     component, plan = shop.component(), shop.go_back(["orders", "order_line"])
     shop.query("INSERT INTO invoice VALUES (901, 200)")
-    before = look(shop)
+    before = snapshot(shop)
     with pytest.raises(UndoIncomplete, match=r"can't be taken back: .*1 of public.invoice .*= 200\) have no row"):
         component.undo(plan)
     assert component.state(plan) is State.SWITCHED
@@ -190,7 +190,7 @@ def test_an_exchange_that_fails_moves_no_sequence(shop: TablesSite) -> None:
     component, plan = shop.component(), shop.wanted(["orders"])
     component.prepare(plan)
     shop.query("ALTER TABLE orders ADD CONSTRAINT strict CHECK (note = 'lost')")
-    before = look(shop)
+    before = snapshot(shop)
     with pytest.raises(LastGoodError, match=r'Filling table public.orders failed: .*check constraint "strict"'):
         component.switch(plan)
     assert unchanged(shop, before)
@@ -232,7 +232,7 @@ def test_neighbours_are_locked_at_once_in_the_order_of_their_oids(shop: TablesSi
 
 def test_who_uses_the_tables_is_named_when_they_can_not_be_locked(shop: TablesSite) -> None:
     shop.query("UPDATE orders SET note = 'lost'")
-    before = look(shop)
+    before = snapshot(shop)
     component, plan = shop.component(), shop.wanted(["orders"], lock_timeout=1)
     component.prepare(plan)
     with client(shop) as cursor:
@@ -245,7 +245,7 @@ def test_who_uses_the_tables_is_named_when_they_can_not_be_locked(shop: TablesSi
 
 def test_planning_does_not_wait_behind_somebodys_lock_and_names_who_has_it(shop: TablesSite) -> None:
     shop.query("UPDATE orders SET note = 'lost'")
-    before = look(shop)
+    before = snapshot(shop)
     with client(shop) as cursor:
         cursor.execute("LOCK TABLE orders")
         with pytest.raises(Refused, match=r"lock timeout.*locked by \d+ \(keeper, somebody\): let that end first"):
@@ -260,7 +260,7 @@ def test_event_triggers_fire_and_one_that_refuses_leaves_everything_as_it_was(sh
         "CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no changes here'; END $$;"
         " CREATE EVENT TRIGGER careful ON ddl_command_end EXECUTE FUNCTION no()"
     )
-    before = look(shop)
+    before = snapshot(shop)
     component, plan = shop.component(), shop.wanted(["orders"])
     assert "Event triggers careful fire when foreign keys are taken off and put back." in plan.warnings
     component.prepare(plan)
@@ -277,7 +277,7 @@ def test_tables_that_somebody_changed_meanwhile_are_not_touched(shop: TablesSite
     component, plan = shop.component(), shop.wanted(["note"])
     component.prepare(plan)
     shop.query("ALTER TABLE note ADD pages int")
-    before = look(shop)
+    before = snapshot(shop)
     assert component.state(plan) is State.FOREIGN
     with pytest.raises(StateConflict, match=r"table public.note has other columns"):
         component.switch(plan)
@@ -290,7 +290,7 @@ def test_tables_that_somebody_changed_meanwhile_are_not_touched(shop: TablesSite
 
 
 def test_a_single_partition_is_rolled_back_under_the_keys_of_its_parent(shop: TablesSite) -> None:
-    good = look(shop)
+    good = snapshot(shop)
     shop.query(
         "ALTER TABLE event DISABLE TRIGGER t_partition; UPDATE event SET customer_id = 1 WHERE day < '2025-01-01'"
     )

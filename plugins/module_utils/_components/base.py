@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) What the engine knows of a component: a plan, six phases, and a look at reality.
+"""(private) What the engine knows of a component: a plan, six phases, and an inspection of reality.
 
 A component is stateless. ``plan`` reads reality and returns a `Plan` that holds everything the later phases need; the
 engine writes it to the journal before ``prepare`` is called, so that after a kill -9 at any line the plan alone is
@@ -24,10 +24,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.types impo
 
 
 class State(enum.Enum):
-    """What a look at reality finds, compared with a plan."""
+    """What inspecting reality finds, compared with a plan."""
 
-    UNTOUCHED = "untouched"  #: as before the transaction; nothing of it stands beside
-    PREPARED = "prepared"  #: live as before; what prepare built stands beside, whole or in part
+    UNTOUCHED = "untouched"  #: as before the transaction; nothing of it was built
+    PREPARED = "prepared"  #: live as before; what prepare built is there, whole or in part
     PARTIAL = "partial"  #: in the middle of a switch or an undo: either can be run to its end
     SWITCHED = "switched"  #: live is what the plan wanted
     FOREIGN = "foreign"  #: live is neither: somebody else changed it since
@@ -220,10 +220,10 @@ class Component(ABC):
         """
 
     def plan_reversal(self, finished: FinishedRollback) -> Plan:
-        """Plan to go back to what an earlier rollback put aside. Changes nothing.
+        """Plan to go back to what a finished rollback replaced. Changes nothing.
 
         The plan goes through the same phases as any other, its ``undoes`` set. Where they differ from those of a rollback
-        to a restore point, a class of its own stands in the registry's `BACK`.
+        to a restore point, a class of its own stands in the registry's `REVERSALS`.
 
         :raises Refused: whenever it can be known now that it would not work; always, for a kind without this method.
         """
@@ -234,7 +234,7 @@ class Component(ABC):
 
     @classmethod
     def is_reversible(cls, plan: Plan) -> bool:
-        """Whether a rollback by this plan can be undone as a whole once it has finished; asked of the kind's way back."""
+        """Whether a rollback by this plan can be undone as a whole once it has finished; asked of the kind's reversal."""
         return cls.plan_reversal is not Component.plan_reversal
 
     @classmethod
@@ -254,7 +254,7 @@ class Component(ABC):
     def undo(self, plan: Plan) -> None:
         """Come back to what was before, from any state but FOREIGN, and remove what was prepared.
 
-        What was written meanwhile is kept aside, never dropped.
+        What was written meanwhile is kept, never dropped.
         :raises StateConflict: when reality is neither what was before nor what was switched to.
         """
 
@@ -274,7 +274,7 @@ class Component(ABC):
 
     @abstractmethod
     def state(self, plan: Plan) -> State:
-        """Look at reality; trust nothing else."""
+        """Inspect reality; trust nothing else."""
 
     @abstractmethod
     def kept(self, plan: Plan) -> JsonObject:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) Which component stands behind each kind.
+"""(private) The component of each kind, and of its reversal.
 
 A component is imported when it is first asked for: a module's code is compiled anew at every call, and most calls need
 no component or one. The imports are written out, because only what is imported somewhere travels to a target.

@@ -27,7 +27,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.types impo
 
 from .git import parents_of
 
-#: Why an entry stands there that says of no file that it differs from HEAD.
+#: Why an entry is there that says of no file that it differs from HEAD.
 AS_HEAD = ("replaced", "bytecode", "parent")
 FILE, LINK, DIRECTORY, ABSENT = "file", "link", "directory", "absent"
 #: What is kept of a file's mode: a program that runs as its owner or group is never put back.
@@ -195,7 +195,7 @@ def holds_work(archive: Path) -> bool:
         with tarfile.open(archive) as content:
             first = content.next()
     except tarfile.TarError:
-        # A recovery begins with this. Whoever needs what is in there is told why it can't be had.
+        # A recovery begins with this. Whoever needs what is in there reads why it can't be had.
         return True
     return first is not None and _WORK in first.pax_headers
 

@@ -51,7 +51,7 @@ class Checkout:
         self.side_refs = [facts[name] for name in ("emergency_ref", "staged_ref", "target_ref") if facts[name]]
 
     def own_refs(self) -> dict[str, str]:
-        """The refs beside that are there and hold what we put there, with that."""
+        """The refs of ours that are there and hold what we put there, with that."""
         facts, found = self.facts, {}
         for name in self.side_refs:
             held = self.git.ref(name)

@@ -123,7 +123,7 @@ def resolve_name(git: Git, layout: Layout, name: str, point: PointEntry | None =
 
 
 def resolve_reverts(git: Git, layout: Layout, head: Head, wanted: Sequence[str], mainline: int) -> list[JsonObject]:
-    """The commits that a list of names and ranges stands for, newest first, as `make_reverts` takes them.
+    """The commits that a list of names and ranges means, newest first, as `make_reverts` takes them.
 
     A range goes along the first parents: a merge in it is reverted as a whole, and the commits that it brought with it.
     """
@@ -169,7 +169,7 @@ def require_paths(git: Git, commit: str, paths: Iterable[str]) -> None:
 
 
 def require_room(git: Git, tree: Iterable[tuple[str, str, int, str]], selected: Selection) -> None:
-    """No tracked path that is not selected stands where a directory of one that is selected has to be."""
+    """No tracked path that is not selected is where a directory of one that is selected has to be."""
     if selected.is_all:
         return
     others = {path for path in (line.split("\t", 1)[1] for line in git.listed()) if not selected.covers(path)}

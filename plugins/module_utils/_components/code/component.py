@@ -118,7 +118,7 @@ class Code(Component):
         return evidence
 
     def switch(self, plan: Plan) -> None:
-        """``reset --hard`` of the branch that is checked out, after another look for what it would take."""
+        """``reset --hard`` of the branch that is checked out, after another check of what it would take."""
         checkout = Checkout(self.context, plan.facts)
         terminate_leftover_processes(checkout.marker, PATIENCE_S)
         record = checkout.recorder.read()
@@ -162,7 +162,7 @@ class Code(Component):
             marker.set(done=False)
             marker.remove_own_locks(checkout)
             with self.context.change(f"Reset {checkout.top} back to {checkout.before.commit}"):
-                self._go_back(plan, checkout, record)
+                self._restore_before(plan, checkout, record)
         self._clear(checkout)
 
     def finish(self, plan: Plan) -> None:
@@ -199,7 +199,7 @@ class Code(Component):
             return State.SWITCHED
         if marker is not None:  # switched once, and HEAD is where it was before: an undo that was cut off
             return State.PARTIAL
-        return State.PREPARED if self._stands_beside(checkout) else State.UNTOUCHED
+        return State.PREPARED if self._has_leftovers(checkout) else State.UNTOUCHED
 
     def kept(self, plan: Plan) -> JsonObject:
         """The emergency branch, the archives of what was never committed, and the hold; what there is of them."""
@@ -238,7 +238,7 @@ class Code(Component):
         if plan.facts["dirt_of_point"]:
             local_changes.apply(self.context.workspace, checkout.top, checkout.owner, checkout.selected)
 
-    def _go_back(self, plan: Plan, checkout: Checkout, record: Record) -> None:
+    def _restore_before(self, plan: Plan, checkout: Checkout, record: Record) -> None:
         """Step by step; what can't be done, as where a filter of the checkout never ends, does not stop the rest.
 
         :raises UndoIncomplete: with what is left to do.
@@ -259,7 +259,7 @@ class Code(Component):
         if not kept:
             checkout.recorder.keep_places("rejected", record)
         if not kept or not tried(lambda: reset_checkout(checkout, before, before)):
-            # Without a look at any file: what the reset had replaced is in the record.
+            # Without reading any file: what the reset had replaced is in the record.
             tried(lambda: checkout.git.move_head(before))
         for move in plan.facts["submodules"]:
             tried(partial(move_submodule, checkout, move["path"], move["before"], move["branch"]))
@@ -283,8 +283,8 @@ class Code(Component):
         """The emergency branch, and of reverts the commit that the switch moves to."""
         remove_own_ref_locks(checkout)
         if plan.facts["emergency_ref"]:
-            words = f"Keep {checkout.before.commit} of {checkout.top} as {plan.facts['emergency_ref']}"
-            with self.context.change(words):
+            what = f"Keep {checkout.before.commit} of {checkout.top} as {plan.facts['emergency_ref']}"
+            with self.context.change(what):
                 checkout.git.create_ref(plan.facts["emergency_ref"], checkout.before.commit)
         if plan.facts["target_ref"]:
             with self.context.change(f"Commit the reverts in {checkout.top} as {checkout.target}"):
@@ -301,12 +301,12 @@ class Code(Component):
         if any(entry.why == "staged" for entry in record.entries):
             with checkout.scratch.made() as scratch:
                 staged = local_changes.staged_commit(checkout.git, checkout.owner, Path(plan.facts["index"]), scratch)
-            words = ("update-ref", plan.facts["staged_ref"], staged)
-            checkout.git.text(*words, attempt=f"Keeping what is staged in {checkout.top}")
+            arguments = ("update-ref", plan.facts["staged_ref"], staged)
+            checkout.git.text(*arguments, attempt=f"Keeping what is staged in {checkout.top}")
         return record
 
     def _clear(self, checkout: Checkout) -> None:
-        """Remove what prepare and finish put beside; the evidence stays in the workspace."""
+        """Remove what prepare and finish have made; the evidence stays in the workspace."""
         with self.context.change(f"Remove what was prepared beside {checkout.top}"):
             remove_own_ref_locks(checkout)
             for name, commit in checkout.own_refs().items():
@@ -317,7 +317,7 @@ class Code(Component):
             ResetMarker(self.context).remove()
             checkout.recorder.forget()
 
-    def _stands_beside(self, checkout: Checkout) -> bool:
+    def _has_leftovers(self, checkout: Checkout) -> bool:
         if checkout.own_refs():
             return True
         return checkout.scratch.path.exists() or checkout.recorder.read() is not None

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) A shallow clone that lacks the target: for the plan it is fetched aside, in prepare the history is fetched.
+"""(private) A shallow clone that lacks the target: the plan fetches it into a scratch repository, prepare the history.
 
 Only where the operator asked for it: everything else in this collection does without a remote.
 """
@@ -56,13 +56,13 @@ def fetch_to_scratch(
             f"{layout.top} has no commit {name!r}, and fetching it from the remote {history['remote']} failed: "
             f"{masked(error.stderr.strip(), {})} Name a branch, a tag or a whole commit id that the remote has."
         ) from error
-    seeing = {**objects_of(repository), "GIT_SHALLOW_FILE": str(repository.path / ".git" / "shallow")}
-    return git.with_env(seeing), str(repository.resolve("FETCH_HEAD"))
+    environment = {**objects_of(repository), "GIT_SHALLOW_FILE": str(repository.path / ".git" / "shallow")}
+    return git.with_env(environment), str(repository.resolve("FETCH_HEAD"))
 
 
 def deepen(git: Git, history: JsonObject, target: str) -> None:
     """Fetch all of the history, so that a pull goes on working later; no ref is moved."""
     wanted = [name for name in (history["follows"], target) if name]
-    words = ("fetch", *_QUIET, "--unshallow", "--refmap=", "--no-write-fetch-head")
+    arguments = ("fetch", *_QUIET, "--unshallow", "--refmap=", "--no-write-fetch-head")
     online = git.online(limit=BULK_TIMEOUT_S)
-    online.text(*words, history["remote"], *wanted, attempt=f"Fetching the history of {git.path}")
+    online.text(*arguments, history["remote"], *wanted, attempt=f"Fetching the history of {git.path}")

@@ -158,9 +158,9 @@ class Git:
 
         :raises Refused: when this is no checkout, a bare repository, or not the top of a checkout.
         """
-        words = ("--is-shallow-repository", "--absolute-git-dir", "--git-common-dir", "--show-toplevel")
+        arguments = ("--is-shallow-repository", "--absolute-git-dir", "--git-common-dir", "--show-toplevel")
         try:
-            found = self.text("rev-parse", *words, attempt=f"Reading the checkout {self.path}")
+            found = self.text("rev-parse", *arguments, attempt=f"Reading the checkout {self.path}")
             shallow, git_dir, common, top_line = found.split("\n")
         except CommandFailed as error:
             if "work tree" in error.stderr:
@@ -180,14 +180,14 @@ class Git:
 
         :raises Refused: when there is no commit yet.
         """
-        words = ("rev-parse", "--revs-only", "HEAD^{commit}", "--symbolic-full-name", "HEAD")
-        found = self.text(*words, attempt=f"Reading what is checked out in {self.path}").split("\n")
+        arguments = ("rev-parse", "--revs-only", "HEAD^{commit}", "--symbolic-full-name", "HEAD")
+        found = self.text(*arguments, attempt=f"Reading what is checked out in {self.path}").split("\n")
         if len(found) != 2:
             raise Refused(f"{self.path} has no commit yet (or a branch named HEAD): there is nothing to roll back.")
         return Head(found[0], found[1] if found[1] != "HEAD" else None)
 
     def resolve(self, ref: str, kind: str = "commit") -> str | None:
-        """The id that a name stands for now, or nothing."""
+        """The id that a name resolves to now, or nothing."""
         done = self._runner.run(
             ["git", "-C", str(self.path), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{{kind}}}"],
             f"Resolving {ref!r} in {self.path}",
@@ -220,13 +220,20 @@ class Git:
 
     def changes(self) -> list[Change]:
         """Tracked paths whose index or worktree differs from HEAD."""
-        words = ("status", "--porcelain=v2", "-z", "--no-renames", "--untracked-files=no", "--ignore-submodules=none")
-        return parse_status(self.records(*words, attempt=f"Reading the status of {self.path}"))
+        arguments = (
+            "status",
+            "--porcelain=v2",
+            "-z",
+            "--no-renames",
+            "--untracked-files=no",
+            "--ignore-submodules=none",
+        )
+        return parse_status(self.records(*arguments, attempt=f"Reading the status of {self.path}"))
 
     def untracked(self) -> list[str]:
         """Untracked paths that are not ignored; a directory full of them counts as one, with a slash at its end."""
-        words = ("ls-files", "-z", "--others", "--exclude-standard", "--directory", "--no-empty-directory")
-        return self.records(*words, attempt=f"Listing untracked files of {self.path}")
+        arguments = ("ls-files", "-z", "--others", "--exclude-standard", "--directory", "--no-empty-directory")
+        return self.records(*arguments, attempt=f"Listing untracked files of {self.path}")
 
     def index_against(self, commit: str) -> list[TreeChange]:
         """Paths where the index differs from a commit."""
@@ -237,18 +244,18 @@ class Git:
         return self._against(commit)
 
     def _against(self, commit: str, *options: str) -> list[TreeChange]:
-        words = ("diff-index", *options, "--raw", "-z", "--no-renames", "--no-abbrev", "--ignore-submodules=none")
+        arguments = ("diff-index", *options, "--raw", "-z", "--no-renames", "--no-abbrev", "--ignore-submodules=none")
         attempt = f"Comparing {self.path} with {commit}"
-        return parse_raw(self.records(*words, commit, "--", attempt=attempt))
+        return parse_raw(self.records(*arguments, commit, "--", attempt=attempt))
 
-    def revisions(self, *words: str) -> list[str]:
+    def revisions(self, *arguments: str) -> list[str]:
         """What ``rev-list`` lists, from ids only."""
-        listed = self.text("rev-list", *words, "--", attempt=f"Listing commits of {self.path}")
+        listed = self.text("rev-list", *arguments, "--", attempt=f"Listing commits of {self.path}")
         return listed.split("\n") if listed else []
 
     def changed_between(self, before: str, after: str) -> list[str]:
         """Paths in which two commits differ."""
-        words = (
+        arguments = (
             "diff-tree",
             "-r",
             "--name-only",
@@ -259,7 +266,7 @@ class Git:
             after,
             "--",
         )
-        return self.records(*words, attempt=f"Comparing {before} with {after} in {self.path}")
+        return self.records(*arguments, attempt=f"Comparing {before} with {after} in {self.path}")
 
     def listed(self) -> list[str]:
         """The index, one line a path: mark, mode, id, stage, and the path after a tab."""
@@ -277,8 +284,8 @@ class Git:
         if not given:
             return set()
         try:
-            words = ("check-ignore", "-z", "--stdin", "--no-index")
-            return {path[2:] for path in self.records(*words, attempt="Asking what is ignored", stdin=given)}
+            arguments = ("check-ignore", "-z", "--stdin", "--no-index")
+            return {path[2:] for path in self.records(*arguments, attempt="Asking what is ignored", stdin=given)}
         except CommandFailed as error:
             if error.rc == 1:  # none of them
                 return set()
@@ -286,8 +293,8 @@ class Git:
 
     def missing_objects(self, commit: str) -> list[str]:
         """Ids of the objects that a checkout of this commit would need, and that are not here."""
-        words = ("rev-list", "--objects", "--no-walk", "--missing=print", commit)
-        listed = self.text(*words, attempt=f"Looking for the objects of {commit} in {self.path}")
+        arguments = ("rev-list", "--objects", "--no-walk", "--missing=print", commit)
+        listed = self.text(*arguments, attempt=f"Looking for the objects of {commit} in {self.path}")
         return [line[1:] for line in listed.split("\n") if line.startswith("?")]
 
     def tree_paths(self, commit: str) -> list[tuple[str, str, int, str]]:
@@ -315,8 +322,8 @@ class Git:
 
     def settings(self, pattern: str) -> list[tuple[str, str]]:
         """The checkout's own settings whose keys match."""
-        words = ["git", "-C", str(self.path), "config", "--local", "--null", "--get-regexp", pattern]
-        done = self._runner.run(words, f"Reading settings of {self.path}", check=False)
+        arguments = ["git", "-C", str(self.path), "config", "--local", "--null", "--get-regexp", pattern]
+        done = self._runner.run(arguments, f"Reading settings of {self.path}", check=False)
         pairs = (record.partition("\n") for record in done.stdout.split("\0")[:-1])
         return [(key, value) for key, _end, value in pairs]
 
@@ -346,8 +353,8 @@ class Git:
 
         :returns: false when git did not do it, as when one of those is not as HEAD has it.
         """
-        words = ("reset", "--keep", "--quiet", commit, "--")
-        return self.succeeds(*words, attempt=f"Resetting {self.path} to {commit}, changed files kept")
+        arguments = ("reset", "--keep", "--quiet", commit, "--")
+        return self.succeeds(*arguments, attempt=f"Resetting {self.path} to {commit}, changed files kept")
 
     def restore_paths(self, commit: str, against: Sequence[TreeChange], others: Iterable[str] = ()) -> None:
         """Make paths equal to a commit's, in index and worktree.
@@ -360,7 +367,7 @@ class Git:
         names = {one.path for one in against}.union(others)
         paths = sorted(name for name in names if files.isdisjoint(parents_of(name)))
         given = b"".join(os.fsencode(path) + b"\0" for path in paths)
-        words = (
+        arguments = (
             "--staged",
             "--worktree",
             "--ignore-skip-worktree-bits",
@@ -370,7 +377,7 @@ class Git:
         if given:
             attempt = f"Bringing files of {commit} back to {self.path}"
             literal = self.with_env({"GIT_LITERAL_PATHSPECS": "1"})
-            literal.raw("restore", f"--source={commit}", *words, attempt=attempt, stdin=given)
+            literal.raw("restore", f"--source={commit}", *arguments, attempt=attempt, stdin=given)
 
     def move_head(self, commit: str) -> None:
         """Let the branch that is checked out name another commit; index and worktree stay."""
@@ -391,8 +398,8 @@ class Git:
         """
         found = self.ref(name)
         if found is not None and holding in (None, found):
-            words = ("update-ref", "-d", name, found)
-            self.text(*words, attempt=f"Removing {name} from {self.path}")
+            arguments = ("update-ref", "-d", name, found)
+            self.text(*arguments, attempt=f"Removing {name} from {self.path}")
 
 
 def parents_of(path: str) -> list[str]:

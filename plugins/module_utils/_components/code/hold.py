@@ -51,7 +51,7 @@ class Hold:
     def release(self) -> None:
         """Take it away; nothing happens where there is none."""
         if self.read() is not None:
-            words = ("config", "--local", "--unset-all", KEY)
-            self._git.text(*words, attempt=f"Releasing the hold of {self._git.path}")
+            arguments = ("config", "--local", "--unset-all", KEY)
+            self._git.text(*arguments, attempt=f"Releasing the hold of {self._git.path}")
         with acting_as(self._owner):
             self.file.unlink(missing_ok=True)

@@ -131,5 +131,5 @@ def staged_commit(git: Git, owner: User | None, index: Path, scratch: Path) -> s
         shutil.copyfile(index, copy)
     indexed = git.with_env({"GIT_INDEX_FILE": str(copy)})
     tree = indexed.text("write-tree", attempt=f"Keeping what is staged in {git.path}")
-    words = ("commit-tree", tree, "-p", "HEAD", "-m", STAGED)
-    return indexed.text(*words, attempt=f"Keeping what is staged in {git.path}")
+    arguments = ("commit-tree", tree, "-p", "HEAD", "-m", STAGED)
+    return indexed.text(*arguments, attempt=f"Keeping what is staged in {git.path}")

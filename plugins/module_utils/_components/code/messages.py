@@ -34,7 +34,7 @@ def discards(surveyed: Survey, commits: list[Commit]) -> JsonObject:
 
 
 def warnings_of(layout: Layout, head: Head, target: Target, point: PointEntry | None) -> tuple[str, ...]:
-    """What an operator should know of a move from this head to the goal."""
+    """What an operator should know of a move from this head to the target."""
     warnings = []
     if target.mode == REVERT and target.after != head.commit:
         warnings.append(

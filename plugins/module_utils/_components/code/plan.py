@@ -158,7 +158,7 @@ def _place(options: Mapping[str, Any], layout: Layout, owner: User) -> JsonObjec
 
 
 def _side_names(transaction: str, git: Git, layout: Layout) -> JsonObject:
-    """Names of what stands beside, made from the transaction: they can't collide, and are found after a crash."""
+    """Names of what is ours, made from the transaction: they can't collide, and are found after a crash."""
     short = hashlib.sha256(f"{transaction}:{layout.top}".encode()).hexdigest()[:8]
     name = transaction + (f"-{short}" if layout.git_dir != layout.common_dir else "")
     # A branch named "lastgood" makes "lastgood/x" impossible.

@@ -138,7 +138,7 @@ class Recorder:
     :param git: the checkout, as its owner.
     :param index: the path of the checkout's index.
     :param selected: the paths that it is about.
-    :param earlier: holds a record that will be applied after the reset: what stands at its paths now is recorded too.
+    :param earlier: holds a record that will be applied after the reset: what is at its paths now is recorded too.
     """
 
     def __init__(
@@ -224,7 +224,7 @@ class Recorder:
     def keep(self, name: str, commit: str, also: Iterable[Entry] = ()) -> Path | None:
         """Archive what a reset would now take and git does not have, as ``<name>-<n>.tar``; nothing when there is none.
 
-        :param also: entries that will be put back: what stands in their place now is looked at too.
+        :param also: entries that will be put back: what is in their place now is read too.
         """
         worktree = Worktree(self._git.path)
         reasons = dict(survey(self._git, worktree, commit, self._owner, self._selected).reasons)
@@ -241,7 +241,7 @@ class Recorder:
         return archive
 
     def keep_places(self, name: str, record: Record) -> None:
-        """Archive what stands at the paths of a record, whatever it is: for when git can't tell."""
+        """Archive what is at the paths of a record, whatever it is: for when git can't tell."""
         reasons = {entry.path: "modified" for entry in record.entries if entry.kind in (FILE, LINK)}
         with acting_as(self._owner):
             entries = Worktree(self._git.path).scan(reasons)

@@ -24,7 +24,7 @@ from .scratch_repository import make_reverts, make_scratch_repository
 
 
 def reset_checkout(checkout: Checkout, commit: str, head: str, current: Record | None = None) -> None:
-    """``reset --hard``, also over changed files that git was told not to look at: on those alone it would give up.
+    """``reset --hard``, also over changed files that git is set not to look at: on those alone it would give up.
 
     Where only some paths are selected, those become the commit's, and the branch moves without the others.
 
@@ -78,9 +78,9 @@ def move_submodule(checkout: Checkout, path: str, commit: str, branch: str | Non
     git = Git(checkout.run, checkout.top / path)
     target = branch.rpartition("refs/heads/")[2] if branch and git.resolve(branch) == commit else commit
     detach = () if target != commit else ("--detach",)
-    words = ("checkout", "--quiet", "--no-overwrite-ignore", *detach, target, "--")
+    arguments = ("checkout", "--quiet", "--no-overwrite-ignore", *detach, target, "--")
     if git.head() != Head(commit, branch):
-        git.text(*words, attempt=f"Moving the submodule {path} of {checkout.top} to {commit}")
+        git.text(*arguments, attempt=f"Moving the submodule {path} of {checkout.top} to {commit}")
 
 
 def tidy(checkout: Checkout, record: Record) -> None:

@@ -28,7 +28,7 @@ from .archive import ABSENT, DIRECTORY, FILE, LINK, PERMISSIONS, Entry
 from .git import parents_of
 
 SUFFIX = ".lastgood-restoring"
-#: How much of a file's name stands before it, in bytes: file systems take 255 in all.
+#: How much of a file's name is before it, in bytes: file systems take 255 in all.
 _NAME_BYTES = 200
 #: How many other names are tried where somebody has taken that one.
 _OTHER_NAMES = 100
@@ -99,7 +99,7 @@ class _Restore:
         return wanted
 
     def _put(self, entry: Entry, content: IO[bytes]) -> None:
-        """Write beside and rename: nobody sees half a file."""
+        """Write a temporary file and rename it: nobody sees half a file."""
         with ExitStack() as handles:
             with acting_as(self._owner):
                 directory, name = handles.enter_context(self._tree.parent(entry.path))
@@ -124,7 +124,7 @@ class _Restore:
 
 
 def _new_temporary(directory: int, name: str, content: IO[bytes]) -> tuple[str, int]:
-    """A new file beside the one of this name: what it is called, and a handle of it.
+    """A new temporary file next to the one of this name: what it is called, and a handle of it.
 
     What a killed call has left under that name is made anew. Anything else is somebody's, and stays.
 

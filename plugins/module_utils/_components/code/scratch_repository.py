@@ -26,8 +26,8 @@ def make_scratch_repository(git: Git, common_dir: Path, scratch: Path, owner: Us
     :param keep: what is new goes to the checkout's own objects; else it is gone with the scratch directory.
     """
     home = scratch / "aside"
-    words = ("init", "--quiet", "--template=", "--initial-branch=main", str(home))
-    git.text(*words, attempt=f"Making a scratch repository in {home}")
+    arguments = ("init", "--quiet", "--template=", "--initial-branch=main", str(home))
+    git.text(*arguments, attempt=f"Making a scratch repository in {home}")
     objects = common_dir / "objects"
     with acting_as(owner):
         information = home / ".git" / "objects" / "info"

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) The target of a plan, checked out aside and tried there; of single paths, they and the rest as it is committed."""
+"""(private) The target of a plan, checked out in a scratch tree and tried there; single paths with the rest as committed."""
 
 from __future__ import annotations
 

@@ -70,8 +70,8 @@ def resolve_target(
         history = history_of(git, layout, head)
         with scratch.made() as directory:
             name = checks.wanted_name(to, point)
-            seeing, commit = fetch_to_scratch(git, layout, history, name, directory, scratch.owner)
-            yield seeing, _commit_target(seeing, layout, head, options, commit, history)
+            extended, commit = fetch_to_scratch(git, layout, history, name, directory, scratch.owner)
+            yield extended, _commit_target(extended, layout, head, options, commit, history)
     else:
         yield git, _commit_target(git, layout, head, options, checks.resolve_commit(git, layout, to, point), None)
 
@@ -90,7 +90,7 @@ def _commit_target(
 
 
 def _require_fitting(layout: Layout, mode: str, options: Mapping[str, Any], point: PointEntry | None) -> None:
-    """No option that the mode would silently leave aside."""
+    """No option that the mode would silently ignore."""
     if mode == REVERT and (options.get("to") or point is not None or not options.get("commits")):
         raise Refused(f"{layout.top}: mode=revert takes commits, and neither to nor a restore point.")
     if mode == PATHS and not options.get("paths"):
@@ -109,9 +109,9 @@ def _revert_target(
     with scratch.made() as directory:
         repository = make_scratch_repository(git, layout.common_dir, directory, scratch.owner)
         commit, reverted = make_reverts(repository, layout.top, head.commit, reverts, facts["date"])
-        seeing = git.with_env(objects_of(repository))
-        changed = seeing.changed_between(head.commit, commit)
-        yield seeing, Target(REVERT, commit, commit, Selection(lambda: changed), facts, reverted)
+        extended = git.with_env(objects_of(repository))
+        changed = extended.changed_between(head.commit, commit)
+        yield extended, Target(REVERT, commit, commit, Selection(lambda: changed), facts, reverted)
 
 
 def _date(id: str) -> int:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) The target of a code rollback, checked out aside: does it compile, and do its own commands succeed?
+"""(private) The target of a code rollback, checked out in a scratch tree: does it compile, and do its own commands succeed?
 
 The scratch tree lies outside of the checkout, and has no ``.env`` and no configuration of the live project above it:
 a test that looks for those in its parents must not find the live database.
@@ -70,8 +70,8 @@ def check_out(git: Git, commit: str, scratch: Path) -> Path:
     """Write the commit's files below ``scratch/tree``, without a trace in the repository."""
     tree = scratch / "tree"
     with_index = git.with_env({"GIT_INDEX_FILE": str(scratch / "index")})
-    words = (f"--work-tree={tree}", "read-tree", "--reset", "-u", commit)
-    with_index.text(*words, attempt=f"Checking out {commit} in {tree}")
+    arguments = (f"--work-tree={tree}", "read-tree", "--reset", "-u", commit)
+    with_index.text(*arguments, attempt=f"Checking out {commit} in {tree}")
     return tree
 
 
@@ -102,8 +102,8 @@ def _check(run: CommandRunner, argv: Sequence[str], tree: Path, timeout: float) 
     try:
         run.run_named(argv, attempt, cwd=tree, timeout=timeout)
     except CommandFailed as error:
-        said = "\n".join(filter(None, (error.stdout.strip(), error.stderr.strip())))[-2000:]
-        said = without(said, secrets_in(argv))
+        output = "\n".join(filter(None, (error.stdout.strip(), error.stderr.strip())))[-2000:]
+        output = without(output, secrets_in(argv))
         raise VerificationFailed(
-            f"{attempt} ended with {error.rc}: {said or 'it said nothing'}\nThe live checkout was not touched."
+            f"{attempt} ended with {error.rc}: {output or 'it said nothing'}\nThe live checkout was not touched."
         ) from error

@@ -134,15 +134,15 @@ class Files(Component):
     def _validate(self, plan: Plan, one: FilePlan) -> str:
         """Run the validator on the staged file, as the file's owner."""
         staged = Path(one.dest).parent / one.side / Path(one.dest).name
-        words = self.context.secrets.get("validate") or plan.facts["validate"]
-        argv = [str(staged) if word == "%s" else str(word) for word in words]
+        command = self.context.secrets.get("validate") or plan.facts["validate"]
+        argv = [str(staged) if word == "%s" else str(word) for word in command]
         attempt = f"Validating what {one.dest} would become"
         run = self.context.run.as_user(user_by_uid(one.after.uid)) if os.geteuid() == 0 else self.context.run
         try:
             run.run_named(argv, attempt, cwd=Path(one.dest).parent, timeout=VALIDATE_TIMEOUT_S)
         except CommandFailed as error:
-            said = "\n".join(filter(None, (error.stdout.strip(), error.stderr.strip())))[-2000:]
-            raise VerificationFailed(f"{attempt} failed with {error.rc}: {said}\nNothing was replaced.") from error
+            output = "\n".join(filter(None, (error.stdout.strip(), error.stderr.strip())))[-2000:]
+            raise VerificationFailed(f"{attempt} failed with {error.rc}: {output}\nNothing was replaced.") from error
         return one.dest
 
     def switch(self, plan: Plan) -> None:

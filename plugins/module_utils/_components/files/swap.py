@@ -184,13 +184,13 @@ class Swap:
                 with self.side.opened() as side:
                     os.rename(self.side.previous, self.location.name, src_dir_fd=side, dst_dir_fd=self.location.handle)
             elif self.newest.exists:
-                self._put_copy_back(copy)
+                self._restore_copy(copy)
             else:
-                self._take_away()
+                self._remove_new()
             self.sync()
         self.remove_side()
 
-    def _take_away(self) -> None:
+    def _remove_new(self) -> None:
         """Remove what the rollback put there: read again where nobody can exchange it any more."""
         if not self.has_side_directory():
             self.side.make()
@@ -209,7 +209,7 @@ class Swap:
             f"{self.one.dest} was exchanged while it was taken away: it was left alone. Look at it by hand."
         )
 
-    def _put_copy_back(self, copy: Path | None) -> None:
+    def _restore_copy(self, copy: Path | None) -> None:
         if copy is None or not copy.exists():
             raise StateConflict(f"{self.one.dest}: the copy of what was replaced is missing: put it back by hand.")
         origin = FilePlan(self.one.dest, self.one.after, self.newest, str(copy), self.one.side, self.one.number)

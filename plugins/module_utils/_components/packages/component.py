@@ -81,7 +81,7 @@ class Packages(Component):
                 self._build(plan)
         return {
             "environment": str(paths.side),
-            "installer": Installer(**plan.facts["installer"]).words,
+            "installer": Installer(**plan.facts["installer"]).description,
             "python": inspect_environment(run, paths.side).interpreter.version,
             "imports": list(plan.facts["imports"]),
             "build_ms": round((time.monotonic() - started) * 1000),
@@ -109,7 +109,7 @@ class Packages(Component):
         owner = plan_owner(plan)
         if state in (State.SWITCHED, State.PARTIAL):
             with self.context.change(f"Put {paths.path} back to {_describe(before)}"), paths.rights(owner):
-                put_back(paths, before)
+                restore_before(paths, before)
         with self.context.change(f"Remove what was built beside {paths.path}"):
             with acting_as(owner):
                 for left in (paths.link, paths.previous):
@@ -235,7 +235,7 @@ def _differing(found: Environment, facts: Mapping[str, Any]) -> set[str]:
     return {name for there, wanted in pairs for name, _value in set(there.items()) ^ set(wanted.items())}
 
 
-def put_back(paths: EnvironmentPaths, before: LivePath) -> None:
+def restore_before(paths: EnvironmentPaths, before: LivePath) -> None:
     """Put back what was at the path before. Can be repeated after a kill."""
     if before.kind == "directory":
         link.restore_directory(paths, before)

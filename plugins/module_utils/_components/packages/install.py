@@ -47,7 +47,7 @@ class Installer:
         return asdict(self)
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """For the report: ``uv (/usr/bin/uv)``."""
         return f"{self.kind} ({self.path})"
 

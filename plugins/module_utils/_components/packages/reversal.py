@@ -19,7 +19,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.files impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
 from ..base import FinishedRollback, Plan, State
-from .component import Packages, plan_owner, put_back
+from .component import Packages, plan_owner, restore_before
 from .environment import inspect_environment
 from .link import EnvironmentPaths, LivePath
 
@@ -118,7 +118,7 @@ class PackagesReversal(Packages):
             return
         paths, before = EnvironmentPaths.of(plan.facts), LivePath(**plan.facts["before"])
         with self.context.change(f"Put {paths.path} back to what was before"), paths.rights(plan_owner(plan)):
-            put_back(paths, before)
+            restore_before(paths, before)
 
     def _packages(self, plan: Plan, path: Path) -> dict[str, Any]:
         """The set of an environment; none for one that does not run, as when it was planned for."""

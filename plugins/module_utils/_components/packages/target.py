@@ -91,18 +91,18 @@ def with_origins(packages: Mapping[str, str], origins: Mapping[str, str]) -> dic
 
 def _capture_warnings(facts: Mapping[str, Any]) -> list[str]:
     """What was not as it should be when it was captured, or is not in the wheels."""
-    said = [
+    warnings = [
         f"{name} had been changed by hand when it was captured: {', '.join(files)}."
         for name, files in facts["modified"].items()
     ]
     if facts["unowned"]:
         left = ", ".join(facts["unowned"])
-        said.append(f"Files of no package were not captured, and will not be in the new environment: {left}.")
+        warnings.append(f"Files of no package were not captured, and will not be in the new environment: {left}.")
     for name, source in facts.get("sources", {}).items():
-        said.append(
+        warnings.append(
             f"{name} is installed in editable mode: its code stays in {source}, and goes back only with what is there."
         )
-    return said
+    return warnings
 
 
 def _require_sources(sources: Mapping[str, str], path: Path) -> None:

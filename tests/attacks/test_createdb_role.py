@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import FinishedRollback, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import FinishedRollback
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.reversal import DatabaseReversal
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import SideNames
 from integration.database_site import FIRST, SECOND, THIRD, Site, identifier, literal
 

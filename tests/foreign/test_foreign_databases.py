@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import PointEntry, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
 from foreign.databases import FOREIGN, Foreign, copy, layout, rows, schema, sequences, tables
 from integration.database_site import Site
 from integration.postgres_server import PostgresServer, running_server

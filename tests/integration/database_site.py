@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context, Plan, PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.component import Database
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan
 from integration.postgres_server import PostgresServer
 
 #: Other ones in each process of pytest: what a transaction has left on this machine is ended by its name.

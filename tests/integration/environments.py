@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import sha256_file
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context, Plan, PointEntry, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages.component import Packages
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
 
 BASE = sys.base_prefix + f"/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
 GOOD = ("six==1.16.0", "click==8.1.7", "idna==3.7")

@@ -22,8 +22,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
     StateConflict,
     VerificationFailed,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan, State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.component import Code
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
 from integration.checkouts import Checkout, captured, make_checkout, plan_of, switched
 
 
@@ -480,7 +480,8 @@ RUN_PHASE = """
 import json, sys
 from pathlib import Path
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context, Plan
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.component import Code
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.journal import Journal
 

@@ -15,8 +15,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
     Refused,
     UndoIncomplete,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.component import Code
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
 from integration.checkouts import Checkout, clone, make_checkout, plan_of, switched
 from integration.file_limit import no_file_larger_than
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, Context, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, Context
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.component import Database
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables.component import Tables
 from integration.database_site import FIRST, Site
 from integration.postgres_server import PostgresServer, newest_programs, running_server, wait_until

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import StateConflict, VerificationFailed
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import FinishedRollback, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import FinishedRollback
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.component import Database
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.reversal import DatabaseReversal
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.swap import Rename, swap
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_transaction import is_reversible
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server
 from integration.database_site import FIRST, SECOND, THIRD, Site, identifier, literal

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Server
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import application_name

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import psycopg2
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
 from integration.database_site import FIRST, Site
 from integration.postgres_server import running_server, wait_until
 

@@ -16,7 +16,7 @@ from typing import Any
 import psycopg2
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import ChecksumMismatch, LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.store import open_entry
 from integration.database_site import Site
 from integration.postgres_server import PostgresServer, running_server, wait_until

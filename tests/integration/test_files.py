@@ -21,8 +21,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
     StateConflict,
     VerificationFailed,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan, PointEntry, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.files.component import Files
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
 from integration.namespaces import run_module
 
 
@@ -452,7 +453,8 @@ KILLED = """
 import json, os, signal, sys
 from pathlib import Path
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context, Plan
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.files.component import Files
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.journal import Journal
 

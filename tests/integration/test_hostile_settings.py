@@ -17,8 +17,9 @@ from typing import Any
 import psycopg2
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, Plan, PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.component import Database
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.component import Schema
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables.component import Tables
 from integration.database_site import FIRST, Site

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
 from integration.database_site import Site
 from integration.migrations_site import MigrationsSite, unordered
 from integration.postgres_server import PostgresServer, running_server

@@ -9,7 +9,8 @@ import json
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import FinishedRollback, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import FinishedRollback
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.reversal import SchemaReversal
 from integration.database_site import FIRST, SECOND
 from integration.schema_site import ACCEPTED, SchemaSite

@@ -17,13 +17,13 @@ from typing import Any
 import psycopg2
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan, State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.plan import open_server
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.swap import (
     LastSession,
     Rename,
     swap,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.build import SchemaBuild
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.component import Schema
 from integration.database_site import FIRST

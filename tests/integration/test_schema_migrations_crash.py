@@ -13,8 +13,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.component import Code
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_transaction import make_component
 from engine_host import Host
 from integration.checkouts import Checkout

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan, PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan
 from integration.schema_site import SchemaSite
 
 #: What people have written, as they see it in their own zone; and that `other` is neither converted nor moved.

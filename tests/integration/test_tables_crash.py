@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context, Plan, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables.component import Tables
 from integration.database_site import FIRST, Site
 from integration.postgres_server import PostgresServer, running_server, wait_until

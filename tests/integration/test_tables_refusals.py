@@ -14,7 +14,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
     StateConflict,
     UndoIncomplete,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
 from integration.postgres_server import wait_until
 from integration.tables_site import TablesSite, client, good_shop, shop
 

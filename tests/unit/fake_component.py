@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, Plan, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.capture import (
     ComponentRequest,
     Request,

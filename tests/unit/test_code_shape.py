@@ -46,7 +46,7 @@ CONTROLLER_ROOMS = (
     "filter",
 )
 #: Inside the room of the components, the same.
-KINDS = ("base", "files", "packages", "code", "database", "tables", "schema", "migrations", "registry")
+KINDS = ("plan", "base", "files", "packages", "code", "database", "tables", "schema", "migrations", "registry")
 
 
 def room(name: str) -> str:

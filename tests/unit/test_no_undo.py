@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_transaction import (
     is_reversible,
     kept_instead,

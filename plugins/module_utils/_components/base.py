@@ -10,91 +10,18 @@ enough to go on or to go back. Every phase may be called again and must end in t
 
 from __future__ import annotations
 
-import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused, Unreadable
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
-
-class State(enum.Enum):
-    """What inspecting reality finds, compared with a plan."""
-
-    UNTOUCHED = "untouched"  #: as before the transaction; nothing of it was built
-    PREPARED = "prepared"  #: live as before; what prepare built is there, whole or in part
-    PARTIAL = "partial"  #: in the middle of a switch or an undo: either can be run to its end
-    SWITCHED = "switched"  #: live is what the plan wanted
-    FOREIGN = "foreign"  #: live is neither: somebody else changed it since
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One component's part of a rollback, computed without changing anything. JSON all the way down.
-
-    :param kind: the component's kind: ``database``, ``code``, ``files``, ``packages``.
-    :param name: what a person calls it: a database's name, a path.
-    :param things: lock keys of what it touches, e.g. ``database:<system id>:<oid>``, ``checkout:<real path>``.
-    :param changed: false when reality already is what is wanted: then nothing is prepared or switched.
-    :param before: the public description of what is live, for results, diff and report.
-    :param after: the same for what is wanted. Same keys as ``before``.
-    :param discards: what people would lose sight of: commits, rows per table, packages, files. JSON for the report.
-    :param facts: private to the component: all that prepare, switch, undo, finish and state need. Never a secret.
-    :param downtime: ``{"ms": predicted, "grows_with": "nothing"}``.
-    :param disk_bytes: predicted additional disk use while prepared.
-    :param warnings: sentences for the operator.
-    :param undoes: the finished transaction that this plan takes back, where it comes from `Component.plan_reversal`.
-    """
-
-    kind: str
-    name: str
-    things: tuple[str, ...]
-    changed: bool
-    before: JsonObject
-    after: JsonObject
-    discards: JsonObject = field(default_factory=dict)
-    facts: JsonObject = field(default_factory=dict)
-    downtime: JsonObject = field(default_factory=lambda: {"ms": 0, "grows_with": "nothing"})
-    disk_bytes: int = 0
-    warnings: tuple[str, ...] = ()
-    undoes: str | None = None
-
-    @property
-    def key(self) -> str:
-        """Names the component within a transaction: ``code:/srv/blog-core``."""
-        return f"{self.kind}:{self.name}"
-
-    def to_json(self) -> JsonObject:
-        """A plain JSON object; `from_json` is its inverse."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> Plan:
-        """Read a plan back from a journal, where it was found to be of `PLAN_SHAPE`."""
-        known = {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}
-        return cls(**{**known, "things": tuple(raw["things"]), "warnings": tuple(raw["warnings"])})
-
-
-#: What a plan must look like when it is read back.
-PLAN_SHAPE = {
-    "kind": str,
-    "name": str,
-    "things": [str],
-    "changed": bool,
-    "before": {str: object},
-    "after": {str: object},
-    "discards": {str: object},
-    "facts": {str: object},
-    "downtime": {str: object},
-    "disk_bytes": float,
-    "warnings": [str],
-    "undoes?": (None, str),
-}
+from .plan import Plan, State
 
 
 class Change(Protocol):
@@ -223,7 +150,7 @@ class Component(ABC):
         """Plan to go back to what a finished rollback replaced. Changes nothing.
 
         The plan goes through the same phases as any other, its ``undoes`` set. Where they differ from those of a rollback
-        to a restore point, a class of its own stands in the registry's `REVERSALS`.
+        to a restore point, a class of its own is named in the registry's `REVERSALS`.
 
         :raises Refused: whenever it can be known now that it would not work; always, for a kind without this method.
         """
@@ -287,3 +214,29 @@ class Component(ABC):
     @abstractmethod
     def result(self, plan: Plan, evidence: Mapping[str, Any]) -> JsonObject:
         """The module's documented return values; the same keys in check mode (then with empty evidence)."""
+
+
+class ComponentClasses(Protocol):
+    """Which component is behind each kind: `registry.component_class`, or `only` for a module that needs but one kind."""
+
+    def __call__(self, kind: str, *, reversal: bool = False) -> type[Component]:
+        """The component of a kind.
+
+        :param reversal: the one that takes a finished rollback back.
+        :raises Unreadable: for a word that is no kind here; it was read from a journal.
+        """
+
+
+def only(*components: type[Component], **reversals: type[Component]) -> ComponentClasses:
+    """For a module that is about these components and no others, and so carries nothing of the others.
+
+    :param reversals: kind → what takes a finished rollback of it back, where that is another class.
+    """
+    known = {component.kind: component for component in components}
+
+    def component_class(kind: str, *, reversal: bool = False) -> type[Component]:
+        if kind not in known:
+            raise Unreadable(f"{kind!r} is no kind of component that this module knows.")
+        return reversals.get(kind, known[kind]) if reversal else known[kind]
+
+    return component_class

@@ -23,7 +23,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import show_progress
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, Context, Plan, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, Context
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import component_class
 
 from . import timer

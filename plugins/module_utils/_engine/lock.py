@@ -22,7 +22,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.files impo
     ensure_private_directory,
     fsync_directory,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan
 
 from .open_transactions import held_by
 from .records import Records, all_records

@@ -29,7 +29,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.files impo
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.shape import Shape, require, require_json
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import PLAN_SHAPE, Plan
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import PLAN_SHAPE, Plan
 
 from .journal import Journal
 

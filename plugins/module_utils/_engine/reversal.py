@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import FinishedRollback, Plan, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import FinishedRollback
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
 
 from .open_transactions import RECOVER
 from .transaction import Transaction

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import me
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, UndoIncomplete
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan
 
 from .records import KEEP, UNDO, Header
 from .transaction import Transaction

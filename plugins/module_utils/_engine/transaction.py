@@ -25,7 +25,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import ensure_private_directory
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan, State
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
 
 from . import timer
 from .host_transaction import HostTransaction

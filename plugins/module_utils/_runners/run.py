@@ -18,7 +18,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking im
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import shown
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.text import visible
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, Plan, PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import component_class
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_transaction import (
     is_reversible,

@@ -24,7 +24,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.shape import require
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Plan
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.check_mode import predict, snapshot
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.open_transactions import RECOVER, down, phase
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import (

@@ -12,7 +12,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts i
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import ensure_private_directory
 
-from ..base import FinishedRollback, Plan
+from ..base import FinishedRollback
+from ..plan import Plan
 from .checkout import Checkout
 from .component import Code
 from .plan import plan_checkout

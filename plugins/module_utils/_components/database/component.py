@@ -24,7 +24,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side
     SideNames,
 )
 
-from ..base import Component, Plan, PointEntry, State
+from ..base import Component, PointEntry
+from ..plan import Plan, State
 from .capture import capture_database, fingerprint_database
 from .plan import find_programs, make_plan, only_rebuild
 from .prepare import SideBuild

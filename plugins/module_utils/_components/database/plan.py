@@ -53,7 +53,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sour
     named_source,
 )
 
-from ..base import Context, Plan, PointEntry
+from ..base import Context, PointEntry
+from ..plan import Plan
 from .needs import refuse_other_database, require_needs, require_space
 from .records import new_identity
 

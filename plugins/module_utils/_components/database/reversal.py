@@ -35,7 +35,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side
     database_things,
 )
 
-from ..base import FinishedRollback, Plan, State
+from ..base import FinishedRollback
+from ..plan import Plan, State
 from .component import EVIDENCE_FILE, REJECTED_FILE, Database
 from .plan import COMPARE_SECONDS, rows_that_differ
 from .prepare import TABLES_FILE

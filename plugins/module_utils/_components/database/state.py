@@ -17,7 +17,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.cata
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server, Session
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import INCOMING, SideNames
 
-from ..base import Context, Plan, State
+from ..base import Context
+from ..plan import Plan, State
 from .plan import open_server
 from .records import is_side_of, noted_oid
 

@@ -17,11 +17,12 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.types impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.migration_heads import migration_head
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
 
-from ..base import Plan, PointEntry
+from ..base import PointEntry
 from ..database.plan import find_programs
 from ..database.prepare import SideBuild
 from ..database.state import DatabaseState
 from ..database.unlogged import note_unlogged
+from ..plan import Plan
 from ..schema.component import LOADED_FILE, Schema, planned_layout
 from ..schema.freeze import Freeze
 from ..schema.plan import require_fit

@@ -18,7 +18,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
-from ..base import FinishedRollback, Plan, State
+from ..base import FinishedRollback
+from ..plan import Plan, State
 from .component import Packages, plan_owner, restore_before
 from .environment import inspect_environment
 from .link import EnvironmentPaths, LivePath

@@ -21,13 +21,14 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.cata
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import layout_digest, read_layout
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
 
-from ..base import Plan, PointEntry, State
+from ..base import PointEntry
 from ..database.component import EVIDENCE_FILE, NOW, Database
 from ..database.plan import find_programs
 from ..database.prepare import SideBuild
 from ..database.state import DatabaseState
 from ..database.swap import LastSession
 from ..database.unlogged import note_unlogged
+from ..plan import Plan, State
 from .build import SchemaBuild
 from .freeze import Freeze
 from .kept_rows import rows_set_aside

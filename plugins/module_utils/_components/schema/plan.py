@@ -31,8 +31,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.prog
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.schema_text import open_schema, write_schema
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
 
-from ..base import Context, Plan, PointEntry
+from ..base import Context, PointEntry
 from ..database.plan import DEFAULT_JOBS, Planner, find_programs, plan_with
+from ..plan import Plan
 from .convert import plan_settings
 from .diff import blocks, returning_grants, unified
 from .downtime import predict_downtime

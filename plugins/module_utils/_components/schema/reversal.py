@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
-from ..base import Plan
 from ..database.records import read_json
 from ..database.reversal import DatabaseReversal
 from ..database.state import DatabaseState
+from ..plan import Plan
 from .component import LOADED_FILE
 from .written import written_later
 

@@ -25,10 +25,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.prog
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import TABLES, Mark
 
-from ..base import Context, Plan
+from ..base import Context
 from ..database.prepare import SideBuild
 from ..database.restore import DEFINITIONS, ROWS
 from ..database.restore_progress import restore_progress
+from ..plan import Plan
 from .catalogue import RELATIONS, TableTree, compare_columns, read_trees
 from .orphans import ADVICE, KEEP_ASIDE, OrphanCheck
 from .state import CREATE_STEPS, TablesState

@@ -17,11 +17,12 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.cata
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import SideNames
 
-from ..base import Component, Plan, PointEntry, State
+from ..base import Component, PointEntry
 from ..database.capture import capture_database, fingerprint_database
 from ..database.plan import find_programs, only_rebuild
 from ..database.records import read_json, remember
 from ..database.retention import drop_database, prune
+from ..plan import Plan, State
 from .build import TablesBuild
 from .exchange import Exchange
 from .plan import make_plan

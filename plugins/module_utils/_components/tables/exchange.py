@@ -27,7 +27,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.fore
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sequences import behind
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Session, sql
 
-from ..base import Context, Plan
+from ..base import Context
+from ..plan import Plan
 from . import orphans
 from .catalogue import LOCK_NOT_AVAILABLE, TableTree, read_trees
 from .checks import checked_together

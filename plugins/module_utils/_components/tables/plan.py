@@ -32,7 +32,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sour
     named_source,
 )
 
-from ..base import Context, Plan, PointEntry
+from ..base import Context, PointEntry
 from ..database.needs import require_space
 from ..database.plan import (
     COMPARE_SECONDS,
@@ -44,6 +44,7 @@ from ..database.plan import (
     programs_major,
 )
 from ..database.records import new_identity
+from ..plan import Plan
 from .catalogue import LOCK_NOT_AVAILABLE, RELATIONS, TableTree, read_trees
 from .detached_constraints import neighbours_of
 from .downtime import Counts, predict_downtime

@@ -31,10 +31,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side
     SideNames,
 )
 
-from ..base import Context, Plan, State
+from ..base import Context
 from ..database.plan import open_server
 from ..database.records import is_side_of, read_json
 from ..database.state import planned_session
+from ..plan import Plan, State
 from .catalogue import read_trees
 
 #: Schemas of the side database: what the tables held before, what they held when that was put back, and rows that

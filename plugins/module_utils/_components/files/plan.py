@@ -22,8 +22,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.loaded imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
 from ..base import PointEntry
-from .keys import changed_settings
 from .location import FileState, inspect_open, open_location, real_location
+from .settings import changed_settings
 
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 

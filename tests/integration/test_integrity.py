@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._checks.integrity.session import Look
+from ansible_collections.lastgood.rollback.plugins.module_utils._checks.integrity.session import CatalogueSession
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Server
 from integration.database_site import Site
 from integration.postgres_server import PostgresServer, running_server, wait_until
@@ -23,7 +23,7 @@ from integration.test_pg_restore import call
 UNCHECKED = "SET session_replication_role = replica;"
 
 
-def look(site: Site, **options: Any) -> dict[str, Any]:
+def inspect(site: Site, **options: Any) -> dict[str, Any]:
     """Call pg_integrity_info."""
     result = call(site, "pg_integrity_info", name=site.name, **{**site.server.options, **options})
     assert not result.get("failed"), result
@@ -50,7 +50,7 @@ def blog(site: Site) -> Site:
 def test_a_whole_database_is_healthy(blog: Site) -> None:
     blog.query("CREATE EXTENSION amcheck")
     before = blog.content()
-    result = look(blog)
+    result = inspect(blog)
     assert (result["healthy"], result["complete"]) == (True, True), result
     assert blog.content() == before
     assert result["findings"] == []
@@ -71,7 +71,7 @@ def test_orphans_behind_a_foreign_key_that_is_marked_valid(blog: Site) -> None:
     blog.query(f"{UNCHECKED} DELETE FROM post WHERE id IN (7, 8)")
     assert blog.query("SELECT bool_and(convalidated) FROM pg_constraint") == "t"
     blog.query("ALTER TABLE post_section VALIDATE CONSTRAINT post_section_post_id_fkey")
-    result = look(blog)
+    result = inspect(blog)
     assert result["healthy"] is False
     assert found(result, "orphans") == {"public.post_section post_section_post_id_fkey": ("error", 6)}
     (finding,) = result["findings"]
@@ -99,7 +99,7 @@ INSERT INTO part VALUES (3, 77), (160, 161), (170, 150);
 
 def test_orphans_of_composite_keys_partitions_and_null(blog: Site) -> None:
     blog.query(KEYS)
-    result = look(blog, checks=["orphans"])
+    result = inspect(blog, checks=["orphans"])
     assert found(result, "orphans") == {
         "public.simple_child simple_child_a_b_fkey": ("error", 2),
         "public.full_child full_child_a_b_fkey": ("error", 2),
@@ -115,7 +115,7 @@ def test_constraints_that_were_never_validated_and_rows_that_break_them(blog: Si
         "ALTER TABLE visit ADD CONSTRAINT fine CHECK (at > 0 OR at IS NULL) NOT VALID;"
         "ALTER TABLE post_section ADD CONSTRAINT again FOREIGN KEY (post_id) REFERENCES post NOT VALID;"
     )
-    result = look(blog)
+    result = inspect(blog)
     assert [(one["object"], one["severity"], one.get("count")) for one in result["findings"]] == [
         *[("public.post_section again", "warning", None)],
         *[("public.visit early", "warning", None), ("public.visit fine", "warning", None)],
@@ -144,7 +144,7 @@ def test_what_users_wrote_is_not_run_with_the_rights_of_a_superuser(blog: Site, 
         "CREATE OPERATOR =!= (FUNCTION = sly, LEFTARG = int, RIGHTARG = int);"
         f"ALTER TABLE visit ADD CONSTRAINT sly CHECK ({expression}) NOT VALID"
     )
-    result = look(blog, checks=["constraints"])
+    result = inspect(blog, checks=["constraints"])
     assert result["healthy"] is True
     assert [one["object"] for one in result["not_checked"]] == ["public.visit sly"]
     assert "functions" in result["not_checked"][0]["reason"]
@@ -152,7 +152,7 @@ def test_what_users_wrote_is_not_run_with_the_rights_of_a_superuser(blog: Site, 
 
 def test_it_can_write_nothing_even_by_accident(blog: Site) -> None:
     with Server.from_options(blog.server.options).connect("blog") as session:
-        Look(session, 10)
+        CatalogueSession(session, 10)
         with pytest.raises(DatabaseError, match="read-only transaction"):
             session.execute("DELETE FROM public.visit")
     assert blog.query("SELECT count(*) FROM visit") == "50"
@@ -162,10 +162,10 @@ def test_an_invalid_index(blog: Site) -> None:
     blog.query("INSERT INTO visit VALUES (1)")
     failed = blog.server.psql("blog", "CREATE UNIQUE INDEX CONCURRENTLY once ON visit (at)", check=False)
     assert "could not create unique index" in failed
-    result = look(blog)
+    result = inspect(blog)
     assert found(result, "indexes") == {"public.once": ("error", None)}
     blog.query("DROP INDEX once")
-    assert look(blog)["healthy"] is True
+    assert inspect(blog)["healthy"] is True
 
 
 def test_a_sequence_that_is_behind_its_column(blog: Site) -> None:
@@ -175,7 +175,7 @@ def test_a_sequence_that_is_behind_its_column(blog: Site) -> None:
         "CREATE TABLE down (id int DEFAULT nextval('loose'));"
         "INSERT INTO down DEFAULT VALUES; INSERT INTO down VALUES (-9), (-1000), (1000)"
     )
-    result = look(blog)
+    result = inspect(blog)
     assert found(result, "sequences") == {"public.post_id_seq": ("error", 200), "public.loose": ("error", 7)}
     said = blog.server.psql("blog", "INSERT INTO post (title) VALUES ('a')", check=False)
     assert "duplicate key" in said
@@ -185,7 +185,7 @@ def test_triggers_that_do_not_fire(blog: Site) -> None:
     blog.query(
         "ALTER TABLE post_section DISABLE TRIGGER shouting; ALTER TABLE post DISABLE TRIGGER ALL",
     )
-    result = look(blog)
+    result = inspect(blog)
     assert found(result, "triggers") == {
         "public.post_section shouting": ("warning", None),
         "public.post_section post_section_post_id_fkey": ("error", None),
@@ -196,13 +196,13 @@ def test_only_the_named_tables(blog: Site) -> None:
     blog.query(f"{UNCHECKED} DELETE FROM post WHERE id = 7")
     blog.query("SELECT setval('post_id_seq', 100)")
     blog.query("ALTER TABLE visit ADD CONSTRAINT early CHECK (at < 40) NOT VALID")
-    for_sections = look(blog, tables=["post_section"])
+    for_sections = inspect(blog, tables=["post_section"])
     assert found(for_sections, "orphans").keys() == {"public.post_section post_section_post_id_fkey"}
     assert len(for_sections["findings"]) == 1
     assert for_sections["tables"] == {"public.post_section": {"rows": 900}}
-    for_posts = look(blog, tables=["public.post"])
+    for_posts = inspect(blog, tables=["public.post"])
     assert {finding["check"] for finding in for_posts["findings"]} == {"orphans", "sequences"}
-    of_events = look(blog, tables=["event"])
+    of_events = inspect(blog, tables=["event"])
     assert of_events["findings"] == []
     assert of_events["tables"].keys() == {"public.event_old", "public.event_new"}
 
@@ -220,7 +220,7 @@ def make_slow(blog: Site) -> None:
 def test_what_there_was_no_time_for_is_listed(blog: Site) -> None:
     make_slow(blog)
     blog.query("CREATE EXTENSION amcheck")
-    result = look(blog, timeout=2)
+    result = inspect(blog, timeout=2)
     assert result["complete"] is False
     left = {(one["check"], one["object"]) for one in result["not_checked"]}
     assert ("constraints", "public.visit slow") in left
@@ -243,7 +243,7 @@ def test_a_connection_that_is_lost_is_a_finding(blog: Site) -> None:
 
         killer = threading.Thread(target=wait_until, args=(end_it, 60))
         killer.start()
-        result = look(blog, checks=["constraints", "orphans"])
+        result = inspect(blog, checks=["constraints", "orphans"])
         killer.join()
     assert found(result, "connection") == {"database blog": ("error", None)}
     assert "lost in the check constraints" in result["findings"][-1]["detail"]
@@ -257,7 +257,7 @@ def test_a_locked_table_does_not_take_the_time_of_the_others(blog: Site) -> None
     )  # fmt: skip
     try:
         holder.cursor().execute("LOCK TABLE visit IN ACCESS EXCLUSIVE MODE")
-        result = look(blog, checks=["rows"])
+        result = inspect(blog, checks=["rows"])
     finally:
         holder.close()
     assert [(one["object"], "locked" in one["reason"]) for one in result["not_checked"]] == [("public.visit", True)]
@@ -271,14 +271,14 @@ def test_the_owner_needs_to_be_no_superuser(site: Site) -> None:
     options = {
         "login_host": "127.0.0.1", "login_user": "keeper", "login_password": "se cret", "login_unix_socket": "",
     }  # fmt: skip
-    result = look(site, **options)
+    result = inspect(site, **options)
     assert found(result, "orphans") == {"public.post_section post_section_post_id_fkey": ("error", 3)}
     assert {one["check"] for one in result["not_checked"]} == {"pages"}
     assert "superuser" in result["not_checked"][0]["reason"]
     assert result["tables"]["public.post"] == {"rows": 299}
 
     site.query("REVOKE SELECT ON visit FROM keeper")
-    refused = look(site, **options, checks=["rows"])
+    refused = inspect(site, **options, checks=["rows"])
     assert [one["object"] for one in refused["not_checked"]] == ["public.visit"]
     assert "permission denied" in refused["not_checked"][0]["reason"]
 
@@ -295,13 +295,13 @@ def test_comparison_with_a_restore_point(blog: Site) -> None:
     blog.options = dict(blog.server.options)
     made = call(blog, "restore_point", name="p1", stack="blog", databases=[{"name": "blog", **blog.options}])
     assert made.get("changed"), made
-    same = look(blog, restore_point="p1")
+    same = inspect(blog, restore_point="p1")
     assert (same["healthy"], same["findings"]) == (True, [])
     assert {table["equal"] for table in same["tables"].values()} == {True}
 
     blog.damage()
     blog.query("DROP TABLE empty; CREATE TABLE extra (id int); INSERT INTO extra VALUES (1)")
-    result = look(blog, restore_point="p1", checks=["comparison"])
+    result = inspect(blog, restore_point="p1", checks=["comparison"])
     assert found(result, "comparison") == {
         "database blog": ("error", None),
         "VIEW public good_posts": ("error", None),
@@ -317,7 +317,7 @@ def test_comparison_with_a_restore_point(blog: Site) -> None:
     }
     assert result["tables"]["public.event_old"]["equal"] is True
     assert result["tables"]["public.post"]["equal"] is False
-    narrow = look(blog, restore_point="p1", checks=["comparison"], tables=["empty", "event"])
+    narrow = inspect(blog, restore_point="p1", checks=["comparison"], tables=["empty", "event"])
     assert found(narrow, "comparison").keys() == {"public.empty"}
 
 
@@ -367,11 +367,11 @@ def overwrite(server: PostgresServer, table: str, find: bytes, replace: bytes) -
 
 
 def test_a_row_whose_index_entry_is_lost(broken_cluster: Site) -> None:
-    assert look(broken_cluster)["healthy"] is True
+    assert inspect(broken_cluster)["healthy"] is True
     # The key of row 77 becomes 7700077, as a flipped bit or a lost write would leave it.
     row = (77).to_bytes(4, "little") + b"\x0bbody"
     overwrite(broken_cluster.server, "victim", row, (7700077).to_bytes(4, "little") + b"\x0bbody")
-    result = look(broken_cluster)
+    result = inspect(broken_cluster)
     assert result["healthy"] is False
     assert found(result, "pages") == {"public.victim_pkey": ("error", None)}
 
@@ -381,7 +381,7 @@ def test_a_damaged_tuple_header(broken_cluster: Site) -> None:
     server = broken_cluster.server
     head = xmin.to_bytes(4, "little") + bytes(4)
     overwrite(server, "victim", head, (xmin + 1_000_000).to_bytes(4, "little") + bytes(4))
-    result = look(broken_cluster, checks=["pages"])
+    result = inspect(broken_cluster, checks=["pages"])
     assert result["healthy"] is False
     assert "public.victim" in found(result, "pages")
     assert not [what for what in found(result, "pages") if "bystander" in what]
@@ -392,7 +392,7 @@ def test_a_page_that_is_no_page_is_found_without_amcheck(broken_cluster: Site) -
     broken_cluster.query("DROP EXTENSION amcheck")
     header = (server.data / server.psql("postgres", "SELECT pg_relation_filepath('victim')")).read_bytes()[:24]
     overwrite(server, "victim", header, b"\xff" * 24)
-    result = look(broken_cluster)
+    result = inspect(broken_cluster)
     assert found(result, "rows") == {"public.victim": ("error", None)}
     assert result["tables"] == {"public.bystander": {"rows": 500}}
     assert {one["reason"] for one in result["not_checked"]} == {

@@ -98,7 +98,7 @@ def _run(command: list[str], path: Path, run: CommandRunner, timeout_s: float) -
     environment = {"PYTHONDONTWRITEBYTECODE": "1"}
     try:
         runner = run.as_user(owner_along(path)).with_env(environment)
-        # How many checks are awaited, and which, is told of all together.
+        # How many checks are awaited, and which, is shown for all together.
         runner.run_named(command, f"Checking {path}", cwd=path, timeout=timeout_s, meanwhile=lambda: None)
     except LastGoodError as error:
         return False, without(error.message, secrets_in(command))

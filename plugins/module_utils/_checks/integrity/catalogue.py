@@ -14,11 +14,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sequ
     sequence_state,
 )
 
-from .session import ERROR, WARNING, Look, Scope
+from .session import ERROR, WARNING, CatalogueSession, Scope
 
 ALL = "all tables"
 
-# A partition's copy of its parent's constraint tells nothing new. Columns that came with PostgreSQL 18 are read as JSON.
+# A partition's copy of its parent's constraint says nothing new. Columns that came with PostgreSQL 18 are read as JSON.
 UNPROVEN = """
 SELECT o.conrelid::bigint AS table, o.conname AS name, t.typname AS domain, o.contype::text AS kind,
        coalesce((to_jsonb(o) ->> 'conenforced')::bool, true) AS enforced
@@ -49,60 +49,60 @@ ORDER BY 1, 3
 KINDS = {"c": "check constraint", "f": "foreign key", "n": "not-null constraint"}
 
 
-def unproven_constraints(look: Look, scope: Scope) -> None:
+def unproven_constraints(catalogue: CatalogueSession, scope: Scope) -> None:
     """Constraints that the server does not vouch for: NOT VALID, or NOT ENFORCED."""
-    for row in look.rows("constraints", ALL, UNPROVEN):
+    for row in catalogue.rows("constraints", ALL, UNPROVEN):
         if row["table"] not in scope.tables and not (scope.everything and row["domain"]):
             continue
         what = scope.tables.get(row["table"]) or f"domain {row['domain']}"
         kind = KINDS.get(row["kind"], "constraint")
         state = "was added NOT VALID and never validated" if row["enforced"] else "is not enforced"
-        look.found("constraints", WARNING, f"{what} {row['name']}", f"The {kind} {state}")
+        catalogue.add_finding("constraints", WARNING, f"{what} {row['name']}", f"The {kind} {state}")
 
 
-def broken_indexes(look: Look, scope: Scope) -> None:
+def broken_indexes(catalogue: CatalogueSession, scope: Scope) -> None:
     """Indexes that queries don't use, or that are not kept up to date; a failed CREATE INDEX CONCURRENTLY leaves them."""
-    for row in look.rows("indexes", ALL, BROKEN_INDEXES):
+    for row in catalogue.rows("indexes", ALL, BROKEN_INDEXES):
         if row["table"] in scope.tables or row["table"] in scope.toasts:
             states = {"valid": row["valid"], "ready": row["ready"], "live": row["live"]}
             said = f"The index is not {' and not '.join(word for word, is_so in states.items() if not is_so)}"
             if row["unique"]:
                 said += ": the uniqueness that it stands for is not guaranteed"
-            look.found("indexes", ERROR, row["index"], f"{said}. REINDEX or drop it")
+            catalogue.add_finding("indexes", ERROR, row["index"], f"{said}. REINDEX or drop it")
 
 
-def disabled_triggers(look: Look, scope: Scope) -> None:
+def disabled_triggers(catalogue: CatalogueSession, scope: Scope) -> None:
     """Triggers that do not fire; those of a foreign key once, as what they are: a key that is not enforced."""
-    told = set()
-    for row in look.rows("triggers", ALL, SLEEPING_TRIGGERS):
+    reported = set()
+    for row in catalogue.rows("triggers", ALL, SLEEPING_TRIGGERS):
         table = row["constrained"] if row["internal"] and row["constraint"] else row["table"]
         name = row["constraint"] if row["internal"] else row["trigger"]
-        if table not in scope.tables or (table, name) in told:
+        if table not in scope.tables or (table, name) in reported:
             continue
-        told.add((table, name))
+        reported.add((table, name))
         if row["internal"]:
             said = "The constraint is not enforced: its triggers are disabled (ALTER TABLE … ENABLE TRIGGER ALL)"
-            look.found("triggers", ERROR, f"{scope.tables[table]} {name}", said)
+            catalogue.add_finding("triggers", ERROR, f"{scope.tables[table]} {name}", said)
         else:
-            look.found("triggers", WARNING, f"{scope.tables[table]} {name}", "The trigger is disabled")
+            catalogue.add_finding("triggers", WARNING, f"{scope.tables[table]} {name}", "The trigger is disabled")
 
 
-def sequences_behind(look: Look, scope: Scope) -> None:
+def sequences_behind(catalogue: CatalogueSession, scope: Scope) -> None:
     """Sequences whose next value is in use already, so that an INSERT will fail, or make a duplicate."""
-    for row in look.rows("sequences", ALL, SEQUENCES):
+    for row in catalogue.rows("sequences", ALL, SEQUENCES):
         if row["table"] in scope.tables:
-            _sequence(look, row)
+            _sequence(catalogue, row)
 
 
-def _sequence(look: Look, row: JsonObject) -> None:
+def _sequence(catalogue: CatalogueSession, row: JsonObject) -> None:
     key = f"{row['schema']}.{row['name']}"
     # The rows first: whoever inserts meanwhile has moved the sequence before.
-    used = look.rows("sequences", key, highest_in_use(row))
-    now = look.rows("sequences", key, sequence_state(row))
+    used = catalogue.rows("sequences", key, highest_in_use(row))
+    now = catalogue.rows("sequences", key, sequence_state(row))
     if not used or not now or used[0]["value"] is None:
         return
     value, upcoming = int(used[0]["value"]), next_value(row, now[0])
     if is_behind(row, upcoming, value):
         where = f"{row['table_schema']}.{row['table_name']}.{row['column']}"
         said = f"The next value is {upcoming}, but {where} has {value} already"
-        look.found("sequences", ERROR, key, said, count=abs(value - upcoming) + 1)
+        catalogue.add_finding("sequences", ERROR, key, said, count=abs(value - upcoming) + 1)

@@ -20,7 +20,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.prog
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.store import find_component
 
-from .session import ERROR, Look, Scope, full_name
+from .session import ERROR, CatalogueSession, Scope, full_name
 
 CHECK = "comparison"
 
@@ -52,57 +52,65 @@ def open_captured(state_dir: Path, restore_point: str, database: str) -> Capture
     )
 
 
-def compare_rows(look: Look, scope: Scope, captured: Captured, wanted: Sequence[str]) -> None:
-    """Count and hash each table, the small ones first, and compare; what is in one of both only is told as well."""
+def compare_rows(catalogue: CatalogueSession, scope: Scope, captured: Captured, wanted: Sequence[str]) -> None:
+    """Count and hash each table, the small ones first, and compare; what is in one of both only is a finding as well."""
     then: JsonObject = captured.facts["tables"]
     keys = {content.table_key(table) for table in scope.filled}
     names = {full_name(name) for name in wanted}
     for key in sorted(set(then) - keys):
         if not names or key in names:
-            look.found(CHECK, ERROR, key, f"The table is missing; {captured.point} has it", count=then[key]["rows"])
+            catalogue.add_finding(
+                CHECK, ERROR, key, f"The table is missing; {captured.point} has it", count=then[key]["rows"]
+            )
     unknown = content.not_captured(captured.facts, scope.filled)
     for table in (table for table in scope.filled if content.table_key(table) not in unknown):
-        _compare_table(look, table, then.get(content.table_key(table)), captured.point)
+        _compare_table(catalogue, table, then.get(content.table_key(table)), captured.point)
 
 
-def _compare_table(look: Look, table: JsonObject, then: JsonObject | None, point: str) -> None:
+def _compare_table(catalogue: CatalogueSession, table: JsonObject, then: JsonObject | None, point: str) -> None:
     key = content.table_key(table)
-    now = look.ask(CHECK, key, lambda: content.hash_table(look.session, table))
+    now = catalogue.try_to(CHECK, key, lambda: content.hash_table(catalogue.session, table))
     if now is None:
         return
-    look.tables[key] = {**now, "equal": now == then}
+    catalogue.tables[key] = {**now, "equal": now == then}
     if then is None:
-        look.found(CHECK, ERROR, key, f"The table is not of {point}", count=now["rows"])
+        catalogue.add_finding(CHECK, ERROR, key, f"The table is not of {point}", count=now["rows"])
     elif now["rows"] != then["rows"]:
         said = f"There are {now['rows']} rows instead of {then['rows']}"
-        look.found(CHECK, ERROR, key, said, count=abs(now["rows"] - then["rows"]))
+        catalogue.add_finding(CHECK, ERROR, key, said, count=abs(now["rows"] - then["rows"]))
     elif now["hash"] != then["hash"]:
-        look.found(CHECK, ERROR, key, f"There are as many rows as in {point}, with other content")
+        catalogue.add_finding(CHECK, ERROR, key, f"There are as many rows as in {point}, with other content")
 
 
-def compare_definitions(look: Look, captured: Captured, server: Server, bin_dir: str | None, name: str) -> None:
+def compare_definitions(
+    catalogue: CatalogueSession, captured: Captured, server: Server, bin_dir: str | None, name: str
+) -> None:
     """Compare the schema, sequences, extensions and the migration; it is about the database as a whole."""
     own = captured.facts["inside"].get("migration_tables")
-    inside = look.ask(CHECK, f"database {name}", lambda: content.read_inside(look.session, own))
+    inside = catalogue.try_to(CHECK, f"database {name}", lambda: content.read_inside(catalogue.session, own))
     if inside is not None:
         for said in content.compare_inside(captured.facts["inside"], inside):
-            look.found(CHECK, ERROR, f"database {name}", said)
+            catalogue.add_finding(CHECK, ERROR, f"database {name}", said)
         # What older versions of this collection have captured knows of Alembic alone.
-        told = own is not None or captured.facts["inside"]["migration"]
-        if told and inside["migration"] != captured.facts["inside"]["migration"]:
+        comparable = own is not None or captured.facts["inside"]["migration"]
+        if comparable and inside["migration"] != captured.facts["inside"]["migration"]:
             heads = [", ".join(facts["migration"]) or "none" for facts in (inside, captured.facts["inside"])]
-            look.found(CHECK, ERROR, f"database {name}", f"The migration is {heads[0]} instead of {heads[1]}")
-    look.ask(CHECK, f"schema of {name}", lambda: _compare_schema(look, captured, server, bin_dir, name))
+            catalogue.add_finding(
+                CHECK, ERROR, f"database {name}", f"The migration is {heads[0]} instead of {heads[1]}"
+            )
+    catalogue.try_to(CHECK, f"schema of {name}", lambda: _compare_schema(catalogue, captured, server, bin_dir, name))
 
 
-def _compare_schema(look: Look, captured: Captured, server: Server, bin_dir: str | None, name: str) -> None:
+def _compare_schema(
+    catalogue: CatalogueSession, captured: Captured, server: Server, bin_dir: str | None, name: str
+) -> None:
     try:
-        programs = PgPrograms.find(CommandRunner(), server, look.session.version // 10_000, bin_dir)
+        programs = PgPrograms.find(CommandRunner(), server, catalogue.session.version // 10_000, bin_dir)
     except Refused as error:
-        look.leave_out(CHECK, f"schema of {name}", error.message)
+        catalogue.skip(CHECK, f"schema of {name}", error.message)
         return
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape", newline="\n") as now:
-        digest = schemas.write_schema(programs, name, now, timeout=max(look.left_s, 1.0))
+        digest = schemas.write_schema(programs, name, now, timeout=max(catalogue.left_s, 1.0))
         if digest == captured.facts["schema"]:
             return
         if sha256_file(captured.schema_file) != captured.schema_sha256:
@@ -110,9 +118,9 @@ def _compare_schema(look: Look, captured: Captured, server: Server, bin_dir: str
         now.seek(0)
         with schemas.open_schema(captured.schema_file) as then:
             differences = schemas.compare_objects(schemas.objects(then), schemas.objects(now))
-    told = {"missing": "is missing", "added": "was not there", "changed": "is defined otherwise"}
-    for kind, words in told.items():
+    words_of = {"missing": "is missing", "added": "was not there", "changed": "is defined otherwise"}
+    for kind, words in words_of.items():
         for what in differences[kind]:
-            look.found(CHECK, ERROR, what, f"Compared with {captured.point}, it {words}")
+            catalogue.add_finding(CHECK, ERROR, what, f"Compared with {captured.point}, it {words}")
     if not any(differences.values()):
-        look.found(CHECK, ERROR, f"schema of {name}", f"It is not the schema of {captured.point}")
+        catalogue.add_finding(CHECK, ERROR, f"schema of {name}", f"It is not the schema of {captured.point}")

@@ -10,7 +10,7 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import sql
 
-from .session import ERROR, Look, Scope
+from .session import ERROR, CatalogueSession, Scope
 
 CHECK = "pages"
 HEAP, BTREE = "verify_heapam", "bt_index_check"
@@ -45,37 +45,39 @@ ORDER BY system, c.relpages, name
 """
 
 
-def pages(look: Look, scope: Scope) -> None:
+def pages(catalogue: CatalogueSession, scope: Scope) -> None:
     """Check heap and B-tree pages; the system's own tables as well, unless only some tables are asked for."""
-    functions = {row["name"]: row for row in look.rows(CHECK, "all tables and indexes", FUNCTIONS)}
+    functions = {row["name"]: row for row in catalogue.rows(CHECK, "all tables and indexes", FUNCTIONS)}
     for name, what, query in ((BTREE, "all B-tree indexes", INDEXES), (HEAP, "all tables", RELATIONS)):
         function = functions.get(name)
         if function is None:
             missing = (
                 "the extension amcheck is not installed in this database" if not functions else f"it has no {name}"
             )
-            look.leave_out(CHECK, what, missing)
+            catalogue.skip(CHECK, what, missing)
         elif not function["allowed"]:
-            look.leave_out(CHECK, what, f"only a superuser, or who was granted EXECUTE on {name}, may check pages")
+            catalogue.skip(CHECK, what, f"only a superuser, or who was granted EXECUTE on {name}, may check pages")
         else:
-            for row in look.rows(CHECK, what, query):
+            for row in catalogue.rows(CHECK, what, query):
                 if row["table"] in scope.tables or (scope.everything and row["system"]):
-                    _check(look, function, row)
+                    _check(catalogue, function, row)
 
 
-def _check(look: Look, function: JsonObject, relation: JsonObject) -> None:
+def _check(catalogue: CatalogueSession, function: JsonObject, relation: JsonObject) -> None:
     name = sql.Identifier(function["schema"], function["name"])
     if function["name"] == BTREE:
         # Not only the order of the entries: each row must have one.
         words: list[Any] = [sql.SQL("{}::oid::regclass").format(sql.Literal(relation["oid"])), sql.SQL("true")]
         if function["arguments"] > len(words):
             words.append(sql.Literal(relation["unique"]))
-        look.rows(CHECK, relation["name"], sql.SQL("SELECT {}({})").format(name, sql.SQL(", ").join(words)))
+        catalogue.rows(CHECK, relation["name"], sql.SQL("SELECT {}({})").format(name, sql.SQL(", ").join(words)))
         return
     query = sql.SQL(
         "SELECT count(*) AS n, (array_agg(format('block %s, line %s: %s', blkno, offnum, msg) ORDER BY blkno, offnum))[1:3]"
         " AS said FROM {}({}::oid::regclass, check_toast => true)"
     ).format(name, sql.Literal(relation["oid"]))
-    for row in look.rows(CHECK, relation["name"], query):
+    for row in catalogue.rows(CHECK, relation["name"], query):
         if row["n"]:
-            look.found(CHECK, ERROR, relation["name"], f"is damaged: {'; '.join(row['said'])}", count=row["n"])
+            catalogue.add_finding(
+                CHECK, ERROR, relation["name"], f"is damaged: {'; '.join(row['said'])}", count=row["n"]
+            )

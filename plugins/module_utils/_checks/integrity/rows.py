@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """(private) What the rows themselves say: orphans, rows that break a check constraint, tables that can't be read.
 
-A foreign key that is marked valid is looked at like any other: rows that came in while its triggers were off are never
-looked at again by PostgreSQL, and VALIDATE CONSTRAINT does nothing for it.
+A foreign key that is marked valid is checked like any other: rows that came in while its triggers were off are never
+checked again by PostgreSQL, and VALIDATE CONSTRAINT does nothing for it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.fore
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.user_code import CALLS
 
-from .session import ERROR, Look, Scope
+from .session import ERROR, CatalogueSession, Scope
 
 # A constraint runs with the rights of whoever reads the rows, maybe a superuser, and whoever owns the table can have put
 # anything into it: lo_export as well as functions of their own. Only what computes from its arguments alone is run:
 # built-in functions that are immutable, and built-in operators. The node tree names all of them; what is not built in
-# (numbers from 16384 on), and domains with constraints of their own, also stand in pg_depend.
+# (numbers from 16384 on), and domains with constraints of their own, also are in pg_depend.
 CHECK_CONSTRAINTS = f"""
 SELECT o.conname AS name, o.conrelid::bigint AS table, n.nspname AS schema, c.relname AS table_name,
        pg_get_expr(o.conbin, o.conrelid) AS expression,
@@ -39,54 +39,54 @@ ORDER BY c.relpages, n.nspname, c.relname, o.conname
 """  # noqa: S608 - our own words only
 
 
-def orphans(look: Look, scope: Scope) -> None:
-    """Rows that refer to nothing, for every foreign key from or to the tables that are looked at."""
-    for key in look.rows("orphans", "all foreign keys", FOREIGN_KEYS):
+def orphans(catalogue: CatalogueSession, scope: Scope) -> None:
+    """Rows that refer to nothing, for every foreign key from or to the tables that are checked."""
+    for key in catalogue.rows("orphans", "all foreign keys", FOREIGN_KEYS):
         if key["child"] in scope.tables or key["parent"] in scope.tables:
-            _orphans_of(look, key)
+            _orphans_of(catalogue, key)
 
 
-def _orphans_of(look: Look, key: JsonObject) -> None:
+def _orphans_of(catalogue: CatalogueSession, key: JsonObject) -> None:
     child, parent = f"{key['child_schema']}.{key['child_name']}", f"{key['parent_schema']}.{key['parent_name']}"
     what = f"{child} {key['name']}"
     if key["period"]:
-        look.leave_out("orphans", what, "foreign keys with PERIOD are not compared")
+        catalogue.skip("orphans", what, "foreign keys with PERIOD are not compared")
         return
     lost = without_parent(key)
-    for row in look.rows("orphans", what, sql.SQL("SELECT count(*) AS n {}").format(lost)):
+    for row in catalogue.rows("orphans", what, sql.SQL("SELECT count(*) AS n {}").format(lost)):
         if row["n"]:
             mine = ", ".join(column["child"] for column in key["columns"])
             theirs = ", ".join(column["parent"] for column in key["columns"])
             rows = "1 row refers" if row["n"] == 1 else f"{row['n']} rows refer"
             said = f"{rows} to nothing: {child} ({mine}) → {parent} ({theirs})"
-            query = sql.SQL("SELECT c.* {}").format(lost).as_string(look.session.connection)
-            look.found("orphans", ERROR, what, said, count=row["n"], query=query)
+            query = sql.SQL("SELECT c.* {}").format(lost).as_string(catalogue.session.connection)
+            catalogue.add_finding("orphans", ERROR, what, said, count=row["n"], query=query)
 
 
-def violations(look: Look, scope: Scope) -> None:
+def violations(catalogue: CatalogueSession, scope: Scope) -> None:
     """Rows that break a check constraint, valid or not: a dump of them could not be restored."""
-    for row in look.rows("constraints", "all check constraints", CHECK_CONSTRAINTS):
+    for row in catalogue.rows("constraints", "all check constraints", CHECK_CONSTRAINTS):
         if row["table"] not in scope.tables:
             continue
         what = f"{row['schema']}.{row['table_name']} {row['name']}"
         if row["calls"]:
-            look.leave_out("constraints", what, "it calls functions that are not run with the rights of whoever looks")
+            catalogue.skip("constraints", what, "it calls functions that are not run with the rights of whoever looks")
             continue
         broken = sql.SQL("FROM ONLY {} WHERE ({}) IS FALSE").format(
             sql.Identifier(row["schema"], row["table_name"]), sql.SQL(row["expression"])
         )
-        for found in look.rows("constraints", what, sql.SQL("SELECT count(*) AS n {}").format(broken)):
+        for found in catalogue.rows("constraints", what, sql.SQL("SELECT count(*) AS n {}").format(broken)):
             if found["n"]:
-                query = sql.SQL("SELECT * {}").format(broken).as_string(look.session.connection)
+                query = sql.SQL("SELECT * {}").format(broken).as_string(catalogue.session.connection)
                 said = f"{found['n']} rows break the check constraint"
-                look.found("constraints", ERROR, what, said, count=found["n"], query=query)
+                catalogue.add_finding("constraints", ERROR, what, said, count=found["n"], query=query)
 
 
-def count_rows(look: Look, scope: Scope) -> None:
+def count_rows(catalogue: CatalogueSession, scope: Scope) -> None:
     """Count each table by reading all of its pages: a damaged one shows, where checksums are on."""
-    look.session.execute("SET enable_indexonlyscan = off")
+    catalogue.session.execute("SET enable_indexonlyscan = off")
     for table in scope.filled:
         key = content.table_key(table)
         query = sql.SQL("SELECT count(*) AS n FROM ONLY {}").format(sql.Identifier(table["schema"], table["name"]))
-        for row in look.rows("rows", key, query):
-            look.tables[key] = {"rows": row["n"]}
+        for row in catalogue.rows("rows", key, query):
+            catalogue.tables[key] = {"rows": row["n"]}

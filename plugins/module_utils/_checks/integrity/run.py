@@ -16,7 +16,7 @@ from .catalogue import broken_indexes, disabled_triggers, sequences_behind, unpr
 from .compare import Captured, compare_definitions, compare_rows
 from .pages import pages
 from .rows import count_rows, orphans, violations
-from .session import ERROR, ConnectionLost, Look, Scope, choose_tables
+from .session import ERROR, CatalogueSession, ConnectionLost, Scope, choose_tables
 
 #: In the order in which they are made.
 CHECKS = ("indexes", "triggers", "sequences", "constraints", "orphans", "rows", "comparison", "pages")
@@ -43,7 +43,7 @@ class Order:
 
 
 def inspect(server: Server, order: Order) -> JsonObject:
-    """Look, and tell. A database that can't be reached is a finding like any other.
+    """Run the checks. A database that can't be reached is a finding like any other.
 
     :return: ``healthy``, ``complete``, ``findings``, ``not_checked``, ``tables`` and ``ms``.
     :raises Refused: when psycopg2 is missing, or a table that is named does not exist.
@@ -51,28 +51,30 @@ def inspect(server: Server, order: Order) -> JsonObject:
     began = time.monotonic()
     try:
         with server.connect(order.name) as session:
-            look = Look(session, order.timeout_s - (time.monotonic() - began))
-            _run_checks(look, server, order)
+            catalogue = CatalogueSession(session, order.timeout_s - (time.monotonic() - began))
+            _run_checks(catalogue, server, order)
     except DatabaseError as error:
-        return _told([_unreachable(order, error.message)], _all_left(order, order.checks), {}, began)
-    return _told(look.findings, look.not_checked, look.tables, began)
+        return _result([_unreachable(order, error.message)], _all_skipped(order, order.checks), {}, began)
+    return _result(catalogue.findings, catalogue.not_checked, catalogue.tables, began)
 
 
-def _run_checks(look: Look, server: Server, order: Order) -> None:
+def _run_checks(catalogue: CatalogueSession, server: Server, order: Order) -> None:
     then = order.captured.facts["tables"] if order.captured else {}
-    scope = choose_tables(look, order.tables, then)
+    scope = choose_tables(catalogue, order.tables, then)
     made = [check for check in CHECKS if check in order.checks]
     for place, check in enumerate(made):
         try:
-            _run_check(check, look, scope, server, order)
+            _run_check(check, catalogue, scope, server, order)
         except ConnectionLost as error:
-            look.findings.append(_unreachable(order, f"The connection was lost in the check {check}: {error.message}"))
-            look.not_checked += _all_left(order, made[place:])
+            catalogue.findings.append(
+                _unreachable(order, f"The connection was lost in the check {check}: {error.message}")
+            )
+            catalogue.not_checked += _all_skipped(order, made[place:])
             return
 
 
-def _run_check(check: str, look: Look, scope: Scope, server: Server, order: Order) -> None:
-    simple: dict[str, tuple[Callable[[Look, Scope], None], ...]] = {
+def _run_check(check: str, catalogue: CatalogueSession, scope: Scope, server: Server, order: Order) -> None:
+    simple: dict[str, tuple[Callable[[CatalogueSession, Scope], None], ...]] = {
         "indexes": (broken_indexes,),
         "triggers": (disabled_triggers,),
         "sequences": (sequences_behind,),
@@ -82,25 +84,25 @@ def _run_check(check: str, look: Look, scope: Scope, server: Server, order: Orde
     }
     comparing = order.captured is not None and "comparison" in order.checks
     for work in simple.get(check, ()):
-        work(look, scope)
+        work(catalogue, scope)
     if check == "rows" and not comparing:
-        count_rows(look, scope)
+        count_rows(catalogue, scope)
     if check == "comparison" and order.captured is not None:
         if scope.everything:
-            compare_definitions(look, order.captured, server, order.bin_dir, order.name)
-        compare_rows(look, scope, order.captured, order.tables)
+            compare_definitions(catalogue, order.captured, server, order.bin_dir, order.name)
+        compare_rows(catalogue, scope, order.captured, order.tables)
 
 
-def _unreachable(order: Order, said: str) -> JsonObject:
-    return {"check": "connection", "severity": ERROR, "object": f"database {order.name}", "detail": said}
+def _unreachable(order: Order, message: str) -> JsonObject:
+    return {"check": "connection", "severity": ERROR, "object": f"database {order.name}", "detail": message}
 
 
-def _all_left(order: Order, checks: tuple[str, ...] | list[str]) -> list[JsonObject]:
+def _all_skipped(order: Order, checks: tuple[str, ...] | list[str]) -> list[JsonObject]:
     reason = "there is no connection"
     return [{"check": check, "object": f"database {order.name}", "reason": reason} for check in checks]
 
 
-def _told(findings: list[JsonObject], not_checked: list[JsonObject], tables: JsonObject, began: float) -> JsonObject:
+def _result(findings: list[JsonObject], not_checked: list[JsonObject], tables: JsonObject, began: float) -> JsonObject:
     return {
         "healthy": not any(finding["severity"] == ERROR for finding in findings),
         "complete": not not_checked,

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) A look into a database that reads only, ends in time, and remembers what it found and what it could not see."""
+"""(private) A session in a database that reads only, ends in time, and remembers what it found and what it could not see."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.serv
 _Answer = TypeVar("_Answer")
 
 ERROR, WARNING = "error", "warning"
-#: A table that somebody is changing is left to the next look: the time is for the others.
+#: A table that somebody is changing is left to the next run: the time is for the others.
 LOCK_WAIT_MS = 2000
 OUT_OF_TIME = "the time was up"
 
@@ -53,7 +53,7 @@ class ConnectionLost(LastGoodError):
 
 @dataclass(frozen=True)
 class Scope:
-    """The tables that are looked at.
+    """The tables that are checked.
 
     :param tables: OID → ``schema.name``; partitioned tables, partitions and materialized views as well.
     :param toasts: OIDs of what holds their large values.
@@ -67,7 +67,7 @@ class Scope:
     everything: bool
 
 
-class Look:
+class CatalogueSession:
     """One session with a deadline; each question may fail by itself.
 
     :param seconds: how long all questions together may take.
@@ -86,22 +86,22 @@ class Look:
         """Seconds that are left; not positive when there are none."""
         return self._deadline - time.monotonic()
 
-    def found(self, check: str, severity: str, what: str, detail: str, **more: Any) -> None:
+    def add_finding(self, check: str, severity: str, what: str, detail: str, **more: Any) -> None:
         """Remember something that is wrong (``error``) or that somebody should know (``warning``)."""
         self.findings.append({"check": check, "severity": severity, "object": what, "detail": detail, **more})
 
-    def leave_out(self, check: str, what: str, reason: str) -> None:
-        """Remember what was not looked at."""
+    def skip(self, check: str, what: str, reason: str) -> None:
+        """Remember what was not checked."""
         self.not_checked.append({"check": check, "object": what, "reason": reason})
 
-    def ask(self, check: str, what: str, question: Callable[[], _Answer]) -> _Answer | None:
+    def try_to(self, check: str, what: str, question: Callable[[], _Answer]) -> _Answer | None:
         """The answer; None when there is none, and then it is remembered why.
 
         :raises ConnectionLost: when the session has ended.
         """
         left_ms = int(self.left_s * 1000)
         if left_ms <= 0:
-            self.leave_out(check, what, OUT_OF_TIME)
+            self.skip(check, what, OUT_OF_TIME)
             return None
         try:
             self.session.execute(
@@ -112,41 +112,41 @@ class Look:
         except DatabaseError as error:
             self._failed(check, what, error)
         except CommandFailed as error:
-            self.leave_out(check, what, OUT_OF_TIME if self.left_s <= 0 else error.message)
+            self.skip(check, what, OUT_OF_TIME if self.left_s <= 0 else error.message)
         return None
 
     def rows(self, check: str, what: str, statement: Any, values: Sequence[Any] | None = None) -> list[JsonObject]:
-        """The rows of a query; none when it could not be answered (see `ask`)."""
-        return self.ask(check, what, lambda: self.session.rows(statement, values, f"Looking at {what}")) or []
+        """The rows of a query; none when it could not be answered (see `try_to`)."""
+        return self.try_to(check, what, lambda: self.session.rows(statement, values, f"Looking at {what}")) or []
 
     def _failed(self, check: str, what: str, error: DatabaseError) -> None:
         if self.session.connection.closed or error.code.startswith(_CONNECTION_ENDED):
             raise ConnectionLost(error.message) from error
         dropped = error.code == _INTERNAL and any(words in error.message for words in _DROPPED)
         if error.code == _CANCELLED:
-            self.leave_out(check, what, OUT_OF_TIME)
+            self.skip(check, what, OUT_OF_TIME)
         elif error.code == _LOCKED:
-            self.leave_out(check, what, "it is locked by somebody who is changing it")
+            self.skip(check, what, "it is locked by somebody who is changing it")
         elif error.code.startswith(_DAMAGED) and not dropped:
-            self.found(check, ERROR, what, f"can't be read: {error.message}")
+            self.add_finding(check, ERROR, what, f"can't be read: {error.message}")
         else:
-            self.leave_out(check, what, error.message)
+            self.skip(check, what, error.message)
 
 
-def choose_tables(look: Look, wanted: Sequence[str], also_known: Iterable[str] = ()) -> Scope:
+def choose_tables(catalogue: CatalogueSession, wanted: Sequence[str], also_known: Iterable[str] = ()) -> Scope:
     """All tables, or those that are named, with their partitions.
 
     :param wanted: names; without a schema they are of ``public``.
     :param also_known: names that are no mistake although there is no such table.
     :raises Refused: when one of the names is of no table.
     """
-    relations = look.session.rows(RELATIONS, attempt=f"Listing the tables of {look.session.where}")
+    relations = catalogue.session.rows(RELATIONS, attempt=f"Listing the tables of {catalogue.session.where}")
     keys = {row["oid"]: content.table_key(row) for row in relations}
     names = {full_name(name) for name in wanted}
     unknown = sorted(names - set(keys.values()) - set(also_known))
     if unknown:
         raise Refused(
-            f"{look.session.where.capitalize()} has no table {', '.join(unknown)}. Names are schema.table, without quotes."
+            f"{catalogue.session.where.capitalize()} has no table {', '.join(unknown)}. Names are schema.table, without quotes."
         )
     chosen = [
         row for row in relations if not names or names & {keys.get(oid) for oid in (row["oid"], *row["ancestors"])}

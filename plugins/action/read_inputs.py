@@ -32,7 +32,7 @@ class ActionModule(ActionBase):
         )
         inputs = _inputs.load_inputs()
         variables = task_vars or {}
-        mistakes = self._strangers(inputs, variables)
+        mistakes = self._unknown(inputs, variables)
         values, wrong = self._read(inputs[arguments["role"]], arguments["entry_point"], variables)
         mistakes += wrong + self._wrong_elsewhere(inputs, arguments["role"], variables)
         mistakes += [
@@ -45,13 +45,13 @@ class ActionModule(ActionBase):
             return {**result, "failed": True, "msg": _inputs.complaint(mistakes)}
         return {**result, "changed": False, **values}
 
-    def _strangers(self, inputs: Mapping[str, _inputs.RoleInputs], variables: Mapping[str, Any]) -> list[str]:
+    def _unknown(self, inputs: Mapping[str, _inputs.RoleInputs], variables: Mapping[str, Any]) -> list[str]:
         """Variables that begin like inputs and are none, from wherever they come."""
         known = {name for role in inputs.values() for name in role.options}
         others = _inputs.Input(_inputs.OTHERS, "list")
         patterns = _inputs.typed(others, self._templar.template(variables.get(_inputs.OTHERS)))
-        strangers = _inputs.unknown_inputs(variables, known, patterns)
-        return strangers + _inputs.results_given(load_extra_vars(self._loader))
+        unknown = _inputs.unknown_inputs(variables, known, patterns)
+        return unknown + _inputs.results_given(load_extra_vars(self._loader))
 
     def _read(
         self, role: _inputs.RoleInputs, entry_point: str, variables: Mapping[str, Any]

@@ -52,7 +52,7 @@ class ActionModule(ActionBase):
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Queue, cancel or send; what can't be delivered is told and kept, and is no failure of the task."""
+        """Queue, cancel or send; what can't be delivered is reported and kept, and is no failure of the task."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _validation, given = self.validate_argument_spec(
             argument_spec={
@@ -112,17 +112,19 @@ def _work(given: Mapping[str, Any], spool: Spool) -> dict[str, Any]:
         _queue(given, spool, papers)
     sent = _send(given, spool)
     transaction = papers.report["id"] if papers else None
-    told = [delivery(each, sent=True, when="") for each in sent]
+    deliveries = [delivery(each, sent=True, when="") for each in sent]
     if transaction is not None:
-        told = [delivery(each, sent=True, when="") for each in spool.delivered() if each.transaction == transaction]
-    told += [
+        deliveries = [
+            delivery(each, sent=True, when="") for each in spool.delivered() if each.transaction == transaction
+        ]
+    deliveries += [
         delivery(each, sent=False, when=clock(each.due))
         for each in spool.waiting()
         if transaction in (None, each.transaction)
     ]
     return {
         "changed": bool(sent or cancelled or papers),
-        "deliveries": sorted(told, key=lambda each: (KINDS.index(each["kind"]), each["to"])),
+        "deliveries": sorted(deliveries, key=lambda each: (KINDS.index(each["kind"]), each["to"])),
         "cancelled": [each.name for each in cancelled],
         "postmortem": str(papers.postmortem) if papers else None,
         "not_scheduled": _schedule(spool) if given["schedule"] else "",

@@ -93,7 +93,7 @@ def _material(given: Mapping[str, Any], log: Mapping[str, Any] | None) -> Materi
     return Material(
         plan=given["plan"],
         ended=given["outcome"],
-        told=given["hosts"],
+        registered=given["hosts"],
         contacts=contacts,
         keep_days=given["keep_days"],
         can_undo=_UNDO_PLAYBOOK.is_file(),

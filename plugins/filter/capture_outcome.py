@@ -59,7 +59,7 @@ _value:
 def capture_outcome(hosts: Mapping[str, Mapping[str, Any]], name: str, stack: str) -> dict[str, Any]:
     """See the documentation above.
 
-    :raises AnsibleFilterError: with the host, and the place in what it told that is not understood.
+    :raises AnsibleFilterError: with the host, and the place in what it reported that is not understood.
     """
     try:
         ended: dict[str, Any] = completed(_capture_outcome.capture_outcome(hosts, name, stack))

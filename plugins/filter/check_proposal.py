@@ -20,13 +20,13 @@ version_added: 0.1.0
 description:
   - Compares what P(lastgood.rollback.check_summary#filter) proposes with what became of a plan of it, and adds to the command
     what it would be asked for.
-positional: _input, told
+positional: _input, hosts
 options:
   _input:
     description: The verdict.
     type: dict
     required: true
-  told:
+  hosts:
     description: Host to C(__check_refusal), the reason where its part of the plan was refused, and what each component would do.
     type: dict
     required: true
@@ -58,17 +58,17 @@ _value:
 
 def check_proposal(
     verdict: Mapping[str, Any],
-    told: Mapping[str, Mapping[str, Any]],
+    hosts: Mapping[str, Mapping[str, Any]],
     *,
     accept: Sequence[str] = (),
     databases: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """See the documentation above.
 
-    :raises AnsibleFilterError: with the host, and the place in what it told that is not understood.
+    :raises AnsibleFilterError: with the host, and the place in what it reported that is not understood.
     """
     try:
-        found: dict[str, Any] = completed(planned(verdict, told, accept, databases))
+        found: dict[str, Any] = completed(planned(verdict, hosts, accept, databases))
     except Unreadable as error:
         raise AnsibleFilterError(error.message) from error
     return found

@@ -14,7 +14,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catal
     parse_catalogue,
 )
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.commands import completed
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.check import summarise
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.check import summarize
 
 DOCUMENTATION = r"""
 name: check_summary
@@ -53,7 +53,7 @@ author:
 EXAMPLES = r"""
 - name: Put the checks together
   ansible.builtin.set_fact:
-    verdict: "{{ told | lastgood.rollback.check_summary(catalogue, groups, ansible_play_hosts) }}"
+    verdict: "{{ hosts | lastgood.rollback.check_summary(catalogue, groups, ansible_play_hosts) }}"
 """
 
 RETURN = r"""
@@ -66,7 +66,7 @@ _value:
 
 
 def check_summary(
-    told: Mapping[str, Mapping[str, Any]],
+    hosts: Mapping[str, Mapping[str, Any]],
     catalogue: Mapping[str, Any],
     groups: Mapping[str, Sequence[str]],
     here: Sequence[str],
@@ -80,7 +80,7 @@ def check_summary(
         stack = parse_catalogue(catalogue, groups)
     except CatalogueError as error:
         raise AnsibleFilterError(str(error)) from error
-    verdict: dict[str, Any] = completed(summarise(stack, told, here, point))
+    verdict: dict[str, Any] = completed(summarize(stack, hosts, here, point))
     return verdict
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The filter ``missing_refusal``: tell which hosts of a stack are missing in the inventory."""
+"""The filter ``missing_refusal``: say which hosts of a stack are missing in the inventory."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def missing_refusal(
 ) -> str:
     """See the documentation above.
 
-    :raises AnsibleFilterError: with the host, and the place in what it told that is not understood.
+    :raises AnsibleFilterError: with the host, and the place in what it reported that is not understood.
     """
     try:
         return open_transactions.missing_refusal(hosts, stack, here, accepted, point or "")

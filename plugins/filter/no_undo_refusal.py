@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The filter ``no_undo_refusal``: tell what of a rollback can't be undone as a whole, unless that is accepted."""
+"""The filter ``no_undo_refusal``: say what of a rollback can't be undone as a whole, unless that is accepted."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def no_undo_refusal(
 ) -> str:
     """See the documentation above.
 
-    :raises AnsibleFilterError: with the host, and the place in what it told that is not understood.
+    :raises AnsibleFilterError: with the host, and the place in what it reported that is not understood.
     """
     try:
         return no_undo.no_undo_refusal(hosts, accept, databases or {})

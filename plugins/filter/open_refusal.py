@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The filter ``open_refusal``: tell which transaction of a stack is still open."""
+"""The filter ``open_refusal``: say which transaction of a stack is still open."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _value:
 def open_refusal(hosts: Mapping[str, Mapping[str, Any]], stack: str) -> str:
     """See the documentation above.
 
-    :raises AnsibleFilterError: with the host, and the place in what it told that is not understood.
+    :raises AnsibleFilterError: with the host, and the place in what it reported that is not understood.
     """
     try:
         return str(completed(open_transactions.open_refusal(hosts, stack)))

@@ -11,7 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Unreadable
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.commands import completed
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.outcome import tell
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.outcome import summarize
 
 DOCUMENTATION = r"""
 name: outcome
@@ -79,7 +79,7 @@ def outcome(
     """
     try:
         ended: dict[str, Any] = completed(
-            tell(plan, hosts, check=check, rehearse=rehearse, accept=accept, databases=databases)
+            summarize(plan, hosts, check=check, rehearse=rehearse, accept=accept, databases=databases)
         )
     except Unreadable as error:
         raise AnsibleFilterError(error.message) from error

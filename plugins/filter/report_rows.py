@@ -45,15 +45,17 @@ _value:
 
 def report_rows(hosts: Mapping[str, Mapping[str, Any]], id: str) -> list[list[str]]:
     """See the documentation above."""
-    paths = [told["report_written"]["html"] for told in hosts.values() if "html" in told.get("report_written", {})]
-    failures = [told["__rollback_report_failure"] for told in hosts.values() if told.get("__rollback_report_failure")]
-    unsent = [told["__rollback_notify_failure"] for told in hosts.values() if told.get("__rollback_notify_failure")]
-    deliveries = [each for told in hosts.values() for each in told.get("__rollback_deliveries", [])]
+    paths = [facts["report_written"]["html"] for facts in hosts.values() if "html" in facts.get("report_written", {})]
+    failures = [
+        facts["__rollback_report_failure"] for facts in hosts.values() if facts.get("__rollback_report_failure")
+    ]
+    unsent = [facts["__rollback_notify_failure"] for facts in hosts.values() if facts.get("__rollback_notify_failure")]
+    deliveries = [each for facts in hosts.values() for each in facts.get("__rollback_deliveries", [])]
     rows = [["Report", path] for path in paths if Path(path).stem == id]
     rows += [["Report", f"not complete: {failure}"] for failure in failures]
     if deliveries:
         rows.append(["Messages", _counted(deliveries)])
-    reasons = [told["__rollback_not_scheduled"] for told in hosts.values() if told.get("__rollback_not_scheduled")]
+    reasons = [facts["__rollback_not_scheduled"] for facts in hosts.values() if facts.get("__rollback_not_scheduled")]
     rows += [
         ["", f"No timer sends what is due later, since {reason}: let notify_retry.yml run on a schedule"]
         for reason in reasons
@@ -63,7 +65,7 @@ def report_rows(hosts: Mapping[str, Mapping[str, Any]], id: str) -> list[list[st
 
 
 def _counted(deliveries: Sequence[Mapping[str, Any]]) -> str:
-    """How many were sent; whom it could not be told; what is yet to come."""
+    """How many were sent; whom it could not be sent to; what is yet to come."""
     failed = [f"{each['to']} ({each['detail']})" for each in deliveries if each["failed"]]
     sent = sum(bool(each["sent"]) for each in deliveries)
     words = [f"{sent} sent", f"{len(deliveries) - sent - len(failed)} due later"]

@@ -18,7 +18,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.check im
     DAMAGE,
     REPAIRS,
     planned,
-    summarise,
+    summarize,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +39,7 @@ STACK = parse_catalogue(
 POINT = "ansible-playbook lastgood.rollback.{} -e rollback_point=last_good{}"
 
 
-def told(failing: tuple[str, ...] = (), findings: tuple[str, ...] = (), severity: str = "error") -> dict[str, Any]:
+def reported(failing: tuple[str, ...] = (), findings: tuple[str, ...] = (), severity: str = "error") -> dict[str, Any]:
     """What the hosts say: everything is well but for the checks and kinds of findings that are named."""
     names = {"web1": ["core: http://core/"], "web2": ["planning: import flask", "images: http://images/"]}
     found = [{"check": kind, "severity": severity, "object": "x", "detail": "y"} for kind in findings]
@@ -55,11 +55,11 @@ def told(failing: tuple[str, ...] = (), findings: tuple[str, ...] = (), severity
 
 
 def verdict(hosts: dict[str, Any], here: list[str] | None = None) -> dict[str, Any]:
-    return summarise(STACK, hosts, HOSTS if here is None else here, "last_good")
+    return summarize(STACK, hosts, HOSTS if here is None else here, "last_good")
 
 
 def test_a_healthy_stack_needs_nothing() -> None:
-    found = verdict(told())
+    found = verdict(reported())
     assert (found["healthy"], found["suggestion"], found["findings"]) == (True, "", [])
     assert found["rows"][0] == ["db1", "blog", "whole", "1 tables with 1,234 rows were read in 0.0 s"]
 
@@ -95,18 +95,18 @@ def test_a_healthy_stack_needs_nothing() -> None:
 def test_what_sets_it_off_and_what_answers_it(
     failing: tuple[str, ...], findings: tuple[str, ...], command: str
 ) -> None:
-    found = verdict(told(failing, findings))
+    found = verdict(reported(failing, findings))
     assert (found["healthy"], found["suggestion"]) == (False, command)
 
 
 def test_a_note_is_shown_and_is_no_reason_to_fail() -> None:
-    found = verdict(told(findings=("constraints",), severity="warning"))
+    found = verdict(reported(findings=("constraints",), severity="warning"))
     assert (found["healthy"], found["tone"], found["suggestion"]) == (True, "warning", "")
     assert ["db1", "blog: x", "note", "y"] in found["rows"]
 
 
 def test_what_was_not_looked_at_is_shown() -> None:
-    hosts = told()
+    hosts = reported()
     hosts["db1"]["check_integrity"]["results"][0]["not_checked"] = [
         {"check": "pages", "object": "a", "reason": "the time was up"},
         {"check": "pages", "object": "b", "reason": "the time was up"},
@@ -117,7 +117,7 @@ def test_what_was_not_looked_at_is_shown() -> None:
 
 
 def test_an_open_rollback_is_ended_before_anything_else() -> None:
-    hosts = told(("core: http://core/",), ("orphans",))
+    hosts = reported(("core: http://core/",), ("orphans",))
     facts = {
         "id": "1-blog",
         "stack": "blog",
@@ -135,10 +135,10 @@ def test_an_open_rollback_is_ended_before_anything_else() -> None:
 
 
 def test_a_host_that_is_away_or_could_not_be_asked_is_no_success() -> None:
-    away = verdict(told(), here=["db1", "web1"])
+    away = verdict(reported(), here=["db1", "web1"])
     assert (away["healthy"], away["findings"][0]["kind"]) == (False, "unreachable")
     assert away["suggestion"] == REPAIRS["unreachable"]
-    failed = verdict({**told(), "web2": {"__check_failure": "no python"}})
+    failed = verdict({**reported(), "web2": {"__check_failure": "no python"}})
     assert (failed["healthy"], failed["findings"][0]["detail"]) == (False, "no python")
 
 
@@ -172,7 +172,7 @@ def service(project: str, detail: str) -> dict[str, Any]:
 )
 def test_a_service_that_is_stopped_or_not_ready_is_wrong(detail: str, kind: str, suggested: str) -> None:
     """One that is stopped answers nothing: nothing has to go back for that, whatever else of its project fails then."""
-    hosts = told(("images: http://images/",) if kind == "stopped" else ())
+    hosts = reported(("images: http://images/",) if kind == "stopped" else ())
     hosts["web1"]["check_health"]["checks"].append(service("images", detail))
     found = verdict(hosts)
     assert not found["healthy"]
@@ -181,14 +181,14 @@ def test_a_service_that_is_stopped_or_not_ready_is_wrong(detail: str, kind: str,
 
 
 def test_a_proposal_says_what_has_to_be_planned() -> None:
-    found = verdict(told(("images: python -m pytest",)))
+    found = verdict(reported(("images: python -m pytest",)))
     assert found["proposal"] == {
         "playbook": "code_rollback",
         "components": ["code"],
         "only": ["images"],
         "point": "last_good",
     }
-    assert verdict(told())["proposal"] is None
+    assert verdict(reported())["proposal"] is None
     for playbook, components in COMPONENTS.items():
         text = (ROOT / "playbooks" / f"{playbook}.yml").read_text(encoding="utf-8")
         named = re.search(r"rollback_components: \[(.*)\]", text)
@@ -196,7 +196,7 @@ def test_a_proposal_says_what_has_to_be_planned() -> None:
 
 
 def test_what_would_be_refused_is_not_proposed() -> None:
-    found = verdict(told(("images: python -m pytest",)))
+    found = verdict(reported(("images: python -m pytest",)))
     refusal = {"__check_refusal": "The schema of database blog has moved on."}
     left = planned(found, {"web1": refusal, "db1": {}})
     assert (left["healthy"], left["suggestion"], left["proposal"]) == (False, "", None)

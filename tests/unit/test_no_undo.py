@@ -19,7 +19,7 @@ from ansible_collections.lastgood.rollback.plugins.modules import pg_restore
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.inputs import load_inputs
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.no_undo import no_undo_refusal
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.check import planned
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.outcome import tell
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.outcome import summarize
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.recovery import history_rows
 
 WHOLE = {"mode": "reset", "paths": None}
@@ -115,7 +115,7 @@ def test_a_plan_and_a_rehearsal_say_what_the_real_one_will_ask_for() -> None:
     row = ["For real", "add -e rollback_accept=slots,no_undo, since tables:blog on db1 can't be undone as a whole"]
     for found, words in ((hosts(TABLES), {"check": True}), (rehearsed, {"check": False, "rehearse": True})):
         for databases, rows in (({}, [row]), (OF_BLOG, [])):
-            told = tell(plan, found, **words, accept=["slots"], databases=databases)
+            told = summarize(plan, found, **words, accept=["slots"], databases=databases)
             assert (told["outcome"], told["success"]) == ("planned" if words["check"] else "rehearsed", True)
             assert [each for each in told["rows"] if each[0] == "For real"] == rows
 
@@ -159,7 +159,7 @@ def test_the_command_of_an_undo_has_what_the_undo_is_asked_for_as_well() -> None
     plan = {"id": "1-blog", "stack": "blog", "decision_host": "db1"}
     command = "ansible-playbook lastgood.rollback.undo_rollback -e rollback_id=1-blog"
     for accept, option in (([], ""), (["slots", "no_undo", "rows_set_aside"], " -e rollback_accept=slots")):
-        told = tell(plan, {"db1": kept}, check=False, accept=accept)
+        told = summarize(plan, {"db1": kept}, check=False, accept=accept)
         assert ["Undo", f"{command}{option}"] in told["rows"]
         past = {
             "id": "1-blog",

@@ -14,7 +14,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.open_t
     open_refusal,
 )
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.capture_outcome import capture_outcome
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.outcome import tell
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.outcome import summarize
 
 CREATED = 1_795_444_200.0
 RECOVER = "ansible-playbook lastgood.rollback.recover -e rollback_id=1-blog"
@@ -72,7 +72,7 @@ def test_every_open_transaction_is_told_the_oldest_first() -> None:
 def test_a_rollback_that_met_an_open_one_says_so_in_its_title_and_what_to_do_next() -> None:
     hosts: dict[str, Any] = opened(web1=[told()])
     hosts["web1"]["__rollback_failure"] = {"msg": open_refusal(hosts, "blog")}
-    ended = tell({"stack": "blog"}, hosts, check=False)
+    ended = summarize({"stack": "blog"}, hosts, check=False)
     assert ended["outcome"] == "refused"
     assert ended["title"] == "REFUSED: 1-blog is still open; nothing was touched by this run"
     assert ended["rows"][-1][0] == "Next" and ended["rows"][-1][1].endswith(RECOVER)

@@ -13,10 +13,10 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.outcome 
     MISREAD,
     NO_WAY_BACK,
     TITLES,
-    UNTOLD,
+    UNREADABLE,
     causes,
     plan_rows,
-    tell,
+    summarize,
 )
 
 PLAN: dict[str, Any] = {
@@ -89,10 +89,10 @@ NOT_STARTED = {"undo_failure": "blog-stage did not start", "services_left": True
     ],
 )
 def test_every_outcome(outcome: str, success: bool, db1: dict[str, Any], web1: dict[str, Any], check: bool) -> None:
-    told = tell(PLAN, {"db1": db1, "web1": web1}, check=check)
+    told = summarize(PLAN, {"db1": db1, "web1": web1}, check=check)
     assert (told["outcome"], told["success"], told["tone"]) == (outcome, success, "good" if success else "bad")
     is_read = outcome == "in_doubt" and db1.get("__rollback_decided")
-    assert told["title"] == (UNTOLD if is_read else TITLES[outcome])
+    assert told["title"] == (UNREADABLE if is_read else TITLES[outcome])
 
 
 def test_what_can_not_be_undone_as_a_whole_is_said_before_it_is_done() -> None:
@@ -113,7 +113,7 @@ def test_a_rollback_without_all_rows_is_never_called_whole() -> None:
         "set_aside": found,
     }
     history = {"transactions": [{"components": [component], "events": [], "checks": []}]}
-    told = tell(PLAN, {"db1": host("keep", **LAST, history=history)}, check=False)
+    told = summarize(PLAN, {"db1": host("keep", **LAST, history=history)}, check=False)
     assert (told["outcome"], told["success"]) == ("rolled_back", True)
     assert told["title"].startswith("Rolled back without 31,206 of 36,674 rows: these are set aside")
     assert "everything" not in told["title"]
@@ -122,7 +122,9 @@ def test_a_rollback_without_all_rows_is_never_called_whole() -> None:
     )
     assert told["rows"][at + 1 : at + 3] == [["", "  31,000 of public.device"], ["", "  206 of public.cable"]]
     component["set_aside"] = {"rows": 0, "of": 36_674, "tables": {}}
-    assert tell(PLAN, {"db1": host("keep", **LAST, history=history)}, check=False)["title"] == TITLES["rolled_back"]
+    assert (
+        summarize(PLAN, {"db1": host("keep", **LAST, history=history)}, check=False)["title"] == TITLES["rolled_back"]
+    )
 
 
 def test_what_follows_from_an_undo_that_failed_is_no_cause_of_its_own() -> None:
@@ -140,13 +142,13 @@ def test_what_follows_from_an_undo_that_failed_is_no_cause_of_its_own() -> None:
 def test_a_recovery_that_could_not_end_it_says_so() -> None:
     """Everything is where it should be; but the stack stays locked, so that whoever recovers it is not done."""
     db1 = host("keep", finish_failure="db1: no answer", **RECOVERING)
-    told = tell(PLAN, {"db1": db1, "web1": host(None, "rolled_back", **RECOVERING)}, check=False)
+    told = summarize(PLAN, {"db1": db1, "web1": host(None, "rolled_back", **RECOVERING)}, check=False)
     assert (told["outcome"], told["success"], told["tone"]) == ("rolled_back", False, "bad")
     assert told["title"].startswith("NOT ENDED: everything is where it was asked to go")
     said = "put right what is named above, then: ansible-playbook lastgood.rollback.recover -e rollback_id=1-blog"
     assert told["rows"][-1] == ["Next", said]
     waits = host("keep", finish_last={"outcome": None}, **RECOVERING)
-    absent = tell(PLAN, {"db1": waits, "web1": {}}, check=False)
+    absent = summarize(PLAN, {"db1": waits, "web1": {}}, check=False)
     assert (absent["outcome"], absent["success"]) == ("recovered", True)
 
 
@@ -158,7 +160,7 @@ def test_a_rehearsal_succeeds_only_without_a_failure(failure: dict[str, Any], ou
         "db1": host("undo", finish_last={"outcome": "undone"}, seen=[CHANGED]),
         "web1": host(None, "undone", seen=[CHANGED], **failure),
     }
-    assert tell(PLAN, hosts, check=False, rehearse=True)["outcome"] == outcome
+    assert summarize(PLAN, hosts, check=False, rehearse=True)["outcome"] == outcome
 
 
 @pytest.mark.parametrize("seen", [[], [{**CHANGED, "fingerprint": "7f3a"}], [CHANGED]])
@@ -173,7 +175,7 @@ def test_a_rehearsal_shows_what_it_would_take_and_that_nothing_moved(seen: list[
     ]
     history = {"transactions": [{"events": events, "components": []}]}
     db1 = host("undo", finish_last={"outcome": "undone"}, seen=seen, history=history)
-    told = tell(PLAN, {"db1": {**db1, "__rollback_planned": planned}}, check=False, rehearse=True)
+    told = summarize(PLAN, {"db1": {**db1, "__rollback_planned": planned}}, check=False, rehearse=True)
     moved = seen != [CHANGED]
     assert (told["outcome"], told["success"]) == ("rehearsed", not moved)
     assert ("the live system was not touched" in told["title"]) is not moved
@@ -187,7 +189,7 @@ def test_a_rehearsal_shows_what_it_would_take_and_that_nothing_moved(seen: list[
 
 
 def rows(hosts: dict[str, Any], plan: dict[str, Any] | None = None) -> list[list[str]]:
-    found: list[list[str]] = tell(PLAN if plan is None else plan, hosts, check=False)["rows"]
+    found: list[list[str]] = summarize(PLAN if plan is None else plan, hosts, check=False)["rows"]
     return found
 
 
@@ -216,15 +218,15 @@ def test_downtime_is_from_the_first_stop_to_the_last_ready_on_any_host() -> None
         "db1": host("keep", history=history("stopped", core=100.0, planning=101.5)),
         "web1": host(None, history=history("started", core=103.0, planning=107.25)),
     }
-    told = tell(PLAN, hosts, check=False)
+    told = summarize(PLAN, hosts, check=False)
     assert told["downtime_ms"] == 7250
     assert ["Downtime", "7.2 s"] in told["rows"]
-    assert tell(PLAN, {"db1": host("keep")}, check=False)["downtime_ms"] is None
-    never_ready = tell(PLAN, {"db1": hosts["db1"]}, check=False)
+    assert summarize(PLAN, {"db1": host("keep")}, check=False)["downtime_ms"] is None
+    never_ready = summarize(PLAN, {"db1": hosts["db1"]}, check=False)
     assert never_ready["downtime_ms"] is None
     assert ["Downtime", "not over: no service was ready again"] in never_ready["rows"]
     # They were ready after the switch; the undo stopped them, and one has not started since.
-    left = tell(PLAN, {**hosts, "web1": {**hosts["web1"], "__rollback_services_left": True}}, check=False)
+    left = summarize(PLAN, {**hosts, "web1": {**hosts["web1"], "__rollback_services_left": True}}, check=False)
     assert left["downtime_ms"] is None
     assert ["Downtime", "not known to be over: services are not as they were"] in left["rows"]
 
@@ -287,7 +289,7 @@ def test_what_was_kept_says_how_to_undo_it_and_until_when(
 def test_checks_that_did_not_decide_are_told() -> None:
     history = {"transactions": [{"events": [], "components": [], "checks": [{"ok": True}, {"ok": False}]}]}
     plan = {**PLAN, "undoes": "0-blog", "was_healthy": False}
-    told = tell(plan, {"db1": host("keep", history=history)}, check=False)
+    told = summarize(plan, {"db1": host("keep", history=history)}, check=False)
     assert told["title"] == "Undone as asked: everything is as it was before the rollback"
     said = "1 of 2 hold, as it was not known to be healthy before that rollback either"
     assert ["Checks", said] in told["rows"]
@@ -302,7 +304,7 @@ def test_checks_that_did_not_decide_are_told() -> None:
     ],
 )
 def test_an_undo_of_a_finished_rollback_has_words_of_its_own(decider: Any, outcome: str, words: str) -> None:
-    told = tell({**PLAN, "undoes": "0-blog", "was_healthy": True}, {"db1": decider}, check=False)
+    told = summarize({**PLAN, "undoes": "0-blog", "was_healthy": True}, {"db1": decider}, check=False)
     assert (told["outcome"], told["success"]) == (outcome, outcome != "undone")
     assert told["title"].startswith(words)
     assert ["Undoes", "0-blog"] in told["rows"]
@@ -386,7 +388,9 @@ COMPONENT = {"component": "database:blog", "kind": "database", "kept": {}, "can_
     ],
 )
 def test_what_was_kept_is_neither_undone_nor_called_whole_where_a_journal_is_misread(journal: Any, wrong: str) -> None:
-    told = tell(PLAN, {"db1": host("keep", **LAST), "web1": host(None, "rolled_back", history=journal)}, check=False)
+    told = summarize(
+        PLAN, {"db1": host("keep", **LAST), "web1": host(None, "rolled_back", history=journal)}, check=False
+    )
     assert (told["outcome"], told["success"], told["title"]) == ("rolled_back", False, MISREAD)
     (cause,) = [row[1] for row in told["rows"] if row[0] == "Cause"]
     assert cause.startswith("web1: What web1 tells of its transactions")
@@ -396,4 +400,4 @@ def test_what_was_kept_is_neither_undone_nor_called_whole_where_a_journal_is_mis
 @pytest.mark.parametrize("decided", [["keep"], "Keep", 1])
 def test_a_decision_of_another_type_is_no_decision_to_undo(decided: Any) -> None:
     with pytest.raises(Unreadable, match="What db1 tells of the decision can't be understood: decision is"):
-        tell(PLAN, {"db1": host(decided, "undone"), "web1": host(None, "undone")}, check=False)
+        summarize(PLAN, {"db1": host(decided, "undone"), "web1": host(None, "undone")}, check=False)

@@ -112,7 +112,7 @@ def transaction(events: list[dict[str, Any]], component: str, **more: Any) -> di
 
 
 def material(outcome: str = "rolled_back", **more: Any) -> Material:
-    told = {
+    registered = {
         "db1": {"__rollback_history": {"transactions": [transaction(DB, DATABASE)]}},
         "web1": {"__rollback_history": {"transactions": [transaction(WEB, CODE)]}},
     }
@@ -120,7 +120,7 @@ def material(outcome: str = "rolled_back", **more: Any) -> Material:
     plan["point"] = {"name": "release-1", "created": "2026-11-23T10:12:35.997719Z"}
     success = outcome not in ("undone", "undo_incomplete", "in_doubt", "refused")
     ended = {"outcome": outcome, "success": success, "title": TITLES[outcome], "rows": [], "downtime_ms": 14_500}
-    return Material(**{"plan": plan, "ended": ended, "told": told, **more})
+    return Material(**{"plan": plan, "ended": ended, "registered": registered, **more})
 
 
 def item(report: dict[str, Any], key: str) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def states(report: dict[str, Any]) -> dict[str, str]:
 
 
 def one(given: Material, host: str) -> dict[str, Any]:
-    found: dict[str, Any] = given.told[host]["__rollback_history"]["transactions"][0]
+    found: dict[str, Any] = given.registered[host]["__rollback_history"]["transactions"][0]
     return found
 
 
@@ -327,7 +327,7 @@ def test_a_failed_check_is_shown_even_when_nobody_promised() -> None:
 
 def test_a_host_without_a_journal_is_named_and_nothing_is_claimed_for_it() -> None:
     given = material(log={"path": "/logs/rollback.log", "lines": 9})
-    given.told["web1"].pop("__rollback_history")
+    given.registered["web1"].pop("__rollback_history")
     report = build_report(given)
     assert report["silent_hosts"] == ["web1"]
     assert states(report)["document"] == "failed"
@@ -459,7 +459,7 @@ def test_headings_follow_each_other() -> None:
 
 def test_a_report_of_nothing_but_a_plan_can_be_written() -> None:
     given = material("undo_incomplete")
-    empty = Material(plan=given.plan, ended=given.ended, told={"db1": {}, "web1": {}})
+    empty = Material(plan=given.plan, ended=given.ended, registered={"db1": {}, "web1": {}})
     report = build_report(empty)
     assert report["timeline"] is None
     assert "incomplete" in Page(render("report.html.j2", report, TEMPLATES, 0.0)).words.lower()

@@ -15,7 +15,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.open_t
     missing_refusal,
     open_refusal,
 )
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.check import planned, summarise
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.check import planned, summarize
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.checklist import DONE, NOT_NEEDED
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.render import render
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.report import build_report
@@ -99,7 +99,7 @@ WORST["components"][0]["discards"] = {
 def reported(web1: Any) -> dict[str, Any]:
     """The report where one of two hosts tells this; its pages are rendered as well."""
     material = test_report.material("undone")
-    material.told["web1"]["__rollback_history"] = web1  # type: ignore[index]
+    material.reported["web1"]["__rollback_history"] = web1  # type: ignore[index]
     report = build_report(material)
     for name in ("report.html.j2", "report.md.j2"):
         assert render(name, report, test_report.TEMPLATES, 200.0)
@@ -171,14 +171,14 @@ def test_a_report_names_the_host_and_the_place(place: Place, value: Any, wrong: 
 # -- the verdict of a check
 
 TROUBLED = {
-    **test_check.told(("core: http://core/",), ("orphans",))["web1"],
-    **test_check.told((), ("orphans",))["db1"],
-    "__check_open": {"transactions": [test_open.told()]},
+    **test_check.reported(("core: http://core/",), ("orphans",))["web1"],
+    **test_check.reported((), ("orphans",))["db1"],
+    "__check_open": {"transactions": [test_open.reported()]},
 }
 
 
 def judged(web1: Any, host: str = "web1") -> dict[str, Any]:
-    return summarise(test_check.STACK, {**test_check.told(), host: web1}, test_check.HOSTS, "last_good")
+    return summarize(test_check.STACK, {**test_check.reported(), host: web1}, test_check.HOSTS, "last_good")
 
 
 @given(others(TROUBLED))
@@ -242,18 +242,18 @@ def test_a_proposal_is_made_only_where_a_plan_says_that_something_would_change(v
     verdict = judged({"check_health": TROUBLED["check_health"]})
     assert verdict["proposal"] is not None
     one = {"component": "code:/srv/core", "changed": True, "can_go_back": True}
-    for told in ([{**one, "changed": value}], value):
+    for reported in ([{**one, "changed": value}], value):
         try:
-            proposed = planned(verdict, {"web1": {"__rollback_planned": told}})["proposal"]
+            proposed = planned(verdict, {"web1": {"__rollback_planned": reported}})["proposal"]
         except Unreadable as error:
             assert error.message.startswith("What web1 tells of its plan can't be understood")
         else:
-            assert (proposed is not None) is (told != value and value is True)
+            assert (proposed is not None) is (reported != value and value is True)
 
 
 # -- what forbids to begin
 
-OPEN = {"transactions": [test_open.told(), test_open.told(id="2-shop", **test_open.TOMBSTONE)]}
+OPEN = {"transactions": [test_open.reported(), test_open.reported(id="2-shop", **test_open.TOMBSTONE)]}
 KNOWN = {
     "last_hosts": {"blog": ["app9"]},
     "restore_points": [{"name": "monday", "good": True, "stack": "blog", "good_hosts": {"app8": "digest"}}],
@@ -263,8 +263,8 @@ KNOWN = {
 @pytest.mark.parametrize(
     ("whole", "refusal"),
     [
-        (OPEN, lambda told: open_refusal({"web1": {"open": told}}, "blog")),
-        (KNOWN, lambda told: missing_refusal({"web1": {"known": told}}, "blog", ["web1"], [])),
+        (OPEN, lambda reported: open_refusal({"web1": {"open": reported}}, "blog")),
+        (KNOWN, lambda reported: missing_refusal({"web1": {"known": reported}}, "blog", ["web1"], [])),
     ],
 )
 @given(data=st.data())

@@ -213,7 +213,7 @@ def test_playbooks_use_roles_or_tasks_but_not_both() -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        *(f"rollback/tasks/{name}.yml" for name in ("plan", "plan_back", "release_hold")),
+        *(f"rollback/tasks/{name}.yml" for name in ("plan", "plan_reversal", "release_hold")),
         "restore_point/tasks/preflight.yml",
     ],
 )

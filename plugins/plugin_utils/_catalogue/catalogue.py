@@ -277,10 +277,10 @@ def _cycles(projects: Mapping[str, Project]) -> Iterator[str]:
 def _shared_paths(projects: Mapping[str, Project]) -> Iterator[str]:
     """Two projects may have one path only on different hosts."""
     owners: dict[tuple[str, str], str] = {}
-    told: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str]] = set()
     for project in projects.values():
         for host in project.hosts if project.path else ():
             first = owners.setdefault((host, project.path), project.name)
-            if first != project.name and (first, project.name) not in told:
-                told.add((first, project.name))
+            if first != project.name and (first, project.name) not in seen:
+                seen.add((first, project.name))
                 yield f"rollback_projects.{project.name}.path: {project.path} on {host} is {first}'s already"

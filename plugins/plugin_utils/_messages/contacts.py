@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) Who is told of a rollback: three contacts with a role each. Pure."""
+"""(private) Who gets messages of a rollback: three contacts with a role each. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 ROLES = {"primary": "System administrator", "secondary": "Development lead", "tertiary": "Project manager"}
 KEYS = ("name", "role", "email")
 
-#: Deliberately less than the RFC allows: what is refused here could not be told from an injected header or recipient.
+#: Deliberately less than the RFC allows: what is refused here could not be distinguished from an injected header or recipient.
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) Carrying messages: mail by SMTP, webhooks by HTTP. Errors are told without any secret."""
+"""(private) Carrying messages: mail by SMTP, webhooks by HTTP. Errors are reported without any secret."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def compose(message: Message, sender: str, sender_name: str = "") -> EmailMessag
     mail["To"] = message.to
     mail["Subject"] = one_line(message.subject)
     mail["Date"] = format_datetime(localtime())
-    # The same for every attempt, so that a mail that was taken twice can be told.
+    # The same for every attempt, so that a mail that was taken twice can be recognized.
     mail["Message-ID"] = f"<{message.name}@{sender.rpartition('@')[2]}>"
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content(message.text)

@@ -27,11 +27,11 @@ _SUBJECTS = {
 
 @dataclass(frozen=True)
 class Audience:
-    """Who is told.
+    """Who gets messages.
 
-    :param contacts: mail addresses of the contacts: told at once, and of everything later.
+    :param contacts: mail addresses of the contacts: they get all messages.
     :param stakeholders: mail addresses of all others: status and post-mortem.
-    :param webhooks: names of webhooks: told at once, and the status.
+    :param webhooks: names of webhooks: they get the first message, and the status.
     """
 
     contacts: Sequence[str] = ()

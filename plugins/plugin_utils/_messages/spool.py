@@ -79,7 +79,7 @@ class Spool:
             os.close(descriptor)
 
     def add(self, message: Message) -> bool:
-        """Take a message in, unless it is there or was sent: what is told twice is sent once."""
+        """Take a message in, unless it is there or was sent: what is added twice is sent once."""
         if (self.sent / f"{message.name}.json").exists():
             return False
         return create_once(self.directory / f"{message.name}.json", dump_json(asdict(message)))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 _MOST_LINES = 8
-#: What is told before all else, whatever order a journal has given it.
+#: What is listed before all else, whatever order a journal has given it.
 _FIRST = ("may_not_fit", "migration")
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) What can't be undone as a whole once it has finished is asked for in plan, not told afterwards. Pure."""
+"""(private) What can't be undone as a whole once it has finished is asked for in plan, not reported afterwards. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from .plan import DATABASE_KINDS
 from .reported import planned
 
-Told = Mapping[str, Mapping[str, Any]]
+Registered = Mapping[str, Mapping[str, Any]]
 
 #: The word of ``rollback_accept`` that allows it.
 NO_UNDO = "no_undo"
@@ -20,7 +20,7 @@ _OF_AN_UNDO = ("slots", "subscriptions", "standbys", "workers")
 
 
 def not_accepted(
-    hosts: Told, accept: Sequence[str], databases: Mapping[str, Any]
+    hosts: Registered, accept: Sequence[str], databases: Mapping[str, Any]
 ) -> list[tuple[str, Mapping[str, Any]]]:
     """Host and plan of each component that would change, has no way back, and was not accepted as that.
 
@@ -31,14 +31,14 @@ def not_accepted(
     """
     return [
         (host, result)
-        for host, told in hosts.items()
-        for result in planned(host, told.get("__rollback_planned"))
+        for host, registered in hosts.items()
+        for result in planned(host, registered.get("__rollback_planned"))
         if result["changed"] and not result["can_go_back"]
         if NO_UNDO not in (*accept, *_accepted_of(result["component"], databases))
     ]
 
 
-def names_not_accepted(hosts: Told, accept: Sequence[str], databases: Mapping[str, Any]) -> str:
+def names_not_accepted(hosts: Registered, accept: Sequence[str], databases: Mapping[str, Any]) -> str:
     """The names of these."""
     return ", ".join(f"{result['component']} on {host}" for host, result in not_accepted(hosts, accept, databases))
 
@@ -49,7 +49,7 @@ def _accepted_of(component: str, databases: Mapping[str, Any]) -> Sequence[str]:
     return found
 
 
-def no_undo_refusal(hosts: Told, accept: Sequence[str], databases: Mapping[str, Any]) -> str:
+def no_undo_refusal(hosts: Registered, accept: Sequence[str], databases: Mapping[str, Any]) -> str:
     """What can't be undone as a whole, what is kept instead, and how to allow it; empty when there is nothing to ask for."""
     found = not_accepted(hosts, accept, databases)
     if not found:
@@ -63,7 +63,7 @@ def no_undo_refusal(hosts: Told, accept: Sequence[str], databases: Mapping[str, 
     )
 
 
-def asked_for(hosts: Told, accept: Sequence[str], databases: Mapping[str, Any]) -> str:
+def asked_for(hosts: Registered, accept: Sequence[str], databases: Mapping[str, Any]) -> str:
     """For whoever only plans or rehearses: what the real one will ask for; empty for nothing."""
     names = names_not_accepted(hosts, accept, databases)
     return f"add {accept_option(accept, NO_UNDO)}, since {names} can't be undone as a whole" if names else ""

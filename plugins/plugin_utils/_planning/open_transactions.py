@@ -17,34 +17,38 @@ Found = Mapping[str, Mapping[str, Any]]
 
 
 def open_transactions(hosts: Found, stack: str) -> dict[str, dict[str, Mapping[str, Any]]]:
-    """Id → host → what it told, of the transactions that hold this stack; oldest first.
+    """Id → host → what it reported, of the transactions that hold this stack; oldest first.
 
     :param hosts: host → what it registered, with an answer of ``transaction_info`` under any name.
     :raises Unreadable: where an answer is none.
     """
     found: dict[str, dict[str, Mapping[str, Any]]] = {}
     for host, registered in hosts.items():
-        for told in registered.values():
-            for each in answer(host, told).get("transactions", []):
+        for reported in registered.values():
+            for each in answer(host, reported).get("transactions", []):
                 if each["outcome"] is None:
                     found.setdefault(each["id"], {})[host] = each
-    return {name: told for name, told in sorted(found.items()) if any(each["stack"] == stack for each in told.values())}
+    return {
+        name: reported
+        for name, reported in sorted(found.items())
+        if any(each["stack"] == stack for each in reported.values())
+    }
 
 
 def open_refusal(hosts: Found, stack: str) -> str:
     """Which transaction is open, how far it is, whose it is, since when, what is down, and what goes on; empty for none."""
     found = open_transactions(hosts, stack)
-    return " ".join(f"{open_words(name, told)} {next_words(name)}" for name, told in found.items())
+    return " ".join(f"{open_words(name, reported)} {next_words(name)}" for name, reported in found.items())
 
 
-def open_words(name: str, told: Mapping[str, Mapping[str, Any]]) -> str:
+def open_words(name: str, reported: Mapping[str, Mapping[str, Any]]) -> str:
     """The sentences about one of them, without what to do."""
-    known = next((each for each in told.values() if each["stack"]), {})
+    known = next((each for each in reported.values() if each["stack"]), {})
     since = "an unknown time"
     if known.get("created") is not None:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(known["created"]))
-    phases = ", ".join(f"{each['phase']} on {host}" for host, each in told.items())
-    down = [f"{service} on {host}" for host, each in told.items() for service in each["down"]]
+    phases = ", ".join(f"{each['phase']} on {host}" for host, each in reported.items())
+    down = [f"{service} on {host}" for host, each in reported.items() for service in each["down"]]
     return (
         f"Transaction {name} of {known.get('stack', 'an unknown stack')} is still open, begun {since} by "
         f"{known.get('operator') or 'somebody'}: {phases}."
@@ -70,8 +74,8 @@ def missing_refusal(hosts: Found, stack: str, here: Sequence[str], accepted: Seq
     """
     known: dict[str, str] = {}
     for host, registered in hosts.items():
-        for told in registered.values():
-            found = answer(host, told)
+        for reported in registered.values():
+            found = answer(host, reported)
             for name in found.get("last_hosts", {}).get(stack, ()):
                 known.setdefault(name, "the stack's last transaction")
             for name, hosts_of_it in _points(found, stack, point):
@@ -87,8 +91,8 @@ def missing_refusal(hosts: Found, stack: str, here: Sequence[str], accepted: Seq
     )
 
 
-def _points(told: Mapping[str, Any], stack: str, point: str) -> Iterator[tuple[str, Sequence[str]]]:
+def _points(reported: Mapping[str, Any], stack: str, point: str) -> Iterator[tuple[str, Sequence[str]]]:
     """Of a host's answer, newest first: the newest good restore point of the stack, and the one that is named."""
-    good = [each for each in told.get("restore_points", []) if each["good"] and each["stack"] == stack]
+    good = [each for each in reported.get("restore_points", []) if each["good"] and each["stack"] == stack]
     for each in {each["name"]: each for each in (*good[:1], *(one for one in good if one["name"] == point))}.values():
         yield each["name"], list(each["good_hosts"])

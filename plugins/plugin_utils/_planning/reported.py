@@ -155,42 +155,42 @@ def journal(host: str, registered: Mapping[str, Any], identity: str) -> Mapping[
     return found
 
 
-def answer(host: str, told: Any) -> Mapping[str, Any]:
+def answer(host: str, raw: Any) -> Mapping[str, Any]:
     """What a host answered that was asked for its open transactions, or its restore points.
 
     :raises Unreadable: see `transactions`.
     """
-    found: Mapping[str, Any] = require(told or {}, _ANSWER, f"What {host} tells of what it has")
+    found: Mapping[str, Any] = require(raw or {}, _ANSWER, f"What {host} tells of what it has")
     return found
 
 
-def health(host: str, told: Any) -> list[Mapping[str, Any]]:
+def health(host: str, raw: Any) -> list[Mapping[str, Any]]:
     """The checks that a host made of its projects.
 
     :raises Unreadable: see `transactions`.
     """
-    found = require(told or {}, {"checks?": [{**_CHECK, "detail": str}]}, f"What {host} tells of its projects")
+    found = require(raw or {}, {"checks?": [{**_CHECK, "detail": str}]}, f"What {host} tells of its projects")
     checks: list[Mapping[str, Any]] = found.get("checks", [])
     return checks
 
 
-def integrity(host: str, told: Any, *, failed: bool) -> list[Mapping[str, Any]]:
+def integrity(host: str, raw: Any, *, failed: bool) -> list[Mapping[str, Any]]:
     """What a host found in its databases.
 
     :param failed: whether it has said that one of them could not be looked at: that one has no findings.
     :raises Unreadable: see `transactions`.
     """
     place = f"What {host} tells of its databases"
-    results = require(told or {}, {"results?": [{str: object}]}, place).get("results", [])
+    results = require(raw or {}, {"results?": [{str: object}]}, place).get("results", [])
     found = [(number, one) for number, one in enumerate(results) if not (failed and "findings" not in one)]
     return [require(one, _INTEGRITY, f"{place}, results[{number}]") for number, one in found]
 
 
-def planned(host: str, told: Any) -> list[Mapping[str, Any]]:
+def planned(host: str, raw: Any) -> list[Mapping[str, Any]]:
     """What each component of a host would do.
 
     :raises Unreadable: see `transactions`.
     """
     shape = [{"component": str, "changed": bool, "can_go_back": bool, "kept_instead?": (None, str)}]
-    found: list[Mapping[str, Any]] = require(told or [], shape, f"What {host} tells of its plan")
+    found: list[Mapping[str, Any]] = require(raw or [], shape, f"What {host} tells of its plan")
     return found

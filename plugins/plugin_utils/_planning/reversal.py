@@ -23,7 +23,7 @@ Found = Mapping[str, Mapping[str, Any]]
 USAGE = "ansible-playbook lastgood.rollback.undo_rollback -e rollback_id="
 
 
-def plan_back(
+def plan_reversal(
     hosts: Found,
     known: Mapping[str, Collection[str]],
     services: Mapping[str, Collection[str]],
@@ -50,16 +50,16 @@ def plan_back(
         raise PlanRefused(
             [f"No transaction {undoes} of {stack} is known on {', '.join(sorted(hosts))}. {_offer(found)}"]
         )
-    told = found[undoes]
-    still_open = sorted(host for host, each in told.items() if each["outcome"] is None)
+    reported = found[undoes]
+    still_open = sorted(host for host, each in reported.items() if each["outcome"] is None)
     if still_open:
         raise PlanRefused([f"{undoes} has not ended on {', '.join(still_open)}. First: {RECOVER}{undoes}"])
     others = [name for name, each in found.items() if any(one["outcome"] is None for one in each.values())]
     if others:
         raise PlanRefused([f"{others[0]} of {stack} has not ended. First: {RECOVER}{others[0]}"])
-    if not _is_kept(told):
+    if not _is_kept(reported):
         raise PlanRefused([f"{undoes} was not kept: everything already is as it was before it. {_offer(found)}"])
-    plan = next((each["plan"] for each in told.values() if each["plan"]), None)
+    plan = next((each["plan"] for each in reported.values() if each["plan"]), None)
     if plan is None:
         raise PlanRefused(
             [f"{undoes} was made by a module that was called on its own: only playbooks can be undone so."]
@@ -67,7 +67,7 @@ def plan_back(
     pile = _pile(found)
     if undoes not in _undoable(found):
         raise PlanRefused([_why_not(undoes, pile, found)])
-    parts = {host: _part_back(part) for host, part in plan["parts"].items()}
+    parts = {host: _reversal_part(part) for host, part in plan["parts"].items()}
     gone = [
         f"{name} on {host}"
         for host, part in parts.items()
@@ -100,7 +100,7 @@ def plan_back(
         "id": id,
         "undoes": undoes,
         "rehearse": rehearse,
-        "was_healthy": _was_healthy(told),
+        "was_healthy": _was_healthy(reported),
         "point": None,
         "source": None,
         "code": None,
@@ -109,7 +109,7 @@ def plan_back(
     }
 
 
-def _part_back(part: Mapping[str, Any]) -> dict[str, Any]:
+def _reversal_part(part: Mapping[str, Any]) -> dict[str, Any]:
     """What one host has to do; older versions kept the words of commands where only names stand now."""
     checked = [each if isinstance(each, str) else each["name"] for each in part["checked"]]
     projects = [{name: value for name, value in each.items() if name != "commands"} for each in part["projects"]]
@@ -120,56 +120,58 @@ def _part_back(part: Mapping[str, Any]) -> dict[str, Any]:
 def undoable(hosts: Found) -> dict[str, list[str]]:
     """Stack → the ids that may be undone as a whole now; for the history. None while another transaction is open."""
     stacks = {
-        str(each["stack"]) for host, registered in hosts.items() for each in _told(host, registered) if each["plan"]
+        str(each["stack"]) for host, registered in hosts.items() for each in _reported(host, registered) if each["plan"]
     }
     found = {stack: _transactions(hosts, stack) for stack in sorted(stacks)}
     return {
         stack: sorted(_undoable(known))
         for stack, known in found.items()
-        if all(each["outcome"] for told in known.values() for each in told.values())
+        if all(each["outcome"] for reported in known.values() for each in reported.values())
     }
 
 
 def _transactions(hosts: Found, stack: str) -> dict[str, dict[str, Any]]:
-    """Id → host → what it told; of one stack, oldest first."""
+    """Id → host → what it reported; of one stack, oldest first."""
     found: dict[str, dict[str, Any]] = {}
     for host, registered in hosts.items():
-        for each in _told(host, registered):
+        for each in _reported(host, registered):
             found.setdefault(each["id"], {})[host] = each
-    mine = {name: told for name, told in found.items() if any(each["stack"] == stack for each in told.values())}
+    mine = {
+        name: reported for name, reported in found.items() if any(each["stack"] == stack for each in reported.values())
+    }
     return dict(sorted(mine.items(), key=lambda item: (_created(item[1]), item[0])))
 
 
-def _told(host: str, registered: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _reported(host: str, registered: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return transactions(host, registered, "__rollback_remembered") or transactions(
         host, registered, "__rollback_history"
     )
 
 
-def _created(told: Found) -> float:
-    return min((each["created"] for each in told.values() if each["created"]), default=0.0)
+def _created(reported: Found) -> float:
+    return min((each["created"] for each in reported.values() if each["created"]), default=0.0)
 
 
-def _is_kept(told: Found) -> bool:
-    return all(each["outcome"] is not None and not each["tombstoned"] for each in told.values())
+def _is_kept(reported: Found) -> bool:
+    return all(each["outcome"] is not None and not each["tombstoned"] for each in reported.values())
 
 
-def _was_healthy(told: Found) -> bool:
+def _was_healthy(reported: Found) -> bool:
     """Whether every service was ready before that rollback; false as well where there was none to ask."""
-    services = [service for each in told.values() for service in each["services"]]
+    services = [service for each in reported.values() for service in each["services"]]
     return bool(services) and all(service["ran_before"] and service["ready_before"] for service in services)
 
 
-def _undoes(told: Found) -> str | None:
-    return next((each["plan"]["undoes"] for each in told.values() if each["plan"].get("undoes")), None)
+def _undoes(reported: Found) -> str | None:
+    return next((each["plan"]["undoes"] for each in reported.values() if each["plan"].get("undoes")), None)
 
 
 def _pile(found: Mapping[str, Found]) -> list[str]:
     """The rollbacks that stand, the last one last."""
     pile: list[str] = []
-    for name, told in found.items():
-        undone = _undoes(told)
-        if not _is_kept(told):
+    for name, reported in found.items():
+        undone = _undoes(reported)
+        if not _is_kept(reported):
             continue
         if undone is None or undone not in pile:  # an undo of an undo stands for the rollback that it puts back
             pile.append(name)
@@ -179,13 +181,16 @@ def _pile(found: Mapping[str, Found]) -> list[str]:
 
 
 def _undoable(found: Mapping[str, Found]) -> set[str]:
-    kept = [name for name, told in found.items() if _is_kept(told)]
+    kept = [name for name, reported in found.items() if _is_kept(reported)]
     return {*_pile(found)[-1:], *(name for name in kept[-1:] if _undoes(found[name]))}
 
 
 def _why_not(undoes: str, pile: list[str], found: Mapping[str, Found]) -> str:
     if undoes not in pile:
-        by = next((name for name, told in found.items() if _undoes(told) == undoes and _is_kept(told)), "a later one")
+        by = next(
+            (name for name, reported in found.items() if _undoes(reported) == undoes and _is_kept(reported)),
+            "a later one",
+        )
         return f"{undoes} was undone already, by {by}. {_offer(found)}"
     above = pile[pile.index(undoes) + 1 :]
     return f"Later rollbacks stand above {undoes}: {', '.join(reversed(above))}. Undo those first, the last one first."
@@ -196,7 +201,7 @@ def _offer(found: Mapping[str, Found]) -> str:
     names = sorted(_undoable(found))
     if not names:
         return "There is no finished rollback to undo."
-    told = next(iter(found[names[-1]].values()))
+    reported = next(iter(found[names[-1]].values()))
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(_created(found[names[-1]])))
     what = "undo" if _undoes(found[names[-1]]) else "rollback"
-    return f"The last finished {what} is of {when}, by {told['operator']}: {USAGE}{names[-1]}"
+    return f"The last finished {what} is of {when}, by {reported['operator']}: {USAGE}{names[-1]}"

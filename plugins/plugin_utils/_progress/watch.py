@@ -17,7 +17,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.text impor
 _FIRST = 3.0
 #: Seconds between two lines: at first, and at most, for a step that takes hours.
 _SHORTEST, _LONGEST = 2.0, 20.0
-#: Seconds after which a line is told again although it is the same: somebody may think that it hangs.
+#: Seconds after which a line is shown again although it is the same: somebody may think that it hangs.
 _SILENCE = 60.0
 _LONGEST_LINE = 300
 

@@ -16,10 +16,10 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.open_t
 
 from .outcome import causes
 
-Told = Mapping[str, Mapping[str, Any]]
+Registered = Mapping[str, Mapping[str, Any]]
 
 
-def capture_outcome(hosts: Told, name: str, stack: str) -> dict[str, Any]:
+def capture_outcome(hosts: Registered, name: str, stack: str) -> dict[str, Any]:
     """Put together what the hosts reported.
 
     :param hosts: host → ``__restore_point_captured``, ``__restore_point_health``, ``__restore_point_marked`` (each of
@@ -29,25 +29,29 @@ def capture_outcome(hosts: Told, name: str, stack: str) -> dict[str, Any]:
     :param stack: its stack's name.
     """
     failed = {
-        host: told["__restore_point_failure"] for host, told in hosts.items() if "__restore_point_failure" in told
+        host: registered["__restore_point_failure"]
+        for host, registered in hosts.items()
+        if "__restore_point_failure" in registered
     }
     failures = causes({host: {"__rollback_failure": failure} for host, failure in failed.items()})
     if failed:
         failures += [f"{host} can't be reached." for host in hosts if host not in failed]
-    marked = [told.get("__restore_point_marked", {}) for told in hosts.values()]
+    marked = [registered.get("__restore_point_marked", {}) for registered in hosts.values()]
     good = bool(marked) and not failed and all(each.get("good") for each in marked)
     planned = not failed and not any(marked)
-    still_open = open_transactions({host: _only(told, "__restore_point_open") for host, told in hosts.items()}, stack)
+    still_open = open_transactions(
+        {host: _only(registered, "__restore_point_open") for host, registered in hosts.items()}, stack
+    )
     rows = [["Restore point", name]]
     rows += [["Cause" if number == 0 else "", failure] for number, failure in enumerate(failures)]
-    rows += [row for host, told in hosts.items() for row in _host_rows(host, told)]
+    rows += [row for host, registered in hosts.items() for row in _host_rows(host, registered)]
     rows += list(_check_rows(hosts))
     removed = sorted({old for each in marked for old in each.get("removed", [])})
     if removed:
         rows.append(["Removed", f"older ones: {', '.join(removed)}"])
     following: list[str] = []
     if good:
-        kinds = {str(each).partition(":")[0] for told in hosts.values() for each in _components(told)}
+        kinds = {str(each).partition(":")[0] for registered in hosts.values() for each in _components(registered)}
         playbook = "full_rollback" if kinds == {"database"} else "multi_rollback"
         following = ["To go back", f"ansible-playbook lastgood.rollback.{playbook} -e rollback_point={name}"]
     elif still_open:
@@ -70,13 +74,13 @@ def capture_outcome(hosts: Told, name: str, stack: str) -> dict[str, Any]:
     }
 
 
-def _only(told: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {name: told[name]} if name in told else {}
+def _only(registered: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {name: registered[name]} if name in registered else {}
 
 
-def _host_rows(host: str, told: Mapping[str, Any]) -> Iterator[list[str]]:
-    captured = told.get("__restore_point_captured", {})
-    for number, component in enumerate(_components(told)):
+def _host_rows(host: str, registered: Mapping[str, Any]) -> Iterator[list[str]]:
+    captured = registered.get("__restore_point_captured", {})
+    for number, component in enumerate(_components(registered)):
         amount = captured.get("bytes")
         yield [
             host if number == 0 else "",
@@ -84,15 +88,15 @@ def _host_rows(host: str, told: Mapping[str, Any]) -> Iterator[list[str]]:
         ]
 
 
-def _components(told: Mapping[str, Any]) -> list[Any]:
-    return told.get("__restore_point_captured", {}).get("components") or []
+def _components(registered: Mapping[str, Any]) -> list[Any]:
+    return registered.get("__restore_point_captured", {}).get("components") or []
 
 
-def _check_rows(hosts: Told) -> Iterator[list[str]]:
+def _check_rows(hosts: Registered) -> Iterator[list[str]]:
     checks = [
         {**check, "host": host}
-        for host, told in hosts.items()
-        for check in told.get("__restore_point_health", {}).get("checks", [])
+        for host, registered in hosts.items()
+        for check in registered.get("__restore_point_health", {}).get("checks", [])
     ]
     if checks:
         yield ["Checks", f"{sum(bool(check['ok']) for check in checks)} of {len(checks)} held"]

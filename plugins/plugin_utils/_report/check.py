@@ -23,7 +23,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.report
 
 from .outcome import causes
 
-Told = Mapping[str, Mapping[str, Any]]
+Registered = Mapping[str, Mapping[str, Any]]
 Finding = dict[str, Any]
 
 #: Kinds of findings whose answer is to bring the rows back from a restore point.
@@ -55,18 +55,18 @@ COMPONENTS = {
 }
 
 
-def summarise(stack: Stack, told: Told, here: Sequence[str], point: str) -> dict[str, Any]:
+def summarize(stack: Stack, registered: Registered, here: Sequence[str], point: str) -> dict[str, Any]:
     """One verdict.
 
-    :param told: host → ``check_health`` (of ``health_info``), ``check_integrity`` (of ``pg_integrity_info``, one result a
+    :param registered: host → ``check_health`` (of ``health_info``), ``check_integrity`` (of ``pg_integrity_info``, one result a
         database), ``__check_open`` (of ``transaction_info``), ``__check_failure`` (a sentence).
     :param here: hosts that could be asked.
     :param point: the restore point to suggest.
     :returns: ``healthy``, ``title``, ``tone``, ``rows``, ``findings``, ``proposal`` (the rollback that is suggested, to be
         planned: ``playbook``, ``components``, ``only``, ``point``; None for none), ``suggestions`` and the first, ``suggestion``.
     """
-    told = {host: _believed(host, told.get(host, {})) for host in stack.hosts}
-    findings = [finding for host in stack.hosts for finding in _findings(stack, host, told[host], host in here)]
+    registered = {host: _readable(host, registered.get(host, {})) for host in stack.hosts}
+    findings = [finding for host in stack.hosts for finding in _findings(stack, host, registered[host], host in here)]
     wrong = [finding for finding in findings if finding["severity"] == "error"]
     answer = _answer(stack, wrong)
     proposal = (
@@ -75,7 +75,7 @@ def summarise(stack: Stack, told: Told, here: Sequence[str], point: str) -> dict
         else None
     )
     suggested = [*([_command(proposal)] if proposal else []), *_advice(wrong, answered=proposal is not None)]
-    rows = [row for host in stack.hosts for row in _held(host, told[host])]
+    rows = [row for host in stack.hosts for row in _held(host, registered[host])]
     rows += [[finding["host"], finding["object"], _mark(finding), finding["detail"]] for finding in findings]
     counted = "1 thing is" if len(wrong) == 1 else f"{len(wrong)} things are"
     title = f"{stack.name} is NOT HEALTHY: {counted} wrong" if wrong else f"{stack.name} is healthy"
@@ -92,25 +92,30 @@ def summarise(stack: Stack, told: Told, here: Sequence[str], point: str) -> dict
 
 
 def planned(
-    verdict: Mapping[str, Any], told: Told, accept: Sequence[str] = (), databases: Mapping[str, Any] | None = None
+    verdict: Mapping[str, Any],
+    registered: Registered,
+    accept: Sequence[str] = (),
+    databases: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The verdict, without the command that it proposes when a plan of that was refused, or found nothing to do.
 
-    :param told: host → ``__check_refusal`` (a sentence), where its part of the plan was refused, and ``__rollback_planned``, what
-        each component would do.
+    :param registered: host → ``__check_refusal`` (a sentence), where its part of the plan was refused, and
+        ``__rollback_planned``, what each component would do.
     :param accept: ``rollback_accept``, with which that was planned: the command needs it as well.
     :param databases: of the catalogue, by name.
     :raises Unreadable: when what a host tells of that is not understood.
     """
     name = f"lastgood.rollback.{verdict['proposal']['playbook']}"
     refusals = causes(
-        {host: {"__rollback_failure": {"msg": each.get("__check_refusal")}} for host, each in told.items()}
+        {host: {"__rollback_failure": {"msg": each.get("__check_refusal")}} for host, each in registered.items()}
     )
     changes = any(
-        result["changed"] for host, each in told.items() for result in planned_by(host, each.get("__rollback_planned"))
+        result["changed"]
+        for host, each in registered.items()
+        for result in planned_by(host, each.get("__rollback_planned"))
     )
     if changes and not refusals:
-        return _with_words(verdict, told, accept, databases or {})
+        return _with_words(verdict, registered, accept, databases or {})
     why = f"no rollback is proposed: {name} would change nothing, what it puts back is as it was at the restore point"
     if refusals:
         why = f"no rollback is proposed: {name} would be refused. {' '.join(refusals)}"
@@ -119,10 +124,10 @@ def planned(
 
 
 def _with_words(
-    verdict: Mapping[str, Any], told: Told, accept: Sequence[str], databases: Mapping[str, Any]
+    verdict: Mapping[str, Any], registered: Registered, accept: Sequence[str], databases: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The verdict, whose command has what it would be asked for, and says so where that is a way without return."""
-    names = names_not_accepted(told, accept, databases)
+    names = names_not_accepted(registered, accept, databases)
     option = accept_option(accept, *([NO_UNDO] if names else []))
     if not option:
         return dict(verdict)
@@ -144,37 +149,37 @@ def _mark(finding: Finding) -> str:
     return "WRONG" if finding["severity"] == "error" else "note"
 
 
-def _believed(host: str, told: Mapping[str, Any]) -> dict[str, Any]:
-    """What a host told, by what it is about; where a part of it is not understood, that is why the host could not be checked."""
+def _readable(host: str, registered: Mapping[str, Any]) -> dict[str, Any]:
+    """What a host reported, by subject; where a part of it is not understood, that is why the host could not be checked."""
     found: dict[str, Any] = {
         "open": [],
         "checks": [],
         "databases": [],
-        "failure": str(told.get("__check_failure") or ""),
+        "failure": str(registered.get("__check_failure") or ""),
     }
     try:
-        found["open"] = answer(host, told.get("__check_open")).get("transactions", [])
-        found["checks"] = health(host, told.get("check_health"))
-        found["databases"] = integrity(host, told.get("check_integrity"), failed=bool(found["failure"]))
+        found["open"] = answer(host, registered.get("__check_open")).get("transactions", [])
+        found["checks"] = health(host, registered.get("check_health"))
+        found["databases"] = integrity(host, registered.get("check_integrity"), failed=bool(found["failure"]))
     except Unreadable as error:
         found["failure"] = " ".join(filter(None, [found["failure"], error.message]))
     return found
 
 
-def _findings(stack: Stack, host: str, told: Mapping[str, Any], is_here: bool) -> Iterator[Finding]:
-    if told["failure"]:
-        yield _finding(host, "failed", host, told["failure"])
+def _findings(stack: Stack, host: str, registered: Mapping[str, Any], is_here: bool) -> Iterator[Finding]:
+    if registered["failure"]:
+        yield _finding(host, "failed", host, registered["failure"])
     elif not is_here:
         yield _finding(host, "unreachable", host, "can't be reached, or failed before it could be asked")
-    for transaction in told["open"]:
+    for transaction in registered["open"]:
         yield _finding(host, "interrupted", transaction["id"], open_words(transaction["id"], {host: transaction}))
-    for check in told["checks"]:
+    for check in registered["checks"]:
         if not check["ok"]:
             project, _colon, what = check["name"].partition(": ")
             found = _finding(host, _kind(what, check["detail"]), check["name"], check["detail"])
             # What is proposed is typed into a shell: no name gets there that only a host knows.
             yield {**found, "project": project} if project in stack.projects else found
-    for result in told["databases"]:
+    for result in registered["databases"]:
         for found in result["findings"]:
             named = {**found, "object": f"{result['name']}: {found['object']}"}
             yield {"host": host, "kind": found["check"], "database": result["name"], **named}
@@ -203,13 +208,13 @@ def _kind(what: str, detail: str) -> str:
     return "imports" if what.startswith("import ") else "tests"
 
 
-def _held(host: str, told: Mapping[str, Any]) -> Iterator[list[str]]:
+def _held(host: str, registered: Mapping[str, Any]) -> Iterator[list[str]]:
     """What held, in a line for the projects of a host and in one for each database."""
-    checks = told["checks"]
+    checks = registered["checks"]
     if checks:
         held = sum(check["ok"] for check in checks)
         yield [host, "projects", f"{held} of {len(checks)}", "checks of endpoints, imports and tests held"]
-    for result in told["databases"]:
+    for result in registered["databases"]:
         tables = list(result["tables"].values())
         counted = f"{len(tables)} tables with {sum(table['rows'] for table in tables):,} rows"
         state = "whole" if result["healthy"] else "not whole"

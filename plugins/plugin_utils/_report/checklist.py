@@ -26,7 +26,7 @@ class Story:
     :param log: where the log was written and how many lines of this transaction it holds; None when it was not.
     :param rehearsed: whether nothing was ever to be switched.
     :param deliveries: each message with ``what``, ``to``, ``sent``, ``failed`` and ``detail``.
-    :param misread: hosts that told something that can't be understood, and so are not among the transactions.
+    :param misread: hosts that reported something that can't be understood, and so are not among the transactions.
     """
 
     transactions: Mapping[str, Mapping[str, Any]]

@@ -26,7 +26,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.report
 
 from .timeline import PHASES, timeline
 
-Told = Mapping[str, Mapping[str, Any]]
+Registered = Mapping[str, Mapping[str, Any]]
 
 TITLES = {
     "rolled_back": "Rolled back: everything is at the restore point, and its checks held",
@@ -42,7 +42,7 @@ TITLES = {
 }
 MOVED = "Rehearsed: it would work, BUT the live system moved meanwhile"
 #: The decision can be read then, but not what became of it on some host.
-UNTOLD = "IN DOUBT: what was done on a host can't be told"
+UNREADABLE = "IN DOUBT: what was done on a host can't be told"
 #: The decision is known then, and what a host tells of its part can't be believed.
 MISREAD = "KEPT, as decided; but what was done on a host can't be told"
 UNENDED = "NOT ENDED: everything is where it was asked to go, but the transaction is still open"
@@ -60,9 +60,9 @@ _WRAPPED = re.compile(
 _GOOD = ("rolled_back", "undone_as_asked", "nothing_to_do", "planned", "rehearsed", "recovered")
 
 
-def tell(
+def summarize(
     plan: Mapping[str, Any],
-    hosts: Told,
+    hosts: Registered,
     *,
     check: bool,
     rehearse: bool = False,
@@ -78,13 +78,13 @@ def tell(
     :returns: ``outcome``, ``success``, ``title``, ``tone``, ``rows``, ``downtime_ms`` (None without any, and where it
         is not over).
     """
-    hosts, misread = _believed(hosts)
+    hosts, misread = _readable(hosts)
     ended = _outcome(plan, hosts, check=check)
-    here = [told for told in hosts.values() if told.get("__rollback_recovering")]
+    here = [registered for registered in hosts.values() if registered.get("__rollback_recovering")]
     recovering = bool(here)
     # The decision host itself waits for hosts that are absent, and ends with them.
     unended = ended in _KEPT and any(
-        told.get("__rollback_finish_failure") and not ended_as("a host", told) for told in here
+        registered.get("__rollback_finish_failure") and not ended_as("a host", registered) for registered in here
     )
     outcome = "recovered" if recovering and ended in (*_KEPT, "undone") and not unended else ended
     failures = causes(hosts)
@@ -141,9 +141,13 @@ def _state(ended: str, plan: Mapping[str, Any]) -> str:
     return "as it was before the rollback that was undone" if plan.get("undoes") else "at the restore point"
 
 
-def _still_open(plan: Mapping[str, Any], hosts: Told) -> list[str]:
+def _still_open(plan: Mapping[str, Any], hosts: Registered) -> list[str]:
     """Ids of transactions that were open before this one could be planned."""
-    found = {host: {"open": told["__rollback_open"]} for host, told in hosts.items() if "__rollback_open" in told}
+    found = {
+        host: {"open": registered["__rollback_open"]}
+        for host, registered in hosts.items()
+        if "__rollback_open" in registered
+    }
     return list(open_transactions(found, plan.get("stack", "")))
 
 
@@ -156,7 +160,7 @@ def _title(
 ) -> str:
     if outcome == "refused" and still_open:
         return f"REFUSED: {', '.join(still_open)} is still open; nothing was touched by this run"
-    title = UNTOLD if outcome == "in_doubt" and decided else TITLES[outcome]
+    title = UNREADABLE if outcome == "in_doubt" and decided else TITLES[outcome]
     if outcome == "rolled_back" and set_aside:
         rows, of = (sum(each[word] for each in set_aside.values()) for word in ("rows", "of"))
         without = f"Rolled back without {rows:,} of {of:,} rows"
@@ -169,10 +173,10 @@ def _title(
     return title.replace("the restore point", "the named file") if plan.get("source") else title
 
 
-def _outcome(plan: Mapping[str, Any], hosts: Told, *, check: bool) -> str:
-    begun = any(told.get("__rollback_begun") for told in hosts.values())
+def _outcome(plan: Mapping[str, Any], hosts: Registered, *, check: bool) -> str:
+    begun = any(registered.get("__rollback_begun") for registered in hosts.values())
     if not begun:
-        if any("__rollback_failure" in told for told in hosts.values()):
+        if any("__rollback_failure" in registered for registered in hosts.values()):
             return "refused"
         return "planned" if check and _work(hosts) else "nothing_to_do"
     decision = _decision(plan, hosts)
@@ -180,71 +184,73 @@ def _outcome(plan: Mapping[str, Any], hosts: Told, *, check: bool) -> str:
         return "undone_as_asked" if plan.get("undoes") else "rolled_back"
     if _all_ended(hosts) and not _services_left(hosts):
         return "undone"
-    doubts = {told.get("__rollback_undo_outcome") for told in hosts.values()}
+    doubts = {registered.get("__rollback_undo_outcome") for registered in hosts.values()}
     return "in_doubt" if decision is None or "in_doubt" in doubts else "undo_incomplete"
 
 
-def _believed(hosts: Told) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
-    """What the hosts registered, without journals whose types are wrong: then that is told, and nothing concluded from them."""
-    believed, misread = {}, []
-    for host, told in hosts.items():
+def _readable(hosts: Registered) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
+    """What the hosts registered, without journals whose types are wrong: that is reported, and nothing concluded from them."""
+    readable, misread = {}, []
+    for host, registered in hosts.items():
         try:
-            transactions(host, told, "__rollback_history")
-            answer(host, told.get("__rollback_open"))
-            believed[host] = told
+            transactions(host, registered, "__rollback_history")
+            answer(host, registered.get("__rollback_open"))
+            readable[host] = registered
         except Unreadable as error:
             misread.append(host)
-            why = told.get("__rollback_finish_failure") or error.message
+            why = registered.get("__rollback_finish_failure") or error.message
             nothing = {"__rollback_history": {}, "__rollback_open": {}}
-            believed[host] = {**told, **nothing, "__rollback_finish_failure": why}
-    return believed, misread
+            readable[host] = {**registered, **nothing, "__rollback_finish_failure": why}
+    return readable, misread
 
 
-def _decision(plan: Mapping[str, Any], hosts: Told) -> str | None:
+def _decision(plan: Mapping[str, Any], hosts: Registered) -> str | None:
     """What stands on the decision host, as far as it could be read."""
     host = plan.get("decision_host", "")
     return decision(host, hosts.get(host, {}))
 
 
-def _all_ended(hosts: Told) -> bool:
+def _all_ended(hosts: Registered) -> bool:
     """Whether it has ended as undone on all hosts."""
-    return {ended_as(host, told) for host, told in hosts.items()} == {"undone"}
+    return {ended_as(host, registered) for host, registered in hosts.items()} == {"undone"}
 
 
-def _work(hosts: Told) -> bool:
-    return any(result["changed"] for told in hosts.values() for result in told.get("__rollback_planned", []))
+def _work(hosts: Registered) -> bool:
+    return any(
+        result["changed"] for registered in hosts.values() for result in registered.get("__rollback_planned", [])
+    )
 
 
-def causes(hosts: Told) -> list[str]:
+def causes(hosts: Registered) -> list[str]:
     """Each cause once; a host that was only stopped by another's failure has none of its own."""
     found: dict[str, list[str]] = {}
-    for host, told in hosts.items():
-        causes = [told.get("__rollback_failure", {}).get("msg"), told.get("__rollback_undo_failure")]
+    for host, registered in hosts.items():
+        causes = [registered.get("__rollback_failure", {}).get("msg"), registered.get("__rollback_undo_failure")]
         # What could not be undone can't be ended either: that would hide the cause behind what follows from it.
-        if not told.get("__rollback_undo_outcome"):
-            causes.append(told.get("__rollback_finish_failure"))
+        if not registered.get("__rollback_undo_outcome"):
+            causes.append(registered.get("__rollback_finish_failure"))
         for cause in causes:
             if cause:
                 found.setdefault(_WRAPPED.sub("", str(cause)), []).append(host)
     return [f"{', '.join(names)}: {cause}" if len(names) < len(hosts) else cause for cause, names in found.items()]
 
 
-def _transactions(hosts: Told) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    for host, told in hosts.items():
-        for transaction in transactions(host, told, "__rollback_history"):
+def _transactions(hosts: Registered) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    for host, registered in hosts.items():
+        for transaction in transactions(host, registered, "__rollback_history"):
             yield host, transaction
 
 
-def _component_rows(hosts: Told) -> list[list[str]]:
+def _component_rows(hosts: Registered) -> list[list[str]]:
     return [
         [host, result["component"]]
-        for host, told in hosts.items()
-        for result in told.get("__rollback_planned", [])
+        for host, registered in hosts.items()
+        for result in registered.get("__rollback_planned", [])
         if result["changed"]
     ]
 
 
-def _set_aside(hosts: Told) -> dict[str, Mapping[str, Any]]:
+def _set_aside(hosts: Registered) -> dict[str, Mapping[str, Any]]:
     """Component → what has left its tables; of an older version nothing is known."""
     return {
         f"{component['component']} on {host}": component["set_aside"]
@@ -254,7 +260,7 @@ def _set_aside(hosts: Told) -> dict[str, Mapping[str, Any]]:
     }
 
 
-def _set_aside_rows(hosts: Told) -> list[list[str]]:
+def _set_aside_rows(hosts: Registered) -> list[list[str]]:
     """Which rows are not where people look for them."""
     rows = []
     for name, found in _set_aside(hosts).items():
@@ -267,7 +273,7 @@ def _set_aside_rows(hosts: Told) -> list[list[str]]:
     return rows
 
 
-def _time_rows(hosts: Told) -> list[list[str]]:
+def _time_rows(hosts: Registered) -> list[list[str]]:
     """How long each phase took, from the first host that entered it to the last that left it."""
     found = timeline({host: transaction["events"] for host, transaction in _transactions(hosts)})
     spans = [span for host in found["hosts"] for span in host["phases"]] if found else []
@@ -280,9 +286,9 @@ def _time_rows(hosts: Told) -> list[list[str]]:
     return [["Time", ", ".join(shown)]] if shown else []
 
 
-def _rehearsed_rows(hosts: Told, moved: list[str]) -> list[list[str]]:
+def _rehearsed_rows(hosts: Registered, moved: list[str]) -> list[list[str]]:
     """What the real thing would take, and whether the live system is where it was."""
-    planned = [result for told in hosts.values() for result in told.get("__rollback_planned", [])]
+    planned = [result for registered in hosts.values() for result in registered.get("__rollback_planned", [])]
     changed = [result for result in planned if result["changed"]]
     lines = [line for result in changed for line in discard_lines(result["discards"])]
     live = f"{len(planned) - len(moved)} of {len(planned)} components looked at again: as they were"
@@ -291,35 +297,39 @@ def _rehearsed_rows(hosts: Told, moved: list[str]) -> list[list[str]]:
     return [*rows, ["Live system", live], *(["Moved", name] for name in moved)]
 
 
-def _moved(hosts: Told) -> list[str]:
+def _moved(hosts: Registered) -> list[str]:
     """Components that a second plan did not find as the first one, or did not find at all."""
     moved = []
-    for host, told in hosts.items():
-        seen = {result["component"]: result["fingerprint"] for result in told.get("__rollback_seen", [])}
-        for result in told.get("__rollback_planned", []):
+    for host, registered in hosts.items():
+        seen = {result["component"]: result["fingerprint"] for result in registered.get("__rollback_seen", [])}
+        for result in registered.get("__rollback_planned", []):
             if seen.get(result["component"]) != result["fingerprint"]:
                 moved.append(f"{host}: {result['component']}")
     return moved
 
 
-def _absent_rows(hosts: Told) -> list[list[str]]:
+def _absent_rows(hosts: Registered) -> list[list[str]]:
     """Which hosts a recovery did not reach, and which wait for the decision meanwhile."""
     absent = _absent(hosts)
-    decided = any(decision(host, told) for host, told in hosts.items())
+    decided = any(decision(host, registered) for host, registered in hosts.items())
     if not absent:
         return []
     rows = [["Missing", f"{', '.join(absent)}: joins the outcome that is decided, whenever it is recovered as well"]]
-    waiting = [host for host, told in hosts.items() if told.get("__rollback_promise", {}).get("state") == "promised"]
+    waiting = [
+        host
+        for host, registered in hosts.items()
+        if registered.get("__rollback_promise", {}).get("state") == "promised"
+    ]
     if waiting and not decided:
         rows.append(["Waiting", f"{', '.join(waiting)}: promised never to undo alone, so nothing was changed there"])
     return rows
 
 
-def _absent(hosts: Told) -> list[str]:
-    return [host for host, told in hosts.items() if not told.get("__rollback_recovering")]
+def _absent(hosts: Registered) -> list[str]:
+    return [host for host, registered in hosts.items() if not registered.get("__rollback_recovering")]
 
 
-def _unbinding_rows(plan: Mapping[str, Any], hosts: Told) -> list[list[str]]:
+def _unbinding_rows(plan: Mapping[str, Any], hosts: Registered) -> list[list[str]]:
     """The checks of a state that nobody had called healthy: they are told, and decide nothing."""
     if not plan.get("undoes") or plan["was_healthy"]:
         return []
@@ -328,7 +338,7 @@ def _unbinding_rows(plan: Mapping[str, Any], hosts: Told) -> list[list[str]]:
     return [["Checks", f"{held} of {len(checks)} hold, as it was not known to be healthy before that rollback either"]]
 
 
-def _kept_rows(hosts: Told) -> list[list[str]]:
+def _kept_rows(hosts: Registered) -> list[list[str]]:
     rows = []
     for host, transaction in _transactions(hosts):
         for component in transaction["components"]:
@@ -336,13 +346,13 @@ def _kept_rows(hosts: Told) -> list[list[str]]:
     return rows
 
 
-def _downtime_ms(hosts: Told) -> int | None:
+def _downtime_ms(hosts: Registered) -> int | None:
     """From the first service that stopped to the last that was ready again, on any host; None unless it is over for sure."""
     stops, starts = _times(hosts, "stopped"), _times(hosts, "started")
     return round((max(starts) - min(stops)) * 1000) if stops and starts and not _services_left(hosts) else None
 
 
-def _downtime_words(downtime_ms: int | None, hosts: Told) -> str:
+def _downtime_words(downtime_ms: int | None, hosts: Registered) -> str:
     if downtime_ms is not None:
         return f"{downtime_ms / 1000:.1f} s"
     if not _times(hosts, "stopped"):
@@ -351,12 +361,12 @@ def _downtime_words(downtime_ms: int | None, hosts: Told) -> str:
     return "not known to be over: services are not as they were" if started else "not over: no service was ready again"
 
 
-def downtime_unknown(hosts: Told) -> str:
+def downtime_unknown(hosts: Registered) -> str:
     """Why nobody can say that no service stood still, though no journal tells when one did; empty when it can be said."""
     silent = [
         host
-        for host, told in hosts.items()
-        if told.get("__rollback_begun") and "transactions" not in told.get("__rollback_history", {})
+        for host, registered in hosts.items()
+        if registered.get("__rollback_begun") and "transactions" not in registered.get("__rollback_history", {})
     ]
     if silent:
         return f"not known: the journal of {', '.join(silent)} could not be read"
@@ -376,22 +386,22 @@ def unseen_stops(transactions: Iterable[Mapping[str, Any]]) -> list[str]:
     return found
 
 
-def _services_left(hosts: Told) -> bool:
+def _services_left(hosts: Registered) -> bool:
     """Whether an undo could not bring every service to the state that it was in."""
-    return any(told.get("__rollback_services_left") for told in hosts.values())
+    return any(registered.get("__rollback_services_left") for registered in hosts.values())
 
 
-def _times(hosts: Told, name: str) -> list[float]:
+def _times(hosts: Registered, name: str) -> list[float]:
     """When services stopped, or were ready."""
     events = [event for _host, transaction in _transactions(hosts) for event in transaction["events"]]
     return [at for event in events if event["event"] == name for at in event["facts"]["services"].values()]
 
 
-def _next_rows(outcome: str, plan: Mapping[str, Any], hosts: Told) -> list[list[str]]:
+def _next_rows(outcome: str, plan: Mapping[str, Any], hosts: Registered) -> list[list[str]]:
     if outcome == "refused":
         return [["Next", next_words(name)] for name in _still_open(plan, hosts)]
     recover = f"{RECOVER}{plan.get('id')}"
-    absent = _absent(hosts) if any(told.get("__rollback_recovering") for told in hosts.values()) else []
+    absent = _absent(hosts) if any(registered.get("__rollback_recovering") for registered in hosts.values()) else []
     if outcome == "undo_incomplete" and absent and not causes(hosts):
         return [["Next", f"bring {', '.join(absent)} back, then: {recover}"]]
     if outcome == "undo_incomplete" and _all_ended(hosts):
@@ -400,13 +410,13 @@ def _next_rows(outcome: str, plan: Mapping[str, Any], hosts: Told) -> list[list[
         return [["Next", f"put right what is named above by hand, then: {recover}"]]
     if outcome == "in_doubt":
         return [["Next", f"bring {plan['decision_host']} back, then: {recover}"]]
-    if outcome in _KEPT and any(told.get("__rollback_finish_failure") for told in hosts.values()):
-        tried = any(told.get("__rollback_recovering") for told in hosts.values())
+    if outcome in _KEPT and any(registered.get("__rollback_finish_failure") for registered in hosts.values()):
+        tried = any(registered.get("__rollback_recovering") for registered in hosts.values())
         return [["Next", f"{'put right what is named above, then' if tried else 'some tidying was left'}: {recover}"]]
     return []
 
 
-def _undo_rows(plan: Mapping[str, Any], hosts: Told, accept: Sequence[str]) -> list[list[str]]:
+def _undo_rows(plan: Mapping[str, Any], hosts: Registered, accept: Sequence[str]) -> list[list[str]]:
     """How to take a finished rollback back as a whole, and how long that can be asked for; or why it can't."""
     components = [component for _host, transaction in _transactions(hosts) for component in transaction["components"]]
     if not components:
@@ -425,9 +435,11 @@ def _undo_rows(plan: Mapping[str, Any], hosts: Told, accept: Sequence[str]) -> l
     ]
 
 
-def plan_rows(hosts: Told) -> list[list[str]]:
+def plan_rows(hosts: Registered) -> list[list[str]]:
     """What each component would do, what would be discarded and how long it stands still, before it is done."""
-    results = [(host, result) for host, told in hosts.items() for result in told.get("__rollback_planned", [])]
+    results = [
+        (host, result) for host, registered in hosts.items() for result in registered.get("__rollback_planned", [])
+    ]
     rows = []
     for host, result in results:
         if result["changed"]:

@@ -21,7 +21,7 @@ from .outcome import unseen_stops
 #: What the role gives as the reason for the undo of a rehearsal in which nothing failed.
 REHEARSED = "the rehearsal is over"
 #: What a host tells of a transaction, as far as recovery goes by it.
-_TOLD = {
+_INTERRUPTED = {
     "id": str,
     "state": str,
     "stack": (None, str),
@@ -46,8 +46,8 @@ def interrupted(hosts: Found) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     alone_by_id: dict[str, dict[str, Any]] = {}
     for host, registered in hosts.items():
-        for told in registered.get("__rollback_open", {}).get("transactions", []):
-            transaction = require(told, _TOLD, f"What {host} tells of a transaction")
+        for raw in registered.get("__rollback_open", {}).get("transactions", []):
+            transaction = require(raw, _INTERRUPTED, f"What {host} tells of a transaction")
             entry = found.setdefault(
                 transaction["id"], {"id": transaction["id"], "plan": {}, "states": {}, "stopped": [], "decision": None}
             )
@@ -85,10 +85,10 @@ def _foreseen(entry: Mapping[str, Any], hosts: Found) -> str:
     return words + (f"; missing: {', '.join(silent)}" if silent else "")
 
 
-def _is_another(host: str, entry: Mapping[str, Any], told: Mapping[str, Any] | None) -> bool:
+def _is_another(host: str, entry: Mapping[str, Any], answer: Mapping[str, Any] | None) -> bool:
     """Whether an empty host has taken the place of the one that the transaction knew."""
     expected = entry["state_ids"].get(host)
-    return bool(told is not None and expected and told.get("state_id") != expected)
+    return bool(answer is not None and expected and answer.get("state_id") != expected)
 
 
 def settled(hosts: Found, entry: Mapping[str, Any], lost: str | None, members: Sequence[str] = ()) -> dict[str, Any]:
@@ -107,21 +107,21 @@ def settled(hosts: Found, entry: Mapping[str, Any], lost: str | None, members: S
     plan, gone = entry["plan"], [*filter(None, [lost]), *members]
     if not gone:  # then nobody was asked
         return {**entry, "settled": "", "lost": []}
-    told = {
+    answers = {
         host: _ends(host, registered["__rollback_ends"])
         for host, registered in hosts.items()
         if "__rollback_ends" in registered
     }
-    _refuse_lost(entry, lost, members, told)
+    _refuse_lost(entry, lost, members, answers)
     left = {**plan, "hosts": [host for host in plan["hosts"] if host not in gone]}
     if not lost:
         return {**entry, "settled": "", "lost": gone, "plan": left}
     others = left["hosts"]
-    ends = {host: told[host]["transactions"] for host in others if host in told}
+    ends = {host: answers[host]["transactions"] for host in others if host in answers}
     unread = [
         host
         for host in others
-        if not ends.get(host) or ends[host][0]["state"] == "damaged" or _is_another(host, entry, told[host])
+        if not ends.get(host) or ends[host][0]["state"] == "damaged" or _is_another(host, entry, answers[host])
     ]
     if unread or not others:
         raise PlanRefused(
@@ -135,13 +135,13 @@ def settled(hosts: Found, entry: Mapping[str, Any], lost: str | None, members: S
     return {**entry, "settled": "keep" if finished else "undo", "lost": gone, "plan": left}
 
 
-def _ends(host: str, told: Any) -> dict[str, Any]:
+def _ends(host: str, raw: Any) -> dict[str, Any]:
     """What a host answered that was asked how a transaction ended on it."""
-    answer: dict[str, Any] = require(told, _ENDS, f"What {host} tells of the transaction's end")
+    answer: dict[str, Any] = require(raw, _ENDS, f"What {host} tells of the transaction's end")
     return answer
 
 
-def _refuse_lost(entry: Mapping[str, Any], lost: str | None, members: Sequence[str], told: Found) -> None:
+def _refuse_lost(entry: Mapping[str, Any], lost: str | None, members: Sequence[str], answers: Found) -> None:
     """Only hosts of this transaction that do not know of it any more are lost."""
     decides = entry["plan"]["decision_host"]
     if lost and lost != decides:
@@ -152,7 +152,7 @@ def _refuse_lost(entry: Mapping[str, Any], lost: str | None, members: Sequence[s
     if strange:
         raise PlanRefused([f"{', '.join(strange)} does not take part in {entry['id']}."])
     for host in [*filter(None, [lost]), *members]:
-        if told.get(host, {}).get("transactions"):
+        if answers.get(host, {}).get("transactions"):
             raise PlanRefused([f"{host} is not lost: it knows of {entry['id']}. Run recover without calling it lost."])
 
 

@@ -33,7 +33,7 @@ class Material:
 
     :param plan: the transaction's plan.
     :param ended: what the filter ``outcome`` returned.
-    :param told: host → what it registered, by variable name.
+    :param registered: host → what it registered, by variable name.
     :param contacts: as `parse_contacts` returned them.
     :param keep_days: how long what was replaced is kept at least.
     :param can_undo: whether there is a playbook that undoes a finished rollback.
@@ -43,7 +43,7 @@ class Material:
 
     plan: Mapping[str, Any]
     ended: Mapping[str, Any]
-    told: Mapping[str, Mapping[str, Any]]
+    registered: Mapping[str, Mapping[str, Any]]
     contacts: Sequence[Mapping[str, str]] = ()
     keep_days: int = 7
     can_undo: bool = False
@@ -52,15 +52,15 @@ class Material:
 
     @cached_property
     def _read(self) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
-        believed, misread = {}, {}
-        for host, told in self.told.items():
+        readable, misread = {}, {}
+        for host, registered in self.registered.items():
             try:
-                found = journal(host, told, self.plan["id"])
+                found = journal(host, registered, self.plan["id"])
                 if found is not None:
-                    believed[host] = found
+                    readable[host] = found
             except Unreadable as error:
                 misread[host] = error.message
-        return believed, misread
+        return readable, misread
 
     @property
     def transactions(self) -> dict[str, Mapping[str, Any]]:
@@ -129,7 +129,7 @@ def build_report(material: Material) -> dict[str, Any]:
 
 def _causes(material: Material) -> Iterator[str]:
     """What went wrong, and what could not be understood of it."""
-    known = causes(material.told)
+    known = causes(material.registered)
     yield from known
     yield from (f"{host}: {why}" for host, why in material.misread.items() if not any(why in cause for cause in known))
 

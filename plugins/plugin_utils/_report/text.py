@@ -54,7 +54,7 @@ def clock_with_zone(at: float | None) -> str:
 def log_lines(events: Iterable[Mapping[str, Any]]) -> list[str]:
     """The log of the controller: ``YYYY-MM-DD HH:MM:SS - ROLLBACK - <host>: <what happened>``, oldest first.
 
-    :param events: with ``at``, ``host``, ``event`` and ``what``; intents are not told, only what came of them.
+    :param events: with ``at``, ``host``, ``event`` and ``what``; intents are not logged, only what came of them.
     """
     return [
         f"{clock(event['at'])} - ROLLBACK - {'FAILED: ' if event['event'] == 'failed' else ''}"

@@ -29,7 +29,7 @@ _PHASE_OF = {
 }
 #: Phases of which the journal may hold only the end.
 _TOGETHER = ("start", "verify", "decide", "finish")
-#: Events that stand at the beginning of what they tell of; all others stand at its end.
+#: Events at the beginning of what they are about; all others are at its end.
 _OPENING = ("begun", "armed", "services", "intent")
 #: The part of a drawing that is left free on each side of the standstill.
 _MARGIN = 0.06
@@ -53,13 +53,13 @@ def timeline(journals: Journals) -> dict[str, Any] | None:
         if events
     ]
     down = [span for host in hosts for service in host["services"] for span in service["down"]]
-    _hold_back(hosts)
+    _start_together(hosts)
     starts, ends = ([at for at in times if at is not None] for times in zip(*down)) if down else ([], [])
     downtime = [min(starts), max(ends)] if starts and ends else None
     return {"start": min(moments), "end": max(moments), "downtime": downtime, "hosts": hosts}
 
 
-def _hold_back(hosts: Sequence[Mapping[str, Any]]) -> None:
+def _start_together(hosts: Sequence[Mapping[str, Any]]) -> None:
     """All hosts enter a phase together: where only the end of one is journalled, it began when the last host was there.
 
     Otherwise a host that waits for others would seem to work.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The filter ``plan_back``: from what the hosts remember to a plan that takes a finished rollback back."""
+"""The filter ``plan_reversal``: from what the hosts remember to a plan that takes a finished rollback back."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.comman
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.plan import PlanRefused
 
 DOCUMENTATION = r"""
-name: plan_back
+name: plan_reversal
 short_description: Compute who does what to undo a finished rollback
 version_added: 0.1.0
 description:
@@ -64,7 +64,7 @@ EXAMPLES = r"""
 - name: Plan to undo
   ansible.builtin.set_fact:
     plan: >-
-      {{ hosts | lastgood.rollback.plan_back(
+      {{ hosts | lastgood.rollback.plan_reversal(
            catalogue, groups, id='20261124T090000Z-blog-0b0b', undoes='20261123T143000Z-blog-7f3a', stack='blog') }}
 """
 
@@ -75,7 +75,7 @@ _value:
 """
 
 
-def plan_back(
+def plan_reversal(
     hosts: Mapping[str, Mapping[str, Any]],
     catalogue: Mapping[str, Any],
     groups: Mapping[str, Sequence[str]],
@@ -96,7 +96,7 @@ def plan_back(
         for project in projects.values():
             for host in project.hosts:
                 services.setdefault(host, set()).update(service_key(service) for service in project.services)
-        return reversal.plan_back(hosts, known, services, id=id, undoes=undoes, stack=stack, rehearse=rehearse)
+        return reversal.plan_reversal(hosts, known, services, id=id, undoes=undoes, stack=stack, rehearse=rehearse)
     except (CatalogueError, PlanRefused, Unreadable) as error:
         raise AnsibleFilterError(completed(str(error))) from error
 
@@ -106,4 +106,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Names to functions."""
-        return {"plan_back": plan_back}
+        return {"plan_reversal": plan_reversal}

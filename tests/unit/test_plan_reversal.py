@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Unreadable
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.plan import PlanRefused
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.reversal import plan_back, undoable
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.reversal import plan_reversal, undoable
 
 PART = {"databases": ["blog"], "projects": [], "checked": [], "waves": [[]], "keys": ["database:blog"]}
 PLAN: dict[str, Any] = {
@@ -29,8 +29,8 @@ def transaction(name: str, *, undoes: str | None = None, **facts: Any) -> dict[s
     """One that was kept and has ended, as a host tells it."""
     plan = {**PLAN, "id": name, **({"undoes": undoes} if undoes else {})}
     number = float(ord(name[0]))
-    told = {"id": name, "services": [], "stack": "blog", "plan": plan, "operator": "night shift", "created": number}
-    return {**told, "outcome": "rolled_back", "tombstoned": False, **facts}
+    reported = {"id": name, "services": [], "stack": "blog", "plan": plan, "operator": "night shift", "created": number}
+    return {**reported, "outcome": "rolled_back", "tombstoned": False, **facts}
 
 
 def found(*transactions: dict[str, Any]) -> dict[str, Any]:
@@ -61,15 +61,16 @@ def test_the_last_one_that_stands_may_be_undone(transactions: list[dict[str, Any
     for each in transactions:
         if each["id"] in may:
             assert (
-                plan_back(found(*transactions), {}, {}, id="n", undoes=each["id"], stack="blog")["undoes"] == each["id"]
+                plan_reversal(found(*transactions), {}, {}, id="n", undoes=each["id"], stack="blog")["undoes"]
+                == each["id"]
             )
         else:
             with pytest.raises(PlanRefused):
-                plan_back(found(*transactions), {}, {}, id="n", undoes=each["id"], stack="blog")
+                plan_reversal(found(*transactions), {}, {}, id="n", undoes=each["id"], stack="blog")
 
 
 def test_the_plan_is_the_rollbacks_own_without_what_it_went_back_to() -> None:
-    plan = plan_back(found(A), {}, {}, id="n", undoes="a", stack="blog")
+    plan = plan_reversal(found(A), {}, {}, id="n", undoes="a", stack="blog")
     assert (plan["id"], plan["undoes"], plan["point"], plan["schema_only"]) == ("n", "a", None, {})
     assert plan["parts"] == {"db1": {**PART, "keys": []}}
 
@@ -79,7 +80,7 @@ READY, BROKEN = ({"ran_before": True, "ready_before": ready} for ready in (True,
 
 @pytest.mark.parametrize(("services", "healthy"), [([], False), ([READY], True), ([READY, BROKEN], False)])
 def test_what_was_broken_before_may_be_broken_again(services: list[dict[str, Any]], healthy: bool) -> None:
-    plan = plan_back(found(transaction("a", services=services)), {}, {}, id="n", undoes="a", stack="blog")
+    plan = plan_reversal(found(transaction("a", services=services)), {}, {}, id="n", undoes="a", stack="blog")
     assert plan["was_healthy"] is healthy
 
 
@@ -108,7 +109,7 @@ def test_what_was_broken_before_may_be_broken_again(services: list[dict[str, Any
 )
 def test_a_refusal_says_why_and_what_else(transactions: list[dict[str, Any]], undoes: str, said: str) -> None:
     with pytest.raises(PlanRefused) as refused:
-        plan_back(found(*transactions), {}, {}, id="n", undoes=undoes, stack="blog")
+        plan_reversal(found(*transactions), {}, {}, id="n", undoes=undoes, stack="blog")
     assert said in str(refused.value)
 
 
@@ -124,18 +125,18 @@ WITH_WORDS = {
 
 @pytest.mark.parametrize("part", [CHECKED, WITH_WORDS])
 def test_the_plan_names_what_is_checked(part: dict[str, Any]) -> None:
-    told = transaction("a", plan={**PLAN, "id": "a", "parts": {"db1": {**PART, **part}}})
-    plan = plan_back(found(told), {"shop": ["db1"]}, {}, id="n", undoes="a", stack="blog")
+    reported = transaction("a", plan={**PLAN, "id": "a", "parts": {"db1": {**PART, **part}}})
+    plan = plan_reversal(found(reported), {"shop": ["db1"]}, {}, id="n", undoes="a", stack="blog")
     assert plan["parts"]["db1"] == {**PART, **CHECKED, "keys": []}
 
 
 @pytest.mark.parametrize("known", [{}, {"shop": ["web1"]}, {"blog": ["db1"]}])
 def test_what_is_checked_by_what_the_catalogue_has_no_more_is_refused(known: dict[str, list[str]]) -> None:
-    told = transaction("a", plan={**PLAN, "id": "a", "parts": {"db1": {**PART, **CHECKED}}})
+    reported = transaction("a", plan={**PLAN, "id": "a", "parts": {"db1": {**PART, **CHECKED}}})
     with pytest.raises(
         PlanRefused, match="checked by shop on db1, and the catalogue has no such project there any more"
     ):
-        plan_back(found(told), known, {}, id="n", undoes="a", stack="blog")
+        plan_reversal(found(reported), known, {}, id="n", undoes="a", stack="blog")
 
 
 WORKER = {"name": "worker", "manager": "process"}
@@ -153,11 +154,11 @@ def test_the_plan_names_services_that_the_catalogue_has(
 ) -> None:
     hosts = found(transaction("a", plan={**PLAN, "id": "a", "parts": {"db1": {**PART, "waves": [[], [service]]}}}))
     if is_there:
-        plan = plan_back(hosts, {}, known, id="n", undoes="a", stack="blog")
+        plan = plan_reversal(hosts, {}, known, id="n", undoes="a", stack="blog")
         assert plan["parts"]["db1"]["waves"] == [[], [WORKER]]
     else:
         with pytest.raises(PlanRefused, match="a stopped worker on db1, and the catalogue has no such service there"):
-            plan_back(hosts, {}, known, id="n", undoes="a", stack="blog")
+            plan_reversal(hosts, {}, known, id="n", undoes="a", stack="blog")
 
 
 @pytest.mark.parametrize(
@@ -172,6 +173,6 @@ def test_the_plan_names_services_that_the_catalogue_has(
 )
 def test_what_hosts_remember_has_its_types(facts: dict[str, Any], wrong: str) -> None:
     said = rf"What db1 tells of its transactions can't be understood: transactions\[0\].{wrong}"
-    for look in (undoable, lambda hosts: plan_back(hosts, {}, {}, id="n", undoes="a", stack="blog")):
+    for ask in (undoable, lambda hosts: plan_reversal(hosts, {}, {}, id="n", undoes="a", stack="blog")):
         with pytest.raises(Unreadable, match=said):
-            look(found(transaction("a", **facts)))
+            ask(found(transaction("a", **facts)))

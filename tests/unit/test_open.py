@@ -20,7 +20,7 @@ CREATED = 1_795_444_200.0
 RECOVER = "ansible-playbook lastgood.rollback.recover -e rollback_id=1-blog"
 
 
-def told(**facts: Any) -> dict[str, Any]:
+def reported(**facts: Any) -> dict[str, Any]:
     """An open transaction as transaction_info tells it."""
     return {
         "id": "1-blog", "stack": "blog", "outcome": None, "phase": "switch", "down": ["core"], "operator": "night shift",
@@ -36,7 +36,7 @@ def opened(name: str = "__rollback_open", **hosts: list[dict[str, Any]]) -> dict
 
 
 def test_an_open_transaction_is_told_with_all_that_matters_and_what_goes_on() -> None:
-    said = open_refusal(opened(web1=[told()], db1=[told(phase="prepare", down=[])]), "blog")
+    said = open_refusal(opened(web1=[reported()], db1=[reported(phase="prepare", down=[])]), "blog")
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(CREATED))
     assert said == (
         f"Transaction 1-blog of blog is still open, begun {since} by night shift: switch on web1, prepare on db1. "
@@ -50,9 +50,9 @@ def test_an_open_transaction_is_told_with_all_that_matters_and_what_goes_on() ->
         {"web1": {}},
         {"web1": {"__rollback_open": {"skipped": True}}},
         opened(web1=[]),
-        opened(web1=[told(stack="shop")]),
-        opened(web1=[told(outcome="rolled_back")]),
-        opened(web1=[told(**TOMBSTONE)]),
+        opened(web1=[reported(stack="shop")]),
+        opened(web1=[reported(outcome="rolled_back")]),
+        opened(web1=[reported(**TOMBSTONE)]),
     ],
 )
 def test_what_does_not_hold_the_stack_is_no_reason_to_refuse(hosts: dict[str, Any]) -> None:
@@ -60,17 +60,17 @@ def test_what_does_not_hold_the_stack_is_no_reason_to_refuse(hosts: dict[str, An
 
 
 def test_a_host_that_has_only_a_tombstone_is_told_with_the_others() -> None:
-    said = open_refusal(opened(web1=[told(**TOMBSTONE)], db1=[told()]), "blog")
+    said = open_refusal(opened(web1=[reported(**TOMBSTONE)], db1=[reported()]), "blog")
     assert "by night shift: undo on web1, switch on db1." in said
 
 
 def test_every_open_transaction_is_told_the_oldest_first() -> None:
-    said = open_refusal(opened(web1=[told(id="2-blog")], db1=[told()]), "blog")
+    said = open_refusal(opened(web1=[reported(id="2-blog")], db1=[reported()]), "blog")
     assert said.index("Transaction 1-blog") < said.index("Transaction 2-blog")
 
 
 def test_a_rollback_that_met_an_open_one_says_so_in_its_title_and_what_to_do_next() -> None:
-    hosts: dict[str, Any] = opened(web1=[told()])
+    hosts: dict[str, Any] = opened(web1=[reported()])
     hosts["web1"]["__rollback_failure"] = {"msg": open_refusal(hosts, "blog")}
     ended = summarize({"stack": "blog"}, hosts, check=False)
     assert ended["outcome"] == "refused"
@@ -79,7 +79,7 @@ def test_a_rollback_that_met_an_open_one_says_so_in_its_title_and_what_to_do_nex
 
 
 def test_a_capture_that_met_an_open_rollback_says_what_to_do_next() -> None:
-    hosts: dict[str, Any] = opened("__restore_point_open", web1=[told()])
+    hosts: dict[str, Any] = opened("__restore_point_open", web1=[reported()])
     hosts["web1"]["__restore_point_failure"] = {"msg": open_refusal(hosts, "blog")}
     ended = capture_outcome(hosts, "monday", "blog")
     assert not ended["good"]

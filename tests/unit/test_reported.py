@@ -99,7 +99,7 @@ WORST["components"][0]["discards"] = {
 def reported(web1: Any) -> dict[str, Any]:
     """The report where one of two hosts tells this; its pages are rendered as well."""
     material = test_report.material("undone")
-    material.reported["web1"]["__rollback_history"] = web1  # type: ignore[index]
+    material.registered["web1"]["__rollback_history"] = web1  # type: ignore[index]
     report = build_report(material)
     for name in ("report.html.j2", "report.md.j2"):
         assert render(name, report, test_report.TEMPLATES, 200.0)

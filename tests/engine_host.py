@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import component_class
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import Header, Records
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction
 from engine_component import make_pair, plan_pair, words
@@ -31,7 +32,7 @@ class Host:
 
     def transaction(self, transaction_id: str = ID) -> Transaction:
         """As a new module call sees it: nothing is remembered from the last one."""
-        return Transaction(self.state_dir, transaction_id)
+        return Transaction(self.state_dir, transaction_id, component_class)
 
     def records(self, transaction_id: str = ID) -> Records:
         return self.transaction(transaction_id).records

@@ -156,12 +156,15 @@ outcome:
   sample: rolled_back
 """
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._runners.run import run_component
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import only
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.files.component import Files
+from ansible_collections.lastgood.rollback.plugins.module_utils._runners.component import run_component
 
 
 def main() -> None:
     """Entry point."""
     run_component(
+        only(Files),
         "files",
         argument_spec={
             "files": {

@@ -275,12 +275,16 @@ outcome:
   sample: rolled_back
 """
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._runners.run import run_component
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import only
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.component import Code
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.reversal import CodeReversal
+from ansible_collections.lastgood.rollback.plugins.module_utils._runners.component import run_component
 
 
 def main() -> None:
     """Entry point."""
     run_component(
+        only(Code, code=CodeReversal),
         "code",
         argument_spec={
             "path": {"type": "path", "required": True},

@@ -397,13 +397,15 @@ outcome:
   sample: rolled_back
 """
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import component_class
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.login_options import LOGIN_SPEC
-from ansible_collections.lastgood.rollback.plugins.module_utils._runners.run import run_component
+from ansible_collections.lastgood.rollback.plugins.module_utils._runners.component import run_component
 
 
 def main() -> None:
     """Entry point."""
     run_component(
+        component_class,
         kind_option="scope",
         argument_spec={
             "name": {"type": "str", "required": True},

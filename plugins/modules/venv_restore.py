@@ -174,12 +174,16 @@ outcome:
   sample: rolled_back
 """
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._runners.run import run_component
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import only
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages.component import Packages
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages.reversal import PackagesReversal
+from ansible_collections.lastgood.rollback.plugins.module_utils._runners.component import run_component
 
 
 def main() -> None:
     """Entry point."""
     run_component(
+        only(Packages, packages=PackagesReversal),
         "packages",
         argument_spec={
             "path": {"type": "path", "required": True},

@@ -18,7 +18,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.data
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.reversal import DatabaseReversal
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.swap import Rename, swap
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_transaction import is_reversible
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import component_class
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_components import complete
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server
 from integration.database_site import FIRST, SECOND, THIRD, Site, identifier, literal
 
@@ -109,7 +110,7 @@ def test_what_a_rollback_retained_itself_can_come_back_where_nothing_older_is_ke
     damaged, oid = site.content(), site.oid()
     then = site.roll_back(point, keep_previous=0)
     site.component().finish(then)
-    assert is_reversible(then)
+    assert complete(then, component_class).can_go_back
     reversal = DatabaseReversal(site.make_context(SECOND))
     plan = reversal.plan_reversal(FinishedRollback(FIRST, then, site.make_context(FIRST).workspace))
     reversal.prepare(plan)

@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.component import Code
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_transaction import make_component
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_components import make_component
 from engine_host import Host
 from integration.checkouts import Checkout
 from integration.migrations_site import BASE, STARS, TAGS, MigratedProject
@@ -183,7 +183,7 @@ def prepared(committed: tuple[MigratedProject, Checkout, str], host: Host) -> No
     """A transaction that takes schema and code back; the code is planned and prepared first."""
     (site, point), checkout, before = committed
     records = host.transaction().records
-    code = make_component("code", records, records.directory / "workspace" / "planned", {})
+    code = make_component(Code, records, records.directory / "workspace" / "planned", {})
     plans = [code.plan({"path": str(checkout.path), "to": before}, None), site.plan(point)]
     host.begin()
     for plan in plans:

@@ -18,7 +18,8 @@ TOP = Path(sys.argv[1])
 sys.path.insert(0, str(TOP))
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.files.component import Files  # noqa: E402
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_transaction import make_component  # noqa: E402
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import component_class  # noqa: E402
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_components import make_component  # noqa: E402
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import Header  # noqa: E402
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction  # noqa: E402
 from engine_calls import call, look  # noqa: E402
@@ -52,7 +53,7 @@ class TraceHost:
 
     def transaction(self) -> Transaction:
         """As a new module call sees it."""
-        return Transaction(self.state_dir, self.id)
+        return Transaction(self.state_dir, self.id, component_class)
 
     def begin(self) -> bool:
         """Begin, with the first of the hosts deciding; far too patient for a timer to fire by itself."""
@@ -68,7 +69,7 @@ class TraceHost:
             "code": {"path": str(self.tree), "to": "HEAD~1"},
         }
         for kind, options in options_of.items():
-            component = make_component(kind, self.transaction().records, TOP / "workspace", {})
+            component = make_component(component_class(kind), self.transaction().records, TOP / "workspace", {})
             self.transaction().prepare(component.plan(options, None), {})
 
     def data(self) -> list[str]:

@@ -150,13 +150,13 @@ def test_hosts_know_nothing_of_the_controller() -> None:
     assert knowing == []
 
 
-def test_a_module_knows_only_its_runner_its_options_and_the_base() -> None:
+def test_a_module_knows_only_what_it_composes_its_runner_and_its_components() -> None:
     beyond = [
         f"{name} imports {target}"
         for name, targets in internal_imports().items()
         for target in sorted(targets)
         if room(name) == "modules"
-        and room(target) not in {"module_utils._runners", "module_utils._base"}
+        and room(target) not in {"module_utils._runners", "module_utils._components"}
         and not target.endswith("options")
     ]
     assert beyond == []

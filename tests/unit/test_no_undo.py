@@ -11,10 +11,8 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_transaction import (
-    is_reversible,
-    kept_instead,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import component_class
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_components import complete
 from ansible_collections.lastgood.rollback.plugins.modules import pg_restore
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.inputs import load_inputs
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.no_undo import no_undo_refusal
@@ -49,9 +47,10 @@ ENVIRONMENT = {"path": "/srv/core/.venv", "id": "7f3a"}
 )
 def test_which_plans_have_no_way_back_and_what_is_kept_instead(kind: str, facts: dict[str, Any], kept: str) -> None:
     plan = Plan(kind, "x", (), changed=True, before={}, after={}, facts=facts)
-    assert is_reversible(plan) is (kept == "")
-    assert kept_instead(plan).startswith(kept)
-    assert (kept_instead(plan) == "") is (kept == "")
+    planned = complete(plan, component_class)
+    assert planned.can_go_back is (kept == "")
+    assert planned.kept_instead.startswith(kept)
+    assert (planned.kept_instead == "") is (kept == "")
 
 
 FORECAST = {"discards": {}, "notes": [], "disk_bytes": 0, "predicted_downtime": {"ms": 0}, "fingerprint": "5a13"}

@@ -28,7 +28,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
     Unreadable,
     VerificationFailed,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS, component_class
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.retention import prune
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction, new_id
 from ansible_collections.lastgood.rollback.plugins.module_utils._runners.transaction import _inspected
@@ -319,7 +319,7 @@ def test_of_many_processes_that_decide_at_once_one_wins_and_all_are_told_so(deci
 
 
 def _decide(state_dir: Path, choice: str) -> str:
-    return Transaction(state_dir, ID).decide(choice, ["db1", "app1"], f"process {os.getpid()}")
+    return Transaction(state_dir, ID, component_class).decide(choice, ["db1", "app1"], f"process {os.getpid()}")
 
 
 # -- rule 4: the tombstone -----------------------------------------------------------------------------------------
@@ -633,11 +633,11 @@ def test_the_same_id_for_something_else_is_refused(host: Host, field: str, value
 @pytest.mark.parametrize("wrong", ["", ".", "..", "../x", "a/b", "-x", ".hidden", "a b", "x" * 101, "a\n"])
 def test_an_id_can_not_lead_elsewhere(tmp_path: Path, wrong: str) -> None:
     with pytest.raises(Refused, match="is not a transaction's id"):
-        Transaction(tmp_path, wrong)
+        Transaction(tmp_path, wrong, component_class)
 
 
 def test_new_ids_are_ids(tmp_path: Path) -> None:
-    assert Transaction(tmp_path, new_id("blog")).records.id.endswith(tuple("0123456789abcdef"))
+    assert Transaction(tmp_path, new_id("blog"), component_class).records.id.endswith(tuple("0123456789abcdef"))
 
 
 @pytest.mark.parametrize("round_", range(20))

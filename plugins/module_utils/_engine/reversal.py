@@ -30,22 +30,23 @@ def plan_reversal(transaction: Transaction, finished: Transaction, accept: Seque
     if ended is None or finished.records.tombstoned:
         how = f"ended as {ended['outcome']}" if ended else f"has not ended; first: {RECOVER}{finished.records.id}"
         raise Refused(f"Only a finished rollback can be undone as a whole, and {finished.records.id} {how}.")
-    return [_plan_component(transaction, finished, plan, accept) for plan in finished.plans()]
+    return [_plan_component(transaction, finished, plan, accept) for plan in finished.components.plans()]
 
 
 def _plan_component(transaction: Transaction, finished: Transaction, plan: Plan, accept: Sequence[str]) -> Plan:
-    workspace = finished.workspace(plan)
+    workspace = finished.components.workspace(plan)
     if not workspace.is_dir():
         raise Refused(
             f"{plan.key} can't be undone as a whole: what {finished.records.id} kept of it was removed when its time was "
             "over. Roll back to a restore point instead."
         )
-    state = finished.component(plan).state(plan)
+    state = finished.components.state(plan)
     if state is not State.SWITCHED:
         raise Refused(
             f"{plan.key} is not as {finished.records.id} left it ({state.value}): somebody has deployed, renamed or "
             f"changed it since. Nothing was touched: compare it with the report of that rollback, and roll back to a restore "
             "point instead."
         )
-    reversal = replace(plan, undoes=finished.records.id)
-    return transaction.component(reversal).plan_reversal(FinishedRollback(finished.records.id, plan, workspace, accept))
+    components = transaction.components
+    component = components.of(replace(plan, undoes=finished.records.id))
+    return components.complete(component.plan_reversal(FinishedRollback(finished.records.id, plan, workspace, accept)))

@@ -13,6 +13,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -25,9 +26,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import ensure_private_directory
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import ComponentClasses
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
 
 from . import timer
+from .host_components import HostComponents
 from .host_transaction import HostTransaction
 from .lock import appear, host_lock, refuse_if_held
 from .records import KEEP, UNDO, Header, HostState, identity_of
@@ -40,7 +43,21 @@ def new_id(stack: str) -> str:
 
 
 class Transaction(HostTransaction):
-    """The phases of a transaction on this host; made as `HostTransaction` says. Every method may be repeated after a crash."""
+    """The phases of a transaction on this host. Every method may be repeated after a crash.
+
+    :param state_dir: see `HostTransaction`, as for ``transaction_id``.
+    :param classes: see `HostComponents`, as for ``passwords``.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        transaction_id: str,
+        classes: ComponentClasses,
+        passwords: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(state_dir, transaction_id)
+        self.components = HostComponents(self.records, classes, passwords)
 
     # -- begin ---------------------------------------------------------------------------------------------------
 
@@ -92,13 +109,13 @@ class Transaction(HostTransaction):
             known = self.records.plans().get(plan.key)
             if known is not None and known.after != plan.after:
                 raise Refused(f"{plan.key} was already prepared in {header.id} for another target.")
-            plan = known or plan
+            plan = known or self.components.complete(plan)
             ready = self.records.evidence().get(plan.key)
             if self.records.switch_begun() or self.records.promise is not None:
                 if ready is None:
                     raise Refused(f"Can't prepare {plan.key}: {header.id} is already being switched on this host.")
                 return ready  # a message that came late, or twice
-            if ready is not None and self._state(plan) is State.PREPARED:
+            if ready is not None and self.components.state(plan) is State.PREPARED:
                 return ready
             facts = {"phase": "prepare", "component": plan.key}
             with host_lock(self.state_dir):
@@ -106,11 +123,11 @@ class Transaction(HostTransaction):
                 self.records.reserve()
                 if passwords:
                     self.records.write_secrets(plan.key, passwords)
-                self.records.keep_plan(self.number(plan), plan)
+                self.records.keep_plan(self.components.number(plan), plan)
                 self._journal("intent", f"Prepare {plan.key}", **facts, plan=plan.to_json())
-            ensure_private_directory(self.workspace(plan))
+            ensure_private_directory(self.components.workspace(plan))
             with self._failure_journalled(f"Prepare {plan.key}"):
-                evidence = self.component(plan).prepare(plan)
+                evidence = self.components.of(plan).prepare(plan)
             self._journal("done", f"Prepared {plan.key}", **facts, evidence=evidence)
             self._journal("prepared", f"{plan.key} stands ready beside the live system")
             return evidence
@@ -142,15 +159,15 @@ class Transaction(HostTransaction):
             self._require_open("switch")
             if self.records.promise is not None:
                 return []  # a message that came late, or twice
-            plans = self.plans()
+            plans = self.components.plans()
             unprepared = [plan.key for plan in plans if plan.key not in self.records.evidence()]
             if unprepared:
                 raise Refused(f"Not prepared: {', '.join(unprepared)}. Nothing was switched.")
-            self._refuse_conflicts(plans)
+            self.components.refuse_conflicts(plans)
             return [self._switch_one(plan) for plan in plans]
 
     def _switch_one(self, plan: Plan) -> JsonObject:
-        component = self.component(plan)
+        component = self.components.of(plan)
         began = time.monotonic()
         state = component.state(plan)
         if state is not State.SWITCHED:
@@ -184,8 +201,8 @@ class Transaction(HostTransaction):
                 self._journal("checked", f"{passed} of {len(checks)} checks held", checks=checks)
             if failed and binding:
                 raise VerificationFailed(f"Checks failed: {', '.join(failed)}.")
-            for plan in self.plans():
-                state = self.component(plan).state(plan)
+            for plan in self.components.plans():
+                state = self.components.of(plan).state(plan)
                 if state is not State.SWITCHED:
                     raise VerificationFailed(f"{plan.key} should be switched, but is {state.value}.")
             os.sync()
@@ -286,19 +303,21 @@ class Transaction(HostTransaction):
             if self._nothing_to_undo(decision):
                 return []
             self.records.release_reserve()
-            plans = list(reversed(self.plans()))
+            plans = list(reversed(self.components.plans()))
             # A component that was never switched can only look foreign because of one that was (a reset brings
             # back a tracked configuration file): it is cleaned up after those, when it looks like itself again.
             begun = self.records.switch_begun()
             switched = [plan for plan in plans if plan.key in begun]
-            self._refuse_conflicts(switched)
+            self.components.refuse_conflicts(switched)
             self.records.write_tombstone(reason)
             if stop is not None and not self._is_as_before(switched):
                 stop()
             ordered = [*switched, *(plan for plan in plans if plan.key not in begun)]
             try:
                 done = [self._undo_one(plan) for plan in ordered if kinds is None or plan.kind in kinds]
-                if not self.records.undo_finished and all(self._state(plan) is State.UNTOUCHED for plan in plans):
+                if not self.records.undo_finished and all(
+                    self.components.state(plan) is State.UNTOUCHED for plan in plans
+                ):
                     self._journal("undone", f"Everything of {self.records.id} on this host is as it was before")
             finally:
                 if start is not None and self._is_as_before(switched):
@@ -322,12 +341,12 @@ class Transaction(HostTransaction):
     def _is_as_before(self, plans: Sequence[Plan]) -> bool:
         """Whether what is live is as before; false also where that can't be seen."""
         try:
-            return all(self._state(plan) in (State.UNTOUCHED, State.PREPARED) for plan in plans)
+            return all(self.components.state(plan) in (State.UNTOUCHED, State.PREPARED) for plan in plans)
         except (LastGoodError, OSError):
             return False
 
     def _undo_one(self, plan: Plan) -> JsonObject | None:
-        component = self.component(plan)
+        component = self.components.of(plan)
         if component.state(plan) is State.UNTOUCHED:
             return None
         began = time.monotonic()
@@ -384,17 +403,17 @@ class Transaction(HostTransaction):
             self._journal("note", f"Earlier transactions of {stack} could not be pruned: {error}")
 
     def _finish_undone(self) -> str:
-        left = [plan.key for plan in self.plans() if self._state(plan) is not State.UNTOUCHED]
+        left = [plan.key for plan in self.components.plans() if self.components.state(plan) is not State.UNTOUCHED]
         if left:
             raise UndoIncomplete(f"Not yet undone: {', '.join(left)}. Run recover again.")
-        for plan in self.plans():
+        for plan in self.components.plans():
             try:
-                written = self.component(plan).count_written(plan)
+                written = self.components.of(plan).count_written(plan)
             except (LastGoodError, OSError) as error:  # everything is back; this is only good to know
                 self._journal("note", f"What was written to what {plan.key} rejected is not counted: {error}")
                 continue
             if not written:  # not only good to know: a database that nobody needs must not be left
-                self.component(plan).discard_rejected(plan)
+                self.components.of(plan).discard_rejected(plan)
         return "undone"
 
     def _finish_kept(self, decided: str | None) -> str:
@@ -402,13 +421,8 @@ class Transaction(HostTransaction):
             raise InDoubt("Nothing may be finished without the decision to keep: run recover.")
         if self.records.promise is None:
             raise Refused("This host never promised, so nobody can have decided to keep: run recover.")
-        for plan in self.plans():
+        for plan in self.components.plans():
             self._journal("intent", f"Finish {plan.key}", phase="finish", component=plan.key)
             with self._failure_journalled(f"Finish {plan.key}"):
-                self.component(plan).finish(plan)
+                self.components.of(plan).finish(plan)
         return self._require_known("finish").kept_as
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing is left to do here but to be acknowledged: all is back, or it has ended."""
-        return self.records.outcome is not None or (self.records.tombstoned and self.records.undo_finished)

@@ -28,6 +28,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.text import visible
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import component_class
 from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
 
 from . import timer, timer_unit
@@ -129,7 +130,7 @@ def undo_on_this_host(records: Records, reason: str, *, if_silent: bool = False)
     :raises LastGoodError: with what is left to do; the services of the old state are started all the same when nothing
         had been switched or everything is back.
     """
-    transaction = Transaction(records.directory.parent.parent, records.id)
+    transaction = Transaction(records.directory.parent.parent, records.id, component_class)
     try:
         transaction.undo(
             None,
@@ -139,7 +140,7 @@ def undo_on_this_host(records: Records, reason: str, *, if_silent: bool = False)
             if_silent=if_silent,
         )
     except Unreadable as error:
-        raise transaction.with_actual_state(error) from error
+        raise transaction.components.with_actual_state(error) from error
 
 
 def stop_running(records: Records) -> None:

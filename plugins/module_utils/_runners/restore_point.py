@@ -16,8 +16,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.lock import refuse_if_held
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import all_records
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction, new_id
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.login_options import LOGIN_SPEC
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.capture import (
     Request,
@@ -83,7 +83,7 @@ def _present(params: Mapping[str, Any], check: bool) -> JsonObject:
     # First of all: whatever else there is to say of a stack in the middle of a rollback may be wrong in a moment.
     things = [f"file:{file}" for file in params["files"]]
     keys = [key for key in request.keys if key != "files:files"]
-    Transaction(store.state_dir, new_id("capture")).refuse_if_held(request.stack, things, keys)
+    refuse_if_held(store.state_dir, "", request.stack, things, keys)
     refuse_impossible(request)
     if request.name in store.names():
         there = describe(_same_as_asked(store.open(request.name), request))
@@ -115,7 +115,7 @@ def _good(params: Mapping[str, Any], check: bool) -> JsonObject:
     name = params["name"]
     with _lock_unless(check, store, f"restore point {name} is being marked good"):
         point = store.open(name)
-        Transaction(store.state_dir, new_id("good")).refuse_if_held(point.manifest.stack)
+        refuse_if_held(store.state_dir, "", point.manifest.stack)
         before = describe(point)
         after = before
         if _refuse_if_not_good(point, params):
@@ -207,7 +207,7 @@ def _absent(params: Mapping[str, Any], check: bool) -> JsonObject:
 
 
 def _refuse_if_needed(store: RestorePoints, point: RestorePoint, *, force: bool) -> None:
-    Transaction(store.state_dir, new_id("remove")).refuse_if_held(point.manifest.stack)
+    refuse_if_held(store.state_dir, "", point.manifest.stack)
     good = [one for one in store.readable() if one.good is not None and one.manifest.stack == point.manifest.stack]
     if good and good[0].manifest.name == point.manifest.name and not force:
         raise Refused(

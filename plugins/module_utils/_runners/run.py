@@ -5,30 +5,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, os_error_message
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import hidden, is_secret, secrets_in
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import secrets_in
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import shown
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.text import visible
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, PointEntry
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import component_class
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_transaction import (
-    is_reversible,
-    kept_instead,
-    make_component,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.standalone import run_standalone
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction, new_id
-from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.store import open_entry
 
 #: Options of every component module; documented in the fragment ``transaction``.
 COMMON_SPEC: dict[str, Any] = {
@@ -68,31 +54,6 @@ def nothing_touched(outcome: str) -> str:
     return "refused" if outcome == "undone" else outcome
 
 
-def run_component(
-    kind: str | None = None,
-    *,
-    argument_spec: Mapping[str, Any],
-    secrets: Sequence[str] = (),
-    kind_option: str = "",
-    **constraints: Any,
-) -> NoReturn:
-    """The main of every component module.
-
-    :param kind: the component's kind.
-    :param argument_spec: the module's own options.
-    :param kind_option: the option that names the kind, for a module with several.
-    :param secrets: options that are passwords: they reach the component's context and nothing else.
-    :param constraints: ``required_if``, ``mutually_exclusive`` and so on.
-    """
-    module = AnsibleModule(argument_spec={**COMMON_SPEC, **argument_spec}, supports_check_mode=True, **constraints)
-    for name in secrets:
-        _show_what_is_no_secret(module, module.params[name])
-    verify, validate = module.params.get("verify") or {}, module.params.get("validate") or []
-    hide_secrets_of(module, [*(verify.get("commands") or []), validate])
-    chosen = kind or module.params[kind_option]
-    run_guarded(module, lambda: _component_result(chosen, module.params, secrets, check=module.check_mode))
-
-
 def hide_only(module: AnsibleModule, option: Any) -> None:
     """Leave an option that is ``no_log`` out of what is shown of the call, and nothing of a result for its sake."""
     if isinstance(option, Mapping):
@@ -113,97 +74,3 @@ def hide_secrets_of(module: AnsibleModule, commands: Sequence[Sequence[str]]) ->
     secrets = {secret for command in commands for secret in secrets_in(command)}
     module.no_log_values.difference_update({str(word) for command in commands for word in command} - secrets)
     module.no_log_values.update(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET)
-
-
-def _show_what_is_no_secret(module: AnsibleModule, option: Any) -> None:
-    """Let Ansible mask the secrets of an environment only: it would blot out ``blog`` in every path of a result."""
-    if isinstance(option, Mapping):
-        shown = {str(value) for name, value in option.items() if not is_secret(str(name), str(value))}
-        module.no_log_values.difference_update(shown)
-
-
-def _component_result(kind: str, params: Mapping[str, Any], secrets: Sequence[str], *, check: bool) -> JsonObject:
-    state_dir = Path(params["state_dir"])
-    transaction = Transaction(state_dir, params["transaction"] or new_id(kind))
-    passwords = {name: params[name] for name in secrets if params[name]}
-    options = {name: value for name, value in params.items() if name not in COMMON_SPEC and name not in secrets}
-    _hide_secrets(options, passwords)
-    records = transaction.records
-    carrier = component_class(kind).variant(options)
-    component = make_component(carrier, records, records.directory / "workspace" / "planned", passwords)
-    point = _point(state_dir, component.entry_kind(), component.entry_name(options), options.get("restore_point"))
-    plan = _planned(transaction, component, options, point)
-
-    evidence: JsonObject = {}
-    changed, outcome, downtime_ms = plan.changed, None, 0
-    warnings: list[str] = []
-    if plan.changed and not check:
-        if params["transaction"]:
-            changed = plan.key not in records.evidence()
-            evidence = transaction.prepare(plan, passwords)
-        else:
-            evidence, downtime_ms, warnings = run_standalone(transaction, plan, passwords)
-            outcome = "rolled_back"
-    elif not plan.changed:
-        outcome = "nothing_to_do"
-    return {
-        "changed": changed,
-        "diff": {"before": _text(plan.before), "after": _text(plan.after)},
-        **component.result(plan, evidence),
-        **plan_summary(plan, transaction.kept(plan)),
-        "notes": [*plan.warnings, *warnings],
-        "downtime_ms": downtime_ms,
-        "transaction": transaction.records.id,
-        "outcome": outcome,
-    }
-
-
-def _hide_secrets(options: JsonObject, passwords: JsonObject) -> None:
-    """Take secrets out of the words of commands, since plans are kept in the journal; whole they are only lent."""
-    verify, validate = options.get("verify") or {}, options.get("validate") or []
-    commands = verify.get("commands") or []
-    shown = [hidden(command) for command in commands]
-    if shown != commands:
-        passwords["commands"] = commands
-        options["verify"] = {**verify, "commands": shown}
-    if hidden(validate) != validate:
-        passwords["validate"] = validate
-        options["validate"] = hidden(validate)
-
-
-def _planned(transaction: Transaction, component: Component, options: JsonObject, point: PointEntry | None) -> Plan:
-    """The component's plan, unless somebody else is at it: what is half switched may seem to leave nothing to do.
-
-    :raises LockHeld: when another open transaction holds one of its things, or may be why it can't be planned for.
-    """
-    try:
-        plan = component.plan(options, point)
-    except LastGoodError:
-        transaction.refuse_if_held(None, keys=[f"{component.entry_kind()}:{component.entry_name(options)}"])
-        raise
-    transaction.refuse_if_held(None, plan.things)
-    return plan
-
-
-def plan_summary(plan: Plan, kept: JsonObject) -> JsonObject:
-    """What the controller shows an operator of every component's plan."""
-    return {
-        "component": plan.key,
-        "discards": plan.discards,
-        "kept": kept,
-        "notes": list(plan.warnings),
-        "predicted_downtime": plan.downtime,
-        "disk_bytes": plan.disk_bytes,
-        "can_go_back": is_reversible(plan),
-        "kept_instead": kept_instead(plan),
-        # Of the thing as it is now; two plans with a rehearsal between them show whether it moved.
-        "fingerprint": hashlib.sha256(_text(plan.before).encode()).hexdigest(),
-    }
-
-
-def _point(state_dir: Path, kind: str, name: str, restore_point: str | None) -> PointEntry | None:
-    return open_entry(state_dir, restore_point, kind, name) if restore_point else None
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -12,13 +12,13 @@ from typing import Any, NoReturn
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_transaction import HostTransaction
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.lock import refuse_if_held
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import (
     Records,
     service_key,
     service_name,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction
 from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
 
 from .run import COMMON_SPEC, hide_secrets_of, run_guarded
@@ -38,7 +38,7 @@ def _result(params: Mapping[str, Any], *, check: bool) -> JsonObject:
     inspected = control.inspect(specs, CommandRunner())
     ran = {service.key: service.running for service in inspected}
     if params["transaction"]:
-        transaction = Transaction(Path(params["state_dir"]), params["transaction"])
+        transaction = HostTransaction(Path(params["state_dir"]), params["transaction"])
         if transaction.records.directory.is_dir():
             ran = {**ran, **{service_key(entry): entry["ran_before"] for entry in transaction.records.services()}}
         if not check:
@@ -64,7 +64,7 @@ def _as_begun(params: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The services with the options that their transaction has kept: a plan names them only."""
     if not params["transaction"]:
         return list(params["services"])
-    kept = Transaction(Path(params["state_dir"]), params["transaction"]).records.service_options()
+    kept = HostTransaction(Path(params["state_dir"]), params["transaction"]).records.service_options()
     return [kept.get(service_key(service), service) for service in params["services"]]
 
 

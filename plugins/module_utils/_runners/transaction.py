@@ -25,7 +25,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.shape import require
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import component_class
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.check_mode import predict, snapshot
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_transaction import HostTransaction
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.open_transactions import RECOVER, down, phase
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import (
     DAMAGED,
@@ -43,7 +45,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transact
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.undo_cli import start_stopped, stop_running
 from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
 
-from .run import hide_only, hide_secrets_of, plan_summary, run_guarded
+from .component import plan_summary
+from .run import hide_only, hide_secrets_of, run_guarded
 
 Params = Mapping[str, Any]
 
@@ -71,7 +74,7 @@ def _true_outcome(params: Params, outcome: str) -> str:
     if outcome not in ("undone", "undo_incomplete"):
         return outcome
     try:
-        records = Transaction(Path(params["state_dir"]), params["id"]).records
+        records = HostTransaction(Path(params["state_dir"]), params["id"]).records
         header, ended = records.header(), records.outcome
         if ended is not None:
             return str(ended["outcome"])
@@ -82,12 +85,12 @@ def _true_outcome(params: Params, outcome: str) -> str:
 
 
 def _transaction_result(params: Params, *, check: bool) -> JsonObject:
-    transaction = Transaction(Path(params["state_dir"]), params["id"], params["passwords"])
+    transaction = Transaction(Path(params["state_dir"]), params["id"], component_class, params["passwords"])
     try:
         _require_same_directory(transaction, params["state_id"])
         return _call(transaction, params, check=check)
     except Unreadable as error:
-        raise transaction.with_actual_state(error) from error
+        raise transaction.components.with_actual_state(error) from error
 
 
 def _require_same_directory(transaction: Transaction, expected: str | None) -> None:
@@ -148,7 +151,7 @@ def _inspected(transaction: Transaction) -> tuple[list[JsonObject], str | None]:
     if not transaction.records.directory.is_dir():
         return [], None
     try:
-        return transaction.components(), None
+        return transaction.components.described(), None
     except Unreadable:
         raise
     except LastGoodError as error:
@@ -181,12 +184,12 @@ def _begin(transaction: Transaction, params: Params) -> JsonObject:
 
 def _plan_reversal(transaction: Transaction, params: Params) -> list[Plan]:
     """What the finished transaction kept here, as plans of this one."""
-    finished = Transaction(transaction.state_dir, params["undoes"], params["passwords"])
+    finished = Transaction(transaction.state_dir, params["undoes"], component_class, params["passwords"])
     return plan_reversal(transaction, finished, params["accept"])
 
 
 def _planned(transaction: Transaction, plan: Plan) -> JsonObject:
-    return {"changed": plan.changed, **plan_summary(plan, transaction.kept(plan))}
+    return {"changed": plan.changed, **plan_summary(plan, transaction.components.kept(plan))}
 
 
 def _prepare(transaction: Transaction, params: Params) -> JsonObject:
@@ -287,7 +290,7 @@ def _last_hosts(state_dir: Path) -> dict[str, list[str]]:
 
 def _described(records: Records, params: Params) -> JsonObject:
     """All that is known; of one that can't be read, what inspection finds."""
-    transaction = Transaction(Path(params["state_dir"]), records.id, params["passwords"])
+    transaction = Transaction(Path(params["state_dir"]), records.id, component_class, params["passwords"])
     try:
         records.sync()
         header, outcome = records.header(), records.outcome
@@ -304,7 +307,7 @@ def _described(records: Records, params: Params) -> JsonObject:
             ),
         }
     except Unreadable as error:
-        problem = transaction.with_actual_state(error).message
+        problem = transaction.components.with_actual_state(error).message
         return {**_header_facts(records, _readable_header(records)), **_UNKNOWN, "problem": problem}
 
 

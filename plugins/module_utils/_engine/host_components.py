@@ -1,0 +1,174 @@
+# Copyright: (c) 2026, the lastgood.rollback authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""(private) The components of a transaction on this host: each as it is found, and what carries its plan out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import StateConflict, Unreadable
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import (
+    Component,
+    ComponentClasses,
+    Context,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
+
+from .records import Records
+
+#: What is said of a component in each state.
+_STATE_WORDS = {
+    State.UNTOUCHED: "is as it was before",
+    State.PREPARED: "is as it was before, and what was prepared stands beside it",
+    State.PARTIAL: "is switched in part",
+    State.SWITCHED: "is switched",
+    State.FOREIGN: "was changed by somebody else",
+}
+#: The order of the switch, for plans of releases that did not write it down.
+_ORDER = {"migrations": 5, "code": 10, "packages": 20, "files": 30, "database": 40, "tables": 40, "schema": 45}
+
+
+class HostComponents:
+    """Inspected anew each time.
+
+    :param records: of the transaction.
+    :param classes: which component is behind each kind.
+    :param passwords: by component key, for calls after the promise, when none are kept any more.
+    """
+
+    def __init__(
+        self, records: Records, classes: ComponentClasses, passwords: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        self.records = records
+        self._classes = classes
+        self._passwords = dict(passwords or {})
+
+    def described(self) -> list[JsonObject]:
+        """Every component with its state in reality, and where what it replaced is kept."""
+        return [
+            {
+                "component": plan.key,
+                "kind": plan.kind,
+                "name": plan.name,
+                "state": self.state(plan).value,
+                "before": plan.before,
+                "after": plan.after,
+                "discards": plan.discards,
+                "kept": self.of(plan).kept(plan),
+                "set_aside": self.of(plan).set_aside(plan),
+                "can_go_back": self.complete(plan).can_go_back,
+            }
+            for plan in self.plans()
+        ]
+
+    def kept(self, plan: Plan) -> JsonObject:
+        """Where what this component replaced is kept; empty before it was prepared."""
+        return self.of(plan).kept(plan) if plan.key in self.records.plans() else {}
+
+    def state(self, plan: Plan) -> State:
+        """What is found of it now."""
+        return self.of(plan).state(plan)
+
+    def plans(self) -> list[Plan]:
+        """What is to be switched here, in that order."""
+        return sorted(self.records.plans().values(), key=_order)
+
+    def complete(self, plan: Plan) -> Plan:
+        """See `complete`."""
+        return complete(plan, self._classes)
+
+    def refuse_conflicts(self, plans: Sequence[Plan]) -> None:
+        """
+        :raises StateConflict: when one of these was changed by somebody else.
+        """
+        foreign = [plan.key for plan in plans if self.state(plan) is State.FOREIGN]
+        if foreign:
+            raise StateConflict(
+                f"Changed by somebody else since this transaction planned it: {', '.join(foreign)}. Nothing more was "
+                "touched; look at it by hand, put it back to what it was before or after the switch, then run recover."
+            )
+
+    def of(self, plan: Plan) -> Component:
+        """The component that carries a plan out, with what it needs around it."""
+        known = {**self.records.secrets().get(plan.key, {}), **self._passwords.get(plan.key, {})}
+        return self._made(plan, self.workspace(plan), known)
+
+    def workspace(self, plan: Plan) -> Path:
+        """Where a component keeps its evidence; there from prepare on, until it is pruned."""
+        return self._workspace(self.number(plan), plan)
+
+    def _workspace(self, number: int, plan: Plan) -> Path:
+        return self.records.directory / "workspace" / f"{number}-{plan.kind}"
+
+    def number(self, plan: Plan) -> int:
+        """The position of a plan among those of this transaction here, also of one that is about to become the last."""
+        keys = list(self.records.plans())
+        return keys.index(plan.key) if plan.key in keys else len(keys)
+
+    def with_actual_state(self, error: Unreadable) -> Unreadable:
+        """The same error, with the actual state of each component, and what to do about it."""
+        found = [f"{plan.key} {self._actual_state(number, plan)}" for number, plan in self.records.kept_plans().items()]
+        directory = self.records.directory
+        return Unreadable(
+            f"{error.message} So what {self.records.id} has done here is in doubt, and nothing more is done. Found by "
+            f"looking: {'; '.join(found) or 'nothing, since no plan of a component can be read either'}. Put this host by "
+            f"hand into the state that the other hosts are in, start its services, then move {directory} elsewhere: until "
+            "then it holds the lock."
+        )
+
+    def _actual_state(self, number: int, plan: Plan) -> str:
+        """The state of one component, in words."""
+        try:
+            known = self.records.secrets().get(plan.key, {})
+            workspace = self._workspace(number, plan)
+            component = self._made(plan, workspace, known)
+            return _STATE_WORDS[component.state(plan)]
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one, the others are to be inspected
+            return f"can't be looked at ({str(error) or error.__class__.__name__})"
+
+    def _made(self, plan: Plan, workspace: Path, passwords: Mapping[str, Any]) -> Component:
+        return make_component(
+            self._classes(plan.kind, reversal=plan.undoes is not None), self.records, workspace, passwords
+        )
+
+
+def complete(plan: Plan, classes: ComponentClasses) -> Plan:
+    """The plan with what its kind says of its place and its way back, so that nobody else has to know the kind for that."""
+    if plan.order is not None:
+        return plan
+    reversal = classes(plan.kind, reversal=True)
+    can_go_back = reversal.is_reversible(plan)
+    kept_instead = "" if can_go_back else reversal.kept_instead(plan)
+    return replace(plan, order=classes(plan.kind).order, can_go_back=can_go_back, kept_instead=kept_instead)
+
+
+def _order(plan: Plan) -> int:
+    """The position in the switch.
+
+    :raises Unreadable: for a word that is no kind; it was read from a journal.
+    """
+    if plan.order is None and plan.kind not in _ORDER:
+        raise Unreadable(f"{plan.kind!r} is no kind of component that this release knows.")
+    return _ORDER[plan.kind] if plan.order is None else plan.order
+
+
+def make_component(
+    component: type[Component], records: Records, workspace: Path, passwords: Mapping[str, Any]
+) -> Component:
+    """A component with the engine's context around it."""
+    journal = records.journal
+    context = Context(
+        transaction=records.id,
+        workspace=workspace,
+        run=CommandRunner(),
+        change=journal.change,
+        note=journal.note,
+        secrets=passwords,
+    )
+    return component(context)

@@ -265,8 +265,8 @@ def test_modules_are_mostly_documentation() -> None:
     for path in python_files(PLUGINS / "modules"):
         documents = [node for name, node in assigned(path).items() if name in {"DOCUMENTATION", "EXAMPLES", "RETURN"}]
         lines = len(path.read_text(encoding="utf-8").splitlines()) - max(node.end_lineno or 0 for node in documents)
-        if len(documents) != 3 or lines > 60:
-            wrong.append(f"{path.name}: {len(documents)} of 3 documents, {lines} of at most 60 lines after them")
+        if len(documents) != 3 or lines > 64:
+            wrong.append(f"{path.name}: {len(documents)} of 3 documents, {lines} of at most 64 lines after them")
         documentation = yaml.safe_load(ast.literal_eval(assigned(path)["DOCUMENTATION"].value))
         if not {"check_mode", "diff_mode"} <= set(documentation.get("attributes", ())):
             wrong.append(f"{path.name}: attributes do not say what check_mode and diff_mode do")

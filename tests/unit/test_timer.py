@@ -306,7 +306,7 @@ def test_a_timer_that_was_killed_is_noticed_by_the_next_call_and_started_again(h
     wait_until(lambda: not runs(first))
     transaction = host.transaction()
     transaction.switch()
-    (warning,) = transaction.warning
+    (warning,) = transaction.warnings
     assert f"timer of {ID} did not run any more" in warning
     assert "did not run any more" in (host.state_dir / "rollback.log").read_text()
     second = arm(host)
@@ -322,13 +322,13 @@ def test_no_timer_is_missed_before_it_was_armed_and_after_it_has_undone(host: Ho
     timer.set_deadline(host.records().directory, NEVER)
     transaction = host.transaction()
     transaction.switch()
-    assert transaction.warning == []
+    assert transaction.warnings == []
     pid = arm(host)
     silence(host)
     wait_until(lambda: not runs(pid))
     transaction = host.transaction()
     transaction.undo(None, "asked")
-    assert transaction.warning == []
+    assert transaction.warnings == []
 
 
 @pytest.mark.parametrize(
@@ -339,7 +339,7 @@ def test_a_deadline_that_can_not_be_read_is_noticed_by_the_next_call_and_set_ane
     (host.records().directory / "deadline").write_text(content)
     transaction = host.transaction()
     transaction.switch()
-    assert "deadline can't be understood" in transaction.warning[0]
+    assert "deadline can't be understood" in transaction.warnings[0]
     assert (timer.seconds_left(host.records().directory) or 0.0) > 500
     assert "deadline can't be understood" in (host.state_dir / "rollback.log").read_text()
 

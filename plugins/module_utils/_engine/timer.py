@@ -97,7 +97,12 @@ def _taken(lock: IO[str], wait_s: float) -> bool:
 
 
 def write_undo(directory: Path) -> None:
-    """Put ``undo`` and all the code that it needs into the transaction's directory."""
+    """Put ``undo`` and all the code that it needs into the transaction's directory.
+
+    One that is there stays: it names what its own payload holds, and an earlier release may have written both.
+    """
+    if (directory / "undo").exists():
+        return
     payload = directory / "payload.zip"
     if not payload.exists():
         write_atomic(payload, _packed())

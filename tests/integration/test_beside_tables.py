@@ -41,7 +41,7 @@ ALTER LARGE OBJECT 4711 OWNER TO reader;
 GRANT SELECT ON LARGE OBJECT 4711 TO hammer
 """
 #: All of it, as psql shows it.
-CONTENT = """
+SHOWN = """
 SELECT concat_ws(' | ', (SELECT string_agg(j::text, ',' ORDER BY id) FROM planner.job j),
     (SELECT string_agg(r::text, ',' ORDER BY r) FROM planner.run r),
     (SELECT string_agg(concat_ws(' ', m.oid, md5(lo_get(m.oid)), pg_get_userbyid(lomowner), lomacl,
@@ -99,7 +99,7 @@ DAMAGES = {
 
 
 def test_a_database_is_not_as_it_was_when_only_that_is_damaged(site: Site) -> None:
-    good, point = site.query(CONTENT), site.capture()
+    good, point = site.query(SHOWN), site.capture()
     assert site.plan(point).changed is False
     for damage in DAMAGES.values():
         site.query(f"BEGIN; {damage}; COMMIT")
@@ -110,28 +110,28 @@ def test_a_database_is_not_as_it_was_when_only_that_is_damaged(site: Site) -> No
     for damage in DAMAGES.values():
         site.query(damage)
     plan = site.roll_back(point)
-    assert site.query(CONTENT) == good
+    assert site.query(SHOWN) == good
     assert site.plan(point, SECOND).changed is False
     site.component().undo(plan)
-    assert site.query(CONTENT) != good
+    assert site.query(SHOWN) != good
 
 
 def test_tables_of_an_extension_and_sequences_of_tables_are_put_back(site: Site) -> None:
-    good, point = site.query(CONTENT), site.capture()
+    good, point = site.query(SHOWN), site.capture()
     for damage in list(DAMAGES.values())[:3]:
         site.query(damage)
     site.query("UPDATE planner.job SET name = 'changed by hand' WHERE own")
-    damaged, component = site.query(CONTENT), Tables(site.make_context(FIRST))
+    damaged, component = site.query(SHOWN), Tables(site.make_context(FIRST))
     assert component.plan({**site.all_options, "tables": ["post"]}, point).discards["sequences_behind"] == [
         "public.post_id_seq"
     ]
     plan = component.plan({**site.all_options, "tables": ["planner.job", "planner.run", "post"]}, point)
     component.prepare(plan)
     component.switch(plan)
-    assert site.query(CONTENT) == good.replace("built in", "changed by hand")
+    assert site.query(SHOWN) == good.replace("built in", "changed by hand")
     component.undo(plan)
     # A sequence is never moved backwards.
-    assert site.query(CONTENT).rpartition(" | ")[0] == damaged.rpartition(" | ")[0]
+    assert site.query(SHOWN).rpartition(" | ")[0] == damaged.rpartition(" | ")[0]
 
 
 def test_tables_whose_large_objects_are_damaged_are_no_reason_to_do_nothing(site: Site) -> None:
@@ -148,12 +148,12 @@ def test_a_schema_takes_all_of_it_along(site: Site) -> None:
     site.query("ALTER TABLE post ADD COLUMN slug text")
     for damage in ("UPDATE planner.job SET name = 'new' WHERE id = 10", "COMMENT ON LARGE OBJECT 4711 IS 'newer'"):
         site.query(damage)
-    now, component = site.query(CONTENT), Schema(site.make_context(FIRST))
+    now, component = site.query(SHOWN), Schema(site.make_context(FIRST))
     plan = component.plan(site.all_options, point)
     component.prepare(plan)
     component.switch(plan)
     assert site.query("SELECT count(*) FROM information_schema.columns WHERE column_name = 'slug'") == "0"
-    assert site.query(CONTENT) == now
+    assert site.query(SHOWN) == now
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,14 @@ from integration.test_earlier import COLLECTIONS, prepare, spoiled
 from packed_modules import Modules, packed, zipped
 
 PYTHONS = ("3.9", "3.13")
+#: Each kind on the oldest in any case; on the newest one of each group, and the others at length.
+CASES = [
+    pytest.param(
+        version, kind, marks=[] if version == PYTHONS[0] or kind in ("files", "database") else pytest.mark.at_length
+    )
+    for version in PYTHONS
+    for kind in KINDS
+]
 ENVIRONMENTS = COLLECTIONS.parent / ".cache" / "packed"
 
 
@@ -50,7 +58,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return packed(COLLECTIONS, tmp_path_factory.mktemp("packed") / "present")
 
 
-@pytest.fixture(scope="module", params=PYTHONS)
+@pytest.fixture(scope="module")
 def modules_on(request: pytest.FixtureRequest, tree: Path) -> tuple[Path, str]:
     """The payload, and a Python that it runs on."""
     python = environment(request.param)
@@ -58,7 +66,7 @@ def modules_on(request: pytest.FixtureRequest, tree: Path) -> tuple[Path, str]:
     return zipped(own, python), python
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("modules_on", "kind"), CASES, indirect=["modules_on"])
 def test_each_kind_is_rolled_back_and_undone(
     kind: str, modules_on: tuple[Path, str], postgres_server: PostgresServer, tmp_path: Path
 ) -> None:

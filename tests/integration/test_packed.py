@@ -58,12 +58,14 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return packed(COLLECTIONS, tmp_path_factory.mktemp("packed") / "present")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def modules_on(request: pytest.FixtureRequest, tree: Path) -> tuple[Path, str]:
     """The payload, and a Python that it runs on."""
     python = environment(request.param)
-    own = shutil.copytree(tree, tree.with_name(request.param))
-    return zipped(own, python), python
+    own = tree.with_name(request.param)
+    # pytest asks for it once for each kind.
+    done = own.with_name(f"{own.name}.zip")
+    return done if done.exists() else zipped(shutil.copytree(tree, own), python), python
 
 
 @pytest.mark.parametrize(("modules_on", "kind"), CASES, indirect=["modules_on"])

@@ -227,10 +227,8 @@ outcome:
   sample: refused
 """
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._runners.restore_point import (
-    DATABASE_OPTIONS,
-    run_restore_point,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.login_options import DATABASE_OPTIONS
+from ansible_collections.lastgood.rollback.plugins.module_utils._runners.restore_point import run_restore_point
 
 
 def main() -> None:

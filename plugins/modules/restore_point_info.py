@@ -184,8 +184,8 @@ restore_points:
       elements: str
 """
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._runners.restore_point import (
-    DATABASE_OPTIONS,
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.login_options import DATABASE_OPTIONS
+from ansible_collections.lastgood.rollback.plugins.module_utils._runners.restore_point_info import (
     run_restore_point_info,
 )
 

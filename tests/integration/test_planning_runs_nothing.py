@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.plan import open_server
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.connection import open_server
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.user_code import runs_own_code
 from integration.database_site import FIRST
 from integration.schema_site import SchemaSite

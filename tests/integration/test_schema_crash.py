@@ -17,7 +17,7 @@ from typing import Any
 import psycopg2
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.plan import open_server
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.connection import open_server
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.swap import (
     LastSession,
     Rename,

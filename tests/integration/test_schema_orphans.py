@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.plan import open_server
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.connection import open_server
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.kept_rows import KeptRows
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.keys import keep_orphans
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.foreign_keys import keys_touching

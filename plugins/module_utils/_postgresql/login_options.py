@@ -25,3 +25,10 @@ LOGIN_SPEC: dict[str, Any] = {
     "session_role": {"type": "str"},
     "bin_dir": {"type": "path"},
 }
+#: How a database is named and reached; documented by ``restore_point``.
+DATABASE_OPTIONS: dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "jobs": {"type": "int", "default": 4},
+    "migration_tables": {"type": "dict", "default": {}},
+    **LOGIN_SPEC,
+}

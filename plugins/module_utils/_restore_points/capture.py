@@ -24,10 +24,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.command im
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.version import COLLECTION_VERSION
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, Context
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import all_records
 
 from .artefacts import list_artefacts
+from .context import capture_context
 from .manifest import MANIFEST, CapturedComponent, Manifest, seal
 from .store import RestorePoint, RestorePoints
 
@@ -137,22 +138,6 @@ def capture(store: RestorePoints, request: Request) -> RestorePoint:
     return store.open(request.name)
 
 
-def capture_context(name: str, workspace: Path, notes: list[str], passwords: Mapping[str, str]) -> Context:
-    """What a component needs while nothing of the live system changes, and so nothing is journalled.
-
-    :param name: of the restore point.
-    :param notes: takes what the component says.
-    """
-    return Context(
-        transaction=f"restore-point-{name}",
-        workspace=workspace,
-        run=CommandRunner(),
-        change=_unjournalled,
-        note=notes.append,
-        secrets=passwords,
-    )
-
-
 def what_moved(before: Mapping[str, JsonObject], after: Mapping[str, JsonObject]) -> list[str]:
     """Sentences that name what differs between two surveys of the same components; empty when nothing does."""
     moved = []
@@ -198,11 +183,6 @@ def _capture_component(
 def _databases_last(wanted: ComponentRequest) -> bool:
     """They take longest; what is quick to copy is then copied close to the first look."""
     return wanted.component.kind == "database"
-
-
-@contextmanager
-def _unjournalled(what: str, **facts: Any) -> Iterator[None]:
-    yield
 
 
 @contextmanager

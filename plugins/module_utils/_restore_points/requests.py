@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS, component_class
 
-from .capture import ComponentRequest, capture_context
+from .capture import ComponentRequest
+from .context import SECRETS, capture_context
 from .manifest import CapturedComponent
-
-#: Options that reach the component's context only.
-SECRETS = ("login_password",)
 
 
 def requests_from(params: Mapping[str, Any]) -> list[ComponentRequest]:
@@ -43,20 +41,6 @@ def delete_captured(component: CapturedComponent, needed: list[JsonObject]) -> N
     # What it was kept for may be gone, with everything in it: then there is nothing to delete.
     with contextlib.suppress(LastGoodError, OSError):
         component_class(component.kind)(context).delete_captured(component.facts, needed)
-
-
-def live_schemas(databases: Sequence[Mapping[str, Any]]) -> JsonObject:
-    """Database → ``schema_fingerprint`` and ``migration_head`` of what is live, as a restore point has them.
-
-    :raises LastGoodError: when one can't be reached.
-    """
-    found: JsonObject = {}
-    for options in databases:
-        wanted = _request("database", options)
-        component = wanted.component(capture_context("look", Path(os.devnull), [], wanted.passwords))
-        seen = component.fingerprint(wanted.options)
-        found[options["name"]] = {"schema_fingerprint": seen["schema"], "migration_head": seen["migration"]}
-    return found
 
 
 def _files(params: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

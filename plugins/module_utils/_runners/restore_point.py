@@ -18,7 +18,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.files impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.lock import refuse_if_held
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import all_records
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.login_options import LOGIN_SPEC
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.capture import (
     Request,
     capture,
@@ -35,20 +34,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.requests import (
     delete_captured,
-    live_schemas,
     requests_from,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.store import RestorePoint, RestorePoints
 
 from .run import run_guarded
-
-#: How a database is named and reached; documented by ``restore_point``.
-DATABASE_OPTIONS: JsonObject = {
-    "name": {"type": "str", "required": True},
-    "jobs": {"type": "int", "default": 4},
-    "migration_tables": {"type": "dict", "default": {}},
-    **LOGIN_SPEC,
-}
 
 #: What of a restore point is at the top of the result, besides the whole of it in ``manifest``.
 RETURNED = ("name", "id", "bytes", "consistent", "moved", "good", "good_digest", "components")
@@ -58,12 +48,6 @@ def run_restore_point(*, argument_spec: Mapping[str, Any], **constraints: Any) -
     """The main of ``restore_point``."""
     module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=True, **constraints)
     run_guarded(module, lambda: _nothing_touched(module.params, check=module.check_mode))
-
-
-def run_restore_point_info(*, argument_spec: Mapping[str, Any]) -> NoReturn:
-    """The main of ``restore_point_info``."""
-    module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=True)
-    run_guarded(module, lambda: _info(module.params))
 
 
 def _nothing_touched(params: Mapping[str, Any], *, check: bool) -> JsonObject:
@@ -242,25 +226,6 @@ def _lock_unless(check: bool, store: RestorePoints, purpose: str) -> Iterator[No
 
 def _text(value: JsonObject) -> str:
     return dump_json(value).decode() if value else ""
-
-
-def _info(params: Mapping[str, Any]) -> JsonObject:
-    store = RestorePoints(Path(params["state_dir"]))
-    names: Sequence[str] = [name for name in store.names() if params["name"] in (None, name)]
-    points = [_look(store, name, verify=params["verify"]) for name in names]
-    points.sort(key=lambda point: (point["created"] or "", point["name"]), reverse=True)
-    return {"changed": False, "restore_points": points, "live": live_schemas(params["databases"])}
-
-
-def _look(store: RestorePoints, name: str, *, verify: bool) -> JsonObject:
-    """One entry of the list; what is damaged is described by what is wrong with it."""
-    try:
-        point = store.open(name)
-        findings = [*point.findings, *(point.verify() if verify else [])]
-    except (Refused, OSError) as error:
-        return {**nothing(name), "verified": False, "findings": [str(error)]}
-    verified = None if not verify and not findings else not findings
-    return {**describe(point), "verified": verified, "findings": findings}
 
 
 _STATES = {"present": _present, "good": _good, "absent": _absent}

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,17 +20,16 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.cata
     system_identifier,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import LAYOUT_FILE, read_layout
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.migration_heads import migration_head
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.owner_code import captured_code
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.programs import MONEY
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.schema_text import (
     open_schema,
-    schema_digest,
     write_schema,
 )
 
 from ..base import Context
-from .plan import DEFAULT_JOBS, find_programs, open_server
+from .connection import find_programs, open_server
+from .plan import DEFAULT_JOBS
 
 
 def capture_database(context: Context, options: Mapping[str, Any], into: Path) -> JsonObject:
@@ -94,22 +91,3 @@ class _DumpProgress:
         """Look at the files."""
         written = sum(entry.stat().st_size for entry in os.scandir(self._archive))
         show_progress(f"{self._words}: {self._rate.describe(written)} written")
-
-
-def fingerprint_database(context: Context, options: Mapping[str, Any]) -> JsonObject:
-    """Identity, schema, migration head and properties: what must not change while a stack is being captured.
-
-    Rows are not looked at, so that people may go on writing.
-    """
-    name = str(options["name"])
-    server = open_server(context, options)
-    with server.connect(name) as session:
-        programs = find_programs(context, server, session.version // 10_000, options.get("bin_dir"))
-        properties = json.dumps(read_properties(session, name), sort_keys=True)
-        return {
-            "system": system_identifier(session, server.where),
-            "oid": session.value("SELECT oid::bigint FROM pg_database WHERE datname = %s", [name]),
-            "schema": schema_digest(programs, name),
-            "migration": migration_head(session, options.get("migration_tables")),
-            "properties": hashlib.sha256(properties.encode()).hexdigest(),
-        }

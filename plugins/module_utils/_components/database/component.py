@@ -26,8 +26,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side
 
 from ..base import Component, PointEntry
 from ..plan import Plan, State
-from .capture import capture_database, fingerprint_database
-from .plan import find_programs, make_plan, only_rebuild
+from .capture import capture_database
+from .connection import find_programs
+from .fingerprint import fingerprint_database
+from .plan import make_plan, only_rebuild
 from .prepare import SideBuild
 from .records import read_json, remember
 from .retention import drop_database, prune, written_since

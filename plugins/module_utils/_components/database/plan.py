@@ -44,7 +44,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.serv
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import (
     INCOMING,
     SideNames,
-    application_name,
     database_things,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.source import (
@@ -55,6 +54,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sour
 
 from ..base import Context, PointEntry
 from ..plan import Plan
+from .connection import find_programs, open_server
 from .needs import refuse_other_database, require_needs, require_space
 from .records import new_identity
 
@@ -78,18 +78,6 @@ def only_rebuild(options: Mapping[str, Any], kind: str) -> str:
             "say scope: schema."
         )
     return kind
-
-
-def open_server(context: Context, options: Mapping[str, Any]) -> Server:
-    """The cluster that the options (or a plan's facts) name, with the password of this run."""
-    return Server.from_options(
-        options, context.secrets.get("login_password") or "", application_name(context.transaction)
-    )
-
-
-def find_programs(context: Context, server: Server, major: int, bin_dir: str | None) -> PgPrograms:
-    """The client programs for a server (see `PgPrograms.find`)."""
-    return PgPrograms.find(context.run, server, major, bin_dir)
 
 
 def programs_major(session: Session, source: Source) -> int:

@@ -19,7 +19,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side
 
 from ..base import Context
 from ..plan import Plan, State
-from .plan import open_server
+from .connection import open_server
 from .records import is_side_of, noted_oid
 
 

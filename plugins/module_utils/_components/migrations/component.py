@@ -18,7 +18,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.migr
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
 
 from ..base import PointEntry
-from ..database.plan import find_programs
+from ..database.connection import find_programs
 from ..database.prepare import SideBuild
 from ..database.state import DatabaseState
 from ..database.unlogged import note_unlogged

@@ -23,7 +23,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.serv
 
 from ..base import PointEntry
 from ..database.component import EVIDENCE_FILE, NOW, Database
-from ..database.plan import find_programs
+from ..database.connection import find_programs
 from ..database.prepare import SideBuild
 from ..database.state import DatabaseState
 from ..database.swap import LastSession

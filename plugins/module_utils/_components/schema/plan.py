@@ -32,7 +32,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sche
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
 
 from ..base import Context, PointEntry
-from ..database.plan import DEFAULT_JOBS, Planner, find_programs, plan_with
+from ..database.connection import find_programs
+from ..database.plan import DEFAULT_JOBS, Planner, plan_with
 from ..plan import Plan
 from .convert import plan_settings
 from .diff import blocks, returning_grants, unified

@@ -18,8 +18,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.serv
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import SideNames
 
 from ..base import Component, PointEntry
-from ..database.capture import capture_database, fingerprint_database
-from ..database.plan import find_programs, only_rebuild
+from ..database.capture import capture_database
+from ..database.connection import find_programs
+from ..database.fingerprint import fingerprint_database
+from ..database.plan import only_rebuild
 from ..database.records import read_json, remember
 from ..database.retention import drop_database, prune
 from ..plan import Plan, State

@@ -33,16 +33,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sour
 )
 
 from ..base import Context, PointEntry
+from ..database.connection import open_server
 from ..database.needs import require_space
-from ..database.plan import (
-    COMPARE_SECONDS,
-    DEFAULT_JOBS,
-    choose_programs,
-    difference,
-    keep_previous,
-    open_server,
-    programs_major,
-)
+from ..database.plan import COMPARE_SECONDS, DEFAULT_JOBS, choose_programs, difference, keep_previous, programs_major
 from ..database.records import new_identity
 from ..plan import Plan
 from .catalogue import LOCK_NOT_AVAILABLE, RELATIONS, TableTree, read_trees

@@ -32,7 +32,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side
 )
 
 from ..base import Context
-from ..database.plan import open_server
+from ..database.connection import open_server
 from ..database.records import is_side_of, read_json
 from ..database.state import planned_session
 from ..plan import Plan, State

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, StateConflict
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, Context, PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import Context, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
 
 NAMES = ("one", "two")

@@ -21,8 +21,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
     Refused,
     UndoIncomplete,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.component import Code
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import Context
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
 from attacks.races import racing
 from integration.checkouts import Checkout, captured, make_checkout, plan_of

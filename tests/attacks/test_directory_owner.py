@@ -17,7 +17,7 @@ from accounts import Account
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import show_progress, shown
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.files.component import Files
 from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
 from ansible_collections.lastgood.rollback.plugins.module_utils._services.managers.supervisor import read_address

@@ -17,8 +17,8 @@ from accounts import Account
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._checks.health import check_projects
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.verify import verify_tree
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.files.component import Files
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.migrations.plan import planned_command
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages.component import Packages

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.component import Code
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import Context
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.journal import Journal
 from integration.checkouts import Checkout, make_checkout
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import sha256_file
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context, PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import Context, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages.component import Packages
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
 

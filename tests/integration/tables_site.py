@@ -13,7 +13,7 @@ from typing import Any
 import psycopg2
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context, PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import Context, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables.component import Tables
 from integration.database_site import FIRST, Site, identifier

@@ -13,8 +13,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
     StateConflict,
     VerificationFailed,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.component import Code
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
 from integration.checkouts import Checkout, captured, make_checkout, plan_of, switched
 

@@ -18,7 +18,7 @@ from typing import Any
 import psycopg2
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database import needs
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import hazards as hazards_of
 from integration.database_site import Site

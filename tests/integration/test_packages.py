@@ -27,7 +27,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
     VerificationFailed,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import sha256_file
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context, PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import Context, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages import install, link, wheels
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages.component import Packages
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages.environment import (
@@ -472,7 +472,7 @@ KILLED = """
 import contextlib, json, os, signal
 from pathlib import Path
 from ansible_collections.lastgood.rollback.plugins.module_utils._base import command
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import Context
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages import component as packages
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages import link

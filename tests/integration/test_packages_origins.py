@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import sha256_file
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Context
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import Context
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages import link
 from integration.environments import Site, change, frozen, make_environment, said_by, tree, write_project
 

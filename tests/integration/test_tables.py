@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import StateConflict
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
 from integration.file_limit import no_file_larger_than
 from integration.postgres_server import PostgresServer

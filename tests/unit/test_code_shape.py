@@ -46,7 +46,19 @@ CONTROLLER_ROOMS = (
     "filter",
 )
 #: Inside the room of the components, the same.
-KINDS = ("plan", "base", "files", "packages", "code", "database", "tables", "schema", "migrations", "registry")
+KINDS = (
+    "plan",
+    "context",
+    "base",
+    "files",
+    "packages",
+    "code",
+    "database",
+    "tables",
+    "schema",
+    "migrations",
+    "registry",
+)
 
 
 def room(name: str) -> str:

@@ -11,70 +11,16 @@ enough to go on or to go back. Every phase may be called again and must end in t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused, Unreadable
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
+from .context import Context, PointEntry
 from .plan import Plan, State
-
-
-class Change(Protocol):
-    """Opens a journalled step: ``with change("Rename blog aside", oid=16384):``.
-
-    The intent, with the facts, is on disk before the block runs; ``done`` (or ``failed``, with the error) after it.
-    """
-
-    def __call__(self, what: str, **facts: Any) -> AbstractContextManager[None]:
-        """See the class."""
-
-
-@dataclass(frozen=True)
-class Context:
-    """What the engine lends to a component.
-
-    :param transaction: the id, e.g. ``20261123T143000Z-blog-7f3a``. Side names are derived from it.
-    :param workspace: a directory (0700, ours) for this component's evidence; it exists in prepare and later, and is
-        kept as long as undo may be asked for. Never look for it in ``plan``: a plan changes nothing.
-    :param run: starts programs; ``run.as_user(owner)`` for the owner of what is touched.
-    :param change: journals a step; wrap every change of the live system, and every side object, in one.
-    :param note: a line for the human log.
-    :param secrets: e.g. ``{"login_password": …}`` or ``{"test_environment": {…}}``; stays in memory and must never
-        reach a plan, a log or an argument.
-    """
-
-    transaction: str
-    workspace: Path
-    run: CommandRunner
-    change: Change
-    note: Callable[[str], None]
-    secrets: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def state_dir(self) -> Path:
-        """The host's state directory; the workspace is ``<state dir>/transactions/<id>/workspace/<component>``."""
-        return self.workspace.parents[3]
-
-
-@dataclass(frozen=True)
-class PointEntry:
-    """A component's entry in a verified restore point.
-
-    :param directory: where its artefacts lie; every file below it matched its checksum when the entry was handed out.
-    :param facts: what `Component.capture` returned.
-    :param point: the restore point's name.
-    :param artefacts: relative path → SHA-256, to be compared again right before a tool opens a file.
-    """
-
-    point: str
-    directory: Path
-    facts: JsonObject
-    artefacts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

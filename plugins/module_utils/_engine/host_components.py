@@ -13,11 +13,8 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import StateConflict, Unreadable
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import (
-    Component,
-    ComponentClasses,
-    Context,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, ComponentClasses
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import Context
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
 
 from .records import Records

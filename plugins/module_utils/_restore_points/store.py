@@ -24,7 +24,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.files impo
     fsync_directory,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import PointEntry
 
 from .artefacts import sync_tree, verify_component
 from .manifest import (

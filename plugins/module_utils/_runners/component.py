@@ -15,11 +15,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import hidden, is_secret
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import (
-    Component,
-    ComponentClasses,
-    PointEntry,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, ComponentClasses
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_components import make_component
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.standalone import run_standalone

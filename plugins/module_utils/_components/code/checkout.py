@@ -18,7 +18,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.processes import MARKER
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
-from ..base import Context
+from ..context import Context
 from . import checks
 from .git import Git, Head, Layout
 from .hold import Hold

@@ -17,7 +17,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts i
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
-from ..base import PointEntry
+from ..context import PointEntry
 from .archive import Worktree
 from .git import Git, Head, Layout, parents_of
 from .record import SUBMODULE, Survey

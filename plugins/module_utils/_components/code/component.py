@@ -26,7 +26,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking im
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.processes import terminate_leftover_processes
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
-from ..base import Component, PointEntry
+from ..base import Component
+from ..context import PointEntry
 from ..plan import Plan, State
 from . import checks, local_changes
 from .archive import FILE, holds_work

@@ -12,7 +12,7 @@ from pathlib import Path
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
-from ..base import PointEntry
+from ..context import PointEntry
 from .checkout import Checkout
 from .git import Commit, Head, Layout
 from .record import Survey

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, acting_as
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
-from ..base import Context, PointEntry
+from ..context import Context, PointEntry
 from ..plan import Plan
 from . import checks, local_changes
 from .access import Access

@@ -15,7 +15,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.files impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.processes import holders
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
-from ..base import Context
+from ..context import Context
 from . import checks
 from .checkout import Checkout
 

@@ -15,7 +15,7 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
-from ..base import PointEntry
+from ..context import PointEntry
 from . import checks
 from .deepen import fetch_to_scratch, history_of
 from .git import Git, Head, Layout

@@ -27,7 +27,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sche
     write_schema,
 )
 
-from ..base import Context
+from ..context import Context
 from .connection import find_programs, open_server
 from .plan import DEFAULT_JOBS
 

@@ -24,7 +24,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side
     SideNames,
 )
 
-from ..base import Component, PointEntry
+from ..base import Component
+from ..context import PointEntry
 from ..plan import Plan, State
 from .capture import capture_database
 from .connection import find_programs

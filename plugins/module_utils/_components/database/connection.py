@@ -12,7 +12,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.prog
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import application_name
 
-from ..base import Context
+from ..context import Context
 
 
 def open_server(context: Context, options: Mapping[str, Any]) -> Server:

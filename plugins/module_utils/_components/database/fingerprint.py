@@ -18,7 +18,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.cata
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.migration_heads import migration_head
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.schema_text import schema_digest
 
-from ..base import Context
+from ..context import Context
 from .connection import find_programs, open_server
 
 

@@ -52,7 +52,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sour
     named_source,
 )
 
-from ..base import Context, PointEntry
+from ..context import Context, PointEntry
 from ..plan import Plan
 from .connection import find_programs, open_server
 from .needs import refuse_other_database, require_needs, require_space

@@ -43,7 +43,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sche
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server, Session
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import INCOMING, Mark, SideNames
 
-from ..base import Context
+from ..context import Context
 from .records import note_oid
 from .restore import ArchiveRestore
 from .restore_progress import restore_progress

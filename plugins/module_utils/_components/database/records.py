@@ -26,7 +26,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.cata
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import Mark, name_tag
 
-from ..base import Context
+from ..context import Context
 from ..plan import Plan
 
 #: Below the state directory.

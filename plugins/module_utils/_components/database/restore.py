@@ -37,7 +37,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.prog
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server, Session
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sql_script import SqlScript
 
-from ..base import Context
+from ..context import Context
 
 DEFINITIONS, ROWS, REST = "--section=pre-data", "--section=data", "--section=post-data"
 #: ``4021; 0 16423 TABLE DATA public post keeper``

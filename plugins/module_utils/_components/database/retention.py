@@ -26,7 +26,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.serv
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import INCOMING
 
-from ..base import Context
+from ..context import Context
 from ..plan import Plan
 from .prepare import TABLES_FILE
 from .records import Record, forget, records_of

@@ -17,7 +17,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.cata
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server, Session
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import INCOMING, SideNames
 
-from ..base import Context
+from ..context import Context
 from ..plan import Plan, State
 from .connection import open_server
 from .records import is_side_of, noted_oid

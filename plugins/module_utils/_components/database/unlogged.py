@@ -12,7 +12,7 @@ from __future__ import annotations
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server, Session, sql
 
-from ..base import Context
+from ..context import Context
 from .records import read_json
 
 #: In the workspace: what the unlogged tables and sequences of the side database held when it was ready.

@@ -27,7 +27,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import require_checksum, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
-from ..base import Component, FinishedRollback, PointEntry
+from ..base import Component, FinishedRollback
+from ..context import PointEntry
 from ..plan import Plan, State
 from .location import FileState, open_location, real_location
 from .plan import FilePlan, plan_files, settings_that_change

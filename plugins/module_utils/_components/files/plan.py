@@ -21,7 +21,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.loaded import require_command
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
-from ..base import PointEntry
+from ..context import PointEntry
 from .location import FileState, inspect_open, open_location, real_location
 from .settings import changed_settings
 

@@ -40,7 +40,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side
     application_name,
 )
 
-from ..base import Context
+from ..context import Context
 from ..database.prepare import SideBuild
 from ..database.restore_progress import restore_progress
 from ..schema.diff import blocks, unlike

@@ -17,7 +17,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.types impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.migration_heads import migration_head
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
 
-from ..base import PointEntry
+from ..context import PointEntry
 from ..database.connection import find_programs
 from ..database.prepare import SideBuild
 from ..database.state import DatabaseState

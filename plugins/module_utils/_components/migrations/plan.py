@@ -23,7 +23,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.cata
     read_properties,
 )
 
-from ..base import Context, PointEntry
+from ..context import Context, PointEntry
 from ..plan import Plan
 from ..schema.diff import unlike
 from ..schema.plan import SchemaPlanner, make_schema_plan

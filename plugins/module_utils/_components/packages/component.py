@@ -26,7 +26,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
-from ..base import Component, PointEntry
+from ..base import Component
+from ..context import PointEntry
 from ..plan import Plan, State
 from . import link
 from .capture import IMPORT_TIMEOUT, capture, failures

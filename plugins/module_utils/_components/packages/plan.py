@@ -19,7 +19,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.loaded imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import resolve
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
-from ..base import PointEntry
+from ..context import PointEntry
 from ..plan import Plan
 from .capture import IMPORT_TIMEOUT
 from .environment import Environment, Interpreter, failed_imports, inspect_environment, inspect_interpreter

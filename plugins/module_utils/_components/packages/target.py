@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
 
-from ..base import PointEntry
+from ..context import PointEntry
 from .environment import Interpreter
 from .lock_file import Pin, parse, render
 from .wheelhouse import Wheel, captured_wheels, matching_wheels

@@ -21,7 +21,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.cata
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import layout_digest, read_layout
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
 
-from ..base import PointEntry
+from ..context import PointEntry
 from ..database.component import EVIDENCE_FILE, NOW, Database
 from ..database.connection import find_programs
 from ..database.prepare import SideBuild

@@ -24,7 +24,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.serv
     sql,
 )
 
-from ..base import Context
+from ..context import Context
 from .extensions import carry_extension_rows
 from .kept_rows import KeptRows
 from .rows import keep_columns, keep_table, move_straight, speaks_of_a_row

@@ -31,7 +31,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.prog
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.schema_text import open_schema, write_schema
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
 
-from ..base import Context, PointEntry
+from ..context import Context, PointEntry
 from ..database.connection import find_programs
 from ..database.plan import DEFAULT_JOBS, Planner, plan_with
 from ..plan import Plan

@@ -19,7 +19,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.serv
     sql,
 )
 
-from ..base import Context
+from ..context import Context
 from ..database.retention import COUNT_SECONDS
 from .map import KEPT
 from .rows import relation

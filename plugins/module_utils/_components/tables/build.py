@@ -25,7 +25,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.prog
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import TABLES, Mark
 
-from ..base import Context
+from ..context import Context
 from ..database.prepare import SideBuild
 from ..database.restore import DEFINITIONS, ROWS
 from ..database.restore_progress import restore_progress

@@ -17,7 +17,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.cata
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import SideNames
 
-from ..base import Component, PointEntry
+from ..base import Component
+from ..context import PointEntry
 from ..database.capture import capture_database
 from ..database.connection import find_programs
 from ..database.fingerprint import fingerprint_database

@@ -27,7 +27,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.fore
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sequences import behind
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Session, sql
 
-from ..base import Context
+from ..context import Context
 from ..plan import Plan
 from . import orphans
 from .catalogue import LOCK_NOT_AVAILABLE, TableTree, read_trees

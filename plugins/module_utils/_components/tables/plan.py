@@ -32,7 +32,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sour
     named_source,
 )
 
-from ..base import Context, PointEntry
+from ..context import Context, PointEntry
 from ..database.connection import open_server
 from ..database.needs import require_space
 from ..database.plan import COMPARE_SECONDS, DEFAULT_JOBS, choose_programs, difference, keep_previous, programs_major

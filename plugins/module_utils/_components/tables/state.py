@@ -31,7 +31,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side
     SideNames,
 )
 
-from ..base import Context
+from ..context import Context
 from ..database.connection import open_server
 from ..database.records import is_side_of, read_json
 from ..database.state import planned_session

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.lastgood.rollback.plugins.module_utils._runners.restore_point import DATABASE_OPTIONS
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.login_options import DATABASE_OPTIONS
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import (
     CatalogueError,
     parse_catalogue,

@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from . import timer as _timer
+from .decision import resolved_decision
 from .records import KEEP, UNDO, HostState, Records
 
 ABSENT = "absent"
+_HERE = "here"
 _ENDS = (HostState.UNDONE.value, HostState.FINISHED.value)
 _FORWARD = {
     "begin": (ABSENT, HostState.OPEN.value),
@@ -81,9 +83,11 @@ def predict(current: Snapshot, call: str, decision: str | None) -> Snapshot:
     if call == "decide":
         return replace(current, decision=current.decision or decision)
     if call == "recover":
-        kept = (current.decision or (KEEP if current.state == HostState.PROMISED.value else UNDO)) == KEEP
-        end = HostState.FINISHED.value if kept else HostState.UNDONE.value
-        return current.ended(end, KEEP if kept else UNDO)
+        # Only a transaction of this host alone is recovered by a call.
+        promised = [_HERE] if current.state == HostState.PROMISED.value else []
+        outcome = resolved_decision(current.decision, [_HERE], promised, decision_host_read=True)
+        end = HostState.FINISHED.value if outcome == KEEP else HostState.UNDONE.value
+        return current.ended(end, outcome)
     return _predict_end(current, call, current.decision or decision)
 
 

@@ -27,6 +27,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.types impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import component_class
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.check_mode import predict, snapshot
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.decision import requested_decision
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_transaction import HostTransaction
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.open_transactions import RECOVER, down, phase
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import (
@@ -237,8 +238,8 @@ def _recover(transaction: Transaction, params: Params) -> JsonObject:
         raise Refused(f"{records.id} spans {hosts}: {RECOVER}{records.id} asks all of them.")
     if records.outcome is not None:
         return {"outcome": records.outcome["outcome"]}
-    requested = KEEP if records.promise is not None and not records.tombstoned else UNDO
-    promised = [header.host] if requested == KEEP else []
+    promised = [header.host] if records.promise is not None and not records.tombstoned else []
+    requested = requested_decision(header.hosts, promised)
     decision = transaction.decide(requested, promised, params["operator"] or "recovery")
     facts: JsonObject = {"decision": decision}
     if decision == UNDO:

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.shape import require
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.decision import resolved_decision
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.open_transactions import RECOVER
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import KEEP, UNDO
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.no_undo import undo_option
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.plan import PlanRefused
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.reported import transactions
@@ -70,18 +72,20 @@ def _foreseen(entry: Mapping[str, Any], hosts: Found) -> str:
     silent = [host for host in plan["hosts"] if "__rollback_open" not in hosts.get(host, {})]
     replaced = [host for host in plan["hosts"] if _is_another(host, entry, hosts.get(host, {}).get("__rollback_open"))]
     doubtful = [host for host, state in entry["states"].items() if state == "damaged"]
-    if plan["decision_host"] in [*replaced, *doubtful]:
-        words = (
-            f"would be in doubt, since {plan['decision_host']} {'was replaced' if replaced else 'has damaged records'}"
-        )
-    elif entry["decision"]:
-        words = {"keep": "would be kept", "undo": "would be undone"}[entry["decision"]] + ", as decided"
-    elif plan["decision_host"] in silent:
-        words = f"would be in doubt, since {plan['decision_host']} can't be read"
-    elif all(entry["states"].get(host) == "promised" for host in plan["hosts"]):
-        words = "would be kept, since all hosts have promised"
+    promised = [host for host, state in entry["states"].items() if state == "promised"]
+    is_lost = plan["decision_host"] in [*replaced, *doubtful]
+    is_read = not is_lost and (plan["decision_host"] not in silent or entry["decision"] is not None)
+    outcome = resolved_decision(entry["decision"], plan["hosts"], promised, decision_host_read=is_read)
+    if outcome is None:
+        why = ("was replaced" if replaced else "has damaged records") if is_lost else "can't be read"
+        words = f"would be in doubt, since {plan['decision_host']} {why}"
     else:
-        words = "would be undone, since not all hosts have promised"
+        words = "would be kept" if outcome == KEEP else "would be undone"
+        words += (
+            ", as decided"
+            if entry["decision"]
+            else f", since {'all' if outcome == KEEP else 'not all'} hosts have promised"
+        )
     return words + (f"; missing: {', '.join(silent)}" if silent else "")
 
 
@@ -132,7 +136,7 @@ def settled(hosts: Found, entry: Mapping[str, Any], lost: str | None, members: S
         )
     finished = any(ends[host][0]["outcome"] in ("rolled_back", "undone_as_asked") for host in others)
     left["decision_host"] = others[0]
-    return {**entry, "settled": "keep" if finished else "undo", "lost": gone, "plan": left}
+    return {**entry, "settled": KEEP if finished else UNDO, "lost": gone, "plan": left}
 
 
 def _ends(host: str, raw: Any) -> dict[str, Any]:

@@ -46,6 +46,8 @@ class Component(ABC):
     kind: ClassVar[str]
     #: Position in the switch; the undo goes the other way round.
     order: ClassVar[int]
+    #: Whether a capture takes long, so that what is quick to copy is then copied close to the first look.
+    captured_last: ClassVar[bool] = False
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -64,6 +66,16 @@ class Component(ABC):
     @abstractmethod
     def entry_name(cls, options: Mapping[str, Any]) -> str:
         """The name of this component's entry in a restore point, from the module's options."""
+
+    @classmethod
+    def capture_options(cls, listed: Sequence[Any]) -> list[Mapping[str, Any]]:
+        """The options of each capture, from what is listed under the kind's option of ``restore_point``."""
+        return list(listed)
+
+    @classmethod
+    def capture_things(cls, options: Mapping[str, Any]) -> list[str]:
+        """What a capture is about, as `Plan.things` has it, where its entry's name does not say it."""
+        return []
 
     @abstractmethod
     def capture(self, options: Mapping[str, Any], into: Path) -> JsonObject:

@@ -23,6 +23,10 @@ class State(enum.Enum):
     FOREIGN = "foreign"  #: live is neither: somebody else changed it since
 
 
+#: Of plans of releases that did not write it down: the kind of the entry, where it is not the plan's own.
+_ENTRY_KINDS = {"tables": "database", "schema": "database", "migrations": "database"}
+
+
 @dataclass(frozen=True)
 class Plan:
     """One component's part of a rollback, computed without changing anything. JSON all the way down.
@@ -42,6 +46,7 @@ class Plan:
     :param order: the position in the switch; the undo goes the other way round. None in journals of older releases.
     :param can_go_back: whether this rollback can be undone as a whole once it has finished. None as above.
     :param kept_instead: where it can't: what stays of what is replaced, in words.
+    :param entry_kind: the kind of its entry in a restore point. None in journals of older releases.
     """
 
     kind: str
@@ -59,11 +64,17 @@ class Plan:
     order: int | None = None
     can_go_back: bool | None = None
     kept_instead: str = ""
+    entry_kind: str | None = None
 
     @property
     def key(self) -> str:
         """Names the component within a transaction: ``code:/srv/blog-core``."""
         return f"{self.kind}:{self.name}"
+
+    @property
+    def entry(self) -> str:
+        """What a restore point calls it: all ways to go back in a database are about one and the same."""
+        return f"{self.entry_kind or _ENTRY_KINDS.get(self.kind, self.kind)}:{self.name}"
 
     def to_json(self) -> JsonObject:
         """A plain JSON object; `from_json` is its inverse."""
@@ -93,4 +104,5 @@ PLAN_SHAPE = {
     "order?": (None, float),
     "can_go_back?": (None, bool),
     "kept_instead?": str,
+    "entry_kind?": (None, str),
 }

@@ -88,7 +88,7 @@ def _packages_reversal() -> type[Component]:
     return PackagesReversal
 
 
-#: A new kind is one file, one function and one line here, one module.
+#: A new kind is one package, one function and one line here, one module.
 COMPONENTS: dict[str, Callable[[], type[Component]]] = {
     "database": _database,
     "tables": _tables,
@@ -98,6 +98,9 @@ COMPONENTS: dict[str, Callable[[], type[Component]]] = {
     "files": _files,
     "packages": _packages,
 }
+
+#: The option of ``restore_point`` that lists what is captured of a kind.
+CAPTURE_OPTIONS = {"database": "databases", "code": "checkouts", "files": "files", "packages": "packages"}
 
 #: Kinds whose finished rollbacks are taken back by other steps than they were made by.
 REVERSALS: dict[str, Callable[[], type[Component]]] = {

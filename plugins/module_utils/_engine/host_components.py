@@ -142,7 +142,10 @@ def complete(plan: Plan, classes: ComponentClasses) -> Plan:
     reversal = classes(plan.kind, reversal=True)
     can_go_back = reversal.is_reversible(plan)
     kept_instead = "" if can_go_back else reversal.kept_instead(plan)
-    return replace(plan, order=classes(plan.kind).order, can_go_back=can_go_back, kept_instead=kept_instead)
+    kind = classes(plan.kind)
+    return replace(
+        plan, order=kind.order, can_go_back=can_go_back, kept_instead=kept_instead, entry_kind=kind.entry_kind()
+    )
 
 
 def _order(plan: Plan) -> int:

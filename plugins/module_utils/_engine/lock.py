@@ -22,13 +22,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.files impo
     ensure_private_directory,
     fsync_directory,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan
 
 from .open_transactions import held_by
 from .records import Records, all_records
 
 _PARTIAL = ".begin-"
-_OF_A_DATABASE = ("tables", "schema", "migrations")
 #: Seconds between looks at a lock that another process holds, and for how long that one may be stopped.
 _NAP_S = 0.05
 _STOPPED_S = 5.0
@@ -56,17 +54,12 @@ def refuse_if_held(
             continue
         plans = list(other.plans().values()) if things or keys else []
         held = {thing for plan in plans for thing in plan.things} & set(things)
-        held |= {_entry(plan) for plan in plans} & set(keys)
+        held |= {plan.entry for plan in plans} & set(keys)
         if services:
             held |= {f"{one['manager']}:{one['name']}" for one in other.services()} & set(services)
         if header.stack == stack or held:
             what = f"stack {stack}" if header.stack == stack else ", ".join(sorted(held))
             raise LockHeld(held_by(other, header, what))
-
-
-def _entry(plan: Plan) -> str:
-    """What a restore point calls the component: all ways to go back in a database are about one and the same."""
-    return f"database:{plan.name}" if plan.kind in _OF_A_DATABASE else plan.key
 
 
 def appear(directory: Path, write_first: Callable[[Records], None]) -> None:

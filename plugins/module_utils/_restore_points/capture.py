@@ -59,6 +59,11 @@ class ComponentRequest:
         """``kind:name``."""
         return f"{self.component.kind}:{self.name}"
 
+    @property
+    def things(self) -> list[str]:
+        """See `Component.capture_things`."""
+        return self.component.capture_things(self.options)
+
 
 @dataclass(frozen=True)
 class Request:
@@ -100,7 +105,7 @@ def survey(request: Request, workspace: Path) -> dict[str, JsonObject]:
         wanted.key: wanted.component(capture_context(request.name, workspace, [], wanted.passwords)).fingerprint(
             wanted.options
         )
-        for wanted in sorted(request.components, key=_databases_last)
+        for wanted in sorted(request.components, key=lambda wanted: wanted.component.captured_last)
     }
 
 
@@ -115,7 +120,9 @@ def capture(store: RestorePoints, request: Request) -> RestorePoint:
         before = survey(request, scratch)
         components = tuple(
             _capture_component(request, wanted, directory / f"{wanted.component.kind}-{number}", scratch, notes)
-            for number, wanted in enumerate(sorted(request.components, key=_databases_last))
+            for number, wanted in enumerate(
+                sorted(request.components, key=lambda wanted: wanted.component.captured_last)
+            )
         )
         moved = what_moved(before, survey(request, scratch))
         begun = sorted(_transactions(store, request.stack) - transactions)
@@ -178,11 +185,6 @@ def _capture_component(
         facts=facts,
         artefacts=list_artefacts(into),
     )
-
-
-def _databases_last(wanted: ComponentRequest) -> bool:
-    """They take longest; what is quick to copy is then copied close to the first look."""
-    return wanted.component.kind == "database"
 
 
 @contextmanager

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS, component_class
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import (
+    CAPTURE_OPTIONS,
+    COMPONENTS,
+    component_class,
+)
 
 from .capture import ComponentRequest
 from .context import SECRETS, capture_context
@@ -23,10 +27,10 @@ from .manifest import CapturedComponent
 def requests_from(params: Mapping[str, Any]) -> list[ComponentRequest]:
     """One request for each component that the options name."""
     return [
-        *(_request("database", options) for options in params["databases"]),
-        *(_request("code", options) for options in params["checkouts"]),
-        *(_request("files", options) for options in _files(params)),
-        *(_request("packages", options) for options in params["packages"]),
+        _request(kind, options)
+        for kind, option in CAPTURE_OPTIONS.items()
+        if params[option]
+        for options in component_class(kind).capture_options(params[option])
     ]
 
 
@@ -41,11 +45,6 @@ def delete_captured(component: CapturedComponent, needed: list[JsonObject]) -> N
     # What it was kept for may be gone, with everything in it: then there is nothing to delete.
     with contextlib.suppress(LastGoodError, OSError):
         component_class(component.kind)(context).delete_captured(component.facts, needed)
-
-
-def _files(params: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    if params["files"]:
-        yield {"files": params["files"]}
 
 
 def _request(kind: str, options: Mapping[str, Any]) -> ComponentRequest:

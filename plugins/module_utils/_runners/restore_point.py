@@ -65,8 +65,8 @@ def _present(params: Mapping[str, Any], check: bool) -> JsonObject:
     host = params["host"] or platform.node()
     request = Request(require_name(params["name"]), params["stack"], host, requests_from(params))
     # First of all: whatever else there is to say of a stack in the middle of a rollback may be wrong in a moment.
-    things = [f"file:{file}" for file in params["files"]]
-    keys = [key for key in request.keys if key != "files:files"]
+    things = [thing for wanted in request.components for thing in wanted.things]
+    keys = [wanted.key for wanted in request.components if not wanted.things]
     refuse_if_held(store.state_dir, "", request.stack, things, keys)
     refuse_impossible(request)
     if request.name in store.names():

@@ -48,6 +48,7 @@ class Database(Component):
 
     kind = "database"
     order = 40
+    captured_last = True
 
     @classmethod
     def variant(cls, options: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +47,16 @@ class Files(Component):
     def entry_name(cls, options: Mapping[str, Any]) -> str:
         """All files of a host are one entry of a restore point."""
         return "files"
+
+    @classmethod
+    def capture_options(cls, listed: Sequence[Any]) -> list[Mapping[str, Any]]:
+        """All of them at once."""
+        return [{"files": listed}] if listed else []
+
+    @classmethod
+    def capture_things(cls, options: Mapping[str, Any]) -> list[str]:
+        """The files themselves: their entry is the same for all."""
+        return [f"file:{file}" for file in options["files"]]
 
     # -- inspecting
 

@@ -9,11 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import (
-    CatalogueError,
-    Stack,
-    parse_catalogue,
-)
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import CatalogueError, Stack
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.kinds.registry import PROJECT_KINDS
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.stack import read_stack
 
 DOCUMENTATION = r"""
 name: capture_plan
@@ -64,7 +62,7 @@ def capture_plan(raw: Mapping[str, Any], host: str, groups: Mapping[str, Sequenc
     :raises AnsibleFilterError: with all mistakes of the catalogue.
     """
     try:
-        stack = parse_catalogue(raw, groups)
+        stack = read_stack(raw, groups)
     except CatalogueError as error:
         raise AnsibleFilterError(str(error)) from error
     return part_of(stack, host)
@@ -77,22 +75,10 @@ def part_of(stack: Stack, host: str) -> dict[str, Any]:
     return {
         "hosts": list(stack.hosts),
         "databases": [{**database.options, "name": database.name} for database in databases],
-        "checkouts": [{"path": project.path} for project in projects],
-        "files": list(dict.fromkeys(file for project in projects for file in project.files)),
-        "packages": _environments([(project.packages, project.checks.get("imports", ())) for project in projects]),
+        **{kind.capture_option: kind.captured(projects) for kind in PROJECT_KINDS if kind.capture_option},
         "projects": [project.health for project in projects],
         "checked": [{**project.health, "services": [dict(each) for each in project.services]} for project in projects],
     }
-
-
-def _environments(wanted: Sequence[tuple[str | None, Sequence[str]]]) -> list[dict[str, Any]]:
-    """Each environment once, with the imports of all projects that share it."""
-    imports: dict[str, list[str]] = {}
-    for path, modules in wanted:
-        if path is not None:
-            known = imports.setdefault(path, [])
-            known += [module for module in modules if module not in known]
-    return [{"path": path, "imports": modules} for path, modules in imports.items()]
 
 
 class FilterModule:

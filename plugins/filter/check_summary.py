@@ -9,11 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import (
-    CatalogueError,
-    parse_catalogue,
-)
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import CatalogueError
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.commands import completed
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.stack import read_stack
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.check import summarize
 
 DOCUMENTATION = r"""
@@ -77,7 +75,7 @@ def check_summary(
     :raises AnsibleFilterError: with all mistakes of the catalogue.
     """
     try:
-        stack = parse_catalogue(catalogue, groups)
+        stack = read_stack(catalogue, groups)
     except CatalogueError as error:
         raise AnsibleFilterError(str(error)) from error
     verdict: dict[str, Any] = completed(summarize(stack, hosts, here, point))

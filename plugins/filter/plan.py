@@ -9,18 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import (
-    CatalogueError,
-    parse_catalogue,
-)
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.code_options import code_options
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import CatalogueError
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.commands import completed
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.kinds.code import code_options
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.plan import (
     PlanRefused,
     Request,
     make_plan,
     parse_kinds,
 )
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.stack import read_stack
 
 DOCUMENTATION = r"""
 name: plan
@@ -138,7 +136,7 @@ def plan(
     :raises AnsibleFilterError: with all mistakes of the catalogue, or all reasons to refuse.
     """
     try:
-        stack = parse_catalogue(raw, groups)
+        stack = read_stack(raw, groups)
         file = {"path": source, "checksum": checksum or None, "allow_unverified": allow_unverified} if source else None
         chosen = (parse_kinds(components), tuple(only or ()), decision_host or None)
         code = code_options(commits or [], mainline, files or [], to or None)

@@ -11,13 +11,11 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Unreadable
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import service_key
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import (
-    CatalogueError,
-    parse_catalogue,
-)
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import CatalogueError
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning import reversal
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.commands import completed
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.plan import PlanRefused
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.stack import read_stack
 
 DOCUMENTATION = r"""
 name: plan_reversal
@@ -90,7 +88,7 @@ def plan_reversal(
     :raises AnsibleFilterError: with the reason to refuse.
     """
     try:
-        projects = parse_catalogue(catalogue, groups).projects
+        projects = read_stack(catalogue, groups).projects
         known = {name: project.hosts for name, project in projects.items()}
         services: dict[str, set[str]] = {}
         for project in projects.values():

@@ -13,10 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.login_options import DATABASE_OPTIONS
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import (
-    CatalogueError,
-    parse_catalogue,
-)
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import CatalogueError
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.fields import one_of
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.keys import (
     DATABASE_KEYS,
@@ -25,6 +22,8 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.keys 
     READY_KEYS,
     SERVICE_KEYS,
 )
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.kinds.files import file_paths
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.stack import read_stack
 
 GROUPS = {
     "all": ["db1", "web1", "web2"],
@@ -71,18 +70,18 @@ def without(*path: str) -> dict[str, Any]:
 
 
 def test_what_a_database_accepts_is_no_option_of_its_connection() -> None:
-    stack = parse_catalogue(changed("rollback_databases", "blog", "accept", to=["owner_code"]), GROUPS)
+    stack = read_stack(changed("rollback_databases", "blog", "accept", to=["owner_code"]), GROUPS)
     assert (stack.databases["blog"].accept, "accept" in stack.databases["blog"].options) == (("owner_code",), False)
 
 
 def test_a_right_catalogue_comes_out_complete() -> None:
-    stack = parse_catalogue(GOOD, GROUPS)
+    stack = read_stack(GOOD, GROUPS)
     assert stack.name == "blog"
     assert stack.databases["blog"].host == "db1"
     assert stack.databases["blog"].options == {"login_unix_socket": "/run/postgresql", "jobs": 4}
     core = stack.projects["core"]
     assert (core.hosts, core.path, core.packages) == (("web1",), "/srv/core", "/srv/core/.venv")
-    assert core.files == ("/srv/core/.env", "/etc/core.conf")
+    assert file_paths(core) == ("/srv/core/.env", "/etc/core.conf")
     assert core.services[0]["name"] == "core"
     assert stack.projects["planning"].path == "/srv/planning"
     assert stack.hosts == ("db1", "web1", "web2")
@@ -101,7 +100,7 @@ def test_a_right_catalogue_comes_out_complete() -> None:
 )
 def test_waves_come_from_what_is_required(requires: dict[str, list[str]], waves: tuple[tuple[str, ...], ...]) -> None:
     projects = {name: {"group": "core", "path": f"/srv/{name}", "requires": of} for name, of in requires.items()}
-    stack = parse_catalogue({**GOOD, "rollback_projects": projects}, GROUPS)
+    stack = read_stack({**GOOD, "rollback_projects": projects}, GROUPS)
     assert stack.waves == waves
     assert stack.depths == {name: depth for depth, wave in enumerate(waves) for name in wave}
 
@@ -109,7 +108,7 @@ def test_waves_come_from_what_is_required(requires: dict[str, list[str]], waves:
 def test_dependants_are_found_through_others() -> None:
     requires = {"shop": [], "core": [], "stage": ["core"], "page": ["stage"]}
     projects = {name: {"group": "core", "path": f"/srv/{name}", "requires": of} for name, of in requires.items()}
-    stack = parse_catalogue({**GOOD, "rollback_projects": projects}, GROUPS)
+    stack = read_stack({**GOOD, "rollback_projects": projects}, GROUPS)
     assert stack.dependants("core") == ("stage", "page")
     assert stack.dependants("page") == ()
 
@@ -314,7 +313,7 @@ MISTAKES = {
 @pytest.mark.parametrize(("raw", "sentence"), MISTAKES.values(), ids=MISTAKES.keys())
 def test_each_mistake_is_named_with_its_place(raw: dict[str, Any], sentence: str) -> None:
     with pytest.raises(CatalogueError) as caught:
-        parse_catalogue(raw, GROUPS)
+        read_stack(raw, GROUPS)
     assert len(caught.value.mistakes) == 1, caught.value.mistakes
     assert caught.value.mistakes[0].startswith(sentence)
     assert caught.value.mistakes[0] in str(caught.value)
@@ -325,21 +324,21 @@ def test_all_mistakes_are_reported_together() -> None:
     raw["rollback_projects"]["core"].update(group="cor", path="srv", requires=["planning"], files=".env")
     raw["rollback_projects"]["planning"]["colour"] = "red"
     with pytest.raises(CatalogueError) as caught:
-        parse_catalogue(raw, GROUPS)
+        read_stack(raw, GROUPS)
     assert len(caught.value.mistakes) == 6
     assert "6 mistakes" in str(caught.value)
 
 
 def test_one_path_on_different_hosts_is_allowed() -> None:
     raw = changed("rollback_projects", "core", "path", to="/srv/planning")
-    stack = parse_catalogue(raw, {**GROUPS, "planning": ["web2"]})
+    stack = read_stack(raw, {**GROUPS, "planning": ["web2"]})
     assert stack.projects["core"].path == stack.projects["planning"].path
 
 
 @pytest.mark.parametrize("key", ["login_password", "connect_params", "migrations"])
 def test_secrets_are_never_in_a_message(key: str) -> None:
     with pytest.raises(CatalogueError) as caught:
-        parse_catalogue(changed("rollback_databases", "blog", key, to=["hunter2"]), GROUPS)
+        read_stack(changed("rollback_databases", "blog", key, to=["hunter2"]), GROUPS)
     assert "hunter2" not in str(caught.value)
-    stack = parse_catalogue(changed("rollback_databases", "blog", "login_password", to="hunter2"), GROUPS)
+    stack = read_stack(changed("rollback_databases", "blog", "login_password", to="hunter2"), GROUPS)
     assert "hunter2" not in repr(stack)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._checks.integrity.run import CHECKS
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import parse_catalogue
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.stack import read_stack
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.check import (
     ANSWERS,
     COMPONENTS,
@@ -24,7 +24,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.check im
 ROOT = Path(__file__).resolve().parents[2]
 HOSTS = ["db1", "web1", "web2"]
 GROUPS = {"all": HOSTS, "core": ["web1"], "stage": ["web2"]}
-STACK = parse_catalogue(
+STACK = read_stack(
     {
         "rollback_stack": "blog",
         "rollback_databases": {"blog": {"host": "db1"}},

@@ -9,10 +9,10 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import Stack, parse_catalogue
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.code_options import code_options
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import Stack
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.kinds.code import code_options
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.kinds.registry import ALL
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.plan import (
-    ALL,
     LAST_GOOD,
     PlanRefused,
     Request,
@@ -22,6 +22,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.plan i
     passwords,
     with_point,
 )
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.stack import read_stack
 
 GROUPS = {
     "all": ["db1", "web1", "web2", "web3", "web4"],
@@ -60,7 +61,7 @@ CATALOGUE: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def stack() -> Stack:
-    return parse_catalogue(CATALOGUE, GROUPS)
+    return read_stack(CATALOGUE, GROUPS)
 
 
 def plan(stack: Stack, kinds: str = "code,files,packages", **options: Any) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def test_the_plan_says_nothing_of_a_service_that_may_be_secret() -> None:
     """Hosts remember it, and it is shown."""
     service = {"name": "core", "manager": "process", "pid_file": "/run/core", "command": ["core", "--token", "tulip"]}
     core = {**CATALOGUE["rollback_projects"]["core"], "services": [{**service, "ready": {"command": ["ask", "rose"]}}]}
-    found = parse_catalogue({**CATALOGUE, "rollback_projects": {"core": core}}, GROUPS)
+    found = read_stack({**CATALOGUE, "rollback_projects": {"core": core}}, GROUPS)
     assert plan(found)["parts"]["web1"]["waves"] == [[{"name": "core", "manager": "process"}]]
 
 
@@ -203,7 +204,7 @@ def test_nothing_to_roll_back_is_refused(stack: Stack, kinds: str, only: tuple[s
 
 
 def test_a_stack_without_a_database_has_none_to_roll_back() -> None:
-    bare = parse_catalogue({**CATALOGUE, "rollback_databases": {}}, GROUPS)
+    bare = read_stack({**CATALOGUE, "rollback_databases": {}}, GROUPS)
     with pytest.raises(PlanRefused, match="blog has no database to roll back"):
         plan(bare, "database")
 
@@ -355,7 +356,7 @@ def test_a_file_that_does_not_fit_the_request_is_refused(stack: Stack, options: 
 
 def test_of_several_databases_a_file_needs_the_one() -> None:
     two = {**CATALOGUE, "rollback_databases": {"blog": {"host": "db1"}, "shop": {"host": "db1"}}}
-    several = parse_catalogue(two, GROUPS)
+    several = read_stack(two, GROUPS)
     with pytest.raises(PlanRefused, match="blog, shop"):
         make_plan(several, Request("1-blog", None, ("database",), source=FILE))
     planned = make_plan(several, Request("1-blog", None, ("database",), source=FILE, database="shop"))
@@ -384,7 +385,7 @@ def test_tables_are_named_and_so_is_their_database(stack: Stack) -> None:
         make_plan(stack, Request("1-blog", LAST_GOOD, ("tables",)))
     two = {**CATALOGUE, "rollback_databases": {"blog": {"host": "db1"}, "shop": {"host": "db1"}}}
     with pytest.raises(PlanRefused, match="blog, shop"):
-        make_plan(parse_catalogue(two, GROUPS), Request("1-blog", LAST_GOOD, ("tables",), tables=("post",)))
+        make_plan(read_stack(two, GROUPS), Request("1-blog", LAST_GOOD, ("tables",), tables=("post",)))
 
 
 # -- code that goes back to something else than a restore point ----------------------------------------------------

@@ -15,7 +15,7 @@ import pytest
 import sanity
 import yaml
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.version import COLLECTION_VERSION
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.plan import DATABASE_KINDS
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.kinds.registry import DATABASE_KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ROOT / "roles"

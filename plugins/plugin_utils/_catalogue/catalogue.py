@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .fields import Mistakes, described, nearest, read_fields
+from .fields import Kind, Mistakes, described, nearest, read_fields
 from .keys import (
     CATALOGUE_KEYS,
     CHECK_KEYS,
@@ -65,8 +65,7 @@ class Project:
     """A deployed checkout with what belongs to it.
 
     :param hosts: the members of its group, in inventory order.
-    :param packages: its Python environment, or None.
-    :param files: absolute paths of its configuration files.
+    :param components: what the catalogue has of its components, by the keys that their kinds bring.
     :param services: as the module ``service_restart`` takes them.
     :param checks: ``compile``, ``imports``, ``commands``, ``http``; a key that was not given is missing.
     :param requires: names of the projects that have to run before it.
@@ -78,13 +77,17 @@ class Project:
     hosts: tuple[str, ...]
     path: str
     owner: str | None = None
-    packages: str | None = None
-    files: tuple[str, ...] = ()
+    components: Mapping[str, Any] = field(default_factory=dict)
     services: tuple[Mapping[str, Any], ...] = ()
     checks: Mapping[str, Any] = field(default_factory=dict)
     requires: tuple[str, ...] = ()
     test_environment: Mapping[str, Any] = field(default_factory=dict, repr=False)
     git_timeout: int | None = None
+
+    @property
+    def packages(self) -> str | None:
+        """Its Python environment, or None."""
+        return self.components.get("packages")
 
     @property
     def health(self) -> dict[str, Any]:
@@ -144,11 +147,14 @@ class Stack:
         return tuple(other for other in self.projects if other in needing and other != name)
 
 
-def parse_catalogue(raw: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> Stack:
+def parse_catalogue(
+    raw: Mapping[str, Any], groups: Mapping[str, Sequence[str]], component_keys: Mapping[str, Kind]
+) -> Stack:
     """Read ``rollback_stack``, ``rollback_databases``, ``rollback_projects`` and ``rollback_hooks``.
 
     :param raw: these variables by their names; ``rollback_stack`` must be there.
     :param groups: Ansible's ``groups``, with ``all``.
+    :param component_keys: what a project may have of its components, and what these values must be.
     :raises CatalogueError: with every mistake that was found.
     """
     mistakes = Mistakes()
@@ -161,7 +167,8 @@ def parse_catalogue(raw: Mapping[str, Any], groups: Mapping[str, Sequence[str]])
         for key, value in top.get("rollback_databases", {}).items()
     }
     projects = {
-        str(key): _project(str(key), value, groups, mistakes) for key, value in top.get("rollback_projects", {}).items()
+        str(key): _project(str(key), value, groups, component_keys, mistakes)
+        for key, value in top.get("rollback_projects", {}).items()
     }
     hooks = _hooks(top.get("rollback_hooks", {}), groups, mistakes)
     if not databases and not projects and not mistakes.found:
@@ -202,9 +209,11 @@ def _database(name: str, raw: Any, groups: Mapping[str, Sequence[str]], mistakes
     return Database(name=name, host=host, options=good, migrations=migrations or {}, accept=accept)
 
 
-def _project(name: str, raw: Any, groups: Mapping[str, Sequence[str]], mistakes: Mistakes) -> Project:
+def _project(
+    name: str, raw: Any, groups: Mapping[str, Sequence[str]], component_keys: Mapping[str, Kind], mistakes: Mistakes
+) -> Project:
     where = f"rollback_projects.{name}"
-    good = read_fields(where, raw, PROJECT_KEYS, mistakes, required=["group", "path"])
+    good = read_fields(where, raw, {**PROJECT_KEYS, **component_keys}, mistakes, required=["group", "path"])
     group = str(good.get("group", ""))
     if group and group not in groups:
         mistakes.add(f"{where}.group", f"{group!r} is not a group of this inventory{nearest(group, groups)}")
@@ -221,8 +230,7 @@ def _project(name: str, raw: Any, groups: Mapping[str, Sequence[str]], mistakes:
         hosts=tuple(groups.get(group, ())),
         path=path,
         owner=good.get("owner"),
-        packages=good.get("packages"),
-        files=tuple(posixpath.normpath(posixpath.join(path, file)) for file in good.get("files", ())),
+        components={key: good[key] for key in component_keys if key in good},
         services=tuple(good.get("services", ())),
         checks=checks,
         requires=tuple(good.get("requires", ())),

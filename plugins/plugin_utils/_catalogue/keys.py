@@ -58,12 +58,11 @@ MIGRATION_KEYS: dict[str, Kind] = {
     "environment": SECRET_MAPPING,
     "timeout": COUNT,
 }
+#: A project; the kinds of components bring theirs.
 PROJECT_KEYS: dict[str, Kind] = {
     "group": TEXT,
     "path": ABSOLUTE,
     "owner": TEXT,
-    "packages": ABSOLUTE,
-    "files": PATHS,
     "services": MAPPINGS,
     "checks": MAPPING,
     "requires": TEXTS,

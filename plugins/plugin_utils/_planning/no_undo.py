@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .plan import DATABASE_KINDS
+from .kinds.registry import DATABASE_KINDS
 from .reported import planned
 
 Registered = Mapping[str, Mapping[str, Any]]

@@ -17,15 +17,19 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records 
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import Database, Project, Stack
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.fields import nearest
 
-from .code_options import code_refusals
+from .kinds.code import code_refusals
+from .kinds.registry import (
+    ALL,
+    CHOICES,
+    DATABASE,
+    DATABASE_KINDS,
+    FITS_SCHEMA,
+    IN_EVERY_DATABASE,
+    IN_TABLES,
+    PROJECT_KINDS,
+    SCOPES,
+)
 
-#: What ``all`` stands for.
-ALL = ("database", "code", "files", "packages")
-#: Ways to go back in a database, in the words of ``pg_restore``'s scope; only one at a time.
-SCOPES = ("database", "tables", "schema")
-KINDS = (*SCOPES, *ALL[1:])
-#: What a component of a database may be called: a schema goes back by its migrations under a name of its own.
-DATABASE_KINDS = (*SCOPES, "migrations")
 LAST_GOOD = "last_good"
 
 
@@ -80,17 +84,17 @@ def parse_kinds(words: Sequence[str]) -> tuple[str, ...]:
     :raises PlanRefused: for anything else.
     """
     if not words:
-        raise PlanRefused([f"rollback_components must be all, or a list of {', '.join(KINDS)}; not an empty one."])
+        raise PlanRefused([f"rollback_components must be all, or a list of {', '.join(CHOICES)}; not an empty one."])
     if list(words) == ["all"]:
         return ALL
-    wrong = [str(word) for word in words if word not in KINDS]
+    wrong = [str(word) for word in words if word not in CHOICES]
     if wrong:
-        hints = "; ".join(f"{word!r} is none of {', '.join(KINDS)}{nearest(str(word), KINDS)}" for word in wrong)
+        hints = "; ".join(f"{word!r} is none of {', '.join(CHOICES)}{nearest(str(word), CHOICES)}" for word in wrong)
         raise PlanRefused([f"rollback_components: {hints}."])
     scopes = [kind for kind in SCOPES if kind in words]
     if len(scopes) > 1:
         raise PlanRefused([f"rollback_components: choose one of {' and '.join(scopes)}: each goes back in a database."])
-    return tuple(kind for kind in KINDS if kind in words)
+    return tuple(kind for kind in CHOICES if kind in words)
 
 
 def make_plan(stack: Stack, request: Request) -> dict[str, Any]:
@@ -129,7 +133,8 @@ def make_plan(stack: Stack, request: Request) -> dict[str, Any]:
     if decision_host not in parts:
         parts = {**parts, decision_host: _nothing(len(stack.waves))}
     schema_only = {}
-    if "code" in request.kinds and not {"database", "schema"} & set(request.kinds) and request.code is None:
+    asked = set(request.kinds)
+    if asked & set(FITS_SCHEMA) and not asked & set(IN_EVERY_DATABASE) and request.code is None:
         schema_only = {database.name: database.host for database in stack.databases.values()}
     return {
         "id": request.id,
@@ -182,11 +187,11 @@ def _databases(stack: Stack, request: Request) -> list[Database]:
     """Those that the request goes back in."""
     if request.source is not None:
         return [_restored_from_file(stack, request)]
-    if "tables" in request.kinds:
+    if set(IN_TABLES) & set(request.kinds):
         if not request.tables:
             raise PlanRefused(["Which tables? Name them: -e rollback_tables=public.post,public.post_section"])
         return [_the_database(stack, request)]
-    return list(stack.databases.values()) if {"database", "schema"} & set(request.kinds) else []
+    return list(stack.databases.values()) if set(IN_EVERY_DATABASE) & set(request.kinds) else []
 
 
 def _restored_from_file(stack: Stack, request: Request) -> Database:
@@ -195,7 +200,7 @@ def _restored_from_file(stack: Stack, request: Request) -> Database:
         raise PlanRefused(
             [f"Both a restore point ({request.point}) and a file are named to go back to: name one of them."]
         )
-    if request.kinds != ("database",):
+    if request.kinds != (DATABASE,):
         raise PlanRefused(
             [
                 f"A file holds a database, but {', '.join(request.kinds)} are asked for: run lastgood.rollback.database_rollback."
@@ -217,14 +222,8 @@ def _the_database(stack: Stack, request: Request) -> Database:
 
 def _keys(project: Project, kinds: Sequence[str]) -> list[str]:
     """The entries of a restore point that putting this project back needs."""
-    keys = []
-    if "code" in kinds:
-        keys.append(f"code:{project.path}")
-    if "packages" in kinds and project.packages:
-        keys.append(f"packages:{project.packages}")
-    if "files" in kinds and project.files:
-        keys.append("files:files")
-    return keys
+    entries = [(kind.name, kind.entry(project)) for kind in PROJECT_KINDS if kind.name in kinds]
+    return [f"{kind}:{name}" for kind, name in entries if name]
 
 
 def _stopped(stack: Stack, rolled: Sequence[Project], *, everything: bool) -> set[str]:
@@ -250,7 +249,7 @@ def _parts(
 
     for database in databases:
         part(database.host)["databases"].append(database.name)
-        part(database.host)["keys"].append(f"database:{database.name}")
+        part(database.host)["keys"].append(f"{DATABASE}:{database.name}")
     for name in sorted(stopped, key=lambda name: (depths[name], name)):
         project = stack.projects[name]
         for host in project.hosts:
@@ -268,10 +267,8 @@ def _rolled(project: Project, kinds: Sequence[str]) -> dict[str, Any]:
     return {
         "name": project.name,
         "path": project.path,
-        "code": project.path if "code" in kinds else None,
         "git_timeout": project.git_timeout,
-        "packages": project.packages if "packages" in kinds else None,
-        "files": [{"dest": file} for file in project.files] if "files" in kinds else [],
+        **{kind.name: kind.value(project) if kind.name in kinds else kind.nothing for kind in PROJECT_KINDS},
         "environment": project.packages,
         "compile": list(project.checks.get("compile", ())),
         "imports": list(project.checks.get("imports", ())),

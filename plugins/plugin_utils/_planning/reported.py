@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.shape import MOMENT, require
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import ENDS, KEEP, UNDO
 
-from .discards import SHAPES as DISCARDS
+from .kinds.registry import SHAPES as DISCARDS
 
 _SERVICE = {"name?": str, "ran_before?": bool, "ready_before?": bool}
 _COMPONENT = {

@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Unreadable
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.open_transactions import RECOVER
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.discards import discard_lines, kept_places
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.kinds.registry import UNDO_NEEDS_KEPT
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.no_undo import asked_for, undo_option
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.open_transactions import (
     next_words,
@@ -51,8 +52,6 @@ _KEPT = ("rolled_back", "undone_as_asked")
 NO_WAY_BACK = "once it has finished, this can't be undone as a whole; kept instead: "
 #: Of those that rows have left.
 _MOST_TABLES = 8
-#: Kinds that can't go back without what they keep; a file may have been absent.
-_NOTHING_WITHOUT = ("database", "schema", "migrations", "packages")
 #: What Ansible puts before the words of a filter or a module.
 _WRAPPED = re.compile(
     r"^Task failed: .*The filter plugin '[\w.]+' failed: |^Task failed: (Module|Action) failed: ", re.DOTALL
@@ -424,7 +423,7 @@ def _undo_rows(plan: Mapping[str, Any], hosts: Registered, accept: Sequence[str]
     lost = [
         each["component"]
         for each in components
-        if not each["can_go_back"] or (each["kind"] in _NOTHING_WITHOUT and not each["kept"])
+        if not each["can_go_back"] or (each["kind"] in UNDO_NEEDS_KEPT and not each["kept"])
     ]
     if lost:
         return [["Undo", f"not as a whole ({', '.join(lost)}): what is kept of it is named above"]]

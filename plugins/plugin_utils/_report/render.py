@@ -10,22 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.text import one_line, visible
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.kinds.registry import TITLES
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from .checklist import WORDS
 from .text import clock, clock_with_zone, log_lines, markdown
 from .timeline import PHASES, downtime_window, drawing, duration, seconds
-
-KINDS = {
-    "database": "Database",
-    "tables": "Tables of database",
-    "schema": "Schema of database",
-    "migrations": "Schema, by its migrations, of database",
-    "code": "Checkout",
-    "files": "Files",
-    "packages": "Packages",
-}
 
 
 def render(name: str, report: Mapping[str, Any], templates: Path, now: float, **more: Any) -> str:
@@ -67,7 +58,7 @@ def _environment(templates: Path, **options: Any) -> Environment:
 
 
 def _common(report: Mapping[str, Any], now: float) -> dict[str, Any]:
-    return {"report": report, "now": now, "words": WORDS, "kinds": KINDS, "lines": log_lines(report["events"])}
+    return {"report": report, "now": now, "words": WORDS, "kinds": TITLES, "lines": log_lines(report["events"])}
 
 
 def _drawings(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Unreadable
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.discards import all_discard_lines, kept_places
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.plan import DATABASE_KINDS
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.kinds.registry import DATABASE_KINDS
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.reported import journal
 
 from .checklist import Story, ticked

@@ -11,6 +11,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -48,20 +49,10 @@ CONTROLLER_ROOMS = (
     "action",
     "filter",
 )
-#: Inside the room of the components, the same.
-KINDS = (
-    "plan",
-    "context",
-    "base",
-    "files",
-    "packages",
-    "code",
-    "database",
-    "tables",
-    "schema",
-    "migrations",
-    "registry",
-)
+#: Inside the room of the components, the same: below all kinds, and above them.
+COMPONENTS = "module_utils._components"
+BELOW_KINDS = ("plan", "context", "base")
+ABOVE_KINDS = ("registry",)
 
 
 def room(name: str) -> str:
@@ -74,8 +65,8 @@ def room(name: str) -> str:
 def storey(name: str) -> tuple[int, int]:
     """How far up a file lies: its room, and among the components its kind."""
     rooms = CONTROLLER_ROOMS if room(name) in CONTROLLER_ROOMS else HOST_ROOMS
-    kind = name.split(".")[2] if room(name) == "module_utils._components" else KINDS[0]
-    return rooms.index(room(name)), KINDS.index(kind)
+    order = (*BELOW_KINDS, *kinds(), *ABOVE_KINDS)
+    return rooms.index(room(name)), order.index(name.split(".")[2]) if room(name) == COMPONENTS else 0
 
 
 @cache
@@ -112,6 +103,19 @@ def absolute(name: str, imported: str) -> str:
 
 
 @cache
+def kinds() -> tuple[str, ...]:
+    """The packages in the room of the components, each after those that it is built on; a circle of them is an error."""
+    built_on: dict[str, set[str]] = {
+        name.split(".")[2]: set() for name in sources() if name.count(".") > 2 and room(name) == COMPONENTS
+    }
+    for name, targets in internal_imports().items():
+        if room(name) == COMPONENTS and name.split(".")[2] in built_on:
+            others = {target.split(".")[2] for target in targets if room(target) == COMPONENTS}
+            built_on[name.split(".")[2]] |= others & set(built_on) - {name.split(".")[2]}
+    return tuple(TopologicalSorter(built_on).static_order())
+
+
+@cache
 def internal_imports() -> dict[str, set[str]]:
     """Which of our own files each of them imports."""
     known = sources()
@@ -133,7 +137,11 @@ def test_the_code_is_found() -> None:
 
 def test_every_file_lies_in_a_room_and_every_room_is_there() -> None:
     assert {room(name) for name in sources()} == {*HOST_ROOMS, *CONTROLLER_ROOMS}
-    assert {path.stem for path in (UTILS / "_components").iterdir() if path.name != "__pycache__"} == set(KINDS)
+    assert {path.stem for path in (UTILS / "_components").iterdir() if path.name != "__pycache__"} == {
+        *BELOW_KINDS,
+        *kinds(),
+        *ABOVE_KINDS,
+    }
 
 
 def test_what_is_imported_is_there() -> None:

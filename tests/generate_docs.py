@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the documents that are made from code; tests/unit/test_report.py compares them."""
+"""Write the documents that are made from code; tests/unit/plugin_utils/_report/test_report.py compares them."""
 
 from __future__ import annotations
 

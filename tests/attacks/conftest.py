@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from accounts import Account, made
 from integration.conftest import built_modules, make_context, site
-from integration.postgres_server import postgres_server
+from support.postgres_server import postgres_server
 
 __all__ = ["built_modules", "make_context", "postgres_server", "site"]
 

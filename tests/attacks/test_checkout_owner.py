@@ -25,7 +25,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.code
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import Context
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
 from attacks.races import racing
-from integration.checkouts import Checkout, captured, make_checkout, plan_of
+from support.checkouts import Checkout, captured, make_checkout, plan_of
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.base
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.reversal import DatabaseReversal
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import SideNames
-from integration.database_site import FIRST, SECOND, THIRD, Site, identifier, literal
+from support.database_site import FIRST, SECOND, THIRD, Site, identifier, literal
 
 
 @pytest.fixture

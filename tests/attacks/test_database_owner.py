@@ -16,7 +16,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.sche
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables.component import Tables
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Server
-from integration.database_site import Site
+from support.database_site import Site
 
 EVIL = """
 CREATE FUNCTION take_over() RETURNS void LANGUAGE plpgsql AS $$ BEGIN

@@ -16,7 +16,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.command im
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.plain_script import restore_script
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server
-from integration.database_site import Site
+from support.database_site import Site
 
 #: Waits until somebody opens a file, and puts another one in its place: renames work in one's own directory, whoever owns
 #: what lies in it.

@@ -21,9 +21,9 @@ from statistics import median
 from typing import Any
 
 import psycopg2
-from integration.database_site import Site
-from integration.postgres_server import PostgresServer, running_server, wait_until
-from integration.tables_site import quiet
+from support.database_site import Site
+from support.postgres_server import PostgresServer, running_server, wait_until
+from support.tables_site import quiet
 
 SIZES = {name: int(os.environ.get(f"LASTGOOD_{name}_MB", size)) for name, size in (("SMALL", "60"), ("LARGE", "500"))}
 JOBS = int(os.environ.get("LASTGOOD_JOBS", "2"))

@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from integration.database_site import FIRST, SECOND, Site
-from integration.postgres_server import PostgresServer, running_server
-from integration.schema_site import SchemaSite
-from integration.tables_site import TablesSite, quiet
+from support.database_site import FIRST, SECOND, Site
+from support.postgres_server import PostgresServer, running_server
+from support.schema_site import SchemaSite
+from support.tables_site import TablesSite, quiet
 
 ROWS = int(os.environ.get("LASTGOOD_ROWS", "400000"))
 SCALES = [int(scale) for scale in os.environ.get("LASTGOOD_SCALES", "5,20").split(",")]

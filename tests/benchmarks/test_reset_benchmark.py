@@ -21,7 +21,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.command im
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.component import Code
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import Context
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.journal import Journal
-from integration.checkouts import Checkout, make_checkout
+from support.checkouts import Checkout, make_checkout
 
 FILES = int(os.environ.get("LASTGOOD_FILES", "50000"))
 PAIRS = 5

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from foreign import regression
-from integration.database_site import Site, identifier, literal
-from integration.postgres_server import PostgresServer
+from support.database_site import Site, identifier, literal
+from support.postgres_server import PostgresServer
 
 SCALE = int(os.environ.get("LASTGOOD_SCALE", "20"))
 TABLES = int(os.environ.get("LASTGOOD_TABLES", "500"))

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from integration.play import kill_all
-from integration.postgres_server import PostgresServer, as_account, free_port
+from support.play import kill_all
+from support.postgres_server import PostgresServer, as_account, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 OLDER, NEWER = "3.85.34", "3.105.25"

@@ -18,7 +18,7 @@ import urllib.request
 from pathlib import Path
 
 from conftest import ROOT
-from integration.postgres_server import PostgresServer, as_account
+from support.postgres_server import PostgresServer, as_account
 
 VERSION = "15.18"
 SHA256 = "11df0df97fe3ea4ba9a791faaf39cee1d2fe571e78885b5b55d8517d27c323b4"

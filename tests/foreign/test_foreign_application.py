@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from foreign.pulp import NEWER, OLDER, WANTED, Pulp
-from integration.postgres_server import running_server
+from support.postgres_server import running_server
 
 
 def account() -> str:

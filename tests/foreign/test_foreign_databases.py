@@ -23,10 +23,10 @@ import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
 from foreign.databases import FOREIGN, Foreign, copy, layout, rows, schema, sequences, tables
-from integration.database_site import Site
-from integration.postgres_server import PostgresServer, running_server
-from integration.schema_site import ACCEPTED, SchemaSite
-from integration.tables_site import TablesSite, quiet
+from support.database_site import Site
+from support.postgres_server import PostgresServer, running_server
+from support.schema_site import ACCEPTED, SchemaSite
+from support.tables_site import TablesSite, quiet
 
 SITES: dict[str, type[Site]] = {"database": Site, "tables": TablesSite, "schema": SchemaSite}
 #: What nothing that is streamed may take.

@@ -16,11 +16,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.command im
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import Context, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.journal import Journal
 from built_modules import share_built_modules
-from integration.database_site import Site
-from integration.migrations_site import migrated_project, migrations_site
-from integration.postgres_server import PostgresServer, postgres_server
-from integration.rollback_stack import captured_stack, healthy, stack
-from integration.schema_site import SchemaSite
+from support.database_site import Site
+from support.migrations_site import migrated_project, migrations_site
+from support.postgres_server import PostgresServer, postgres_server
+from support.rollback_stack import captured_stack, healthy, stack
+from support.schema_site import SchemaSite
 
 __all__ = ["captured_stack", "healthy", "migrated_project", "migrations_site", "postgres_server", "stack"]
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
-from integration.small_stack import WANTED, SmallStack
 from integration.test_recover import modes, until_journalled
+from support.small_stack import WANTED, SmallStack
 
 
 class _Awx(yaml.SafeDumper):

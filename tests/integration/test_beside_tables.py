@@ -17,8 +17,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.cont
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.component import Database
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.component import Schema
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables.component import Tables
-from integration.database_site import FIRST, SECOND, Site
-from integration.postgres_server import PostgresServer, newest_programs, running_server
+from support.database_site import FIRST, SECOND, Site
+from support.postgres_server import PostgresServer, newest_programs, running_server
 
 EXTENSION = """
 CREATE TABLE job (id int PRIMARY KEY, name text, own boolean DEFAULT false);

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 
-from integration.play import Ended
-from integration.rollback_stack import FAILING, RollbackStack, checks, projects
 from integration.test_database_rollback import as_superuser
+from support.play import Ended
+from support.rollback_stack import FAILING, RollbackStack, checks, projects
 
 #: Foreign keys are not looked at while this is on; only a superuser may.
 UNCHECKED = "SET session_replication_role = replica;"

@@ -17,8 +17,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.component import Code
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
-from integration.checkouts import Checkout, clone, make_checkout, plan_of, switched
-from integration.file_limit import no_file_larger_than
+from support.checkouts import Checkout, clone, make_checkout, plan_of, switched
+from support.file_limit import no_file_larger_than
 
 
 @pytest.fixture

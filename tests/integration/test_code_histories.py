@@ -23,7 +23,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.journal import Journal
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
-from integration.checkouts import Checkout, make_checkout
+from support.checkouts import Checkout, make_checkout
 
 #: Few names, so that files, directories and links get into each other's way; one is no text.
 NAMES = [

@@ -16,7 +16,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.component import Code
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
-from integration.checkouts import Checkout, captured, make_checkout, plan_of, switched
+from support.checkouts import Checkout, captured, make_checkout, plan_of, switched
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.checkouts import Checkout
-from integration.small_stack import SmallStack
+from support.checkouts import Checkout
+from support.small_stack import SmallStack
 
 #: Reverts and single files have no way back as a whole.
 ACCEPTED = {"rollback_accept": ["no_undo"]}

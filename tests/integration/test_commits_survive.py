@@ -22,10 +22,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.cont
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.component import Database
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables.component import Tables
-from integration.database_site import FIRST, Site
-from integration.postgres_server import PostgresServer, newest_programs, running_server, wait_until
 from integration.test_beside_tables import CONTENT, EXTENSION, installed_with
 from integration.test_tables_crash import postmaster, started
+from support.database_site import FIRST, Site
+from support.postgres_server import PostgresServer, newest_programs, running_server, wait_until
 
 SETTINGS = {"synchronous_commit": "off", "wal_writer_delay": "10s", "autovacuum": "off"}
 WRITERS = "SELECT pid FROM pg_stat_activity WHERE backend_type IN ('walwriter', 'background writer', 'checkpointer') ORDER BY 1"

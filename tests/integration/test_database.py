@@ -21,7 +21,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import component_class
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_components import complete
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server
-from integration.database_site import FIRST, SECOND, THIRD, Site, identifier, literal
+from support.database_site import FIRST, SECOND, THIRD, Site, identifier, literal
 
 LONG = "ü" * 31 + "x"  # 63 bytes
 

@@ -17,7 +17,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Server
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import application_name
-from integration.database_site import FIRST, Site
+from support.database_site import FIRST, Site
 
 PASSWORD = "se cret"
 

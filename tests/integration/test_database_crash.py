@@ -18,8 +18,8 @@ import psycopg2
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
-from integration.database_site import FIRST, Site
-from integration.postgres_server import running_server, wait_until
+from support.database_site import FIRST, Site
+from support.postgres_server import running_server, wait_until
 
 DRIVER = Path(__file__).with_name("database_driver.py")
 WRITE = """INSERT INTO public.knock VALUES (%s) RETURNING

@@ -13,7 +13,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import FinishedRollback
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.reversal import DatabaseReversal
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Server
-from integration.database_site import FIRST, SECOND, Site, literal
+from support.database_site import FIRST, SECOND, Site, literal
 
 
 def half_drop(site: Site, name: str) -> None:

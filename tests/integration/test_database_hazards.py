@@ -21,9 +21,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database import needs
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import hazards as hazards_of
-from integration.database_site import Site
-from integration.file_limit import no_file_larger_than
-from integration.postgres_server import PostgresServer, free_port, running_server, wait_until
+from support.database_site import Site
+from support.file_limit import no_file_larger_than
+from support.postgres_server import PostgresServer, free_port, running_server, wait_until
 
 
 def client(server: PostgresServer, **params: Any) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
-from integration.database_site import Site
+from support.database_site import Site
 
 HOME = """
 SELECT pg_encoding_to_char(encoding), datcollate, datctype, datlocprovider, daticulocale, spcname

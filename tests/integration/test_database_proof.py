@@ -18,10 +18,10 @@ import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import ChecksumMismatch, LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.store import open_entry
-from integration.database_site import Site
-from integration.postgres_server import PostgresServer, running_server, wait_until
 from integration.test_database_crash import PREPARE_LINES, SWITCH_LINES, Hammer, order
 from integration.test_pg_restore import call
+from support.database_site import Site
+from support.postgres_server import PostgresServer, running_server, wait_until
 
 #: ``make proof`` asks for 200.
 FLIPS = int(os.environ.get("LASTGOOD_FLIPS", "40"))

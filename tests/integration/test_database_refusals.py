@@ -18,7 +18,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
     VerificationFailed,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import PointEntry
-from integration.database_site import FIRST, SECOND, Site, checksums
+from support.database_site import FIRST, SECOND, Site, checksums
 
 
 def data_file(point: PointEntry) -> Path:

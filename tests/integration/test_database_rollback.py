@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.play import Ended
-from integration.rollback_stack import FAILING, RollbackStack, journalled
+from support.play import Ended
+from support.rollback_stack import FAILING, RollbackStack, journalled
 
 AT_LENGTH = pytest.mark.at_length
 TABLES = ("alembic_version", "post", "post_development", "post_section", "columns")

@@ -20,7 +20,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.plain_script import restore_script
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server
-from integration.database_site import Site
+from support.database_site import Site
 
 #: What is hard to cut: semicolons without quotes, rows and texts that look like commands of psql.
 TRICKY = r"""

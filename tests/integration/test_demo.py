@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from integration.demo_site import DemoSite, demo_site
+from support.demo_site import DemoSite, demo_site
 
 POSTS = "20000"
 WRITTEN_SINCE = 250

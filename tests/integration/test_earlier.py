@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine import timer, timer_unit
-from integration.database_site import FIRST, SECOND, THIRD
-from integration.kinds import KINDS, POINT, Thing, thing
-from integration.postgres_server import PostgresServer, wait_until
 from packed_modules import Modules, stored, zipped
+from support.database_site import FIRST, SECOND, THIRD
+from support.kinds import KINDS, POINT, Thing, thing
+from support.postgres_server import PostgresServer, wait_until
 
 EARLIER = Path(__file__).resolve().parents[1] / "earlier"
 COLLECTIONS = EARLIER.parents[1] / "collections"

@@ -24,7 +24,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.files.component import Files
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
-from integration.namespaces import run_module
+from support.namespaces import run_module
 
 
 def snapshot(directory: Path) -> dict[str, tuple[int, int, int, int, bytes]]:

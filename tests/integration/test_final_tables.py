@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 
 import pytest
-from integration.messengers import free_port
-from integration.small_stack import ROOT, WANTED, SmallStack
+from support.messengers import free_port
+from support.small_stack import ROOT, WANTED, SmallStack
 
 
 @pytest.fixture(scope="module")

@@ -23,11 +23,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.data
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.component import Schema
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables.component import Tables
-from integration.database_site import FIRST, Site
-from integration.hostile_settings import Hostility, Setting, culprits, impose, lift
-from integration.postgres_server import PostgresServer, running_server, wait_until
-from integration.tables_site import quiet
 from integration.test_database_crash import order
+from support.database_site import FIRST, Site
+from support.hostile_settings import Hostility, Setting, culprits, impose, lift
+from support.postgres_server import PostgresServer, running_server, wait_until
+from support.tables_site import quiet
 
 #: Values whose text depends on settings, definitions that hold such texts, and names that shadow what is built in.
 CONTENT = r"""

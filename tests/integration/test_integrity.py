@@ -16,9 +16,9 @@ import psycopg2
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._checks.integrity.session import CatalogueSession
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Server
-from integration.database_site import Site
-from integration.postgres_server import PostgresServer, running_server, wait_until
 from integration.test_pg_restore import call
+from support.database_site import Site
+from support.postgres_server import PostgresServer, running_server, wait_until
 
 UNCHECKED = "SET session_replication_role = replica;"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.small_stack import HOSTS, WANTED, SmallStack
+from support.small_stack import HOSTS, WANTED, SmallStack
 
 
 class Unsteady:

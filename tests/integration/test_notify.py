@@ -21,8 +21,8 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._messages.later 
     sending_environment,
 )
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._messages.spool import Message
-from integration.messengers import Certificate, Hook, Mailbox, free_port, mail_server, webhook_server
-from integration.small_stack import CONTACTS, HOSTS, SmallStack
+from support.messengers import Certificate, Hook, Mailbox, free_port, mail_server, webhook_server
+from support.small_stack import CONTACTS, HOSTS, SmallStack
 
 EVERYBODY = ["development@example.com", "office@example.com", "operations@example.com"]
 

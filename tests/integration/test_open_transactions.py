@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from integration.small_stack import WANTED, SmallStack
 from integration.test_recover import until_journalled
+from support.small_stack import WANTED, SmallStack
 
 
 class Killed(SmallStack):

@@ -35,8 +35,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.pack
     inspect_interpreter,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
-from integration.environments import BAD, BASE, GOOD, WORSE, Site, change, frozen, make_environment, tree, version_of
-from integration.namespaces import run_module
+from support.environments import BAD, BASE, GOOD, WORSE, Site, change, frozen, make_environment, tree, version_of
+from support.namespaces import run_module
 
 
 @pytest.fixture

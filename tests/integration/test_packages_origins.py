@@ -20,7 +20,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import sha256_file
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import Context
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages import link
-from integration.environments import Site, change, frozen, make_environment, said_by, tree, write_project
+from support.environments import Site, change, frozen, make_environment, said_by, tree, write_project
 
 INSTALLERS = pytest.mark.parametrize("installer", ["uv", "pip"])
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import sanity
-from integration.database_site import FIRST
-from integration.kinds import KINDS, thing
-from integration.postgres_server import PostgresServer
 from integration.test_earlier import COLLECTIONS, prepare, spoiled
 from packed_modules import Modules, packed, zipped
+from support.database_site import FIRST
+from support.kinds import KINDS, thing
+from support.postgres_server import PostgresServer
 
 PYTHONS = ("3.9", "3.13")
 #: Each kind on the oldest in any case; on the newest one of each group, and the others at length.

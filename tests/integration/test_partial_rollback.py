@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
-from integration.demo_site import ROOT
-from integration.play import Ended
-from integration.rollback_stack import FAILING, RollbackStack
+from support.demo_site import ROOT
+from support.play import Ended
+from support.rollback_stack import FAILING, RollbackStack
 
 #: Damage to the rows of one table, the newest rows of the others left as people wrote them.
 LOST = "UPDATE post_section SET body = md5(body) WHERE id % 3 = 0; DELETE FROM post_section WHERE id % 97 = 1"

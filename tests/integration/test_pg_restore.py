@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 import pytest
-from integration.database_site import Site
+from support.database_site import Site
 
 
 def call(site: Site, module: str, *, check: bool = False, **options: Any) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.connection import open_server
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.user_code import runs_own_code
-from integration.database_site import FIRST
-from integration.schema_site import SchemaSite
-from integration.tables_site import TablesSite
+from support.database_site import FIRST
+from support.schema_site import SchemaSite
+from support.tables_site import TablesSite
 
 #: It can't take the number back that it draws, whatever becomes of the transaction.
 SPY = "CREATE SEQUENCE spied; CREATE FUNCTION spy(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN"

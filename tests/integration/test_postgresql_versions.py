@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
-from integration.database_site import Site
-from integration.migrations_site import MigrationsSite, unordered
-from integration.postgres_server import PostgresServer, running_server
-from integration.schema_site import SchemaSite
-from integration.tables_site import TablesSite, make_shop, quiet
 from integration.test_schema_crash import MIGRATION, rows_and_schema
+from support.database_site import Site
+from support.migrations_site import MigrationsSite, unordered
+from support.postgres_server import PostgresServer, running_server
+from support.schema_site import SchemaSite
+from support.tables_site import TablesSite, make_shop, quiet
 
 FOLDERS = {16: "pginstall", 18: "pginstall18"}
 TABLES = ["customer", "orders", "event", "visit"]

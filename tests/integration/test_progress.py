@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
-from integration.postgres_server import PostgresServer
+from support.postgres_server import PostgresServer
 
 NAME = "growing"
 #: Nothing is slow in the live database; the rows take their time where they are restored.

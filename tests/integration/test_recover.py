@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.small_stack import WANTED, SmallStack
+from support.small_stack import WANTED, SmallStack
 
 
 @contextmanager

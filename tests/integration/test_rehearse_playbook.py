@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from integration.small_stack import SmallStack
+from support.small_stack import SmallStack
 
 
 def digests(small: SmallStack) -> dict[str, str]:

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from integration.demo_site import ROOT
-from integration.rollback_stack import ALL, FAILING, RollbackStack
-from integration.small_stack import CONTACTS
 from playwright.sync_api import Browser, Page, sync_playwright
+from support.demo_site import ROOT
+from support.rollback_stack import ALL, FAILING, RollbackStack
+from support.small_stack import CONTACTS
 
 #: Kept for people to look at.
 ARTEFACTS = ROOT / ".cache" / "report"

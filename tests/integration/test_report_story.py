@@ -9,7 +9,7 @@ import json
 import time
 from pathlib import Path
 
-from integration.small_stack import HOSTS, WANTED, SmallStack
+from support.small_stack import HOSTS, WANTED, SmallStack
 
 ROTATED = "rollback.log.1"
 

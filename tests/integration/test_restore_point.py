@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import ChecksumMismatch
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.store import open_entry
-from integration.postgres_server import PostgresServer, as_account, postgres_server, wait_until
+from support.postgres_server import PostgresServer, as_account, postgres_server, wait_until
 
 __all__ = ["postgres_server"]
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from integration.play import Play
-from integration.rollback_stack import (
+from support.play import Play
+from support.rollback_stack import (
     ALL,
     CORE,
     FAILING,

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.play import environment
-from integration.rollback_stack import ALL, CORE, HOSTS, POINT, STAGE, RollbackStack
+from support.play import environment
+from support.rollback_stack import ALL, CORE, HOSTS, POINT, STAGE, RollbackStack
 
 #: Core stands alone, all others need it.
 WAVES = 2

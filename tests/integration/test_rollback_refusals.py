@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from integration.play import Ended
-from integration.rollback_stack import ALL, CORE, POINT, RollbackStack, checks, damaged, projects
+from support.play import Ended
+from support.rollback_stack import ALL, CORE, POINT, RollbackStack, checks, damaged, projects
 
 #: What is asked for besides `ALL` → what the refusal has to say.
 REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {

@@ -12,8 +12,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import FinishedRollback
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.reversal import SchemaReversal
-from integration.database_site import FIRST, SECOND
-from integration.schema_site import ACCEPTED, SchemaSite
+from support.database_site import FIRST, SECOND
+from support.schema_site import ACCEPTED, SchemaSite
 
 #: A migration as people write them, and what people wrote into it.
 MIGRATION = """

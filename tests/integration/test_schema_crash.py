@@ -26,12 +26,12 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.data
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.build import SchemaBuild
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.component import Schema
-from integration.database_site import FIRST
-from integration.postgres_server import running_server, wait_until
-from integration.schema_site import SchemaSite
-from integration.tables_site import quiet
 from integration.test_database_crash import order, run_and_die
 from integration.test_tables_crash import Mortal, crash, dying
+from support.database_site import FIRST
+from support.postgres_server import running_server, wait_until
+from support.schema_site import SchemaSite
+from support.tables_site import quiet
 
 MIGRATION = "ALTER TABLE post ADD stars int; ALTER TABLE section DROP COLUMN extra; DROP TABLE cache"
 #: Enough rows for a copy that clients notice.

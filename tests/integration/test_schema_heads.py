@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.discards import all_discard_lines
-from integration.schema_site import SchemaSite
+from support.schema_site import SchemaSite
 
 #: The tables as each tool makes them (Rails and golang-migrate call theirs alike, so these stand in schemas of their own),
 #: one migration in each, and a table of people's with the name of one of Sqitch's.

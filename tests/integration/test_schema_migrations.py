@@ -16,8 +16,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import component_class
-from integration.database_site import SECOND
-from integration.migrations_site import BASE, COMMAND, STARS, TAGS, VERSIONS, MigratedProject, MigrationsSite, unordered
+from support.database_site import SECOND
+from support.migrations_site import BASE, COMMAND, STARS, TAGS, VERSIONS, MigratedProject, MigrationsSite, unordered
 
 #: What people wrote after the migration.
 WRITTEN = """

@@ -17,11 +17,11 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.code
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_components import make_component
 from engine_host import Host
-from integration.checkouts import Checkout
-from integration.migrations_site import BASE, STARS, TAGS, MigratedProject
-from integration.postgres_server import wait_until
 from integration.test_database_crash import order, run_and_die
 from integration.test_schema_crash import SOME
+from support.checkouts import Checkout
+from support.migrations_site import BASE, STARS, TAGS, MigratedProject
+from support.postgres_server import wait_until
 
 #: Two lines a step: create, copy, grants, downgrade; in the switch drop before them, and the switch itself after them.
 PREPARE_LINES, SWITCH_LINES = 8, 12

@@ -14,8 +14,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.sche
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.keys import keep_orphans
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.foreign_keys import keys_touching
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
-from integration.database_site import FIRST
-from integration.schema_site import SchemaSite
+from support.database_site import FIRST
+from support.schema_site import SchemaSite
 
 TABLES = """
 CREATE TABLE parent (id int CONSTRAINT own PRIMARY KEY, body text) WITH (autovacuum_enabled = off);

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from integration.migrations_site import ADDRESS, ENV, INI, version
-from integration.rollback_stack import CORE, FAILING, RollbackStack
+from support.migrations_site import ADDRESS, ENV, INI, version
+from support.rollback_stack import CORE, FAILING, RollbackStack
 
 #: A migration that loses the order of the sections and adds a column that the older schema has no place for.
 MIGRATION = """

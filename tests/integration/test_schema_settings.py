@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan
-from integration.schema_site import SchemaSite
+from support.schema_site import SchemaSite
 
 #: What people have written, as they see it in their own zone; and that `other` is neither converted nor moved.
 TABLE = """

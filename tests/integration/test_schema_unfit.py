@@ -10,8 +10,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.discards import discard_lines
-from integration.database_site import SECOND
-from integration.schema_site import SchemaSite
+from support.database_site import SECOND
+from support.schema_site import SchemaSite
 
 #: As an application has them: devices of sites, parts of devices, notes on parts; and a partitioned log.
 TABLES = """

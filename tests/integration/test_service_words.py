@@ -27,9 +27,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._services import
 from ansible_collections.lastgood.rollback.plugins.modules import service_restart, transaction_info
 from engine_component import KINDS
 from engine_host import Host
-from integration.small_stack import WANTED, SmallStack
 from integration.test_recover import until_journalled
 from integration.test_services import alive
+from support.small_stack import WANTED, SmallStack
 
 STARTING, ASKING = "a-word-that-starts-it", "a-word-that-asks-it"
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.environments import change, frozen, make_environment, said_by, write_wheel
-from integration.namespaces import unshared
-from integration.small_stack import SmallStack
+from support.environments import change, frozen, make_environment, said_by, write_wheel
+from support.namespaces import unshared
+from support.small_stack import SmallStack
 
 POINT = {"rollback_point": "last_good"}
 WORKS = "VALUE = 'good'\n"

@@ -12,9 +12,9 @@ import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import StateConflict
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
-from integration.file_limit import no_file_larger_than
-from integration.postgres_server import PostgresServer
-from integration.tables_site import EVERYTHING, TablesSite, copied_shop, good_shop, quiet, shop
+from support.file_limit import no_file_larger_than
+from support.postgres_server import PostgresServer
+from support.tables_site import EVERYTHING, TablesSite, copied_shop, good_shop, quiet, shop
 
 __all__ = ["good_shop", "shop"]
 

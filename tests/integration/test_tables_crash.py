@@ -21,10 +21,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import Context
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables.component import Tables
-from integration.database_site import FIRST, Site
-from integration.postgres_server import PostgresServer, running_server, wait_until
-from integration.tables_site import EVERYTHING, TablesSite, client, copied_shop, good_shop, make_shop, quiet, shop
 from integration.test_database_crash import order, run_and_die
+from support.database_site import FIRST, Site
+from support.postgres_server import PostgresServer, running_server, wait_until
+from support.tables_site import EVERYTHING, TablesSite, client, copied_shop, good_shop, make_shop, quiet, shop
 
 __all__ = ["good_shop", "shop"]
 

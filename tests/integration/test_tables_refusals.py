@@ -15,8 +15,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
     UndoIncomplete,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
-from integration.postgres_server import wait_until
-from integration.tables_site import TablesSite, client, good_shop, shop
+from support.postgres_server import wait_until
+from support.tables_site import TablesSite, client, good_shop, shop
 
 __all__ = ["good_shop", "shop"]
 

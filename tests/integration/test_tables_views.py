@@ -12,9 +12,9 @@ import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
-from integration.database_site import Site
-from integration.postgres_server import PostgresServer
-from integration.tables_site import TablesSite, client, quiet, statements
+from support.database_site import Site
+from support.postgres_server import PostgresServer
+from support.tables_site import TablesSite, client, quiet, statements
 
 #: Refreshing it fails where a row has n = 0, where two have the same n, or where the function says so.
 VIEWS = """

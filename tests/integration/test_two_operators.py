@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from integration.small_stack import HOSTS, WANTED, SmallStack
+from support.small_stack import HOSTS, WANTED, SmallStack
 
 #: Each time costs two playbooks; ``make operators`` does it twenty times.
 TIMES = int(os.environ.get("LASTGOOD_OPERATORS", "3"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.small_stack import HOSTS, SmallStack
+from support.small_stack import HOSTS, SmallStack
 
 SENTINEL = "a-word-that-nobody-may-see"
 

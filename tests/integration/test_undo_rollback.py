@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from integration.play import Ended
-from integration.rollback_stack import ALL, CORE, STAGE, Look, RollbackStack, journalled
+from support.play import Ended
+from support.rollback_stack import ALL, CORE, STAGE, Look, RollbackStack, journalled
 
 WRITE = "INSERT INTO post (title, slug, summary) SELECT 'since', 'since-' || g, 'since' FROM generate_series(1, 7) g"
 WRITTEN = "SELECT count(*) FROM post WHERE title = 'since'"

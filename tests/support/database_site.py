@@ -18,7 +18,7 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import Context, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.component import Database
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan
-from integration.postgres_server import PostgresServer
+from support.postgres_server import PostgresServer
 
 #: Other ones in each process of pytest: what a transaction has left on this machine is ended by its name.
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))

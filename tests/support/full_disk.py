@@ -21,7 +21,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import Context, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.files.component import Files
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.journal import Journal
-from integration.environments import BAD, GOOD, Site, change, frozen, make_environment
+from support.environments import BAD, GOOD, Site, change, frozen, make_environment
 
 FILES = 20
 FILE_BYTES = 64 * 1024

@@ -10,8 +10,8 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from integration.database_site import identifier, literal
-from integration.postgres_server import PostgresServer
+from support.database_site import identifier, literal
+from support.postgres_server import PostgresServer
 
 #: What only a name can be: most of them exist in the database of the tests, or on its server.
 TEXTS = {

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from integration.checkouts import Checkout, make_checkout
-from integration.database_site import Site
-from integration.environments import BAD, GOOD, change, frozen, make_environment
-from integration.migrations_site import COMMAND, MigrationsSite, unordered
-from integration.postgres_server import PostgresServer
-from integration.schema_site import ACCEPTED, SchemaSite
+from support.checkouts import Checkout, make_checkout
+from support.database_site import Site
+from support.environments import BAD, GOOD, change, frozen, make_environment
+from support.migrations_site import COMMAND, MigrationsSite, unordered
+from support.postgres_server import PostgresServer
+from support.schema_site import ACCEPTED, SchemaSite
 
 POINT = "before"
 

@@ -18,9 +18,9 @@ import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.migrations.component import Migrations
-from integration.database_site import FIRST
-from integration.postgres_server import PostgresServer
-from integration.schema_site import ACCEPTED, SchemaSite
+from support.database_site import FIRST
+from support.postgres_server import PostgresServer
+from support.schema_site import ACCEPTED, SchemaSite
 
 BASE, STARS, TAGS = "1f0a", "2b1c", "3d2e"
 COMMAND = [sys.executable, "-m", "alembic", "downgrade", "{revision}"]

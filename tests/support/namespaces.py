@@ -21,7 +21,7 @@ def unshared(*kinds: str) -> list[str]:
 
 def run_module(name: str, *words: str | Path, kinds: tuple[str, ...]) -> str:
     """Run a module of the tests there; what it prints."""
-    command = [*unshared(*kinds), sys.executable, "-W", "error", "-m", f"integration.{name}", *map(str, words)]
+    command = [*unshared(*kinds), sys.executable, "-W", "error", "-m", f"support.{name}", *map(str, words)]
     path = os.pathsep.join(str(ROOT / part) for part in ("collections", "tests"))
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from built_modules import CALLBACK_PLUGINS
-from integration.demo_site import DemoSite
+from support.demo_site import DemoSite
 
 _numbers = itertools.count(1)
 

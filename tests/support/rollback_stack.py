@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 import yaml
-from integration.demo_site import ROOT, DemoSite, demo_site
-from integration.environments import write_wheel
-from integration.play import Ended, Play
+from support.demo_site import ROOT, DemoSite, demo_site
+from support.environments import write_wheel
+from support.play import Ended, Play
 
 HOSTS = ("demo_core", "demo_db", "demo_stages")
 POINT = "release-1.2.0"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.component import Schema
-from integration.database_site import FIRST, Site
+from support.database_site import FIRST, Site
 
 #: Enums, domains, identity, serials, generated columns, partitions, inheritance, row security, views, triggers, keys of
 #: several columns, exclusion and check constraints, unlogged tables, names that want quotes, a large object.

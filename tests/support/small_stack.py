@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from integration.play import kill_all
+from support.play import kill_all
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTS = ("web1", "web2")

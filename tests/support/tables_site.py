@@ -16,8 +16,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.command im
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import Context, PointEntry
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables.component import Tables
-from integration.database_site import FIRST, Site, identifier
-from integration.postgres_server import PostgresServer
+from support.database_site import FIRST, Site, identifier
+from support.postgres_server import PostgresServer
 
 SHOP = """
 CREATE SCHEMA "odd ""schema";

@@ -16,7 +16,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.command im
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import VARIABLE, shown
 
-UTILS = Path(__file__).resolve().parents[2] / "plugins" / "module_utils"
+UTILS = Path(__file__).resolve().parents[4] / "plugins" / "module_utils"
 
 
 def test_a_runner_has_a_limit_of_its_own_and_hands_it_on() -> None:

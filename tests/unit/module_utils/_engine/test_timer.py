@@ -58,7 +58,7 @@ def payload() -> bytes:
             if name != REGISTRY:
                 changed.writestr(name, packed.read(name))
         changed.writestr(REGISTRY, TEST_REGISTRY)
-        component = Path(__file__).parents[1] / "engine_component.py"
+        component = Path(__file__).parents[3] / "engine_component.py"
         changed.writestr(f"{PREFIX}/_components/engine_component.py", component.read_bytes())
     return found.getvalue()
 

@@ -33,8 +33,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.
     RestorePoints,
     open_entry,
 )
-from unit import fake_component
-from unit.fake_component import request
+from unit.module_utils._restore_points import fake_component
+from unit.module_utils._restore_points.fake_component import request
 
 
 @pytest.fixture

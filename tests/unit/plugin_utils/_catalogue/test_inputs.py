@@ -24,7 +24,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.input
     unknown_inputs,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 INPUTS = load_inputs()
 ALL = [(role, option) for role, inputs in INPUTS.items() for option in inputs.options.values()]
 NAMES = sorted({option.name for _role, option in ALL})

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.commands import _completed, play_options
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 RECOVER = "ansible-playbook lastgood.rollback.recover"
 
 

@@ -185,6 +185,6 @@ def test_the_playbooks_and_the_module_know_the_same_words() -> None:
 
 @pytest.mark.parametrize("entry", ["main", "file", "commits", "single_files", "undo_rollback"])
 def test_every_way_into_a_rollback_takes_them(entry: str) -> None:
-    path = Path(__file__).resolve().parents[2] / "roles" / "rollback" / "meta" / "argument_specs.yml"
+    path = Path(__file__).resolve().parents[4] / "roles" / "rollback" / "meta" / "argument_specs.yml"
     specs = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]
     assert "no_undo" in specs[entry]["options"]["rollback_accept"]["choices"]

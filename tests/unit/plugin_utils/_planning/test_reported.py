@@ -21,7 +21,8 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.render i
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.report import build_report
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from unit import test_check, test_open, test_report
+from unit.plugin_utils._planning import test_open
+from unit.plugin_utils._report import test_check, test_report
 
 ANY = st.recursive(
     st.none()

@@ -21,7 +21,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.check im
     summarize,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 HOSTS = ["db1", "web1", "web2"]
 GROUPS = {"all": HOSTS, "core": ["web1"], "stage": ["web2"]}
 STACK = read_stack(

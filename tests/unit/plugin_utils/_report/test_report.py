@@ -34,7 +34,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.timeline
 )
 from markdown_it import MarkdownIt
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 TEMPLATES = ROOT / "roles" / "report" / "templates"
 ID = "20261123T143000Z-blog-7f3a"
 HOSTILE = (

@@ -21,7 +21,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan
 from support.database_site import FIRST, Site
 from support.postgres_server import running_server, wait_until
 
-DRIVER = Path(__file__).with_name("database_driver.py")
+DRIVER = Path(__file__).resolve().parents[1] / "support" / "database_driver.py"
 WRITE = """INSERT INTO public.knock VALUES (%s) RETURNING
     (SELECT oid::bigint FROM pg_database WHERE datname = current_database()), n, pg_postmaster_start_time()::text"""
 

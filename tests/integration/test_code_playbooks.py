@@ -122,6 +122,7 @@ def test_how_a_playbook_is_used_is_said_with_what_this_one_was_run_with(code, pl
     assert re.search(usage, words(done.stdout)), done.stdout
 
 
+@pytest.mark.at_length  # attacks/test_checkout_owner.py: a filter without an end; test_plan.py: the project's timeout
 def test_a_filter_of_a_checkout_gets_as_long_as_its_project_says(code) -> None:
     """And no longer: the services are down meanwhile."""
     app, attributes = code.apps[0], code.apps[0].path / ".git" / "info" / "attributes"
@@ -195,6 +196,7 @@ def test_a_file_comes_back_from_git_and_everything_else_stays(code) -> None:
     assert code.holds() == [False, False]
 
 
+@pytest.mark.at_length  # from git below; test_files.py: from a restore point
 def test_a_file_comes_back_from_a_restore_point(code) -> None:
     options = {"rollback_only": "app2", "rollback_files": ["app.py"], "rollback_point": "last_good"}
     done = code.stack.play("file_rollback", **options, **ACCEPTED)

@@ -160,6 +160,7 @@ def test_webhooks_are_told_in_their_own_words(small: SmallStack, hook: Hook) -> 
         path.unlink()
 
 
+@pytest.mark.at_length  # unit/…/test_report.py: contacts that are refused
 def test_contacts_that_are_wrong_are_told_and_fail_nothing(small: SmallStack) -> None:
     wrong = {**CONTACTS, "primary": {"name": "Operations\nBcc: eve@example.com", "email": "operations@example.com"}}
     done = small.roll_back(rollback_contacts=wrong, notify_mail=settings(free_port()))
@@ -243,6 +244,7 @@ def test_the_report_can_be_left_on_a_host_and_its_log_is_in_order(small: SmallSt
     assert log[-1] in (small.logs / "rollback.log").read_text().splitlines()
 
 
+@pytest.mark.at_length  # test_final_tables.py: a table that fails fails nothing either
 def test_a_report_that_can_not_be_written_fails_nothing(small: SmallStack, tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     taken.write_text("a file where the directory should be")

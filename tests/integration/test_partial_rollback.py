@@ -95,6 +95,7 @@ def test_it_is_refused_before_anything_is_touched_until_the_word_that_it_names_i
     assert lost.site.look()["post_section"] == lost.good["post_section"]
 
 
+@pytest.mark.at_length  # unit/…/test_no_undo.py: a database's own accept
 def test_the_catalogue_may_say_so_for_its_database(lost: RollbackStack) -> None:
     text = (ROOT / "inventory" / "demo" / "group_vars" / "all" / "stack.yml").read_text(encoding="utf-8")
     databases = yaml.safe_load(text)["rollback_databases"]

@@ -170,6 +170,7 @@ def test_they_are_in_nothing_that_a_failed_rollback_keeps_or_shows(site: Site) -
     assert site.shown() == []
 
 
+@pytest.mark.at_length  # the timer does, by the same function
 def test_recovery_starts_the_service_again(site: Site) -> None:
     directory = site.interrupt()
     [kept] = site.kept()

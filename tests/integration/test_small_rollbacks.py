@@ -99,6 +99,7 @@ def test_a_full_dependency_rollback_needs_no_network(packages: PackagesStack, cu
         assert "MODE=good" in packages.settings(number).read_text()
 
 
+@pytest.mark.at_length  # test_rollback_faults.py: checks that fail; test_packages.py: the undo
 def test_dependencies_whose_checks_fail_after_the_switch_are_undone(packages: PackagesStack) -> None:
     bad, inodes = packages.look(), [packages.environment(number).stat().st_ino for number in (1, 2)]
     packages.variables["rollback_projects"]["app2"]["checks"]["commands"] = [["false"]]

@@ -68,6 +68,16 @@ def plan(stack: Stack, kinds: str = "code,files,packages", **options: Any) -> di
     return make_plan(stack, Request("1-blog", LAST_GOOD, parse_kinds(kinds.split(",")), **options))
 
 
+def test_a_project_says_how_long_its_git_may_take() -> None:
+    projects = {
+        **CATALOGUE["rollback_projects"],
+        "plain": {**CATALOGUE["rollback_projects"]["plain"], "git_timeout": 6},
+    }
+    planned = plan(read_stack({**CATALOGUE, "rollback_projects": projects}, GROUPS))
+    found = {part["name"]: part["git_timeout"] for each in planned["parts"].values() for part in each["projects"]}
+    assert found == {"core": None, "planning": None, "report": None, "plain": 6}
+
+
 def services(planned: dict[str, Any]) -> dict[str, list[list[str]]]:
     """Host → names of the services in each wave, where there are any."""
     waves = {

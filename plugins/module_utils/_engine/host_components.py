@@ -136,9 +136,10 @@ class HostComponents:
 
 
 def complete(plan: Plan, classes: ComponentClasses) -> Plan:
-    """The plan with what its kind says of its place and its way back, so that nobody else has to know the kind for that."""
-    if plan.order is not None:
-        return plan
+    """The plan with what its kind says of its place and its way back, so that nobody else has to know the kind for that.
+
+    Asked anew each time: what comes back may be gone by now, and a reversal is made from the plan that it takes back.
+    """
     reversal = classes(plan.kind, reversal=True)
     can_go_back = reversal.is_reversible(plan)
     kept_instead = "" if can_go_back else reversal.kept_instead(plan)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,9 @@ def test_which_plans_have_no_way_back_and_what_is_kept_instead(kind: str, facts:
     assert planned.can_go_back is (kept == "")
     assert planned.kept_instead.startswith(kept)
     assert (planned.kept_instead == "") is (kept == "")
+    # What was said of it before, or of the plan that a reversal was made from, is not believed.
+    stale = replace(planned, order=99, can_go_back=not planned.can_go_back, kept_instead="much", entry_kind="other")
+    assert complete(stale, component_class) == planned
 
 
 FORECAST = {"discards": {}, "notes": [], "disk_bytes": 0, "predicted_downtime": {"ms": 0}, "fingerprint": "5a13"}

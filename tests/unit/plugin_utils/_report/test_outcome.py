@@ -366,7 +366,7 @@ def test_that_no_service_stood_still_is_said_only_where_it_is_known(db1: dict[st
     assert ["Downtime", words] in rows({"db1": {"__rollback_begun": True, **db1}})
 
 
-COMPONENT = {"component": "database:blog", "kind": "database", "kept": {}, "can_go_back": True}
+UNCHANGED_COMPONENT = {"component": "database:blog", "kind": "database", "kept": {}, "can_go_back": True}
 
 
 @pytest.mark.parametrize(
@@ -380,7 +380,7 @@ COMPONENT = {"component": "database:blog", "kind": "database", "kept": {}, "can_
             "events[0].facts can't be understood: services.core is the text 'noon'",
         ),
         (
-            {"transactions": [{"components": [{**COMPONENT, "set_aside": {"rows": "2"}}]}]},
+            {"transactions": [{"components": [{**UNCHANGED_COMPONENT, "set_aside": {"rows": "2"}}]}]},
             "components[0].set_aside.rows is the text '2'",
         ),
         ({"transactions": [{"outcome": "well"}]}, "transactions[0].outcome is the text 'well'"),

@@ -603,10 +603,37 @@ def test_a_lock_older_than_the_rollback_is_never_removed(code, checkout, slow) -
     code.prepare(plan)
     kill_in_mid_reset(code, plan, slow, git_too=True)
     slow.unlink()
-    os.utime(checkout.path / ".git" / "index.lock", (1, 1))
+    now = time.time()
+    os.utime(code.context.workspace / "switching.json", (now + 3600, now + 3600))
     with pytest.raises(LastGoodError, match="older than this rollback"):
         code.undo(plan)
     assert (checkout.path / ".git" / "index.lock").exists()
+
+
+KILL_AT_THE_INDEX = """
+import os, signal, sys
+
+def kill(event, arguments):
+    if event == "os.rename" and str(arguments[0]).endswith("index.lock"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(kill)
+"""
+
+
+def test_kill_9_just_before_the_recorded_index_takes_its_place(code, checkout, tmp_path) -> None:
+    dirty(checkout)
+    before = checkout.snapshot()
+    plan = plan_of(code, checkout)
+    (tmp_path / "plan.json").write_text(json.dumps(plan.to_json()))
+    switched(code, plan)
+    arguments = [code.context.workspace, tmp_path / "plan.json", "undo", code.context.transaction]
+    undo = [sys.executable, "-c", KILL_AT_THE_INDEX + RUN_PHASE, *arguments]
+    assert subprocess.run(undo, check=False).returncode == -signal.SIGKILL
+    lock = checkout.path / ".git" / "index.lock"
+    assert lock.stat().st_mtime < (code.context.workspace / "switching.json").stat().st_mtime, "not as old as the index"
+    code.undo(plan)
+    assert (checkout.snapshot(), lock.exists()) == (before, False)
 
 
 KILL_AT = """

@@ -55,7 +55,8 @@ class ResetMarker:
         began_ns = self._began_ns()
         for lock in checks.lock_files(layout, checkout.before.branch):
             try:
-                made_ns = lock.lstat().st_mtime_ns
+                # Not its time of modification: our own carry, just before their rename, that of the recorded index.
+                made_ns = lock.lstat().st_ctime_ns
             except FileNotFoundError:
                 continue
             if made_ns < began_ns:

@@ -158,30 +158,13 @@ outcome:
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import only
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.files.component import Files
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.files.options import FILES_OPTIONS
 from ansible_collections.lastgood.rollback.plugins.module_utils._runners.component import run_component
 
 
 def main() -> None:
     """Entry point."""
-    run_component(
-        only(Files),
-        "files",
-        argument_spec={
-            "files": {
-                "type": "list",
-                "elements": "dict",
-                "options": {
-                    "dest": {"type": "path", "required": True},
-                    "src": {"type": "path"},
-                    "checksum": {"type": "str"},
-                },
-            },
-            "restore_point": {"type": "str"},
-            "validate": {"type": "list", "elements": "str", "default": [], "no_log": True},
-            "allow_unverified": {"type": "bool", "default": False},
-        },
-        required_one_of=[("files", "restore_point")],
-    )
+    run_component(only(Files), FILES_OPTIONS, "files")
 
 
 if __name__ == "__main__":

@@ -277,44 +277,14 @@ outcome:
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import only
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.component import Code
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.options import CODE_OPTIONS
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.reversal import CodeReversal
 from ansible_collections.lastgood.rollback.plugins.module_utils._runners.component import run_component
 
 
 def main() -> None:
     """Entry point."""
-    run_component(
-        only(Code, code=CodeReversal),
-        "code",
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "to": {"type": "str"},
-            "restore_point": {"type": "str"},
-            "mode": {"type": "str", "choices": ["reset", "revert", "paths"], "default": "reset"},
-            "deepen": {"type": "bool", "default": False},
-            "commits": {"type": "list", "elements": "str", "default": []},
-            "mainline": {"type": "int", "default": 1},
-            "paths": {"type": "list", "elements": "str", "default": []},
-            "owner": {"type": "str"},
-            "timeout": {"type": "int", "default": 600},
-            "python": {"type": "path"},
-            "test_environment": {"type": "dict", "default": {}, "no_log": True},
-            "verify": {
-                "type": "dict",
-                "options": {
-                    "compile": {"type": "list", "elements": "str", "default": []},
-                    "commands": {"type": "list", "elements": "list", "default": [], "no_log": True},
-                    "timeout": {"type": "int", "default": 600},
-                },
-            },
-        },
-        secrets=("test_environment",),
-        mutually_exclusive=[("to", "restore_point")],
-        required_if=[
-            ("mode", "reset", ("to", "restore_point"), True),
-            ("mode", "paths", ("to", "restore_point"), True),
-        ],
-    )
+    run_component(only(Code, code=CodeReversal), CODE_OPTIONS, "code")
 
 
 if __name__ == "__main__":

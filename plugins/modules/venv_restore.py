@@ -176,28 +176,14 @@ outcome:
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import only
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages.component import Packages
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages.options import PACKAGES_OPTIONS
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages.reversal import PackagesReversal
 from ansible_collections.lastgood.rollback.plugins.module_utils._runners.component import run_component
 
 
 def main() -> None:
     """Entry point."""
-    run_component(
-        only(Packages, packages=PackagesReversal),
-        "packages",
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "restore_point": {"type": "str"},
-            "requirements": {"type": "path"},
-            "wheelhouse": {"type": "path"},
-            "imports": {"type": "list", "elements": "str", "default": []},
-            "python": {"type": "path"},
-            "installer": {"type": "str", "choices": ["auto", "uv", "pip"], "default": "auto"},
-            "owner": {"type": "str"},
-        },
-        mutually_exclusive=[("restore_point", "requirements"), ("restore_point", "wheelhouse")],
-        required_one_of=[("restore_point", "requirements")],
-    )
+    run_component(only(Packages, packages=PackagesReversal), PACKAGES_OPTIONS, "packages")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ CONTROLLER_ROOMS = (
 )
 #: Inside the room of the components, the same: below all kinds, and above them.
 COMPONENTS = "module_utils._components"
-BELOW_KINDS = ("plan", "context", "base")
+BELOW_KINDS = ("plan", "context", "options", "base")
 ABOVE_KINDS = ("registry",)
 
 

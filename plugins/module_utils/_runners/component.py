@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +18,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking im
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component, ComponentClasses
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import PointEntry
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.options import ComponentOptions
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_components import make_component
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.standalone import run_standalone
@@ -26,38 +28,31 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.
 from .run import COMMON_SPEC, hide_secrets_of, run_guarded
 
 
-def run_component(
-    classes: ComponentClasses,
-    kind: str = "",
-    *,
-    argument_spec: Mapping[str, Any],
-    secrets: Sequence[str] = (),
-    kind_option: str = "",
-    **constraints: Any,
-) -> NoReturn:
+def run_component(classes: ComponentClasses, options: ComponentOptions, kind: str = "") -> NoReturn:
     """The main of every component module.
 
     :param classes: the components that the module is about, and what takes a finished rollback of them back.
-    :param kind: the component's kind.
-    :param argument_spec: the module's own options.
-    :param kind_option: the option that names the kind, for a module with several.
-    :param secrets: options that are passwords: they reach the component's context and nothing else.
-    :param constraints: ``required_if``, ``mutually_exclusive`` and so on.
+    :param options: the module's own, besides `COMMON_SPEC`.
+    :param kind: the component's kind, unless an option names it.
     """
-    module = AnsibleModule(argument_spec={**COMMON_SPEC, **argument_spec}, supports_check_mode=True, **constraints)
-    for name in secrets:
-        _show_what_is_no_secret(module, module.params[name])
-    verify, validate = module.params.get("verify") or {}, module.params.get("validate") or []
-    hide_secrets_of(module, [*(verify.get("commands") or []), validate])
-    chosen = kind or module.params[kind_option]
-    run_guarded(module, lambda: _component_result(classes, chosen, module.params, secrets, check=module.check_mode))
+    spec = {**COMMON_SPEC, **options.argument_spec}
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True, **options.constraints)
+    show_what_is_no_secret(module, options, module.params)
+    chosen = kind or module.params[options.kind_option]
+    work = partial(_component_result, classes, chosen, module.params, options.secrets, check=module.check_mode)
+    run_guarded(module, work)
 
 
-def _show_what_is_no_secret(module: AnsibleModule, option: Any) -> None:
-    """Let Ansible mask the secrets of an environment only: it would blot out ``blog`` in every path of a result."""
-    if isinstance(option, Mapping):
+def show_what_is_no_secret(module: AnsibleModule, options: ComponentOptions, given: Mapping[str, Any]) -> None:
+    """Let Ansible mask the secrets among what is ``no_log``, and nothing else: ``blog`` would be blotted out of every path.
+
+    :param given: a component's options, the secrets included.
+    """
+    for option in filter(lambda value: isinstance(value, Mapping), map(given.get, options.secrets)):
         shown = {str(value) for name, value in option.items() if not is_secret(str(name), str(value))}
         module.no_log_values.difference_update(shown)
+    verify, validate = given.get("verify") or {}, given.get("validate") or []
+    hide_secrets_of(module, [*(verify.get("commands") or []), validate])
 
 
 def _component_result(

@@ -13,6 +13,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import hidden, masked, without_login
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.options import ComponentOptions
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import component_class
 from ansible_collections.lastgood.rollback.plugins.module_utils._runners import component
 from ansible_collections.lastgood.rollback.plugins.modules import git_reset, health_info
@@ -31,9 +32,9 @@ def test_only_secrets_are_masked(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     harmless = {"path": "/srv/blog-core", "url": "http://127.0.0.1:5000", "count": "1"}
     told = {**harmless, "said": list(ENVIRONMENT.values())}
     monkeypatch.setattr(component, "_component_result", lambda *_words, **_options: dict(told))
-    spec = {"test_environment": {"type": "dict", "no_log": True}}
+    options = ComponentOptions({"test_environment": {"type": "dict", "no_log": True}}, secrets=("test_environment",))
     with patch_module_args({"test_environment": ENVIRONMENT}), pytest.raises(SystemExit):
-        component.run_component(component_class, "code", argument_spec=spec, secrets=("test_environment",))
+        component.run_component(component_class, options, "code")
     result = json.loads(capsys.readouterr().out)
     assert {name: result[name] for name in harmless} == harmless
     assert "tulip" not in json.dumps(result)
@@ -65,7 +66,7 @@ def test_what_fails_gives_no_orders_to_a_terminal(
 
     monkeypatch.setattr(component, "_component_result", fail)
     with patch_module_args({}), pytest.raises(SystemExit):
-        component.run_component(component_class, "code", argument_spec={})
+        component.run_component(component_class, ComponentOptions({}), "code")
     assert json.loads(capsys.readouterr().out)["msg"] == "no \\x1b[2J\\u202e here,\nand here"
 
 

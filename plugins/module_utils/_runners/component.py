@@ -48,8 +48,8 @@ def show_what_is_no_secret(module: AnsibleModule, options: ComponentOptions, giv
 
     :param given: a component's options, the secrets included.
     """
-    for option in filter(lambda value: isinstance(value, Mapping), map(given.get, options.secrets)):
-        shown = {str(value) for name, value in option.items() if not is_secret(str(name), str(value))}
+    for environment in [given[name] for name in options.secrets if isinstance(given.get(name), Mapping)]:
+        shown = {str(value) for name, value in environment.items() if not is_secret(str(name), str(value))}
         module.no_log_values.difference_update(shown)
     verify, validate = given.get("verify") or {}, given.get("validate") or []
     hide_secrets_of(module, [*(verify.get("commands") or []), validate])

@@ -31,7 +31,7 @@ description: Where Ansible keeps built modules for the time of a playbook become
 #: PEP 552: by hash, unchecked; and no hash, since nobody looks.
 _HEAD = MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8)
 
-_FILTERS = [path.stem for path in (Path(__file__).resolve().parents[2] / "plugins" / "filter").glob("*.py")]
+_FILTERS = [path.stem for path in (Path(__file__).resolve().parents[2] / "plugins" / "filter").glob("*.yml")]
 #: Seconds between looks for the end of a task. A thousandth, as Ansible has it, costs processor time that the hosts of a test
 #: could use: they are on the same machine.
 _POLL_S = 0.005

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 from .records import KEEP, UNDO
 
 
-def requested_decision(hosts: Iterable[str], promised: Collection[str], lost: Collection[str] = ()) -> str:
+def requested_decision(hosts: Iterable[str], promised: Collection[str] = (), lost: Collection[str] = ()) -> str:
     """What the decision host is asked to write: ``keep`` only where every host is known to have promised.
 
     :param hosts: that take part.

@@ -10,9 +10,22 @@ from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import Stack, parse_catalogue
 
-from .kinds.registry import PROJECT_KEYS
+from .kinds.registry import PROJECT_KEYS, PROJECT_KINDS
 
 
 def read_stack(raw: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> Stack:
     """See `parse_catalogue`."""
     return parse_catalogue(raw, groups, PROJECT_KEYS)
+
+
+def captured_by(stack: Stack, host: str) -> dict[str, Any]:
+    """What one host captures; everything is empty for a host that holds no part of the stack."""
+    projects = [project for project in stack.projects.values() if host in project.hosts]
+    databases = [database for database in stack.databases.values() if database.host == host]
+    return {
+        "hosts": list(stack.hosts),
+        "databases": [{**database.options, "name": database.name} for database in databases],
+        **{kind.capture_option: kind.captured(projects) for kind in PROJECT_KINDS if kind.capture_option},
+        "projects": [project.health for project in projects],
+        "checked": [{**project.health, "services": [dict(each) for each in project.services]} for project in projects],
+    }

@@ -63,7 +63,7 @@ def summarize(
     plan: Mapping[str, Any],
     hosts: Registered,
     *,
-    check: bool,
+    check: bool = False,
     rehearse: bool = False,
     accept: Sequence[str] = (),
     databases: Mapping[str, Any] | None = None,

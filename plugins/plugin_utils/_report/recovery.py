@@ -242,3 +242,13 @@ def _undo_words(hosts: Found, name: str, accept: Sequence[str]) -> str:
         if refused
         else f"To undo {name}: {USAGE}{name} {undo_option(accept)}".rstrip()
     )
+
+
+def hold_rows(hosts: Found) -> list[list[str]]:
+    """One row a checkout, also of those that had no hold: the operator named them."""
+    return [
+        [host, str(result["path"]), f"released the hold of {result['hold']}" if result["hold"] else "was not held"]
+        for host, registered in hosts.items()
+        for result in registered.get("__rollback_released", {}).get("results", [])
+        if "path" in result
+    ]

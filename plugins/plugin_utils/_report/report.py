@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Unreadable
@@ -241,3 +242,39 @@ def _undo(material: Material, ended: float | None) -> dict[str, Any]:
     if outcome not in ("undone", "recovered", "rehearsed"):
         words = "The transaction has not ended yet: first bring it to its end, as said above."
     return {"possible": False, "words": words, "command": None, "until": None}
+
+
+def report_rows(hosts: Mapping[str, Mapping[str, Any]], id: str) -> list[list[str]]:
+    """Where the report of a transaction is, and what became of it and of its messages, for the final table."""
+    paths = [facts["report_written"]["html"] for facts in hosts.values() if "html" in facts.get("report_written", {})]
+    failures = [
+        facts["__rollback_report_failure"] for facts in hosts.values() if facts.get("__rollback_report_failure")
+    ]
+    unsent = [facts["__rollback_notify_failure"] for facts in hosts.values() if facts.get("__rollback_notify_failure")]
+    deliveries = [each for facts in hosts.values() for each in facts.get("__rollback_deliveries", [])]
+    rows = [["Report", path] for path in paths if Path(path).stem == id]
+    rows += [["Report", f"not complete: {failure}"] for failure in failures]
+    if deliveries:
+        rows.append(["Messages", _counted(deliveries)])
+    reasons = [facts["__rollback_not_scheduled"] for facts in hosts.values() if facts.get("__rollback_not_scheduled")]
+    rows += [
+        ["", f"No timer sends what is due later, since {reason}: let notify_retry.yml run on a schedule"]
+        for reason in reasons
+    ]
+    rows += [["Messages", f"none: {failure}"] for failure in unsent]
+    return rows
+
+
+def _counted(deliveries: Sequence[Mapping[str, Any]]) -> str:
+    """How many were sent; whom it could not be sent to; what is yet to come."""
+    failed = [f"{each['to']} ({each['detail']})" for each in deliveries if each["failed"]]
+    sent = sum(bool(each["sent"]) for each in deliveries)
+    words = [f"{sent} sent", f"{len(deliveries) - sent - len(failed)} due later"]
+    if failed:
+        words.append(f"{len(failed)} to be tried again: {'; '.join(failed)}")
+    return ", ".join(words)
+
+
+def delivery_rows(deliveries: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """What each message is about, to whom it goes, and whether it was sent."""
+    return [[each["what"], each["to"], "sent" if each["sent"] else each["detail"]] for each in deliveries]

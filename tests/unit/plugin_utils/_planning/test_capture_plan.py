@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from ansible_collections.lastgood.rollback.plugins.filter.capture_plan import FilterModule
+from ansible_collections.lastgood.rollback.plugins.filter.filters import FilterModule
 
 GROUPS = {"all": ["db1", "web1", "web2", "other"], "core": ["web1"], "stages": ["web1", "web2"]}
 CATALOGUE: dict[str, Any] = {

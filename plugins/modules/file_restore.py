@@ -10,8 +10,6 @@ DOCUMENTATION = r"""
 module: file_restore
 short_description: Bring single files back from a restore point or a backup
 version_added: 0.1.0
-author:
-  - the lastgood.rollback authors (@lastgood)
 description:
   - Brings files back with content, owner, mode, time and access control list, several as one. When the last one fails, the
     first is put back.
@@ -63,15 +61,6 @@ options:
 extends_documentation_fragment:
   - lastgood.rollback.attributes
   - lastgood.rollback.transaction
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
-  platform:
-    support: full
 seealso:
   - module: lastgood.rollback.restore_point
   - module: lastgood.rollback.git_reset

@@ -10,8 +10,6 @@ DOCUMENTATION = r"""
 module: git_reset
 short_description: Take a git checkout back, whole or in part, and lose nothing
 version_added: 0.1.0
-author:
-  - the lastgood.rollback authors (@lastgood)
 description:
   - Moves the branch that is checked out, the index and the worktree back to a commit, or on to the inverse of named
     commits, or brings single files back from a commit.
@@ -129,15 +127,6 @@ options:
 extends_documentation_fragment:
   - lastgood.rollback.attributes
   - lastgood.rollback.transaction
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
-  platform:
-    support: full
 requirements:
   - git 2.30 or newer on the host
 seealso:

@@ -14,20 +14,9 @@ description:
   - Asks health endpoints, looks at services, imports modules in a project's environment and runs its critical tests, all
     projects of a host in one call. A check that fails is a result with C(ok=false), not a failed task.
   - It changes nothing, as far as the commands that it is given change nothing.
-author:
-  - the lastgood.rollback authors (@lastgood)
 extends_documentation_fragment:
+  - lastgood.rollback.attributes.read_only
   - lastgood.rollback.attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-    details: It changes nothing, so there is nothing to compare.
-  idempotent:
-    support: full
-  platform:
-    platforms: posix
 options:
   projects:
     description: The projects to check.

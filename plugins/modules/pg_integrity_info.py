@@ -10,8 +10,6 @@ DOCUMENTATION = r"""
 module: pg_integrity_info
 short_description: Check whether a PostgreSQL database is whole
 version_added: 0.1.0
-author:
-  - the lastgood.rollback authors (@lastgood)
 description:
   - Finds what PostgreSQL itself does not tell. Rows that refer to nothing although their foreign key is marked valid,
     sequences that will hand out numbers that are taken, invalid indexes, constraints that were never proven, damaged pages.
@@ -65,18 +63,9 @@ options:
     type: path
     default: /var/lib/lastgood
 extends_documentation_fragment:
+  - lastgood.rollback.attributes.read_only
   - lastgood.rollback.attributes
   - lastgood.rollback.postgres
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-    details: It changes nothing, so there is nothing to compare.
-  idempotent:
-    support: full
-  platform:
-    support: full
 seealso:
   - module: lastgood.rollback.health_info
   - module: lastgood.rollback.pg_restore

@@ -10,8 +10,6 @@ DOCUMENTATION = r"""
 module: pg_restore
 short_description: Take a PostgreSQL database back to a restore point or a dump
 version_added: 0.1.0
-author:
-  - the lastgood.rollback authors (@lastgood)
 description:
   - Restores into a new database beside the live one, compares its rows, schema and properties with what was captured, and
     then lets the two change their names in one transaction of the server. Clients are cut off for about a tenth of a
@@ -209,15 +207,9 @@ extends_documentation_fragment:
   - lastgood.rollback.transaction
   - lastgood.rollback.postgres
 attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
   idempotent:
     support: partial
     details: With O(restore_point) nothing changes when rows and schema are as captured. A O(source) is always restored.
-  platform:
-    support: full
 seealso:
   - module: lastgood.rollback.restore_point
   - module: lastgood.rollback.transaction

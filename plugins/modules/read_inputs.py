@@ -16,23 +16,10 @@ description:
   - An empty text, V(null) and V(None) are as if nothing had been given, and do not hide what an inventory has.
   - What can't be taken is refused with all mistakes together; among them text that was read as a number or a date, and
     variables whose names begin like inputs of this collection but are none.
-author:
-  - the lastgood.rollback authors (@lastgood)
 extends_documentation_fragment:
+  - lastgood.rollback.attributes.read_only
+  - lastgood.rollback.attributes.controller
   - lastgood.rollback.attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-    details: It changes nothing, so there is nothing to compare.
-  idempotent:
-    support: full
-  platform:
-    platforms: posix
-  action:
-    description: Runs on the controller; nothing of it is sent to the host.
-    support: full
 options:
   role:
     description: The role, without the collection's name.

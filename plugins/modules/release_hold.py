@@ -10,8 +10,6 @@ DOCUMENTATION = r"""
 module: release_hold
 short_description: Let a checkout that was rolled back be deployed to again
 version_added: 0.1.0
-author:
-  - the lastgood.rollback authors (@lastgood)
 description:
   - A rollback of a checkout leaves a hold there, because a plain C(git pull) brings the rejected commits back. A deployment
     tests for it, by C(git config lastgood.hold) or by the file C(lastgood-hold) in the git directory, and stops.
@@ -33,15 +31,6 @@ options:
     default: /var/lib/lastgood
 extends_documentation_fragment:
   - lastgood.rollback.attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
-  platform:
-    support: full
 requirements:
   - git 2.30 or newer on the host
 seealso:

@@ -17,20 +17,9 @@ description:
   - Everything is described before and after it is copied. Where the two differ the restore point is kept, says what
     moved, and can never become good.
   - It holds configuration and people's data. Its directory can be entered by its owner only; keep it so.
-author:
-  - the lastgood.rollback authors (@lastgood)
 extends_documentation_fragment:
   - lastgood.rollback.attributes
   - lastgood.rollback.databases
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
-  platform:
-    platforms: posix
 options:
   name:
     description:

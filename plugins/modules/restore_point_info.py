@@ -14,21 +14,10 @@ description:
   - Lists the restore points of a host, newest first. A manifest is compared with its checksum before it is read.
   - Damaged ones are listed with what is wrong with them.
   - It changes nothing.
-author:
-  - the lastgood.rollback authors (@lastgood)
 extends_documentation_fragment:
+  - lastgood.rollback.attributes.read_only
   - lastgood.rollback.attributes
   - lastgood.rollback.databases
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-    details: It changes nothing, so there is nothing to compare.
-  idempotent:
-    support: full
-  platform:
-    platforms: posix
 options:
   name:
     description: Only this restore point. The list is empty when there is none of this name.

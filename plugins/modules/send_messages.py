@@ -16,23 +16,13 @@ description:
   - Each message waits as a file in a directory until it is delivered. What can't be delivered does not fail the task; it is
     returned, and tried again the next time.
   - A message may arrive twice when the controller dies right after it was taken; both then have the same C(Message-ID).
-author:
-  - the lastgood.rollback authors (@lastgood)
 extends_documentation_fragment:
+  - lastgood.rollback.attributes.controller
   - lastgood.rollback.attributes
 attributes:
-  check_mode:
-    support: full
   diff_mode:
     support: none
     details: Messages are not compared.
-  idempotent:
-    support: full
-  platform:
-    platforms: posix
-  action:
-    description: Runs on the controller; nothing of it is sent to the host.
-    support: full
 options:
   spool:
     description: The directory of the messages. It is made for its owner alone, and holds no password and no webhook's address.

@@ -10,8 +10,6 @@ DOCUMENTATION = r"""
 module: service_restart
 short_description: Stop, start or restart services in dependency order, and wait until they are ready
 version_added: 0.1.0
-author:
-  - the lastgood.rollback authors (@lastgood)
 description:
   - Stops services before what they require, and starts them after it. Those that do not depend on each other go at the
     same time.
@@ -125,15 +123,9 @@ extends_documentation_fragment:
   - lastgood.rollback.attributes
   - lastgood.rollback.transaction
 attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
   idempotent:
     support: partial
     details: V(restarted) restarts every time.
-  platform:
-    support: full
 seealso:
   - module: lastgood.rollback.transaction
 """

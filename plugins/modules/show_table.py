@@ -12,23 +12,10 @@ short_description: Print a short table that a tired person can read
 version_added: 0.1.0
 description:
   - Prints rows of cells in columns, on the controller, also in AWX's job output.
-author:
-  - the lastgood.rollback authors (@lastgood)
 extends_documentation_fragment:
+  - lastgood.rollback.attributes.read_only
+  - lastgood.rollback.attributes.controller
   - lastgood.rollback.attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-    details: It changes nothing, so there is nothing to compare.
-  idempotent:
-    support: full
-  platform:
-    platforms: posix
-  action:
-    description: Runs on the controller; nothing of it is sent to the host.
-    support: full
 options:
   title:
     description: What stands above the table.

@@ -16,19 +16,8 @@ description:
   - An open transaction is the lock on its stack and on each thing it touches. It is ended by finishing, undoing or
     recovering, never by age.
   - Every state may be asked for again after an interruption and ends in the same place.
-author:
-  - the lastgood.rollback authors (@lastgood)
 extends_documentation_fragment:
   - lastgood.rollback.attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
-  platform:
-    platforms: posix
 options:
   id:
     description: The transaction's id, the same on all of its hosts.

@@ -14,20 +14,9 @@ description:
   - Lists the transactions of a host, oldest first, each with its journal. For those that are still open every
     component is looked at, so that the state told is what stands, not what was written down.
   - It changes nothing.
-author:
-  - the lastgood.rollback authors (@lastgood)
 extends_documentation_fragment:
+  - lastgood.rollback.attributes.read_only
   - lastgood.rollback.attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-    details: It changes nothing, so there is nothing to compare.
-  idempotent:
-    support: full
-  platform:
-    platforms: posix
 options:
   id:
     description: Only this transaction.

@@ -10,8 +10,6 @@ DOCUMENTATION = r"""
 module: venv_restore
 short_description: Take a Python environment back to an exact set of packages
 version_added: 0.1.0
-author:
-  - the lastgood.rollback authors (@lastgood)
 description:
   - Builds a new environment beside the present one, from the wheels of a restore point or from a locked requirements
     file, compares its set, tries imports in it, and then lets the live path lead to it in one step. Needs no package
@@ -72,15 +70,6 @@ options:
 extends_documentation_fragment:
   - lastgood.rollback.attributes
   - lastgood.rollback.transaction
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
-  platform:
-    support: full
 seealso:
   - module: lastgood.rollback.restore_point
   - module: lastgood.rollback.transaction

@@ -14,24 +14,16 @@ description:
   - Makes one self-contained HTML page, the same as JSON and as Markdown, from what all hosts said of a transaction, and
     appends the lines of all their journals to C(rollback.log), each once however often it is called.
   - Whatever the hosts say is shown as text.
-author:
-  - the lastgood.rollback authors (@lastgood)
 extends_documentation_fragment:
+  - lastgood.rollback.attributes.controller
   - lastgood.rollback.attributes
 attributes:
-  check_mode:
-    support: full
   diff_mode:
     support: none
     details: A report is new each time.
   idempotent:
     support: partial
     details: The files are written anew; the log only gains what it does not have.
-  platform:
-    platforms: posix
-  action:
-    description: Runs on the controller; nothing of it is sent to the host.
-    support: full
 options:
   plan:
     description: The transaction's plan.

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.connection import open_server
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.build import keep_orphans
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.kept_rows import KeptRows
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.schema.keys import keep_orphans
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.foreign_keys import keys_touching
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
 from support.database_site import FIRST

@@ -31,15 +31,14 @@ from ..context import PointEntry
 from ..plan import Plan, State
 from . import checks, local_changes
 from .archive import FILE, holds_work
-from .checkout import Checkout, describe, open_checkout
-from .deepen import deepen
+from .checkout import Checkout, describe, open_checkout, verify
 from .messages import foreign, shown
 from .plan import plan_checkout
 from .record import Record
 from .reset import commit_reverts, keep_ignored, move_submodule, reset_checkout, tidy
 from .reset_marker import ResetMarker, remove_own_ref_locks
-from .scratch_tree import verify
 from .selection import PATHS
+from .target import deepen
 
 PATIENCE_S = 60.0
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.files.settings import settings_of
+from ansible_collections.lastgood.rollback.plugins.module_utils._components.files.plan import settings_of
 
 KEY = """-----BEGIN PRIVATE KEY-----
 MIIEvQIBADANBgkqhkiG9w0BAQEFAASC: BKcwggSjAgEAAoIBAQC7

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) Capturing a database: dump, schema, counts and hashes, all from one snapshot."""
+"""(private) A database in a restore point: dump, schema, counts and hashes, all from one snapshot."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import Rate, show_progress, size
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
@@ -27,9 +28,53 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sche
     write_schema,
 )
 
+from ..base import Component
 from ..context import Context
 from .connection import find_programs, open_server
+from .fingerprint import fingerprint_database
 from .plan import DEFAULT_JOBS
+from .records import read_json
+
+
+class DatabaseEntry(Component):
+    """What is so of all ways to go back in a database: the database as a whole is what a restore point holds."""
+
+    @classmethod
+    def variant(cls, options: Mapping[str, Any]) -> str:
+        """The kind itself, for those that know no migrations: who asks for these must not lose rows by mistake.
+
+        :raises Refused: says what is missing.
+        """
+        if options.get("method") == "migrations":
+            raise Refused(
+                f"method: migrations takes the schema of database {options['name']} back and keeps its rows, but scope is "
+                f"{cls.kind}: say scope: schema."
+            )
+        return cls.kind
+
+    @classmethod
+    def entry_kind(cls) -> str:
+        """See the class."""
+        return "database"
+
+    @classmethod
+    def entry_name(cls, options: Mapping[str, Any]) -> str:
+        """The database's name."""
+        return str(options["name"])
+
+    def capture(self, options: Mapping[str, Any], into: Path) -> JsonObject:
+        """See `capture_database`."""
+        return capture_database(self.context, options, into)
+
+    def fingerprint(self, options: Mapping[str, Any]) -> JsonObject:
+        """See `fingerprint_database`."""
+        return fingerprint_database(self.context, options)
+
+    def _write(self, name: str, value: JsonObject) -> None:
+        write_atomic(self.context.workspace / name, dump_json(value))
+
+    def _read(self, name: str) -> JsonObject | None:
+        return read_json(self.context.workspace / name)
 
 
 def capture_database(context: Context, options: Mapping[str, Any], into: Path) -> JsonObject:

@@ -6,15 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, StateConflict
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
     DatabaseRow,
-    terminate_leftover_sessions,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import (
@@ -24,17 +21,15 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side
     SideNames,
 )
 
-from ..base import Component
 from ..context import PointEntry
 from ..plan import Plan, State
-from .capture import capture_database
+from .capture import DatabaseEntry
 from .connection import find_programs
-from .fingerprint import fingerprint_database
-from .plan import make_plan, only_rebuild
+from .plan import make_plan
 from .prepare import SideBuild
-from .records import read_json, remember
+from .records import remember
 from .retention import drop_database, prune, written_since
-from .state import DatabaseState
+from .state import DatabaseState, planned_session
 from .swap import LastSession, Rename, swap
 from .unlogged import lost_unlogged, note_unlogged
 
@@ -43,30 +38,12 @@ EVIDENCE_FILE, REJECTED_FILE = "evidence.json", "rejected.json"
 NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
 
-class Database(Component):
+class Database(DatabaseEntry):
     """One database of one cluster, by its OID as well as by its name."""
 
     kind = "database"
     order = 40
     captured_last = True
-
-    @classmethod
-    def variant(cls, options: Mapping[str, Any]) -> str:
-        """Its own: see `only_rebuild`."""
-        return only_rebuild(options, cls.kind)
-
-    @classmethod
-    def entry_name(cls, options: Mapping[str, Any]) -> str:
-        """The database's name."""
-        return str(options["name"])
-
-    def capture(self, options: Mapping[str, Any], into: Path) -> JsonObject:
-        """See `capture_database`."""
-        return capture_database(self.context, options, into)
-
-    def fingerprint(self, options: Mapping[str, Any]) -> JsonObject:
-        """See `fingerprint_database`."""
-        return fingerprint_database(self.context, options)
 
     def plan(self, options: Mapping[str, Any], point: PointEntry | None) -> Plan:
         """See `make_plan`."""
@@ -75,9 +52,7 @@ class Database(Component):
     def prepare(self, plan: Plan) -> JsonObject:
         """Restore into a side database and verify it there; a finished one is used again, a torn one is rebuilt."""
         current = DatabaseState(self.context, plan)
-        with current.session() as session:
-            terminate_leftover_sessions(session, current.server.application_name)
-            current.refresh(session)
+        with current.session(changing=True) as session:
             if current.state() not in (State.UNTOUCHED, State.PREPARED):
                 raise StateConflict(current.mismatch_message("prepared"))
             done = self._read(EVIDENCE_FILE)
@@ -101,9 +76,7 @@ class Database(Component):
     def switch(self, plan: Plan) -> None:
         """Retain the live database and put the side database in its place, at once."""
         current = DatabaseState(self.context, plan)
-        with current.session() as session:
-            terminate_leftover_sessions(session, current.server.application_name)
-            current.refresh(session)
+        with current.session(changing=True) as session:
             now = session.value(NOW)
         if current.state() is State.SWITCHED:
             return
@@ -122,7 +95,7 @@ class Database(Component):
         outgoing = None
         if current.live is not None:
             mark = self._mark(PREVIOUS, plan, incoming.oid, facts["comment"], now)
-            with current.session() as session:
+            with planned_session(current.server, plan) as session:
                 remember(self.context, session, plan, current.live, names.previous, mark)
             outgoing = Rename(current.live.oid, plan.name, names.previous, mark.text())
         with self.context.change(
@@ -146,9 +119,7 @@ class Database(Component):
     def undo(self, plan: Plan) -> None:
         """Swap back and keep what was rejected; or drop what was prepared."""
         current = DatabaseState(self.context, plan)
-        with current.session() as session:
-            terminate_leftover_sessions(session, current.server.application_name)
-            current.refresh(session)
+        with current.session(changing=True) as session:
             if current.state() is State.SWITCHED:
                 self._swap_back(session, plan, current)
                 current.refresh(session)
@@ -159,28 +130,25 @@ class Database(Component):
     def count_written(self, plan: Plan) -> JsonObject:
         """Count what was written to the rejected database, once: that reads all of it, so nobody may be waiting."""
         current = DatabaseState(self.context, plan)
-        with current.session() as session:
-            current.refresh(session)
+        current.inspect()
         return {} if current.rejected is None else self._once(lambda: self._count_written(current))
 
     def finish(self, plan: Plan) -> None:
         """Drop databases that were retained earlier, except for the newest ones."""
         current = DatabaseState(self.context, plan)
-        with current.session() as session:
+        with planned_session(current.server, plan) as session:
             prune(self.context, session, plan)
 
     def state(self, plan: Plan) -> State:
         """Compare names, OIDs and marks with the plan."""
         current = DatabaseState(self.context, plan)
-        with current.session() as session:
-            current.refresh(session)
+        current.inspect()
         return current.state()
 
     def kept(self, plan: Plan) -> JsonObject:
         """The databases that are retained now, and what was written to a rejected one, once it is counted."""
         current = DatabaseState(self.context, plan)
-        with current.session() as session:
-            current.refresh(session)
+        current.inspect()
         found: JsonObject = {}
         if current.previous is not None:
             found[f"database {plan.name} as it was"] = current.names.previous
@@ -236,9 +204,3 @@ class Database(Component):
         with self.context.change(f"Drop database {current.names.incoming}", oid=current.incoming.oid):
             drop_database(session, current.incoming, force=True)
         current.refresh(session)
-
-    def _write(self, name: str, value: JsonObject) -> None:
-        write_atomic(self.context.workspace / name, dump_json(value))
-
-    def _read(self, name: str) -> JsonObject | None:
-        return read_json(self.context.workspace / name)

@@ -67,19 +67,6 @@ DOWNTIME_MS = 150
 UNPACKED = 6
 
 
-def only_rebuild(options: Mapping[str, Any], kind: str) -> str:
-    """The kind itself, for those that know no migrations: who asks for these must not lose rows by mistake.
-
-    :raises Refused: says what is missing.
-    """
-    if options.get("method") == "migrations":
-        raise Refused(
-            f"method: migrations takes the schema of database {options['name']} back and keeps its rows, but scope is {kind}: "
-            "say scope: schema."
-        )
-    return kind
-
-
 def programs_major(session: Session, source: Source) -> int:
     """The oldest major version of the programs that is sure to do."""
     return max(session.version // 10_000, source.archive.major)

@@ -17,12 +17,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
     Refused,
     StateConflict,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
     DatabaseRow,
-    terminate_leftover_sessions,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.hazards import (
     require_consent,
@@ -42,7 +40,7 @@ from .plan import COMPARE_SECONDS, rows_that_differ
 from .prepare import TABLES_FILE
 from .records import new_identity, read_json, remember
 from .retention import written_since
-from .state import DatabaseState
+from .state import DatabaseState, planned_session
 from .swap import Rename, swap
 
 
@@ -56,7 +54,6 @@ class DatabaseReversal(Database):
             replace(self.context, transaction=finished.transaction, workspace=finished.workspace), then
         )
         with current.session() as session:
-            current.refresh(session)
             returning, live = self._previous(current, then), current.live
             if live is None:
                 raise Refused(f"Database {then.name} is missing: there is nothing to take back.")
@@ -97,24 +94,23 @@ class DatabaseReversal(Database):
     def prepare(self, plan: Plan) -> JsonObject:
         """Nothing is built; what was retained is read from end to end, so that a damaged one is never switched to."""
         current = _ReversalState(self.context, plan)
-        with current.session() as session:
-            current.refresh(session)
+        current.inspect()
         if current.state() not in (State.UNTOUCHED, State.PREPARED):
             raise StateConflict(current.mismatch_message("prepared"))
         with current.server.connect(current.returning_name) as session:
             tables = content.hash_tables(session)
-        write_atomic(self.context.workspace / TABLES_FILE, dump_json(tables))
+        self._write(TABLES_FILE, tables)
         verification = {"content": "as it was put aside", "tables": len(tables)}
         verification["rows"] = sum(table["rows"] for table in tables.values())
         evidence: JsonObject = {"verification": verification, "not_restored": [], "restore_ms": 0}
-        write_atomic(self.context.workspace / EVIDENCE_FILE, dump_json(evidence))
+        self._write(EVIDENCE_FILE, evidence)
         return evidence
 
     def switch(self, plan: Plan) -> None:
         """Retain the live database, and put the earlier one in its place, at once."""
         current = _ReversalState(self.context, plan)
-        with current.session() as session:
-            now = self._begin(session, current)
+        with current.session(changing=True) as session:
+            now = float(session.value("SELECT extract(epoch FROM now())::float8"))
         if current.state() is State.SWITCHED:
             return
         if current.state() is not State.PREPARED or current.live is None:
@@ -123,7 +119,7 @@ class DatabaseReversal(Database):
         was = Mark.read(returning["mark"])
         comment, mark_id = plan.facts["comment"], plan.facts.get("mark", "")
         mark = Mark(self.context.transaction, PREVIOUS, plan.name, returning["oid"], False, comment, now, mark_id)
-        with current.session() as session:
+        with planned_session(current.server, plan) as session:
             remember(self.context, session, plan, current.live, current.names.previous, mark)
         with self.context.change(
             f"Switch database {plan.name} back to {returning['name']}", old=current.live.oid, new=returning["oid"]
@@ -138,8 +134,7 @@ class DatabaseReversal(Database):
     def undo(self, plan: Plan) -> None:
         """Swap again: what was retained gets its name and its mark back, and keeps what was written to it meanwhile."""
         current, returning = _ReversalState(self.context, plan), plan.facts["aside"]
-        with current.session() as session:
-            self._begin(session, current)
+        with current.session(changing=True) as session:
             if current.state() is State.SWITCHED:
                 if current.previous is None:
                     raise StateConflict(
@@ -167,28 +162,20 @@ class DatabaseReversal(Database):
     def state(self, plan: Plan) -> State:
         """Compare names and OIDs with the plan; that it was read to its end is noted in the workspace."""
         current = _ReversalState(self.context, plan)
-        with current.session() as session:
-            current.refresh(session)
+        current.inspect()
         return current.state()
 
     def kept(self, plan: Plan) -> JsonObject:
         """The database that was live until this undo; after an undo of it, what was written meanwhile."""
         current = _ReversalState(self.context, plan)
-        with current.session() as session:
-            current.refresh(session)
+        current.inspect()
         found: JsonObject = {}
         if current.previous is not None:
             found[f"database {plan.name} as it was"] = current.names.previous
-        written = read_json(self.context.workspace / REJECTED_FILE)
+        written = self._read(REJECTED_FILE)
         if written:
             found[f"rows written to {current.returning_name}"] = written
         return found
-
-    def _begin(self, session: Session, current: DatabaseState) -> float:
-        """End what an earlier, killed call left on the server, and look; the server's time."""
-        terminate_leftover_sessions(session, current.server.application_name)
-        current.refresh(session)
-        return float(session.value("SELECT extract(epoch FROM now())::float8"))
 
     def _previous(self, current: DatabaseState, then: Plan) -> DatabaseRow:
         """The database that the finished rollback retained.

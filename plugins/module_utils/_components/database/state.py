@@ -13,6 +13,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.cata
     DatabaseRow,
     all_databases,
     system_identifier,
+    terminate_leftover_sessions,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server, Session
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import INCOMING, SideNames
@@ -42,10 +43,21 @@ class DatabaseState:
         self.databases: dict[str, DatabaseRow] = {}
 
     @contextmanager
-    def session(self) -> Iterator[Session]:
-        """See `planned_session`."""
+    def session(self, *, changing: bool = False) -> Iterator[Session]:
+        """See `planned_session`; it has been inspected once.
+
+        :param changing: what a killed call has left running on the server is ended before.
+        """
         with planned_session(self.server, self.plan) as session:
+            if changing:
+                terminate_leftover_sessions(session, self.server.application_name)
+            self.refresh(session)
             yield session
+
+    def inspect(self) -> None:
+        """Inspect once, for those that change nothing."""
+        with self.session():
+            pass
 
     def refresh(self, session: Session) -> None:
         """Inspect again."""

@@ -16,7 +16,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
     DatabaseRow,
-    terminate_leftover_sessions,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import layout_digest, read_layout
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
@@ -49,11 +48,6 @@ class Schema(Database):
     order = 45
 
     @classmethod
-    def entry_kind(cls) -> str:
-        """A restore point holds the schema as a part of the database."""
-        return Database.kind
-
-    @classmethod
     def variant(cls, options: Mapping[str, Any]) -> str:
         """By ``method``: what was migrated can also be taken back by the project's own migrations."""
         return "migrations" if options.get("method") == "migrations" else cls.kind
@@ -67,9 +61,7 @@ class Schema(Database):
         schema ready, without the rows, which go on changing until the switch.
         """
         current = DatabaseState(self.context, plan)
-        with current.session() as session:
-            terminate_leftover_sessions(session, current.server.application_name)
-            current.refresh(session)
+        with current.session(changing=True) as session:
             if current.state() not in (State.UNTOUCHED, State.PREPARED):
                 raise StateConflict(current.mismatch_message("prepared"))
             done = self._read(EVIDENCE_FILE)
@@ -84,9 +76,7 @@ class Schema(Database):
     def switch(self, plan: Plan) -> None:
         """Let writes stand still, move the rows, and let the two databases change their names."""
         current = DatabaseState(self.context, plan)
-        with current.session() as session:
-            terminate_leftover_sessions(session, current.server.application_name)
-            current.refresh(session)
+        with current.session(changing=True) as session:
             if current.state() is State.SWITCHED:
                 return
             if current.state() is not State.PREPARED or current.incoming is None:

@@ -6,24 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import StateConflict
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import terminate_leftover_sessions
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import SideNames
 
-from ..base import Component
 from ..context import PointEntry
-from ..database.capture import capture_database
+from ..database.capture import DatabaseEntry
 from ..database.connection import find_programs
-from ..database.fingerprint import fingerprint_database
-from ..database.plan import only_rebuild
-from ..database.records import read_json, remember
+from ..database.records import remember
 from ..database.retention import drop_database, prune
 from ..plan import Plan, State
 from .build import TablesBuild
@@ -38,34 +32,11 @@ KEPT_TABLES = (
 )
 
 
-class Tables(Component):
+class Tables(DatabaseEntry):
     """Tables of one database, by their OIDs as well as by their names."""
 
     kind = "tables"
     order = 40
-
-    @classmethod
-    def variant(cls, options: Mapping[str, Any]) -> str:
-        """Its own: see `only_rebuild`."""
-        return only_rebuild(options, cls.kind)
-
-    @classmethod
-    def entry_kind(cls) -> str:
-        """Tables are captured with their database."""
-        return "database"
-
-    @classmethod
-    def entry_name(cls, options: Mapping[str, Any]) -> str:
-        """The database's name."""
-        return str(options["name"])
-
-    def capture(self, options: Mapping[str, Any], into: Path) -> JsonObject:
-        """See `capture_database`."""
-        return capture_database(self.context, options, into)
-
-    def fingerprint(self, options: Mapping[str, Any]) -> JsonObject:
-        """See `fingerprint_database`."""
-        return fingerprint_database(self.context, options)
 
     def plan(self, options: Mapping[str, Any], point: PointEntry | None) -> Plan:
         """See `make_plan`."""
@@ -74,12 +45,11 @@ class Tables(Component):
     def prepare(self, plan: Plan) -> JsonObject:
         """Restore what is needed into a side database and verify it; a finished one is used again, a torn one rebuilt."""
         current = TablesState(self.context, plan)
-        with current.session() as session:
-            terminate_leftover_sessions(session, current.server.application_name)
+        with current.session(changing=True) as session:
             state = State.UNTOUCHED if current.is_half_dropped and not current.is_lost else current.state()
             if state not in (State.UNTOUCHED, State.PREPARED) or current.committed(UNDO):
                 raise StateConflict(current.mismatch_message("prepared"))
-            done = read_json(self.context.workspace / EVIDENCE_FILE)
+            done = self._read(EVIDENCE_FILE)
             if current.is_ready and done:
                 return done
             self._drop_side(session, current)
@@ -90,7 +60,7 @@ class Tables(Component):
             spent = build.restore()
             verification = build.verify_tables()
             evidence = {"verification": verification, "not_restored": [], "restore_ms": spent}
-            write_atomic(self.context.workspace / EVIDENCE_FILE, dump_json(evidence))
+            self._write(EVIDENCE_FILE, evidence)
             current.refresh(session)
             if current.side is not None:
                 remember(self.context, session, plan, current.side, current.name, build.mark(session, ready=True))
@@ -99,9 +69,7 @@ class Tables(Component):
     def switch(self, plan: Plan) -> None:
         """Exchange the rows and what is computed from them; then gather statistics."""
         current = TablesState(self.context, plan)
-        with current.session() as session:
-            terminate_leftover_sessions(session, current.server.application_name)
-            current.refresh(session)
+        with current.session(changing=True):
             state = current.state()
         exchange = Exchange(self.context, plan, current, SWITCH)
         if state is State.PARTIAL and current.committed(SWITCH) and not current.committed(UNDO):
@@ -121,9 +89,7 @@ class Tables(Component):
     def undo(self, plan: Plan) -> None:
         """Exchange back and keep what was taken back; or drop what was prepared."""
         current = TablesState(self.context, plan)
-        with current.session() as session:
-            terminate_leftover_sessions(session, current.server.application_name)
-            current.refresh(session)
+        with current.session(changing=True) as session:
             if current.is_lost or (current.side is not None and not current.is_ours):
                 raise StateConflict(current.mismatch_message("undone"))
             if not current.committed(SWITCH):
@@ -141,16 +107,16 @@ class Tables(Component):
 
     def count_written(self, plan: Plan) -> JsonObject:
         """Compare what was taken back with what was restored; what was found is remembered."""
-        place, current = self.context.workspace / REJECTED_FILE, TablesState(self.context, plan)
+        current = TablesState(self.context, plan)
         with current.session():
             if not current.committed(UNDO):
                 return {}
-            known = read_json(place)
+            known = self._read(REJECTED_FILE)
             if known is not None:
                 return known
             written = self._written(plan, current)
             if written:  # nothing needs no file, which a full disk would refuse: then its rows could never be let go of
-                write_atomic(place, dump_json(written))
+                self._write(REJECTED_FILE, written)
             return written
 
     def discard_rejected(self, plan: Plan) -> None:
@@ -191,7 +157,7 @@ class Tables(Component):
             left = current.views_left(UNDO)
             views: JsonObject = {f"materialized views of {plan.name} to refresh by hand": left} if left else {}
             if current.committed(UNDO):
-                written = read_json(self.context.workspace / REJECTED_FILE)
+                written = self._read(REJECTED_FILE)
                 rejected = {f"rows of {plan.name}, rejected": f"{current.name}, schema {REJECTED_ROWS}", **views}
                 return {**rejected, f"rows written to {plan.name}": written} if written else rejected
             if not current.committed(SWITCH):

@@ -86,9 +86,14 @@ class TablesState:
         self.is_lost = False
 
     @contextmanager
-    def session(self) -> Iterator[Session]:
-        """See `planned_session`; it has been inspected once."""
+    def session(self, *, changing: bool = False) -> Iterator[Session]:
+        """See `planned_session`; it has been inspected once.
+
+        :param changing: what a killed call has left running on the server is ended before.
+        """
         with planned_session(self.server, self.plan) as session:
+            if changing:
+                terminate_leftover_sessions(session, self.server.application_name)
             self.refresh(session)
             yield session
 

@@ -20,15 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._base import files
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import ChecksumMismatch, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import (
-    copy_durably,
-    ensure_private_directory,
-    require_checksum,
-    sha256_file,
-)
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import Tree, opened, resolve
 
 from .plain_script import read_heading
@@ -145,8 +140,8 @@ def archive_checksum(path: Path) -> str:
     """
     try:
         if not path.is_dir():
-            return sha256_file(path)
-        lines = [f"{sha256_file(file)}  {file.name}\n" for file in files_of(path)]
+            return files.sha256_file(path)
+        lines = [f"{files.sha256_file(file)}  {file.name}\n" for file in files_of(path)]
         return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
     except OSError as error:
         raise ChecksumMismatch(f"Archive {path} can't be read: {error.strerror}.") from error
@@ -185,7 +180,7 @@ def verify_point_archive(archive: Path, artefacts: Mapping[str, str], user: User
         if file.name not in known:
             raise ChecksumMismatch(f"Archive {archive}: {file.name} is not of the restore point.")
     for name, sha in known.items():
-        require_checksum(archive / name, sha, f"Archive {archive}")
+        files.require_checksum(archive / name, sha, f"Archive {archive}")
 
 
 def safe_in_place(path: Path, user: User | None) -> bool:
@@ -247,7 +242,7 @@ def _copy(path: Path, target: Path) -> None:
         with opened(path) as (handle, _way):
             _copy_open(handle, target)
         return
-    ensure_private_directory(target)
+    files.ensure_private_directory(target)
     with Tree(path) as tree:
         for name in sorted(file.name for file in files_of(path)):
             handle = tree.open(name)
@@ -259,7 +254,7 @@ def _copy(path: Path, target: Path) -> None:
 
 def _copy_open(handle: int, target: Path) -> None:
     with open(handle, "rb", closefd=False) as stream:
-        copy_durably(stream, target)
+        files.copy_durably(stream, target)
 
 
 def _readable(file: Path, found: os.stat_result, user: User | None) -> bool:

@@ -14,7 +14,6 @@ from .server import DatabaseError, Session, sql
 from .side_names import Mark
 
 NOT_ALLOWED = "42501"
-NO_SUCH_OBJECT = "42704"
 #: Settings whose value is a list of names: each has to be quoted by itself.
 NAME_LISTS = (
     "local_preload_libraries",

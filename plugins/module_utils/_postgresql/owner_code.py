@@ -219,7 +219,7 @@ def script_role(session: Session, server: Server, owner: str, accepted: Sequence
     )
 
 
-def login_advice(server: Server, found: Sequence[Code]) -> str:
+def login_advice(found: Sequence[Code]) -> str:
     """What lets such a table be filled by its owner."""
     owners = ", ".join(sorted({code.owner for code in found if not code.is_unlimited}))
     if not owners:

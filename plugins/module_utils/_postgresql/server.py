@@ -11,12 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import (
-    User,
-    acting_as,
-    owner_of,
-    user_by_name,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._base import accounts
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
@@ -145,7 +140,7 @@ class Server:
         }
         return {name: value for name, value in wanted.items() if value}
 
-    def os_user(self) -> User | None:
+    def os_user(self) -> accounts.User | None:
         """The account to be for this server, when we are root: peer authentication looks at it.
 
         On a socket the account named like the role, else the socket's owner; elsewhere nobody else.
@@ -153,10 +148,10 @@ class Server:
         if os.geteuid() != 0 or not self.is_socket:
             return None
         try:
-            return user_by_name(self.user)
+            return accounts.user_by_name(self.user)
         except Refused:
             try:
-                return owner_of(Path(self.host) / f".s.PGSQL.{self.port}")
+                return accounts.owner_of(Path(self.host) / f".s.PGSQL.{self.port}")
             except OSError:
                 return None
 
@@ -195,7 +190,7 @@ class Server:
 
     def _open(self, database: str, *, waiting: bool) -> Any:
         attempt = f"Connecting to database {database} on {self.where} as {self.user}"
-        with acting_as(self.os_user()):
+        with accounts.acting_as(self.os_user()):
             return open_connection(self.parameters(database), attempt, waiting=waiting)
 
 

@@ -15,19 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import keys
 from .fields import Kind, Mistakes, described, nearest, read_fields
-from .keys import (
-    CATALOGUE_KEYS,
-    CHECK_KEYS,
-    DATABASE_KEYS,
-    HOOK_ENTRY_KEYS,
-    HOOK_KEYS,
-    HTTP_KEYS,
-    MIGRATION_KEYS,
-    PROJECT_KEYS,
-    READY_KEYS,
-    SERVICE_KEYS,
-)
 
 STACK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
@@ -158,7 +147,7 @@ def parse_catalogue(
     :raises CatalogueError: with every mistake that was found.
     """
     mistakes = Mistakes()
-    top = read_fields("catalogue", raw, CATALOGUE_KEYS, mistakes, required=["rollback_stack"])
+    top = read_fields("catalogue", raw, keys.CATALOGUE_KEYS, mistakes, required=["rollback_stack"])
     name = str(top.get("rollback_stack", ""))
     if name and not STACK_NAME.fullmatch(name):
         mistakes.add("rollback_stack", f"must be at most 40 letters, digits, - and _, not {described(name)}")
@@ -181,11 +170,11 @@ def parse_catalogue(
 
 
 def _hooks(raw: Any, groups: Mapping[str, Sequence[str]], mistakes: Mistakes) -> Mapping[str, Any]:
-    hooks = read_fields("rollback_hooks", raw, HOOK_KEYS, mistakes)
+    hooks = read_fields("rollback_hooks", raw, keys.HOOK_KEYS, mistakes)
     for when, entries in hooks.items():
         for index, entry in enumerate(entries):
             where = f"rollback_hooks.{when}[{index}]"
-            good = read_fields(where, entry, HOOK_ENTRY_KEYS, mistakes, required=["name", "host", "command"])
+            good = read_fields(where, entry, keys.HOOK_ENTRY_KEYS, mistakes, required=["name", "host", "command"])
             host, hosts = good.get("host"), groups.get("all", ())
             if host and host not in hosts:
                 mistakes.add(f"{where}.host", f"{host!r} is not a host of this inventory{nearest(host, hosts)}")
@@ -196,7 +185,7 @@ def _hooks(raw: Any, groups: Mapping[str, Sequence[str]], mistakes: Mistakes) ->
 
 def _database(name: str, raw: Any, groups: Mapping[str, Sequence[str]], mistakes: Mistakes) -> Database:
     where = f"rollback_databases.{name}"
-    good = read_fields(where, raw, DATABASE_KEYS, mistakes, required=["host"])
+    good = read_fields(where, raw, keys.DATABASE_KEYS, mistakes, required=["host"])
     host = str(good.pop("host", ""))
     hosts = groups.get("all", ())
     if host and host not in hosts:
@@ -204,7 +193,7 @@ def _database(name: str, raw: Any, groups: Mapping[str, Sequence[str]], mistakes
     migrations = good.pop("migrations", None)
     if migrations is not None:
         place = f"{where}.migrations"
-        migrations = read_fields(place, migrations, MIGRATION_KEYS, mistakes, required=["command", "chdir"])
+        migrations = read_fields(place, migrations, keys.MIGRATION_KEYS, mistakes, required=["command", "chdir"])
     accept = tuple(good.pop("accept", ()))
     return Database(name=name, host=host, options=good, migrations=migrations or {}, accept=accept)
 
@@ -213,16 +202,16 @@ def _project(
     name: str, raw: Any, groups: Mapping[str, Sequence[str]], component_keys: Mapping[str, Kind], mistakes: Mistakes
 ) -> Project:
     where = f"rollback_projects.{name}"
-    good = read_fields(where, raw, {**PROJECT_KEYS, **component_keys}, mistakes, required=["group", "path"])
+    good = read_fields(where, raw, {**keys.PROJECT_KEYS, **component_keys}, mistakes, required=["group", "path"])
     group = str(good.get("group", ""))
     if group and group not in groups:
         mistakes.add(f"{where}.group", f"{group!r} is not a group of this inventory{nearest(group, groups)}")
     elif group and not groups[group]:
         mistakes.add(f"{where}.group", f"{group!r} has no host in this inventory")
     _read_services(where, good.get("services", ()), mistakes)
-    checks = read_fields(f"{where}.checks", good.get("checks", {}), CHECK_KEYS, mistakes)
+    checks = read_fields(f"{where}.checks", good.get("checks", {}), keys.CHECK_KEYS, mistakes)
     for index, request in enumerate(checks.get("http", ())):
-        read_fields(f"{where}.checks.http[{index}]", request, HTTP_KEYS, mistakes, required=["url"])
+        read_fields(f"{where}.checks.http[{index}]", request, keys.HTTP_KEYS, mistakes, required=["url"])
     path = posixpath.normpath(good["path"]) if "path" in good else ""
     return Project(
         name=name,
@@ -242,13 +231,13 @@ def _project(
 def _read_services(where: str, services: Sequence[Any], mistakes: Mistakes) -> None:
     """Also whether what they require is there: else their order would be lost without a word."""
     read = [
-        read_fields(f"{where}.services[{index}]", service, SERVICE_KEYS, mistakes, required=["name"])
+        read_fields(f"{where}.services[{index}]", service, keys.SERVICE_KEYS, mistakes, required=["name"])
         for index, service in enumerate(services)
     ]
     names = [service.get("name", "") for service in read]
     for index, service in enumerate(read):
         place = f"{where}.services[{index}]"
-        read_fields(f"{place}.ready", service.get("ready", {}), READY_KEYS, mistakes)
+        read_fields(f"{place}.ready", service.get("ready", {}), keys.READY_KEYS, mistakes)
         for needed in service.get("requires", ()):
             if needed not in names:
                 said = f"{needed!r} is not a service of this project{nearest(needed, names)}"

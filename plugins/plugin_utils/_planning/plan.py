@@ -17,18 +17,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records 
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import Database, Project, Stack
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.fields import nearest
 
+from .kinds import registry
 from .kinds.code import code_refusals
-from .kinds.registry import (
-    ALL,
-    CHOICES,
-    DATABASE,
-    DATABASE_KINDS,
-    FITS_SCHEMA,
-    IN_EVERY_DATABASE,
-    IN_TABLES,
-    PROJECT_KINDS,
-    SCOPES,
-)
 
 LAST_GOOD = "last_good"
 
@@ -84,17 +74,21 @@ def parse_kinds(words: Sequence[str]) -> tuple[str, ...]:
     :raises PlanRefused: for anything else.
     """
     if not words:
-        raise PlanRefused([f"rollback_components must be all, or a list of {', '.join(CHOICES)}; not an empty one."])
+        raise PlanRefused(
+            [f"rollback_components must be all, or a list of {', '.join(registry.CHOICES)}; not an empty one."]
+        )
     if list(words) == ["all"]:
-        return ALL
-    wrong = [str(word) for word in words if word not in CHOICES]
+        return registry.ALL
+    wrong = [str(word) for word in words if word not in registry.CHOICES]
     if wrong:
-        hints = "; ".join(f"{word!r} is none of {', '.join(CHOICES)}{nearest(str(word), CHOICES)}" for word in wrong)
+        hints = "; ".join(
+            f"{word!r} is none of {', '.join(registry.CHOICES)}{nearest(str(word), registry.CHOICES)}" for word in wrong
+        )
         raise PlanRefused([f"rollback_components: {hints}."])
-    scopes = [kind for kind in SCOPES if kind in words]
+    scopes = [kind for kind in registry.SCOPES if kind in words]
     if len(scopes) > 1:
         raise PlanRefused([f"rollback_components: choose one of {' and '.join(scopes)}: each goes back in a database."])
-    return tuple(kind for kind in CHOICES if kind in words)
+    return tuple(kind for kind in registry.CHOICES if kind in words)
 
 
 def make_plan(stack: Stack, request: Request) -> dict[str, Any]:
@@ -122,7 +116,7 @@ def make_plan(stack: Stack, request: Request) -> dict[str, Any]:
             raise PlanRefused(refusals)
     databases = _databases(stack, request)
     chosen = [project for project in stack.projects.values() if not request.only or project.name in request.only]
-    rolled = chosen if set(request.kinds) - set(SCOPES) else []
+    rolled = chosen if set(request.kinds) - set(registry.SCOPES) else []
     if not databases and not any(_keys(project, request.kinds) for project in rolled):
         raise PlanRefused([f"{stack.name} has no {' or '.join(request.kinds)} to roll back."])
     stopped = _stopped(stack, rolled, everything=bool(databases))
@@ -134,7 +128,7 @@ def make_plan(stack: Stack, request: Request) -> dict[str, Any]:
         parts = {**parts, decision_host: _nothing(len(stack.waves))}
     schema_only = {}
     asked = set(request.kinds)
-    if asked & set(FITS_SCHEMA) and not asked & set(IN_EVERY_DATABASE) and request.code is None:
+    if asked & set(registry.FITS_SCHEMA) and not asked & set(registry.IN_EVERY_DATABASE) and request.code is None:
         schema_only = {database.name: database.host for database in stack.databases.values()}
     return {
         "id": request.id,
@@ -144,7 +138,7 @@ def make_plan(stack: Stack, request: Request) -> dict[str, Any]:
         "source": dict(request.source) if request.source is not None else None,
         "code": dict(request.code) if request.code is not None else None,
         "kinds": list(request.kinds),
-        "scope": next((kind for kind in SCOPES if kind in request.kinds), None),
+        "scope": next((kind for kind in registry.SCOPES if kind in request.kinds), None),
         "tables": list(request.tables),
         "only": list(request.only),
         "decision_host": decision_host,
@@ -179,7 +173,7 @@ def passwords(databases: Mapping[str, Any], names: Sequence[str]) -> dict[str, d
     for name in names:
         password = (databases.get(name) or {}).get("login_password")
         if password:
-            found.update({f"{kind}:{name}": {"login_password": str(password)} for kind in DATABASE_KINDS})
+            found.update({f"{kind}:{name}": {"login_password": str(password)} for kind in registry.DATABASE_KINDS})
     return found
 
 
@@ -187,11 +181,11 @@ def _databases(stack: Stack, request: Request) -> list[Database]:
     """Those that the request goes back in."""
     if request.source is not None:
         return [_restored_from_file(stack, request)]
-    if set(IN_TABLES) & set(request.kinds):
+    if set(registry.IN_TABLES) & set(request.kinds):
         if not request.tables:
             raise PlanRefused(["Which tables? Name them: -e rollback_tables=public.post,public.post_section"])
         return [_the_database(stack, request)]
-    return list(stack.databases.values()) if set(IN_EVERY_DATABASE) & set(request.kinds) else []
+    return list(stack.databases.values()) if set(registry.IN_EVERY_DATABASE) & set(request.kinds) else []
 
 
 def _restored_from_file(stack: Stack, request: Request) -> Database:
@@ -200,7 +194,7 @@ def _restored_from_file(stack: Stack, request: Request) -> Database:
         raise PlanRefused(
             [f"Both a restore point ({request.point}) and a file are named to go back to: name one of them."]
         )
-    if request.kinds != (DATABASE,):
+    if request.kinds != (registry.DATABASE,):
         raise PlanRefused(
             [
                 f"A file holds a database, but {', '.join(request.kinds)} are asked for: run lastgood.rollback.database_rollback."
@@ -222,7 +216,7 @@ def _the_database(stack: Stack, request: Request) -> Database:
 
 def _keys(project: Project, kinds: Sequence[str]) -> list[str]:
     """The entries of a restore point that putting this project back needs."""
-    entries = [(kind.name, kind.entry(project)) for kind in PROJECT_KINDS if kind.name in kinds]
+    entries = [(kind.name, kind.entry(project)) for kind in registry.PROJECT_KINDS if kind.name in kinds]
     return [f"{kind}:{name}" for kind, name in entries if name]
 
 
@@ -249,7 +243,7 @@ def _parts(
 
     for database in databases:
         part(database.host)["databases"].append(database.name)
-        part(database.host)["keys"].append(f"{DATABASE}:{database.name}")
+        part(database.host)["keys"].append(f"{registry.DATABASE}:{database.name}")
     for name in sorted(stopped, key=lambda name: (depths[name], name)):
         project = stack.projects[name]
         for host in project.hosts:
@@ -268,7 +262,7 @@ def _rolled(project: Project, kinds: Sequence[str]) -> dict[str, Any]:
         "name": project.name,
         "path": project.path,
         "git_timeout": project.git_timeout,
-        **{kind.name: kind.value(project) if kind.name in kinds else kind.nothing for kind in PROJECT_KINDS},
+        **{kind.name: kind.value(project) if kind.name in kinds else kind.nothing for kind in registry.PROJECT_KINDS},
         "environment": project.packages,
         "compile": list(project.checks.get("compile", ())),
         "imports": list(project.checks.get("imports", ())),

@@ -12,11 +12,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._checks.health import STOPPED
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.open_transactions import RECOVER
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import Stack
-from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.no_undo import (
-    NO_UNDO,
-    accept_option,
-    names_not_accepted,
-)
+from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning import no_undo
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.open_transactions import open_words
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.reported import answer, health, integrity
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.reported import planned as planned_by
@@ -127,12 +123,12 @@ def _with_words(
     verdict: Mapping[str, Any], registered: Registered, accept: Sequence[str], databases: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The verdict, whose command has what it would be asked for, and says so where that is a way without return."""
-    names = names_not_accepted(registered, accept, databases)
-    option = accept_option(accept, *([NO_UNDO] if names else []))
+    names = no_undo.names_not_accepted(registered, accept, databases)
+    option = no_undo.accept_option(accept, *([no_undo.NO_UNDO] if names else []))
     if not option:
         return dict(verdict)
     command, *others = verdict["suggestions"]
-    why = [f"{NO_UNDO}: {names} can't be undone as a whole"] if names else []
+    why = [f"{no_undo.NO_UNDO}: {names} can't be undone as a whole"] if names else []
     return _suggesting(verdict, [f"{command} {option}", *why, *others])
 
 

@@ -6,13 +6,7 @@
 from __future__ import annotations
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sequences import (
-    SEQUENCES,
-    highest_in_use,
-    is_behind,
-    next_value,
-    sequence_state,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import sequences
 
 from .session import ERROR, WARNING, CatalogueSession, Scope
 
@@ -89,7 +83,7 @@ def disabled_triggers(catalogue: CatalogueSession, scope: Scope) -> None:
 
 def sequences_behind(catalogue: CatalogueSession, scope: Scope) -> None:
     """Sequences whose next value is in use already, so that an INSERT will fail, or make a duplicate."""
-    for row in catalogue.rows("sequences", ALL, SEQUENCES):
+    for row in catalogue.rows("sequences", ALL, sequences.SEQUENCES):
         if row["table"] in scope.tables:
             _sequence(catalogue, row)
 
@@ -97,12 +91,12 @@ def sequences_behind(catalogue: CatalogueSession, scope: Scope) -> None:
 def _sequence(catalogue: CatalogueSession, row: JsonObject) -> None:
     key = f"{row['schema']}.{row['name']}"
     # The rows first: whoever inserts meanwhile has moved the sequence before.
-    used = catalogue.rows("sequences", key, highest_in_use(row))
-    now = catalogue.rows("sequences", key, sequence_state(row))
+    used = catalogue.rows("sequences", key, sequences.highest_in_use(row))
+    now = catalogue.rows("sequences", key, sequences.sequence_state(row))
     if not used or not now or used[0]["value"] is None:
         return
-    value, upcoming = int(used[0]["value"]), next_value(row, now[0])
-    if is_behind(row, upcoming, value):
+    value, upcoming = int(used[0]["value"]), sequences.next_value(row, now[0])
+    if sequences.is_behind(row, upcoming, value):
         where = f"{row['table_schema']}.{row['table_name']}.{row['column']}"
         said = f"The next value is {upcoming}, but {where} has {value} already"
         catalogue.add_finding("sequences", ERROR, key, said, count=abs(value - upcoming) + 1)

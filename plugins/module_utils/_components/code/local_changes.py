@@ -17,12 +17,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._base import files
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, acting_as
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import (
-    copy_durably,
-    require_checksum,
-    write_atomic,
-)
 
 from .archive import DIRECTORY, FILE, Entry, Worktree, sha256_below, write_archive
 from .git import Git
@@ -90,7 +86,7 @@ def capture(git: Git, owner: User | None, into: Path) -> tuple[LocalChange, ...]
         entries = write_archive(Worktree(git.path), [one.entry for one in items], into / ARCHIVE, owner)
         raw = [{"entry": entry.to_json(), "sha256": one.sha256} for entry, one in zip(entries, items)]
         # Escaped, not UTF-8: names of files may be no text at all.
-        write_atomic(into / LIST, json.dumps(raw, sort_keys=True).encode("ascii"))
+        files.write_atomic(into / LIST, json.dumps(raw, sort_keys=True).encode("ascii"))
     return items
 
 
@@ -110,9 +106,9 @@ def copy_captured(source: Mapping[str, str], workspace: Path) -> None:
     """
     for name, copy in ((LIST, POINTS_LIST), (ARCHIVE, POINTS_ARCHIVE)):
         origin = Path(source["directory"]) / name
-        require_checksum(origin, source[name], "Uncommitted files of the restore point")
+        files.require_checksum(origin, source[name], "Uncommitted files of the restore point")
         with origin.open("rb") as stream:
-            copy_durably(stream, workspace / copy)
+            files.copy_durably(stream, workspace / copy)
 
 
 def apply(workspace: Path, top: Path, owner: User, selected: Selection) -> None:

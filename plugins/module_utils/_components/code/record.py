@@ -17,13 +17,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible_collections.lastgood.rollback.plugins.module_utils._base import files
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, acting_as
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import (
-    CHUNK_BYTES,
-    copy_durably,
-    write_atomic,
-)
 
 from .archive import ABSENT, DIRECTORY, FILE, LINK, Entry, Worktree, stamp_of, write_archive
 from .git import Change, Git, TreeChange
@@ -180,7 +176,7 @@ class Recorder:
         for name in (raw["archive"], raw["index"], "record.json"):
             if name:
                 with (origin / name).open("rb") as stream:
-                    copy_durably(stream, self._workspace / name)
+                    files.copy_durably(stream, self._workspace / name)
 
     def make(self, commit: str) -> Record:
         """Record all that a reset to this commit could take; earlier archives stay, as evidence."""
@@ -193,7 +189,7 @@ class Recorder:
         record = Record(tuple(entries), archive, index if mtime_ns else None, mtime_ns, orig_head, self._rest())
         raw = {**record.__dict__, "entries": [entry.to_json() for entry in entries]}
         # Escaped, not UTF-8: names of files may be no text at all.
-        write_atomic(self._file, json.dumps(raw).encode("ascii"))
+        files.write_atomic(self._file, json.dumps(raw).encode("ascii"))
         return record
 
     def scan(self, commit: str) -> list[Entry]:
@@ -289,7 +285,7 @@ class Recorder:
             return 0
         with source:
             mtime_ns = os.fstat(source.fileno()).st_mtime_ns
-            copy_durably(source, to)
+            files.copy_durably(source, to)
         return mtime_ns
 
     def _install_index(self, record: Record) -> None:
@@ -302,7 +298,7 @@ class Recorder:
         with (self._workspace / record.index).open("rb") as source, acting_as(self._owner):
             mode = self._index.stat().st_mode & 0o777
             with os.fdopen(os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
-                shutil.copyfileobj(source, stream, CHUNK_BYTES)
+                shutil.copyfileobj(source, stream, files.CHUNK_BYTES)
                 stream.flush()
                 os.utime(stream.fileno(), ns=(record.index_mtime_ns, record.index_mtime_ns))
                 os.fsync(stream.fileno())

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content, hazards, owner_code
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
     CONTENT_PROPERTIES,
     HALF_DROPPED,
@@ -21,23 +21,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.cata
     read_properties,
     system_identifier,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.hazards import (
-    require_consent,
-    require_direct,
-    require_primary,
-    require_rights,
-    unknown_extensions,
-)
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.migration_heads import migration_head
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.owner_code import (
-    Code,
-    login_advice,
-    require_accepted,
-    script_role,
-    still_theirs,
-    tables_with_code,
-    without_login,
-)
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.programs import PgPrograms
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.schema_text import schema_digest
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Server, Session
@@ -111,7 +95,7 @@ def plan_with(planner: type[Planner], context: Context, options: Mapping[str, An
         source = named_source(options, context.run.as_user(server.os_user()))
     try:
         with server.connect() as session:
-            require_primary(session, server)
+            hazards.require_primary(session, server)
             return planner(context, server, session, options, source).plan(name)
     except Refused:
         raise
@@ -131,7 +115,7 @@ class Planner:
         self.options = options
         self.source = source
         self.warnings: list[str] = []
-        self.code: list[Code] = []
+        self.code: list[owner_code.Code] = []
 
     def plan(self, name: str) -> Plan:
         """Put everything together."""
@@ -139,10 +123,10 @@ class Planner:
         databases = all_databases(self.session)
         live = databases.get(name)
         programs = choose_programs(self.context, self.server, self.session, self.source, self.options)
-        require_direct(self.session, self.server)
-        require_rights(self.session, self.server, live.oid if live else None, name)
+        hazards.require_direct(self.session, self.server)
+        hazards.require_rights(self.session, self.server, live.oid if live else None, name)
         if live is not None:
-            self.warnings += require_consent(self.session, self.server, name, self.options.get("accept") or [])
+            self.warnings += hazards.require_consent(self.session, self.server, name, self.options.get("accept") or [])
         properties = self._properties(name, live)
         self._refuse_concurrent(names, databases, live, str(properties["owner"]))
         inside = self._inspect_live(name, live, programs)
@@ -236,8 +220,8 @@ class Planner:
         try:
             with self.server.connect(name) as session:
                 session.execute(f"SET lock_timeout = {content.LOCK_WAIT_MS}")
-                self.warnings += unknown_extensions(session, name)
-                self.code = tables_with_code(session)
+                self.warnings += hazards.unknown_extensions(session, name)
+                self.code = owner_code.tables_with_code(session)
                 tables = frozenset(map(content.table_key, content.read_tables(session)))
                 return {**self._definitions(session, name, programs), "tables": tables}
         except LastGoodError as error:
@@ -251,17 +235,17 @@ class Planner:
         """
         accepted = self.options.get("accept") or []
         if self.source.archive.form == "plain":
-            return script_role(self.session, self.server, owner, accepted, self.source.label)
+            return owner_code.script_role(self.session, self.server, owner, accepted, self.source.label)
         found, advice = self._with_our_rights()
-        self.warnings += require_accepted(self.session, self.server, found, accepted, advice)
+        self.warnings += owner_code.require_accepted(self.session, self.server, found, accepted, advice)
         return ""
 
-    def _with_our_rights(self) -> tuple[list[Code], str]:
+    def _with_our_rights(self) -> tuple[list[owner_code.Code], str]:
         """The tables whose code could only be run with our rights, and how else. The archive's is looked at in prepare."""
-        found = without_login(self.server, self.code)
+        found = owner_code.without_login(self.server, self.code)
         if not found:
-            found = still_theirs(self.session, self.source.facts.get("code", ()))
-        return found, login_advice(self.server, found)
+            found = owner_code.still_theirs(self.session, self.source.facts.get("code", ()))
+        return found, owner_code.login_advice(found)
 
     def _definitions(self, session: Session, name: str, programs: PgPrograms) -> JsonObject:
         """Schema and migration head; None for what somebody has locked: nobody is waited for while planning."""

@@ -19,27 +19,13 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.files impo
     write_atomic,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import catalogue, content, schema_text
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.archive import (
     verified_source,
     verify_point_archive,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
-    NO_LIMIT,
-    comment_statement,
-    compare_properties,
-    create_statement,
-    read_properties,
-    replay_properties,
-)
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.plain_script import restore_script
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.programs import PgPrograms
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.schema_text import (
-    compare_objects,
-    objects,
-    open_schema,
-    write_schema,
-)
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server, Session
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import INCOMING, Mark, SideNames
 
@@ -65,8 +51,8 @@ class SideBuild:
 
     def create(self, session: Session) -> None:
         """Make the empty database with its mark, and note its OID."""
-        limit = self.facts.get("birth_limit", NO_LIMIT)
-        statement = create_statement(self.name, self.facts["properties"], session.version, limit)
+        limit = self.facts.get("birth_limit", catalogue.NO_LIMIT)
+        statement = catalogue.create_statement(self.name, self.facts["properties"], session.version, limit)
         with self.context.change(f"Create database {self.name} from template0", of=self.facts["old_oid"]):
             session.execute(statement, attempt=f"Creating database {self.name}")
             oid = int(session.value("SELECT oid::bigint FROM pg_database WHERE datname = %s", [self.name]))
@@ -145,12 +131,12 @@ class SideBuild:
         """
         wanted = self.facts["properties"]
         with self.context.change(f"Set grants and settings of database {self.name}"):
-            left = replay_properties(session, self.name, wanted)
-        found = read_properties(session, self.name)
+            left = catalogue.replay_properties(session, self.name, wanted)
+        found = catalogue.read_properties(session, self.name)
         if left:
             # They are reported one by one; all else has to be as planned.
             found.update({key: wanted[key] for key in ("settings", "labels")})
-        differences = compare_properties(wanted, found)
+        differences = catalogue.compare_properties(wanted, found)
         if differences:
             raise VerificationFailed(f"Database {self.name}: {'; '.join(differences)}.")
         return left
@@ -169,7 +155,7 @@ class SideBuild:
         """Say whose it is, and whether it is built to the end. A crash of the server must not take that back."""
         session.execute("SET synchronous_commit = on")
         mark = self._mark(ready)
-        session.execute(comment_statement(self.name, mark.text()))
+        session.execute(catalogue.comment_statement(self.name, mark.text()))
         return mark
 
     def _mark(self, ready: bool) -> Mark:
@@ -204,15 +190,15 @@ class SideBuild:
         PostgreSQL may write an expression in another, equal way after it was restored, and every statement of the
         archive has succeeded by now.
         """
-        with open_schema(self.context.workspace / "incoming.sql", "w+") as restored:
-            if write_schema(self.programs, self.name, restored) == expected["schema"]:
+        with schema_text.open_schema(self.context.workspace / "incoming.sql", "w+") as restored:
+            if schema_text.write_schema(self.programs, self.name, restored) == expected["schema"]:
                 return []
             restored.seek(0)
-            found = objects(restored)
+            found = schema_text.objects(restored)
         source = self.facts["source"]
         require_checksum(Path(source["schema_file"]), source["artefacts"]["schema.sql"], "Captured schema")
-        with open_schema(Path(source["schema_file"])) as captured:
-            compared = compare_objects(objects(captured), found)
+        with schema_text.open_schema(Path(source["schema_file"])) as captured:
+            compared = schema_text.compare_objects(schema_text.objects(captured), found)
         self.differences = [f"{kind}: {key}" for kind, keys in compared.items() for key in keys]
         for difference in self.differences:
             self.context.note(f"Schema of database {self.name} against the restore point: {difference}")

@@ -15,12 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import (
-    dump_json,
-    ensure_private_directory,
-    fsync_directory,
-    write_atomic,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._base import files
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import DatabaseRow, timeline
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session
@@ -45,7 +40,7 @@ def new_identity() -> dict[str, object]:
 
 def note_oid(context: Context, oid: int) -> None:
     """Write down the OID of the side database that was made just now."""
-    write_atomic(context.workspace / INCOMING_FILE, dump_json({"oid": oid}))
+    files.write_atomic(context.workspace / INCOMING_FILE, files.dump_json({"oid": oid}))
 
 
 def noted_oid(context: Context) -> int | None:
@@ -124,8 +119,10 @@ def remember(context: Context, session: Session, plan: Plan, database: DatabaseR
         at=mark.at,
     )
     directory = context.state_dir / DIRECTORY
-    ensure_private_directory(directory)
-    write_atomic(directory / f"{name_tag(context.transaction, plan.name)}-{mark.role}.json", dump_json(asdict(record)))
+    files.ensure_private_directory(directory)
+    files.write_atomic(
+        directory / f"{name_tag(context.transaction, plan.name)}-{mark.role}.json", files.dump_json(asdict(record))
+    )
 
 
 def records_of(context: Context, plan: Plan) -> list[tuple[Path, Record]]:
@@ -143,7 +140,7 @@ def records_of(context: Context, plan: Plan) -> list[tuple[Path, Record]]:
 def forget(path: Path) -> None:
     """Remove a record: its database is gone."""
     path.unlink(missing_ok=True)
-    fsync_directory(path.parent)
+    files.fsync_directory(path.parent)
 
 
 def _read(path: Path) -> Record | None:

@@ -20,15 +20,8 @@ from typing import IO
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import owner_code
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.archive import give_to
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.owner_code import (
-    ACCEPT,
-    Code,
-    login_advice,
-    require_accepted,
-    tables_with_code,
-    without_login,
-)
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.plain_script import (
     dump_statements,
     send_script,
@@ -76,9 +69,9 @@ class ArchiveRestore:
         lines = self.programs.archive_entries(self.archive)
         with self.server.connect(self.database) as session:
             found = self._tables_with_code(session, lines)
-            by_owner = [] if ACCEPT in accepted else found
-            unreached = without_login(self.server, by_owner)
-            require_accepted(session, self.server, unreached, accepted, login_advice(self.server, unreached))
+            by_owner = [] if owner_code.ACCEPT in accepted else found
+            unreached = owner_code.without_login(self.server, by_owner)
+            owner_code.require_accepted(session, self.server, unreached, accepted, owner_code.login_advice(unreached))
             roles = [row["name"] for row in session.rows(ROLES)]
         owned = {line: owner for line in lines if (owner := _owner(line, by_owner, roles))}
         if not by_owner:
@@ -90,7 +83,7 @@ class ArchiveRestore:
             self._restore_as([line for line in lines if owned.get(line) == owner], owner)
         self.restore(only=[REST], listed=self._listed(rest))
 
-    def _tables_with_code(self, session: Session, lines: Sequence[str]) -> list[Code]:
+    def _tables_with_code(self, session: Session, lines: Sequence[str]) -> list[owner_code.Code]:
         """The tables with code, checks included that the archive adds after the rows: tried while there is no row yet."""
         label = self.facts["source"]["label"]
         checks = [line for line in lines if (match := ENTRY.match(line)) and match[1] == CHECK]
@@ -100,7 +93,7 @@ class ArchiveRestore:
                 for statement in dump_statements(SqlScript(script, label)):
                     session.execute(statement.text, attempt=f"Trying the checks of {label}")
         session.execute("SET LOCAL search_path = pg_catalog")
-        found = tables_with_code(session)
+        found = owner_code.tables_with_code(session)
         session.execute("ROLLBACK")
         return found
 
@@ -126,7 +119,7 @@ class ArchiveRestore:
         return listed
 
 
-def _owner(line: str, by_owner: Sequence[Code], roles: Sequence[str]) -> str | None:
+def _owner(line: str, by_owner: Sequence[owner_code.Code], roles: Sequence[str]) -> str | None:
     """The role that an entry has to be brought by; None where that may be ours.
 
     :param by_owner: the tables with code: their rows, and if there are any, all checks that were made apart.

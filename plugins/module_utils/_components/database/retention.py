@@ -11,12 +11,7 @@ from pathlib import Path
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
-    DatabaseRow,
-    all_databases,
-    timeline,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import catalogue, content
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.hazards import hazards
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import (
     DatabaseError,
@@ -67,7 +62,7 @@ def prune(context: Context, session: Session, plan: Plan) -> None:
     Only those that agree in every part with our own record; one with a replication slot, a subscription or a session
     stays, and so does all that was renamed before the cluster began another timeline. What stays is named.
     """
-    there = {database.oid: database for database in all_databases(session).values()}
+    there = {database.oid: database for database in catalogue.all_databases(session).values()}
     known: dict[str, list[tuple[Path, Record]]] = {}
     for path, record in records_of(context, plan):
         if record.oid not in there:
@@ -75,7 +70,7 @@ def prune(context: Context, session: Session, plan: Plan) -> None:
         elif record.is_of(there[record.oid]):
             known.setdefault(record.role, []).append((path, record))
     _name_unknown(context, plan, there.values(), {record.oid for of in known.values() for _path, record in of})
-    now = timeline(session)
+    now = catalogue.timeline(session)
     for entries in known.values():
         entries.sort(key=lambda entry: entry[1].at, reverse=True)
         for path, record in entries[plan.facts["keep_previous"] :]:
@@ -90,7 +85,7 @@ def prune(context: Context, session: Session, plan: Plan) -> None:
                 forget(path)
 
 
-def _name_unknown(context: Context, plan: Plan, there: Iterable[DatabaseRow], known: Container[int]) -> None:
+def _name_unknown(context: Context, plan: Plan, there: Iterable[catalogue.DatabaseRow], known: Container[int]) -> None:
     """Name what looks like ours and is not in our own records: it stays, whoever made it."""
     for database in there:
         mark = database.mark
@@ -101,7 +96,7 @@ def _name_unknown(context: Context, plan: Plan, there: Iterable[DatabaseRow], kn
             )
 
 
-def _drop_if_free(context: Context, session: Session, database: DatabaseRow) -> bool:
+def _drop_if_free(context: Context, session: Session, database: catalogue.DatabaseRow) -> bool:
     """Drop it, unless something hangs on it; whether it is gone."""
     found = hazards(session, database.name)
     blockers = [kind for kind in ("slots", "subscriptions", "prepared_transactions") if found[kind]]
@@ -117,7 +112,7 @@ def _drop_if_free(context: Context, session: Session, database: DatabaseRow) -> 
     return True
 
 
-def drop_database(session: Session, database: DatabaseRow, *, force: bool) -> None:
+def drop_database(session: Session, database: catalogue.DatabaseRow, *, force: bool) -> None:
     """Drop a side database; with ``force`` its sessions are ended (a pg_restore that outlived its module)."""
     statement = sql.SQL("DROP DATABASE IF EXISTS {} {}").format(
         sql.Identifier(database.name), sql.SQL("WITH (FORCE)" if force else "")

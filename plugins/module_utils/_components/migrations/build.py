@@ -21,7 +21,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.processes 
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import show_progress
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content, schema_text
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.archive import give_to
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import TABLES, table_name
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.migration_heads import (
@@ -29,11 +29,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.migr
     named_version_tables,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.programs import MONEY
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.schema_text import (
-    open_schema,
-    schema_digest,
-    write_schema,
-)
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import (
     SideNames,
@@ -144,7 +139,7 @@ class MigrationsBuild(SideBuild):
 
     def digest_of(self, database: str) -> str:
         """A database's schema as it is now, in the way that a plan tells it."""
-        return schema_digest(self.programs, database, content.LOCK_WAIT_MS)
+        return schema_text.schema_digest(self.programs, database, content.LOCK_WAIT_MS)
 
     def _differences(self) -> list[str]:
         """Tables whose columns came back in another order than at the restore point; all else has to be equal.
@@ -153,10 +148,10 @@ class MigrationsBuild(SideBuild):
         """
         source = self.facts["source"]
         require_checksum(Path(source["schema_file"]), source["artefacts"]["schema.sql"], "Captured schema")
-        with open_schema(Path(source["schema_file"])) as captured:
+        with schema_text.open_schema(Path(source["schema_file"])) as captured:
             then = blocks(captured)
-        with open_schema(self.context.workspace / "incoming.sql", "w+") as written:
-            write_schema(self.programs, self.name, written)
+        with schema_text.open_schema(self.context.workspace / "incoming.sql", "w+") as written:
+            schema_text.write_schema(self.programs, self.name, written)
             written.seek(0)
             wrong, reordered = unlike(then, blocks(written))
         if wrong:

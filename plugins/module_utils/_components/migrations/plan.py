@@ -17,11 +17,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.command im
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.loaded import owner_along, require_command
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
-    CONTENT_PROPERTIES,
-    DatabaseRow,
-    read_properties,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import catalogue
 
 from ..context import Context, PointEntry
 from ..plan import Plan
@@ -68,13 +64,13 @@ class MigrationsPlanner(SchemaPlanner):
             downtime={**plan.downtime, "grows_with": GROWS_WITH},
         )
 
-    def _properties(self, name: str, live: DatabaseRow | None) -> JsonObject:
+    def _properties(self, name: str, live: catalogue.DatabaseRow | None) -> JsonObject:
         """The live database's own, all of them: it is what is copied."""
         properties = super()._properties(name, live)
         if live is None:
             return properties
-        now = read_properties(self.session, name)
-        return {**properties, **{key: now[key] for key in CONTENT_PROPERTIES}}
+        now = catalogue.read_properties(self.session, name)
+        return {**properties, **{key: now[key] for key in catalogue.CONTENT_PROPERTIES}}
 
     def _discards(self, name: str, inside: JsonObject | None) -> tuple[JsonObject, bool]:
         """What the downgrade has to drop, or to make again; and whether there is nothing to downgrade.

@@ -13,14 +13,10 @@ from pathlib import Path
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import VerificationFailed
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import require_checksum
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import owner_code
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.archive import give_to
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.foreign_keys import without_parent
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import table_name
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.owner_code import (
-    NO_LOGIN,
-    require_accepted,
-    tables_with_code,
-)
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import name_tag
 
@@ -45,8 +41,8 @@ class SchemaBuild(SideBuild):
         with begun, self._definitions() as archive:
             self._run_pg_restore(archive, only=["--section=pre-data"])
         with self.server.connect(self.name) as session:
-            code = tables_with_code(session)
-            require_accepted(session, self.server, code, self.facts.get("accept", ()), NO_LOGIN)
+            code = owner_code.tables_with_code(session)
+            owner_code.require_accepted(session, self.server, code, self.facts.get("accept", ()), owner_code.NO_LOGIN)
             if not self.facts["expected"]["inside"]["public_schema"]:
                 session.execute("DROP SCHEMA public", attempt=f"Removing schema public from database {self.name}")
             session.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(STAGE)))

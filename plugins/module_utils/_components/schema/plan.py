@@ -15,17 +15,13 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import require_checksum
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import owner_code
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import DatabaseRow
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.layout import (
     LAYOUT_FILE,
     layout_digest,
     read_layout,
     table_name,
-)
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.owner_code import (
-    NO_LOGIN,
-    Code,
-    still_theirs,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.programs import PgPrograms
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.schema_text import open_schema, write_schema
@@ -120,9 +116,10 @@ class SchemaPlanner(Planner):
                 _require_rights(session, name, self.found["live"])
         return super()._inspect_live(name, live, programs)
 
-    def _with_our_rights(self) -> tuple[list[Code], str]:
+    def _with_our_rights(self) -> tuple[list[owner_code.Code], str]:
         """All with code: the present rows are moved by sessions of ours."""
-        return self.code or still_theirs(self.session, self.source.facts.get("code", ())), NO_LOGIN
+        code = self.code or owner_code.still_theirs(self.session, self.source.facts.get("code", ()))
+        return code, owner_code.NO_LOGIN
 
     def _discards(self, name: str, inside: JsonObject | None) -> tuple[JsonObject, bool]:
         """What has no place in the older schema, and whether both are equal.

@@ -12,15 +12,8 @@ from collections.abc import Sequence
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused, VerificationFailed
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content, owner_code
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.archive import give_to
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.owner_code import (
-    BY_ORIGIN,
-    NO_LOGIN,
-    owner_has_all,
-    require_accepted,
-    tables_with_code_of,
-)
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.programs import PgPrograms
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import TABLES, Mark
@@ -84,9 +77,9 @@ class TablesBuild(SideBuild):
         """
         wanted = {content.table_key(row) for row in self._relations()}
         with self.server.connect(self.name) as side, self.server.connect(self.live) as live:
-            found = [] if owner_has_all(live) else tables_with_code_of(side, BY_ORIGIN)
+            found = [] if owner_code.owner_has_all(live) else owner_code.tables_with_code_of(side, owner_code.BY_ORIGIN)
             code = [one for one in found if f"{one.schema}.{one.name}" in wanted]
-            require_accepted(live, self.server, code, self.facts.get("accept", ()), NO_LOGIN)
+            owner_code.require_accepted(live, self.server, code, self.facts.get("accept", ()), owner_code.NO_LOGIN)
 
     def _relations(self) -> list[JsonObject]:
         """The tables in the side database, and their partitions as they were then."""

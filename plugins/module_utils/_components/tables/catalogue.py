@@ -10,11 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.content import (
-    CONDITION,
-    NOT_ONLY_OF_EXTENSION,
-    USER_SCHEMA,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Session, sql
 
 #: SQLSTATE.
@@ -25,7 +21,7 @@ RELATIONS = f"""
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
        pg_has_role(c.relowner, 'USAGE') AS owned
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't' AND {USER_SCHEMA} AND {NOT_ONLY_OF_EXTENSION}
+WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't' AND {content.USER_SCHEMA} AND {content.NOT_ONLY_OF_EXTENSION}
 ORDER BY schema, name
 """  # noqa: S608 - our own words only
 
@@ -47,7 +43,7 @@ WITH RECURSIVE part (root, oid) AS (
     JOIN pg_class c ON c.oid = i.inhrelid AND c.relispartition)
 SELECT part.root::bigint AS root, c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
        c.relforcerowsecurity AS forced, pg_relation_size(c.oid) AS bytes, greatest(c.reltuples, 0)::bigint AS about,
-       (SELECT count(*) FROM pg_index i WHERE i.indrelid = c.oid) AS indexes, {CONDITION} AS condition,
+       (SELECT count(*) FROM pg_index i WHERE i.indrelid = c.oid) AS indexes, {content.CONDITION} AS condition,
        pg_has_role(c.relowner, 'USAGE') AS owned
 FROM part JOIN pg_class c ON c.oid = part.oid JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY c.oid
 """  # noqa: S608 - our own words only

@@ -10,19 +10,9 @@ from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.catalogue import (
-    all_databases,
-    read_properties,
-    system_identifier,
-)
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import catalogue, content, owner_code
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.foreign_keys import keys_touching
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.hazards import require_primary
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.owner_code import (
-    NO_LOGIN,
-    require_accepted,
-    tables_with_code,
-)
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sequences import behind
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Server, Session
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import database_things
@@ -72,7 +62,7 @@ def make_plan(context: Context, options: Mapping[str, Any], point: PointEntry | 
     try:
         with server.connect() as session:
             require_primary(session, server)
-            if name not in all_databases(session):
+            if name not in catalogue.all_databases(session):
                 raise Refused(f"Database {name} is missing on {server.where}: roll back the whole database.")
             with server.connect(name) as live:
                 live.execute(f"SET lock_timeout = {content.LOCK_WAIT_MS}")  # planning waits for nobody
@@ -130,8 +120,8 @@ class _Planner:
         size = 2 * sum(int(part["bytes"]) for tree in trees for part in tree.parts)
         properties = self._properties(name)
         space_warnings = require_space(self.server, self.session, properties["tablespace"], size)
-        system = system_identifier(self.session, self.server.where)
-        oid = all_databases(self.session)[name].oid
+        system = catalogue.system_identifier(self.session, self.server.where)
+        oid = catalogue.all_databases(self.session)[name].oid
         return Plan(
             kind="tables",
             name=name,
@@ -149,8 +139,10 @@ class _Planner:
     def _code(self, trees: Sequence[TableTree]) -> list[str]:
         """See `require_accepted`: the rows are exchanged by one session, which is ours."""
         oids = {oid for tree in trees for oid in tree.oids}
-        found = [code for code in tables_with_code(self.live) if code.oid in oids]
-        return require_accepted(self.live, self.server, found, self.options.get("accept") or [], NO_LOGIN)
+        found = [code for code in owner_code.tables_with_code(self.live) if code.oid in oids]
+        return owner_code.require_accepted(
+            self.live, self.server, found, self.options.get("accept") or [], owner_code.NO_LOGIN
+        )
 
     def _facts(self, name: str, trees: Sequence[TableTree], dependents: Sequence[TableTree]) -> JsonObject:
         orphans = self.options.get("orphans") or FAIL
@@ -253,7 +245,7 @@ class _Planner:
 
     def _properties(self, name: str) -> JsonObject:
         """What the side database is made with: it is ours, and nobody else's."""
-        live = read_properties(self.session, name)
+        live = catalogue.read_properties(self.session, name)
         owner = self.session.value("SELECT current_user::text")
         return {**live, "owner": owner, "acl": None, "comment": None, "settings": {}, "labels": {}}
 

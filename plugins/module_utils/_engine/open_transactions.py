@@ -9,7 +9,8 @@ import time
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Unreadable
-from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._services import status
 
 from .records import Header, HostState, Records
 
@@ -35,14 +36,14 @@ def down(records: Records) -> list[str]:
     """Services that ran before this transaction and do not run now, found by inspection; one that can't be inspected counts."""
     found = []
     for service in records.services():
-        if service["ran_before"] and not _runs(service["options"]):
+        if service["ran_before"] and not _runs(service):
             found.append(str(service["name"]))
     return found
 
 
-def _runs(options: dict[str, object]) -> bool:
+def _runs(service: JsonObject) -> bool:
     try:
-        return control.runs(control.parse([options])[0], CommandRunner())
+        return status.runs(service["options"], CommandRunner())
     except (LastGoodError, OSError):
         return False
 

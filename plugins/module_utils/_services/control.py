@@ -21,7 +21,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress i
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
 from . import listeners
-from .managers.base import DOWN, FAILED, RUNNING, STARTING, Manager, ServiceStatus, age_of
+from .managers.base import DOWN, FAILED, RUNNING, STARTING, ServiceStatus, age_of
+from .managers.orders import Manager
 from .specs import Service, commands_of, depths, parse, require_all_named
 from .start import Starting
 
@@ -36,7 +37,6 @@ __all__ = [
     "inspect",
     "parse",
     "require_all_named",
-    "runs",
     "start",
     "stop",
 ]
@@ -153,14 +153,6 @@ def crashing(services: Sequence[Service], run: CommandRunner) -> set[str]:
 
     alone = [service for service in services if not service.ready.probes]
     return {service.key for service, crashes in zip(alone, _together(one, alone)) if crashes}
-
-
-def runs(service: Service, run: CommandRunner) -> bool:
-    """Whether a service runs or is on its way to; nothing is asked of it.
-
-    :raises Refused: when there is no way to its manager.
-    """
-    return service.manager_of(run).status(service.name).state in (RUNNING, STARTING)
 
 
 def stop(

@@ -6,21 +6,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import user_by_name
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import secrets_in
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
-from .managers.base import Manager
-from .managers.pid_file import PidFile
+from .managers.orders import Manager, ProcessOrders, SupervisorOrders, SystemdOrders
 from .managers.supervisor import Supervisor
 from .managers.systemd import Systemctl
 from .readiness import Ready, parse_ready
+from .status import default_config, manager_of
 
 #: Seconds. The stop deadline is systemd's own default.
 TIMEOUT, STOP_TIMEOUT, SOAK = 60.0, 90.0, 1.0
@@ -29,7 +28,6 @@ _PROCESS = ("pid_file", "command", "chdir", "log")
 _KNOWN = frozenset(
     ["name", "manager", "scope", "user", "config", "requires", "ready", "timeout", "stop_timeout", "soak", *_PROCESS]
 )
-_CONFIGS = ("/etc/supervisor/supervisord.conf", "/etc/supervisord.conf")
 
 
 @dataclass(frozen=True)
@@ -89,23 +87,13 @@ class Service:
 
         :raises Refused: when there is no way to it.
         """
-        if self.manager == "supervisor":
-            return Supervisor(Path(self.config))
-        if self.manager == "process":
-            return self._process(run)
-        if self.scope == "user":
-            return Systemctl.of_user(run, user_by_name(self.user) if self.user else None)
-        return Systemctl(run)
-
-    def _process(self, run: CommandRunner) -> PidFile:
-        return PidFile(
-            file=Path(self.pid_file),
-            command=self.command,
-            directory=Path(self.chdir) if self.chdir else None,
-            log_file=Path(self.log) if self.log else None,
-            timeout=self.timeout,
-            run=run.as_user(user_by_name(self.user)) if self.user else run,
-        )
+        reader = manager_of(vars(self), run)
+        if isinstance(reader, Supervisor):
+            return SupervisorOrders(reader)
+        if isinstance(reader, Systemctl):
+            return SystemdOrders(reader)
+        directory, log = (Path(path) if path else None for path in (self.chdir, self.log))
+        return ProcessOrders(reader, self.command, directory, log, self.timeout)
 
 
 def parse(raw: Sequence[Mapping[str, Any]]) -> list[Service]:
@@ -198,10 +186,10 @@ def _service(raw: Mapping[str, Any]) -> Service:
     _require_process_options(service, where)
     if service.manager != "supervisor" or service.config:
         return service
-    found = next((path for path in _CONFIGS if Path(path).exists()), None)
-    if found is None:
-        raise Refused(f"{where}: there is no supervisor configuration at {' or '.join(_CONFIGS)}: set 'config'.")
-    return Service(**{**service.__dict__, "config": found})
+    try:
+        return replace(service, config=default_config())
+    except Refused as error:
+        raise Refused(f"{where}: {error.message}") from error
 
 
 def _require_process_options(service: Service, where: str) -> None:

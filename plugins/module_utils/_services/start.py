@@ -13,7 +13,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking im
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import Pending
 
 from . import listeners
-from .managers.base import DOWN, FAILED, RUNNING, STARTING, Manager, ServiceStatus
+from .managers.base import DOWN, FAILED, RUNNING, STARTING, ServiceStatus
+from .managers.orders import Manager
 from .specs import Service
 
 #: Seconds between two questions for the status: short at first, since every one of them is downtime.

@@ -1,14 +1,13 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) What every service manager understands, in the same words."""
+"""(private) What every service manager says, in the same words."""
 
 from __future__ import annotations
 
 import os
 import time
 from dataclasses import dataclass
-from typing import Protocol
 
 RUNNING = "running"
 STARTING = "starting"
@@ -40,28 +39,6 @@ class ServiceStatus:
     queued: bool = False
     detail: str = ""
     problem: str = ""
-
-
-class Manager(Protocol):
-    """A service manager. ``start`` and ``stop`` give the order and do not wait; all raise LastGoodError when refused."""
-
-    def status(self, name: str) -> ServiceStatus:
-        """What it knows of a service."""
-
-    def start(self, name: str) -> None:
-        """Order a start, forgetting failures of the past."""
-
-    def stop(self, name: str) -> None:
-        """Order a stop, the polite way."""
-
-    def kill(self, name: str) -> None:
-        """End a service that did not heed the order."""
-
-    def log(self, name: str) -> str:
-        """The last lines of what the service said; empty when they can't be had."""
-
-    def accounts_for(self, name: str, pid: int) -> bool:
-        """Whether a process belongs to some *other* service of this manager, or to the manager itself."""
 
 
 def process_start(pid: int) -> str:

@@ -24,13 +24,12 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.loaded import opened_as, owner_along
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.paths import resolve
 
-from .base import DOWN, FAILED, RUNNING, STARTING, STOPPING, ServiceStatus, parent_of
+from .base import DOWN, FAILED, RUNNING, STARTING, STOPPING, ServiceStatus
 
 #: Seconds for one call; orders are given without waiting for the program.
 _TIMEOUT = 30
-_LOG_BYTES = 2000
 _MOST_CONFIG = 1024 * 1024
-_BAD_NAME, _NOT_RUNNING, _ALREADY_STARTED = 10, 70, 60
+_BAD_NAME = 10
 _STATES = {
     "STOPPED": DOWN,
     "STARTING": STARTING,
@@ -68,75 +67,36 @@ class Supervisor:
         self._address = read_address(config)
 
     def status(self, name: str) -> ServiceStatus:
-        """See Manager."""
+        """What it knows of a program."""
         try:
-            return read_info(self._call("getProcessInfo", name))
+            return read_info(self.call("getProcessInfo", name))
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != _BAD_NAME:
-                raise self._error(f"looking at {name}", fault.faultString) from fault
+                raise self.error(f"looking at {name}", fault.faultString) from fault
             known = ", ".join(self._names()) or "none"
             return ServiceStatus(DOWN, problem=f"supervisor has no such program in {self._config} (it has: {known})")
 
-    def start(self, name: str) -> None:
-        """See Manager."""
-        self._order("startProcess", name, "starting", fine=_ALREADY_STARTED)
-
-    def stop(self, name: str) -> None:
-        """See Manager."""
-        self._order("stopProcess", name, "stopping", fine=_NOT_RUNNING)
-
-    def kill(self, name: str) -> None:
-        """See Manager. Its main process; supervisor ends a group by itself where it is configured to."""
-        try:
-            self._call("signalProcess", name, "KILL")
-        except xmlrpc.client.Fault as fault:
-            if fault.faultCode != _NOT_RUNNING:
-                raise self._error(f"killing {name}", fault.faultString) from fault
-
-    def log(self, name: str) -> str:
-        """See Manager. From the program's log files, where it has any."""
-        said = []
-        for channel in ("readProcessStdoutLog", "readProcessStderrLog"):
-            try:
-                said.append(str(self._call(channel, name, -_LOG_BYTES, 0)))
-            except (xmlrpc.client.Fault, LastGoodError):
-                continue
-        return "\n".join("".join(said).strip().splitlines()[-10:])
-
-    def accounts_for(self, name: str, pid: int) -> bool:
-        """See Manager. What descends from supervisor is one of its programs; what it lost has another parent."""
-        supervisor = int(self._call("getPID"))
-        own = self.status(name).pid
-        while pid not in (0, 1, own):
-            if pid == supervisor:
-                return True
-            pid = parent_of(pid)
-        return False
-
     def _names(self) -> list[str]:
-        found: Any = self._call("getAllProcessInfo")
+        found: Any = self.call("getAllProcessInfo")
         return [one["name"] if one["name"] == one["group"] else f"{one['group']}:{one['name']}" for one in found]
 
-    def _order(self, method: str, name: str, doing: str, fine: int) -> None:
-        try:
-            self._call(method, name, False)
-        except xmlrpc.client.Fault as fault:
-            if fault.faultCode != fine:
-                said = self.log(name)
-                raise self._error(f"{doing} {name}", f"{fault.faultString}. {said}".strip()) from fault
+    def call(self, method: str, *arguments: Any) -> Any:
+        """One call, on a connection of its own: threads do not share any.
 
-    def _call(self, method: str, *arguments: Any) -> Any:
-        """One call on a connection of its own: threads do not share any."""
+        :raises xmlrpc.client.Fault: when supervisor refuses.
+        :raises LastGoodError: when it does not answer.
+        """
         transport = _Transport(self._address)
         try:
             with xmlrpc.client.ServerProxy("http://supervisor", transport=transport) as proxy:
                 return functools.reduce(getattr, ["supervisor", method], proxy)(*arguments)
         except xmlrpc.client.ProtocolError as error:
-            raise self._error(method, f"it answered {error.errcode} {error.errmsg}") from error
+            raise self.error(method, f"it answered {error.errcode} {error.errmsg}") from error
         except (OSError, http.client.HTTPException) as error:
-            raise self._error(method, f"{error.__class__.__name__}: {error}. Is it running?") from error
+            raise self.error(method, f"{error.__class__.__name__}: {error}. Is it running?") from error
 
-    def _error(self, what: str, why: str) -> LastGoodError:
+    def error(self, what: str, why: str) -> LastGoodError:
+        """A failure of supervisor, for a person."""
         return LastGoodError(f"Supervisor at {self._address} (from {self._config}), {what}: {why}")
 
 

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User, me
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
 
 from .base import DOWN, FAILED, RUNNING, STARTING, STOPPING, ServiceStatus, process_start
 
@@ -29,7 +28,7 @@ PROPERTIES = (
     "ConditionTimestampMonotonic",
 )
 #: Seconds for one call; orders are given with --no-block, so that none of them waits for a service.
-_TIMEOUT = 30
+TIMEOUT = 30
 _STATES = {
     "active": RUNNING,
     "reloading": RUNNING,
@@ -56,8 +55,8 @@ class Systemctl:
     """
 
     def __init__(self, run: CommandRunner, user: User | None = None) -> None:
-        self._scope = ["--user"] if user else ["--system"]
-        self._run = run
+        self.scope = ["--user"] if user else ["--system"]
+        self.run = run
         if user:
             runtime = Path(f"/run/user/{user.uid}")
             if not (runtime / "systemd").is_dir():
@@ -66,7 +65,7 @@ class Systemctl:
                     f" 'loginctl enable-linger {user.name}' gives it one that outlives sessions."
                 )
             bus = {"XDG_RUNTIME_DIR": str(runtime), "DBUS_SESSION_BUS_ADDRESS": f"unix:path={runtime}/bus"}
-            self._run = run.as_user(user).with_env(bus)
+            self.run = run.as_user(user).with_env(bus)
 
     @classmethod
     def of_user(cls, run: CommandRunner, user: User | None) -> Systemctl:
@@ -74,54 +73,17 @@ class Systemctl:
         return cls(run, user or run.user or me())
 
     def status(self, name: str) -> ServiceStatus:
-        """See Manager."""
+        """What it knows of a unit."""
         words = [f"--property={','.join(PROPERTIES)}", "--", unit(name)]
-        return read_properties(parse_properties(self._ask(f"Looking at {name}", "show", *words)))
+        return read_properties(parse_properties(self.call(f"Looking at {name}", "show", *words)))
 
-    def start(self, name: str) -> None:
-        """See Manager. Unit files that were put back are read first."""
-        shown = self._ask(f"Looking at {name}", "show", "--property=NeedDaemonReload", "--", unit(name))
-        if parse_properties(shown).get("NeedDaemonReload") == "yes":
-            self._ask("Reading the unit files again", "daemon-reload")
-        # A unit that crashed too often is refused a start until its failures are forgotten.
-        self._call(f"Forgetting failures of {name}", "reset-failed", "--", unit(name), check=False)
-        self._ask(f"Starting {name}", "start", "--no-block", "--", unit(name))
+    def call(self, attempt: str, *words: str, check: bool = True) -> str:
+        """What ``systemctl`` prints.
 
-    def stop(self, name: str) -> None:
-        """See Manager."""
-        self._ask(f"Stopping {name}", "stop", "--no-block", "--", unit(name))
-
-    def kill(self, name: str) -> None:
-        """See Manager. All processes of the unit."""
-        self._call(f"Killing {name}", "kill", "--signal=SIGKILL", "--", unit(name), check=False)
-        # A container's control groups of version 1 don't tell that they are empty: systemd may miss the end of a process
-        # that it never met, and then waits for it as long as the unit allows. At a reload it looks at all of them again.
-        self._call("Reading the unit files again", "daemon-reload", check=False)
-
-    def log(self, name: str) -> str:
-        """See Manager. From the journal."""
-        option = "--user-unit" if self._scope == ["--user"] else "--unit"
-        argv = ["journalctl", "--no-pager", "--quiet", "--output=cat", "--lines=10", f"{option}={unit(name)}"]
-        try:
-            return self._run.run(argv, f"Reading the journal of {name}", timeout=_TIMEOUT).stdout.strip()
-        except CommandFailed:
-            return ""
-
-    def accounts_for(self, name: str, pid: int) -> bool:
-        """See Manager. By control group: each unit has one of its own."""
-        try:
-            groups = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").split("\n")
-        except OSError:
-            return False
-        units = {os.path.basename(group.rpartition(":")[2]) for group in groups if group}
-        return any(found.endswith((".service", ".socket")) and found != unit(name) for found in units)
-
-    def _ask(self, attempt: str, *words: str) -> str:
-        return self._call(attempt, *words, check=True)
-
-    def _call(self, attempt: str, *words: str, check: bool) -> str:
-        argv = ["systemctl", *self._scope, "--no-ask-password", "--no-pager", *words]
-        return self._run.run(argv, attempt, check=check, timeout=_TIMEOUT).stdout
+        :raises CommandFailed: when it refuses, with check.
+        """
+        argv = ["systemctl", *self.scope, "--no-ask-password", "--no-pager", *words]
+        return self.run.run(argv, attempt, check=check, timeout=TIMEOUT).stdout
 
 
 def unit(name: str) -> str:

@@ -14,6 +14,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
     Refused,
     StateConflict,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.arming import arm
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction
 
 OK_CHECK = {"name": "health", "ok": True}
@@ -53,7 +54,7 @@ def call(host: EngineHost, action: str, shows: str, known: Sequence[str]) -> str
         elif action == "prepare":
             host.prepare()
         elif action == "stop":
-            transaction.arm()
+            arm(transaction)
         elif action == "switch":
             transaction.switch()
         elif action == "promise":

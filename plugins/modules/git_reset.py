@@ -267,13 +267,12 @@ outcome:
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import only
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.component import Code
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.options import CODE_OPTIONS
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.code.reversal import CodeReversal
 from ansible_collections.lastgood.rollback.plugins.module_utils._runners.component import run_component
 
 
 def main() -> None:
     """Entry point."""
-    run_component(only(Code, code=CodeReversal), CODE_OPTIONS, "code")
+    run_component(only(Code), CODE_OPTIONS, "code")
 
 
 if __name__ == "__main__":

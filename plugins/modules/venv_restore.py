@@ -166,13 +166,12 @@ outcome:
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import only
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages.component import Packages
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages.options import PACKAGES_OPTIONS
-from ansible_collections.lastgood.rollback.plugins.module_utils._components.packages.reversal import PackagesReversal
 from ansible_collections.lastgood.rollback.plugins.module_utils._runners.component import run_component
 
 
 def main() -> None:
     """Entry point."""
-    run_component(only(Packages, packages=PackagesReversal), PACKAGES_OPTIONS, "packages")
+    run_component(only(Packages), PACKAGES_OPTIONS, "packages")
 
 
 if __name__ == "__main__":

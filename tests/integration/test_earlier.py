@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine import timer, timer_unit
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine import timer
 from packed_modules import Modules, stored, zipped
 from support.database_site import FIRST, SECOND, THIRD
 from support.kinds import KINDS, POINT, Thing, thing
@@ -229,6 +229,6 @@ assert timer_unit.start(Path({str(armed.directory)!r}), [{{"name": "core"}}])
     armed.fall_silent()
     subprocess.run(shlex.split(line.partition("=")[2]), check=True, env={"PATH": path}, timeout=PATIENCE_S)
     assert armed.thing.look() == armed.bad
-    monkeypatch.setattr(timer_unit, "UNITS", units)
+    monkeypatch.setattr(timer, "UNITS", units)
     timer.disarm(armed.directory)
     assert [path for path in units.rglob("*") if not path.is_dir()] == []

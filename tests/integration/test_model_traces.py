@@ -22,7 +22,7 @@ import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base import files
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine import timer, timer_unit, undo_cli
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine import arming, timer, undo_cli
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._report.recovery import settled
 from engine_component import KINDS, Late, make_pair, plan_pair, words
 from engine_host import ID, OK_CHECK, Host
@@ -180,7 +180,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine with a component of the tests; what the timer's process does is done by the trace's own events."""
     for kind, component in KINDS.items():
         monkeypatch.setitem(COMPONENTS, kind, component)
-    monkeypatch.setattr(timer_unit, "start", lambda _directory, _services: False)
+    monkeypatch.setattr(arming, "_write_unit", lambda _directory, _services: None)
     monkeypatch.setattr(timer, "_start_waiting", lambda _directory: None)
     monkeypatch.setattr(timer, "_await_waiting", lambda _directory: None)
     monkeypatch.setattr(os, "sync", lambda: None)  # all file systems of this machine: too slow for a hundred traces

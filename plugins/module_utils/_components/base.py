@@ -119,7 +119,7 @@ class Component(ABC):
 
     @classmethod
     def is_reversible(cls, plan: Plan) -> bool:
-        """Whether a rollback by this plan can be undone as a whole once it has finished; asked of the kind's reversal."""
+        """Whether a rollback by this plan can be undone as a whole once it has finished."""
         return cls.plan_reversal is not Component.plan_reversal
 
     @classmethod
@@ -185,16 +185,13 @@ class ComponentClasses(Protocol):
         """
 
 
-def only(*components: type[Component], **reversals: type[Component]) -> ComponentClasses:
-    """For a module that is about these components and no others, and so carries nothing of the others.
-
-    :param reversals: kind → what takes a finished rollback of it back, where that is another class.
-    """
+def only(*components: type[Component]) -> ComponentClasses:
+    """For a module that is about these components and no others, and so carries nothing of the others."""
     known = {component.kind: component for component in components}
 
     def component_class(kind: str, *, reversal: bool = False) -> type[Component]:
-        if kind not in known:
+        if kind not in known or (reversal and known[kind].plan_reversal is Component.plan_reversal):
             raise Unreadable(f"{kind!r} is no kind of component that this module knows.")
-        return reversals.get(kind, known[kind]) if reversal else known[kind]
+        return known[kind]
 
     return component_class

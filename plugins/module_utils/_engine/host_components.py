@@ -140,10 +140,9 @@ def complete(plan: Plan, classes: ComponentClasses) -> Plan:
 
     Asked anew each time: what comes back may be gone by now, and a reversal is made from the plan that it takes back.
     """
-    reversal = classes(plan.kind, reversal=True)
-    can_go_back = reversal.is_reversible(plan)
-    kept_instead = "" if can_go_back else reversal.kept_instead(plan)
     kind = classes(plan.kind)
+    can_go_back = kind.is_reversible(plan)
+    kept_instead = "" if can_go_back else kind.kept_instead(plan)
     return replace(
         plan, order=kind.order, can_go_back=can_go_back, kept_instead=kept_instead, entry_kind=kind.entry_kind()
     )

@@ -60,14 +60,20 @@ class HostTransaction:
 
     # -- guards --------------------------------------------------------------------------------------------------
 
-    def _require_known(self, attempt: str) -> Header:
+    def require_known(self, attempt: str) -> Header:
+        """
+        :raises Refused: where it never began.
+        """
         header = self.records.header()
         if header is None:
             raise Refused(f"Can't {attempt}: transaction {self.records.id} never began on this host.")
         return header
 
-    def _require_open(self, attempt: str) -> Header:
-        header = self._require_known(attempt)
+    def require_open(self, attempt: str) -> Header:
+        """
+        :raises Refused: where it never began, was undone or has ended.
+        """
+        header = self.require_known(attempt)
         if self.records.outcome is not None:
             raise Refused(f"Can't {attempt}: transaction {header.id} has ended ({self.records.outcome['outcome']}).")
         if self.records.tombstoned:
@@ -102,20 +108,15 @@ class HostTransaction:
             try:
                 timer.touch(directory)
             except Unreadable as error:
-                header = self._require_known("set the deadline anew")
+                header = self.require_known("set the deadline anew")
                 timer.set_deadline(directory, header.confirm_timeout)
                 self._warn(f"{error.message} The dead man's timer has been given a new deadline.")
             if timer.deadline(directory) is not None and self.records.is_armed and not timer.is_waiting(directory):
-                self._start_timer(self._require_known("start the timer again"))
+                timer.start(directory)
                 self._warn(
                     f"The dead man's timer of {self.records.id} did not run any more: it was killed, or could not undo "
                     f"({directory / 'timer.log'} says why). It has been started again."
                 )
-
-    def _start_timer(self, header: Header) -> None:
-        waves = header.plan.get("parts", {}).get(header.host, {}).get("waves", ())
-        services = [service for wave in waves for service in wave]
-        timer.arm(self.records.directory, header.confirm_timeout, services)
 
     def _warn(self, what: str) -> None:
         self.warnings.append(what)

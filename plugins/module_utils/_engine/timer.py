@@ -11,27 +11,26 @@ Where systemd runs and we are root the process belongs to a persistent unit, els
 from __future__ import annotations
 
 import fcntl
-import io
+import hashlib
 import os
 import subprocess
 import sys
 import time
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json, write_atomic
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.shape import require_json
 
-from . import timer_unit
-
-_COLLECTION = Path("ansible_collections/lastgood/rollback/plugins/module_utils")
+UNITS = Path("/etc/systemd/system")
 _DEADLINE = {"boottime": float, "timeout": float, "boot": str}
 #: Seconds until a timer that was started has to wait.
 _START_S = 30.0
+_SYSTEMCTL_S = 30
 _UNDO = """#!{python}
 # Takes this transaction back on this host, without Ansible: run it as the user that owns this file.
 import sys
@@ -41,17 +40,16 @@ main({directory!r}, sys.argv[1:])
 """
 
 
-def arm(directory: Path, timeout_s: int, services: Sequence[Mapping[str, Any]] = ()) -> None:
-    """Write the self-contained undo next to the journal, set the deadline, and leave a process that waits for it.
+def start(directory: Path) -> None:
+    """Leave a process that waits for the deadline, where none does.
 
-    :param services: of the plan: after a reboot they wait until the undo is done.
+    :raises LastGoodError: when it can't be seen to wait.
     """
     write_undo(directory)
-    set_deadline(directory, timeout_s)
     if is_waiting(directory):
         return
     (directory / "timer.pid").unlink(missing_ok=True)
-    if not timer_unit.start(directory, services):  # two at the same instant: the later one ends at once
+    if not _start_unit(directory):  # two at the same instant: the later one ends at once
         _start_waiting(directory)
     _await_waiting(directory)
 
@@ -97,36 +95,17 @@ def _taken(lock: IO[str], wait_s: float) -> bool:
 
 
 def write_undo(directory: Path) -> None:
-    """Put ``undo`` and all the code that it needs into the transaction's directory.
+    """Put ``undo`` beside the code that it needs, which is there from arming on.
 
     One that is there stays: it names what its own payload holds, and an earlier release may have written both.
     """
     if (directory / "undo").exists():
         return
     payload = directory / "payload.zip"
-    if not payload.exists():
-        write_atomic(payload, _packed())
     # psycopg2 may be in an environment of its own that the interpreter alone would not look into
     path = [entry for entry in sys.path if entry.endswith("-packages")]
     text = _UNDO.format(python=sys.executable, payload=str(payload), path=path, directory=str(directory))
     write_atomic(directory / "undo", text.encode(), mode=0o700)
-
-
-def _packed() -> bytes:
-    """The running module's own payload where there is one, else the same files from the source tree."""
-    if zipfile.is_zipfile(sys.path[0]):
-        return Path(sys.path[0]).read_bytes()
-    source = Path(__file__).parents[1]
-    if not source.is_dir():
-        raise Refused(f"The undo can't be written: {source} is no directory to take the code from.")
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        files = {_COLLECTION / file.relative_to(source): file for file in sorted(source.rglob("*.py"))}
-        for package in sorted({parent for file in files for parent in file.parents} - {Path()}):
-            archive.writestr(str(package / "__init__.py"), "")
-        for name, file in files.items():
-            archive.write(file, str(name))
-    return packed.getvalue()
 
 
 def set_deadline(directory: Path, timeout_s: int) -> None:
@@ -145,7 +124,7 @@ def touch(directory: Path) -> None:
 def disarm(directory: Path) -> None:
     """From now on nobody here undoes alone."""
     (directory / "deadline").unlink(missing_ok=True)
-    timer_unit.remove(directory)
+    remove_unit(directory)
 
 
 def deadline(directory: Path) -> dict[str, float | str] | None:
@@ -196,3 +175,31 @@ def _start_waiting(directory: Path) -> None:
         )
     # Not waited for on purpose: it belongs to the host from here on.
     process.returncode = 0
+
+
+def _start_unit(directory: Path) -> bool:
+    """Start its unit; false where there is none, or systemd refuses."""
+    file, _link = unit_files(directory)
+    if not file.exists():
+        return False
+    try:
+        argv = ["systemctl", "--no-ask-password", "--no-block", "start", file.name]
+        CommandRunner().run(argv, f"Starting {file.name}", timeout=_SYSTEMCTL_S)
+    except (OSError, CommandFailed):
+        remove_unit(directory)
+        return False
+    return True
+
+
+def remove_unit(directory: Path) -> None:
+    """Disable and remove its unit; its process ends by itself. Does nothing where there is none."""
+    for path in reversed(unit_files(directory)):
+        with suppress(OSError):
+            path.unlink()
+
+
+def unit_files(directory: Path) -> tuple[Path, Path]:
+    """Its unit and the link that enables it, named by the transaction and its state directory: a machine may be several hosts."""
+    digest = hashlib.sha256(str(directory).encode()).hexdigest()[:8]
+    file = UNITS / f"lastgood-{directory.name}-{digest}.service"
+    return file, UNITS / "multi-user.target.wants" / file.name

@@ -14,7 +14,6 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
@@ -105,7 +104,7 @@ class Transaction(HostTransaction):
         :raises LockHeld: when another open transaction holds one of the component's things.
         """
         with self.locked():
-            header = self._require_open("prepare")
+            header = self.require_open("prepare")
             known = self.records.plans().get(plan.key)
             if known is not None and known.after != plan.after:
                 raise Refused(f"{plan.key} was already prepared in {header.id} for another target.")
@@ -132,22 +131,6 @@ class Transaction(HostTransaction):
             self._journal("prepared", f"{plan.key} stands ready beside the live system")
             return evidence
 
-    def arm(self, state_ids: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Start the dead man's timer; from now on silence means undo. Does nothing after the promise.
-
-        :param state_ids: the ids of all hosts' state directories, by host.
-        """
-        with self.locked():
-            header = self._require_open("arm")
-            if self.records.promise is not None:
-                return
-            self.records.reserve()
-            armed = timer.deadline(self.records.directory) is not None
-            self._start_timer(header)
-            if not armed:
-                what = f"Undoes by itself after {header.confirm_timeout} s without a call"
-                self._journal("armed", what, state_ids=dict(state_ids))
-
     # -- switch --------------------------------------------------------------------------------------------------
 
     def switch(self) -> list[JsonObject]:
@@ -156,7 +139,7 @@ class Transaction(HostTransaction):
         :raises Refused: after an undo, or when a component is not prepared: then nothing was switched.
         """
         with self.locked():
-            self._require_open("switch")
+            self.require_open("switch")
             if self.records.promise is not None:
                 return []  # a message that came late, or twice
             plans = self.components.plans()
@@ -191,7 +174,7 @@ class Transaction(HostTransaction):
         :raises VerificationFailed: when a check failed or a component is not what it was switched to.
         """
         with self.locked():
-            self._require_open("promise")
+            self.require_open("promise")
             if self.records.promise is not None:
                 self._disarm()
                 return
@@ -241,7 +224,7 @@ class Transaction(HostTransaction):
         :param promised: hosts that are known to have promised; all of the plan's, for ``keep``.
         """
         with self.locked():
-            header = self._require_known("decide")
+            header = self.require_known("decide")
             if header.host != header.decision_host:
                 raise Refused(f"{header.host} is not the decision host of {header.id}: ask {header.decision_host}.")
             decided = self._known_decision(None)
@@ -425,4 +408,4 @@ class Transaction(HostTransaction):
             self._journal("intent", f"Finish {plan.key}", phase="finish", component=plan.key)
             with self._failure_journalled(f"Finish {plan.key}"):
                 self.components.of(plan).finish(plan)
-        return self._require_known("finish").kept_as
+        return self.require_known("finish").kept_as

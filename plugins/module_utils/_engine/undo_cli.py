@@ -10,6 +10,7 @@ so that recovery can write down the decision for all hosts.
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.types impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import component_class
 from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
 
-from . import timer, timer_unit
+from . import timer
 from .records import Records
 from .transaction import Transaction
 
@@ -47,7 +48,7 @@ def main(directory: str, arguments: Sequence[str]) -> None:
                 write_atomic(records.directory / "timer.pid", f"{os.getpid()}\n".encode())
             while is_only and _wait(records):
                 _undo_by_timer(records)
-        timer_unit.ready()
+        _ready()
         raise SystemExit(0)
     try:
         undo_on_this_host(records, "asked by hand on this host")
@@ -75,7 +76,7 @@ def _undo_by_timer(records: Records) -> None:
         timer.touch(records.directory)
         return
     if records.undo_finished:
-        timer_unit.ready()
+        _ready()
         raise SystemExit(0)
 
 
@@ -100,7 +101,7 @@ def _wait(records: Records) -> bool:
             return False
         if left <= 0:
             return True
-        timer_unit.ready()
+        _ready()
         time.sleep(min(max(left, 0.2), _LONGEST_NAP_S))
 
 
@@ -155,7 +156,7 @@ def stop_running(records: Records) -> None:
 def start_stopped(records: Records) -> list[JsonObject]:
     """Start the services that this transaction stopped and that ran before."""
     # What is about to be started may be waiting for us, at a boot.
-    timer_unit.ready()
+    _ready()
     stopped = [service for service in records.services() if service["ran_before"]]
     broken = [service for service in stopped if not service["ready_before"]]
     lenient = {service.key for service in _specs(broken)} if records.tombstoned else set()
@@ -166,3 +167,12 @@ def start_stopped(records: Records) -> list[JsonObject]:
 
 def _specs(services: Sequence[JsonObject]) -> list[control.Service]:
     return control.parse([service["options"] for service in services])
+
+
+def _ready() -> None:
+    """Let those start that wait for our unit at boot; does nothing outside of systemd, and when it was said before."""
+    address = os.environ.pop("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.sendto(b"READY=1", f"\0{address[1:]}" if address.startswith("@") else address)

@@ -30,7 +30,8 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records 
 from .artefacts import list_artefacts
 from .context import capture_context
 from .manifest import MANIFEST, CapturedComponent, Manifest, seal
-from .store import RestorePoint, RestorePoints
+from .store import RestorePoint
+from .writable_store import WritableRestorePoints
 
 #: Programs whose version tells, years later, what a capture was made with.
 TOOLS = ("git", "pg_dump")
@@ -109,7 +110,7 @@ def survey(request: Request, workspace: Path) -> dict[str, JsonObject]:
     }
 
 
-def capture(store: RestorePoints, request: Request) -> RestorePoint:
+def capture(store: WritableRestorePoints, request: Request) -> RestorePoint:
     """Make the restore point; the store's lock is held, and the name is free.
 
     :raises LastGoodError: when a component can't be captured; then nothing is left of it.
@@ -166,7 +167,7 @@ def epoch(text: str) -> float:
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%f%z").timestamp()
 
 
-def _transactions(store: RestorePoints, stack: str) -> set[str]:
+def _transactions(store: WritableRestorePoints, stack: str) -> set[str]:
     """Ids of the transactions that ever began here for a stack."""
     headers = [records.header() for records in all_records(store.state_dir)]
     return {header.id for header in headers if header is not None and header.stack == stack}

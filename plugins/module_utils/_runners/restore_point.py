@@ -36,7 +36,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.
     delete_captured,
     requests_from,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.store import RestorePoint, RestorePoints
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.store import RestorePoint
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.writable_store import (
+    WritableRestorePoints,
+)
 
 from .run import run_guarded
 
@@ -61,7 +64,7 @@ def _nothing_touched(params: Mapping[str, Any], *, check: bool) -> JsonObject:
 
 
 def _present(params: Mapping[str, Any], check: bool) -> JsonObject:
-    store = RestorePoints(Path(params["state_dir"]), delete_captured)
+    store = WritableRestorePoints(Path(params["state_dir"]), delete_captured)
     host = params["host"] or platform.node()
     request = Request(require_name(params["name"]), params["stack"], host, requests_from(params))
     # First of all: whatever else there is to say of a stack in the middle of a rollback may be wrong in a moment.
@@ -95,7 +98,7 @@ def _same_as_asked(point: RestorePoint, request: Request) -> RestorePoint:
 
 
 def _good(params: Mapping[str, Any], check: bool) -> JsonObject:
-    store = RestorePoints(Path(params["state_dir"]), delete_captured)
+    store = WritableRestorePoints(Path(params["state_dir"]), delete_captured)
     name = params["name"]
     with _lock_unless(check, store, f"restore point {name} is being marked good"):
         point = store.open(name)
@@ -138,7 +141,7 @@ def _refuse_if_not_good(point: RestorePoint, params: Mapping[str, Any]) -> bool:
     return True
 
 
-def _refuse_after_a_rollback(store: RestorePoints, point: RestorePoint) -> None:
+def _refuse_after_a_rollback(store: WritableRestorePoints, point: RestorePoint) -> None:
     """The checks have to be about what was captured; a rollback since then put something else there."""
     stack, captured = point.manifest.stack, epoch(point.manifest.created)
     for records in all_records(store.state_dir):
@@ -162,7 +165,7 @@ def _record(point: RestorePoint, params: Mapping[str, Any]) -> Good:
     )
 
 
-def _prune(store: RestorePoints, good: RestorePoint, keep: int | None, *, check: bool) -> list[str]:
+def _prune(store: WritableRestorePoints, good: RestorePoint, keep: int | None, *, check: bool) -> list[str]:
     """Names of those that are gone (or would be)."""
     if keep is None:
         return []
@@ -173,7 +176,7 @@ def _prune(store: RestorePoints, good: RestorePoint, keep: int | None, *, check:
 
 
 def _absent(params: Mapping[str, Any], check: bool) -> JsonObject:
-    store = RestorePoints(Path(params["state_dir"]), delete_captured)
+    store = WritableRestorePoints(Path(params["state_dir"]), delete_captured)
     name = require_name(params["name"])
     if name not in store.names():
         return _result(name, {}, {})
@@ -190,7 +193,7 @@ def _absent(params: Mapping[str, Any], check: bool) -> JsonObject:
     return _result(name, before, {}, removed=[name])
 
 
-def _refuse_if_needed(store: RestorePoints, point: RestorePoint, *, force: bool) -> None:
+def _refuse_if_needed(store: WritableRestorePoints, point: RestorePoint, *, force: bool) -> None:
     refuse_if_held(store.state_dir, "", point.manifest.stack)
     good = [one for one in store.readable() if one.good is not None and one.manifest.stack == point.manifest.stack]
     if good and good[0].manifest.name == point.manifest.name and not force:
@@ -214,7 +217,7 @@ def _result(name: str, before: JsonObject, after: JsonObject, removed: Sequence[
 
 
 @contextmanager
-def _lock_unless(check: bool, store: RestorePoints, purpose: str) -> Iterator[None]:
+def _lock_unless(check: bool, store: WritableRestorePoints, purpose: str) -> Iterator[None]:
     """The store's lock, and a clean store; in check mode nothing is written, not even a lock."""
     if check:
         yield

@@ -26,6 +26,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.shape impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import component_class
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.arming import arm
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.check_mode import predict, snapshot
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.decision import requested_decision
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_transaction import HostTransaction
@@ -251,7 +252,7 @@ def _recover(transaction: Transaction, params: Params) -> JsonObject:
 
 
 def _arm(transaction: Transaction, params: Params) -> JsonObject:
-    transaction.arm(require(params["state_ids"] or {}, {str: str}, "state_ids"))
+    arm(transaction, require(params["state_ids"] or {}, {str: str}, "state_ids"))
     return {}
 
 

@@ -37,7 +37,7 @@ from .plan import plan_checkout
 from .record import Record
 from .reset import commit_reverts, keep_ignored, move_submodule, reset_checkout, tidy
 from .reset_marker import ResetMarker, remove_own_ref_locks
-from .selection import PATHS
+from .selection import PATHS, REVERT
 from .target import deepen
 
 PATIENCE_S = 60.0
@@ -94,6 +94,19 @@ class Code(Component):
         return plan_checkout(self.context, options, point)
 
     # -- phases
+
+    @classmethod
+    def is_reversible(cls, plan: Plan) -> bool:
+        """Only a checkout that went back as a whole, and not single paths or reverts in it."""
+        return plan.facts["paths"] is None and plan.facts["mode"] != REVERT
+
+    @classmethod
+    def kept_instead(cls, plan: Plan) -> str:
+        """See `Component.kept_instead`."""
+        commits = (
+            "the commits, on an emergency branch" if plan.facts["mode"] == REVERT else "the commits, where they are"
+        )
+        return f"{commits}, and what was never committed, in an archive"
 
     def prepare(self, plan: Plan) -> JsonObject:
         """Emergency branch, archive, and the target's own checks in a scratch tree."""

@@ -17,24 +17,10 @@ from ..plan import Plan
 from .checkout import Checkout
 from .component import Code
 from .plan import plan_checkout
-from .selection import REVERT
 
 
 class CodeReversal(Code):
     """A reset to the commit of before, and then the record that was made right before the earlier reset."""
-
-    @classmethod
-    def is_reversible(cls, plan: Plan) -> bool:
-        """Only a checkout that went back as a whole, and not single paths or reverts in it."""
-        return plan.facts["paths"] is None and plan.facts["mode"] != REVERT
-
-    @classmethod
-    def kept_instead(cls, plan: Plan) -> str:
-        """See `Component.kept_instead`."""
-        commits = (
-            "the commits, on an emergency branch" if plan.facts["mode"] == REVERT else "the commits, where they are"
-        )
-        return f"{commits}, and what was never committed, in an archive"
 
     def plan_reversal(self, finished: FinishedRollback) -> Plan:
         """The commit is there: a branch of ours held it. What was written since is archived, like before any reset."""

@@ -49,6 +49,16 @@ class Database(DatabaseEntry):
         """See `make_plan`."""
         return make_plan(self.context, options, point)
 
+    @classmethod
+    def is_reversible(cls, plan: Plan) -> bool:
+        """Only where there is a database to come back: what a rollback retains itself, it never drops."""
+        return plan.facts["old_oid"] is not None
+
+    @classmethod
+    def kept_instead(cls, plan: Plan) -> str:
+        """See `Component.kept_instead`."""
+        return "nothing, since there is no such database now"
+
     def prepare(self, plan: Plan) -> JsonObject:
         """Restore into a side database and verify it there; a finished one is used again, a torn one is rebuilt."""
         current = DatabaseState(self.context, plan)

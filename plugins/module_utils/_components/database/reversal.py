@@ -81,16 +81,6 @@ class DatabaseReversal(Database):
             undoes=finished.transaction,
         )
 
-    @classmethod
-    def is_reversible(cls, plan: Plan) -> bool:
-        """Only where there is a database to come back: what a rollback retains itself, it never drops."""
-        return plan.facts["old_oid"] is not None
-
-    @classmethod
-    def kept_instead(cls, plan: Plan) -> str:
-        """See `Component.kept_instead`."""
-        return "nothing, since there is no such database now"
-
     def prepare(self, plan: Plan) -> JsonObject:
         """Nothing is built; what was retained is read from end to end, so that a damaged one is never switched to."""
         current = _ReversalState(self.context, plan)

@@ -73,6 +73,18 @@ class Packages(Component):
         """Compare the present set with the wanted one; refuse whatever can be known not to work."""
         return Planner(self.context.transaction, self.context.run, options, point).plan()
 
+    @classmethod
+    def is_reversible(cls, plan: Plan) -> bool:
+        """Only where an environment is there to come back."""
+        before = LivePath(**plan.facts["before"])
+        returning = EnvironmentPaths.of(plan.facts).kept(before)
+        return returning is not None and (before.kind == "directory" or returning.is_dir())
+
+    @classmethod
+    def kept_instead(cls, plan: Plan) -> str:
+        """See `Component.kept_instead`."""
+        return "nothing, since there is no environment now"
+
     def prepare(self, plan: Plan) -> JsonObject:
         """Build the environment beside, compare its set, and try the imports in it."""
         paths, owner = EnvironmentPaths.of(plan.facts), plan_owner(plan)

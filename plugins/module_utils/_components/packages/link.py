@@ -98,6 +98,12 @@ class EnvironmentPaths:
         """The paths that a plan's facts name."""
         return cls(Path(facts["path"]), str(facts["id"]))
 
+    def kept(self, before: LivePath) -> Path | None:
+        """Where what was live before the rollback is kept."""
+        if before.kind == "link":
+            return self.path.parent / before.target
+        return self.previous if before.kind == "directory" else None
+
     @property
     def base(self) -> Path:
         """The directory that holds everything beside."""

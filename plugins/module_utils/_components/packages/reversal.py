@@ -35,18 +35,6 @@ class PackagesReversal(Packages):
     come (``before``), or what the rollback had built (``side``), when its undo is itself undone.
     """
 
-    @classmethod
-    def is_reversible(cls, plan: Plan) -> bool:
-        """Only where an environment is there to come back."""
-        before = LivePath(**plan.facts["before"])
-        returning = _before(EnvironmentPaths.of(plan.facts), before)
-        return returning is not None and (before.kind == "directory" or returning.is_dir())
-
-    @classmethod
-    def kept_instead(cls, plan: Plan) -> str:
-        """See `Component.kept_instead`."""
-        return "nothing, since there is no environment now"
-
     def plan_reversal(self, finished: FinishedRollback) -> Plan:
         """Look at both environments; refuse when the one that is to come is gone."""
         facts = {**finished.plan.facts, "to": "side" if finished.plan.facts.get("to") == "before" else "before"}
@@ -111,7 +99,7 @@ class PackagesReversal(Packages):
         if self.state(plan) is not State.SWITCHED:
             return {}
         paths, before = EnvironmentPaths.of(plan.facts), LivePath(**plan.facts["before"])
-        return {"environment": str(paths.side if plan.facts["to"] == "before" else _before(paths, before))}
+        return {"environment": str(paths.side if plan.facts["to"] == "before" else paths.kept(before))}
 
     def _flip(self, plan: Plan, to: str) -> None:
         if to == "side":
@@ -129,14 +117,7 @@ class PackagesReversal(Packages):
             return {}
 
 
-def _before(paths: EnvironmentPaths, before: LivePath) -> Path | None:
-    """Where what was live before the rollback is kept."""
-    if before.kind == "link":
-        return paths.path.parent / before.target
-    return paths.previous if before.kind == "directory" else None
-
-
 def _returning(plan: Plan) -> Path | None:
     """Where the environment that is to come is now."""
     paths = EnvironmentPaths.of(plan.facts)
-    return paths.side if plan.facts["to"] == "side" else _before(paths, LivePath(**plan.facts["before"]))
+    return paths.side if plan.facts["to"] == "side" else paths.kept(LivePath(**plan.facts["before"]))

@@ -24,7 +24,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.file
     apply_properties,
     inspect_open,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.store import RestorePoints
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.writable_store import (
+    WritableRestorePoints,
+)
 
 
 def half(stream: IO[bytes]) -> None:
@@ -111,7 +113,7 @@ def test_content_is_on_the_disk_before_its_name_and_the_name_before_the_answer(
 
 
 def test_a_restore_point_is_on_the_disk_before_it_appears(tmp_path: Path, recorder: Recorder) -> None:
-    store = RestorePoints(tmp_path)
+    store = WritableRestorePoints(tmp_path)
     with store.lock("a test"), store.building("good") as partial:
         (partial / "code").mkdir()
         (partial / "code" / "bundle").write_bytes(b"1234567")

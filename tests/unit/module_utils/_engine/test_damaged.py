@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import InDoubt, LockHeld, Unreadable
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.shape import require
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine import timer
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine import arming, timer
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import identity_of
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.standalone import run_standalone
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.undo_cli import undo_on_this_host
@@ -347,11 +347,11 @@ def test_an_empty_host_in_the_place_of_another_is_in_doubt_and_not_undone(
 
 
 def test_the_ids_of_all_hosts_stand_in_the_journal(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timer, "arm", lambda *words: None)
+    monkeypatch.setattr(timer, "start", lambda _directory: None)
     host.until("prepare")
     mine = identity_of(host.state_dir)
     assert host.records().journal.entries()[0]["facts"]["state_id"] == mine
-    host.transaction().arm({"web1": str(mine), "db1": "d" * 32})
+    arming.arm(host.transaction(), {"web1": str(mine), "db1": "d" * 32})
     assert host.records().state_ids == {"web1": mine, "db1": "d" * 32}
     assert called(host, "undo")["state_id"] == mine
 

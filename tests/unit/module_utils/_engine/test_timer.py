@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine import lock, timer, timer_unit
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine import arming, lock, timer
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.lock import flock
 from engine_component import KINDS
 from engine_host import ID, OK_CHECK, Host
@@ -51,9 +51,9 @@ def kinds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def payload() -> bytes:
-    """What `_timer` packs, with the registry of the tests."""
+    """What arming packs, with the registry of the tests."""
     found = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(timer._packed())) as packed, zipfile.ZipFile(found, "w") as changed:
+    with zipfile.ZipFile(io.BytesIO(arming._packed())) as packed, zipfile.ZipFile(found, "w") as changed:
         for name in packed.namelist():
             if name != REGISTRY:
                 changed.writestr(name, packed.read(name))
@@ -72,7 +72,7 @@ def arm(payload: bytes) -> Iterator[Arm]:
         directory = host.records().directory
         if not (directory / "payload.zip").exists():
             (directory / "payload.zip").write_bytes(payload)
-        host.transaction().arm()
+        arming.arm(host.transaction())
         while not (directory / "timer.pid").exists():  # it is written by the process that waits, once it does
             assert timer.is_waiting(directory)
             time.sleep(0.01)
@@ -453,7 +453,7 @@ def test_an_operator_is_refused_after_the_promise(host: Host, arm: Arm) -> None:
 def test_the_payload_holds_every_module_and_stands_alone(tmp_path: Path) -> None:
     """Imported from the zip alone, and with the real components."""
     packed = tmp_path / "payload.zip"
-    packed.write_bytes(timer._packed())
+    packed.write_bytes(arming._packed())
     code = f"""
 import sys; sys.path[:0] = [{str(packed)!r}, *{[entry for entry in sys.path if entry.endswith("-packages")]!r}]
 from {PREFIX.replace("/", ".")}._components.registry import REVERSALS, COMPONENTS, component_class
@@ -491,4 +491,4 @@ def test_a_relative_state_directory_is_found_from_elsewhere(
 def test_only_services_that_nothing_manages_outlive_the_unit_that_started_them(
     tmp_path: Path, services: list[dict[str, str]], mode: str
 ) -> None:
-    assert f"\nKillMode={mode}\n" in timer_unit._text(tmp_path, services)
+    assert f"\nKillMode={mode}\n" in arming._text(tmp_path, services)

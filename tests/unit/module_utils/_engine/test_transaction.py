@@ -29,6 +29,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
     VerificationFailed,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS, component_class
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.arming import arm
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.retention import prune
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction, new_id
 from ansible_collections.lastgood.rollback.plugins.module_utils._runners.transaction import _inspected
@@ -331,7 +332,7 @@ def test_nothing_goes_forward_once_this_host_has_undone(host: Host, phase: str) 
     steps: dict[str, Callable[[], object]] = {
         "begin": host.begin,
         "prepare": host.prepare,
-        "arm": host.transaction().arm,
+        "arm": lambda: arm(host.transaction()),
         "switch": host.transaction().switch,
     }
     with pytest.raises(Refused, match=r"undone on this host|already ended"):
@@ -370,7 +371,7 @@ def test_late_messages_do_nothing_twice(host: Host) -> None:
     assert host.begin() is False
     host.prepare()
     assert host.transaction().switch() == []
-    host.transaction().arm()
+    arm(host.transaction())
     assert not (host.records().directory / "deadline").exists()
     assert host.words == before
 

@@ -20,7 +20,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.
     Request,
     capture,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.store import RestorePoints
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.writable_store import (
+    WritableRestorePoints,
+)
 
 
 class Tree(Component):
@@ -82,6 +84,6 @@ def request(name: str, *components: dict[str, Any], stack: str = "blog") -> Requ
 
 if __name__ == "__main__":  # a capture in a process of its own, to be killed
     state_dir, name, options = sys.argv[1:]
-    store = RestorePoints(Path(state_dir))
+    store = WritableRestorePoints(Path(state_dir))
     with store.lock(f"restore point {name} is being captured"):
         capture(store, request(name, json.loads(options)))

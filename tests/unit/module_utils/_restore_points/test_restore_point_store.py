@@ -30,17 +30,19 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.store import (
     RestorePoint,
-    RestorePoints,
     open_entry,
+)
+from ansible_collections.lastgood.rollback.plugins.module_utils._restore_points.writable_store import (
+    WritableRestorePoints,
 )
 from unit.module_utils._restore_points import fake_component
 from unit.module_utils._restore_points.fake_component import request
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> RestorePoints:
+def store(tmp_path: Path) -> WritableRestorePoints:
     """An empty store."""
-    return RestorePoints(tmp_path / "state")
+    return WritableRestorePoints(tmp_path / "state")
 
 
 @pytest.fixture
@@ -58,13 +60,13 @@ def listing(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
-def make(store: RestorePoints, name: str, tree: Path, stack: str = "blog", **options: Any) -> RestorePoint:
+def make(store: WritableRestorePoints, name: str, tree: Path, stack: str = "blog", **options: Any) -> RestorePoint:
     """Capture a tree."""
     with store.lock("test"):
         return capture(store, request(name, {"path": str(tree), **options}, stack=stack))
 
 
-def good(store: RestorePoints, point: RestorePoint) -> RestorePoint:
+def good(store: WritableRestorePoints, point: RestorePoint) -> RestorePoint:
     """Mark it good."""
     hosts = {"web1": point.sha256}
     record = Good(point.manifest.id, stack_digest(hosts), hosts, {"web1": list(point.manifest.keys)}, (), utc_now())
@@ -73,7 +75,7 @@ def good(store: RestorePoints, point: RestorePoint) -> RestorePoint:
     return store.open(point.manifest.name)
 
 
-def test_a_capture_is_private_and_complete(store: RestorePoints, tree: Path) -> None:
+def test_a_capture_is_private_and_complete(store: WritableRestorePoints, tree: Path) -> None:
     point = make(store, "one", tree)
     assert [oct(path.stat().st_mode & 0o777) for path in (store.directory, point.directory)] == ["0o700", "0o700"]
     raw = json.loads((point.directory / "manifest.json").read_text())
@@ -89,33 +91,33 @@ def test_a_capture_is_private_and_complete(store: RestorePoints, tree: Path) -> 
     assert point.verify() == []
 
 
-def test_two_captures_of_the_same_have_different_identities(store: RestorePoints, tree: Path) -> None:
+def test_two_captures_of_the_same_have_different_identities(store: WritableRestorePoints, tree: Path) -> None:
     one, two = make(store, "one", tree), make(store, "two", tree)
     assert one.manifest.id != two.manifest.id
     assert one.sha256 != two.sha256
     assert one.manifest.created < two.manifest.created
 
 
-def test_what_moved_while_it_was_captured_is_named(store: RestorePoints, tree: Path) -> None:
+def test_what_moved_while_it_was_captured_is_named(store: WritableRestorePoints, tree: Path) -> None:
     point = make(store, "one", tree, during="write")
     assert not point.manifest.consistent
     assert point.manifest.moved == (f"tree:{tree} changed while it was captured: new",)
 
 
-def test_a_capture_that_fails_leaves_nothing(store: RestorePoints, tree: Path) -> None:
+def test_a_capture_that_fails_leaves_nothing(store: WritableRestorePoints, tree: Path) -> None:
     with pytest.raises(OSError, match="No space left"):
         make(store, "one", tree, during="fail")
     assert listing(store.directory) == [".lock"]
 
 
-def test_links_and_pipes_are_not_kept(store: RestorePoints, tree: Path) -> None:
+def test_links_and_pipes_are_not_kept(store: WritableRestorePoints, tree: Path) -> None:
     (tree / "link").symlink_to("/etc/passwd")
     with pytest.raises(Refused, match="neither a file nor a directory"):
         make(store, "one", tree)
     assert store.names() == []
 
 
-def test_a_name_is_never_overwritten(store: RestorePoints, tree: Path) -> None:
+def test_a_name_is_never_overwritten(store: WritableRestorePoints, tree: Path) -> None:
     before = make(store, "one", tree)
     with pytest.raises(OSError, match="one"):
         make(store, "one", tree)
@@ -132,7 +134,7 @@ def test_impossible_requests_are_refused(components: list[dict[str, Any]], sente
 
 
 @contextmanager
-def capture_in_the_middle(store: RestorePoints, name: str, tree: Path) -> Iterator[subprocess.Popen[bytes]]:
+def capture_in_the_middle(store: WritableRestorePoints, name: str, tree: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that has copied the tree and now waits."""
     options = json.dumps({"path": str(tree), "during": "wait"})
     process = subprocess.Popen([sys.executable, fake_component.__file__, str(store.state_dir), name, options])
@@ -146,7 +148,9 @@ def capture_in_the_middle(store: RestorePoints, name: str, tree: Path) -> Iterat
         process.wait()
 
 
-def test_a_killed_capture_leaves_garbage_only_and_the_next_one_removes_it(store: RestorePoints, tree: Path) -> None:
+def test_a_killed_capture_leaves_garbage_only_and_the_next_one_removes_it(
+    store: WritableRestorePoints, tree: Path
+) -> None:
     with capture_in_the_middle(store, "one", tree) as process:
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -159,7 +163,9 @@ def test_a_killed_capture_leaves_garbage_only_and_the_next_one_removes_it(store:
     assert store.open("one").verify() == []
 
 
-def test_a_second_capture_at_the_same_time_is_refused_and_does_not_disturb(store: RestorePoints, tree: Path) -> None:
+def test_a_second_capture_at_the_same_time_is_refused_and_does_not_disturb(
+    store: WritableRestorePoints, tree: Path
+) -> None:
     with capture_in_the_middle(store, "one", tree) as process:
         with pytest.raises(LockHeld, match=f"one is being captured .process {process.pid}"):
             make(store, "one", tree)
@@ -174,7 +180,7 @@ def flip_bit(path: Path, bit: int) -> None:
     path.write_bytes(bytes(content))
 
 
-def test_every_flipped_bit_of_an_artefact_is_found(store: RestorePoints, tree: Path) -> None:
+def test_every_flipped_bit_of_an_artefact_is_found(store: WritableRestorePoints, tree: Path) -> None:
     point = make(store, "one", tree)
     path = point.directory / "tree-0" / "a"
     for bit in range(len("first") * 8):
@@ -202,7 +208,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize(("damage", "finding"), DAMAGES.values(), ids=DAMAGES.keys())
 def test_damage_is_found_and_the_entry_not_handed_out(
-    store: RestorePoints, tree: Path, damage: Any, finding: str
+    store: WritableRestorePoints, tree: Path, damage: Any, finding: str
 ) -> None:
     point = make(store, "one", tree)
     damage(point.directory)
@@ -211,13 +217,13 @@ def test_damage_is_found_and_the_entry_not_handed_out(
         open_entry(store.state_dir, "one", "tree", str(tree))
 
 
-def test_a_stranger_beside_the_manifest_is_a_finding(store: RestorePoints, tree: Path) -> None:
+def test_a_stranger_beside_the_manifest_is_a_finding(store: WritableRestorePoints, tree: Path) -> None:
     point = make(store, "one", tree)
     (point.directory / "stranger").mkdir()
     assert point.verify() == [f"{point.directory / 'stranger'} is not in its manifest"]
 
 
-def test_an_entry_names_its_files_and_their_checksums(store: RestorePoints, tree: Path) -> None:
+def test_an_entry_names_its_files_and_their_checksums(store: WritableRestorePoints, tree: Path) -> None:
     make(store, "one", tree)
     entry = open_entry(store.state_dir, "one", "tree", str(tree))
     assert (entry.directory / "sub" / "b").read_text() == "second"
@@ -229,7 +235,7 @@ def test_an_entry_names_its_files_and_their_checksums(store: RestorePoints, tree
         open_entry(store.state_dir, "two", "tree", str(tree))
 
 
-def test_damage_of_another_component_does_not_matter_to_an_entry(store: RestorePoints, tree: Path) -> None:
+def test_damage_of_another_component_does_not_matter_to_an_entry(store: WritableRestorePoints, tree: Path) -> None:
     other = tree.parent / "other"
     shutil.copytree(tree, other)
     with store.lock("test"):
@@ -240,14 +246,14 @@ def test_damage_of_another_component_does_not_matter_to_an_entry(store: RestoreP
         open_entry(store.state_dir, "one", "tree", str(other))
 
 
-def test_a_restore_point_that_was_renamed_by_hand_is_refused(store: RestorePoints, tree: Path) -> None:
+def test_a_restore_point_that_was_renamed_by_hand_is_refused(store: WritableRestorePoints, tree: Path) -> None:
     make(store, "one", tree).directory.rename(store.directory / "two")
     with pytest.raises(ChecksumMismatch, match="moved or copied"):
         store.open("two")
 
 
 def test_the_last_good_one_is_the_newest_that_is_good_whole_and_contains_what_is_asked_for(
-    store: RestorePoints, tree: Path
+    store: WritableRestorePoints, tree: Path
 ) -> None:
     other = tree.parent / "other"
     shutil.copytree(tree, other)
@@ -266,7 +272,7 @@ def test_the_last_good_one_is_the_newest_that_is_good_whole_and_contains_what_is
         store.last_good((f"tree:{tree}", f"tree:{other}"))
 
 
-def test_a_damaged_record_of_being_good_counts_as_not_good(store: RestorePoints, tree: Path) -> None:
+def test_a_damaged_record_of_being_good_counts_as_not_good(store: WritableRestorePoints, tree: Path) -> None:
     point = good(store, make(store, "one", tree))
     assert point.good is not None
     flip_bit(point.directory / "good.json", 40)
@@ -275,7 +281,7 @@ def test_a_damaged_record_of_being_good_counts_as_not_good(store: RestorePoints,
     assert "damaged or replaced" in damaged.findings[0]
 
 
-def test_a_record_of_being_good_does_not_count_for_another_manifest(store: RestorePoints, tree: Path) -> None:
+def test_a_record_of_being_good_does_not_count_for_another_manifest(store: WritableRestorePoints, tree: Path) -> None:
     one, two = good(store, make(store, "one", tree)), make(store, "two", tree)
     for name in ("good.json", "good.json.sha256"):
         shutil.copy(one.directory / name, two.directory / name)
@@ -283,7 +289,9 @@ def test_a_record_of_being_good_does_not_count_for_another_manifest(store: Resto
     assert "written for another manifest" in store.open("two").findings[0]
 
 
-def test_surplus_keeps_the_newest_good_ones_and_never_the_stack_of_others(store: RestorePoints, tree: Path) -> None:
+def test_surplus_keeps_the_newest_good_ones_and_never_the_stack_of_others(
+    store: WritableRestorePoints, tree: Path
+) -> None:
     for name in ("a-good", "b-not", "c-good", "d-not", "e-good", "f-not"):
         point = make(store, name, tree)
         if name.endswith("good"):
@@ -306,17 +314,17 @@ def released() -> Released:
 
 
 @pytest.fixture
-def releasing(tmp_path: Path, released: Released) -> RestorePoints:
+def releasing(tmp_path: Path, released: Released) -> WritableRestorePoints:
     """A store that lets go of what it keeps elsewhere."""
 
     def delete_captured(component: CapturedComponent, needed: list[dict[str, Any]]) -> None:
         released.append((component.key, needed))
 
-    return RestorePoints(tmp_path / "state", delete_captured)
+    return WritableRestorePoints(tmp_path / "state", delete_captured)
 
 
 def test_removing_lets_go_and_tells_what_the_others_still_need(
-    releasing: RestorePoints, released: Released, tree: Path
+    releasing: WritableRestorePoints, released: Released, tree: Path
 ) -> None:
     make(releasing, "one", tree)
     make(releasing, "two", tree)
@@ -328,7 +336,7 @@ def test_removing_lets_go_and_tells_what_the_others_still_need(
 
 
 def test_nothing_captured_is_deleted_while_it_is_unknown_what_another_one_needs(
-    releasing: RestorePoints, released: Released, tree: Path
+    releasing: WritableRestorePoints, released: Released, tree: Path
 ) -> None:
     make(releasing, "one", tree)
     flip_bit(make(releasing, "two", tree).directory / "manifest.json", 99)
@@ -339,7 +347,7 @@ def test_nothing_captured_is_deleted_while_it_is_unknown_what_another_one_needs(
 
 
 def test_a_removal_that_was_cut_short_is_completed_by_the_next_sweep(
-    releasing: RestorePoints, released: Released, tree: Path
+    releasing: WritableRestorePoints, released: Released, tree: Path
 ) -> None:
     point = make(releasing, "one", tree)
     point.directory.rename(releasing.directory / ".one.removed-0000")

@@ -324,12 +324,12 @@ def test_a_main_has_no_branches() -> None:
 #: Module → KiB that our own code may take in what is sent to a host for it, packed as Ansible packs it. Every call of a module
 #: sends and compiles all of that.
 PAYLOAD_KIB = {
-    "health_info": 60,
-    "restore_point_info": 70,
-    "service_restart": 88,
-    "file_restore": 132,
-    "git_reset": 175,
-    "venv_restore": 152,
+    "health_info": 59,
+    "restore_point_info": 66,
+    "service_restart": 86,
+    "file_restore": 105,
+    "git_reset": 145,
+    "venv_restore": 121,
 }
 
 

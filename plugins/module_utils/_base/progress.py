@@ -110,39 +110,6 @@ class Pending:
         show_progress(f"{self._what} {len(self._awaited)} of {self._total} {self._noun}: {names}")
 
 
-class Rate:
-    """How fast something grows, and how long the rest takes.
-
-    :param total: what it grows to, as far as anybody knows; 0 where nobody does.
-    """
-
-    def __init__(self, total: int = 0) -> None:
-        self._total = total
-        self._began = time.monotonic()
-        self._first: int | None = None
-
-    def describe(self, done: int) -> str:
-        """``1.2 of about 4.5 GB, 85 MB/s, about 40 s left``."""
-        if self._first is None:
-            self._first = done
-        seconds = time.monotonic() - self._began
-        rate = (done - self._first) / seconds if seconds > 0 else 0.0
-        found = [f"{size(done)} of about {size(self._total)}" if self._total else size(done)]
-        if rate >= 1:
-            found.append(f"{size(round(rate))}/s")
-        if rate >= 1 and self._total > done:
-            found.append(f"about {duration((self._total - done) / rate)} left")
-        return ", ".join(found)
-
-
-def size(amount: int) -> str:
-    """``340 kB``, ``85 MB``, ``4.5 GB``."""
-    for unit, name in ((10**9, "GB"), (10**6, "MB")):
-        if amount >= unit:
-            return f"{amount / unit:.1f} {name}" if amount < 10 * unit else f"{amount / unit:,.0f} {name}"
-    return f"{amount / 1000:.0f} kB"
-
-
 def duration(seconds: float) -> str:
     """``40 s``, ``3 min``, ``2 h 5 min``."""
     if seconds < 90:

@@ -19,14 +19,6 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan
 
 from .records import Records
 
-#: What is said of a component in each state.
-_STATE_WORDS = {
-    State.UNTOUCHED: "is as it was before",
-    State.PREPARED: "is as it was before, and what was prepared stands beside it",
-    State.PARTIAL: "is switched in part",
-    State.SWITCHED: "is switched",
-    State.FOREIGN: "was changed by somebody else",
-}
 #: The order of the switch, for plans of releases that did not write it down.
 _ORDER = {"migrations": 5, "code": 10, "packages": 20, "files": 30, "database": 40, "tables": 40, "schema": 45}
 
@@ -45,24 +37,6 @@ class HostComponents:
         self.records = records
         self._classes = classes
         self._passwords = dict(passwords or {})
-
-    def described(self) -> list[JsonObject]:
-        """Every component with its state in reality, and where what it replaced is kept."""
-        return [
-            {
-                "component": plan.key,
-                "kind": plan.kind,
-                "name": plan.name,
-                "state": self.state(plan).value,
-                "before": plan.before,
-                "after": plan.after,
-                "discards": plan.discards,
-                "kept": self.of(plan).kept(plan),
-                "set_aside": self.of(plan).set_aside(plan),
-                "can_go_back": self.complete(plan).can_go_back,
-            }
-            for plan in self.plans()
-        ]
 
     def kept(self, plan: Plan) -> JsonObject:
         """Where what this component replaced is kept; empty before it was prepared."""
@@ -91,48 +65,24 @@ class HostComponents:
                 "touched; look at it by hand, put it back to what it was before or after the switch, then run recover."
             )
 
-    def of(self, plan: Plan) -> Component:
-        """The component that carries a plan out, with what it needs around it."""
+    def of(self, plan: Plan, number: int | None = None) -> Component:
+        """The component that carries a plan out, with what it needs around it.
+
+        :param number: see `number`, for whoever can't ask the journal.
+        """
         known = {**self.records.secrets().get(plan.key, {}), **self._passwords.get(plan.key, {})}
-        return self._made(plan, self.workspace(plan), known)
+        component = self._classes(plan.kind, reversal=plan.undoes is not None)
+        return make_component(component, self.records, self.workspace(plan, number), known)
 
-    def workspace(self, plan: Plan) -> Path:
+    def workspace(self, plan: Plan, number: int | None = None) -> Path:
         """Where a component keeps its evidence; there from prepare on, until it is pruned."""
-        return self._workspace(self.number(plan), plan)
-
-    def _workspace(self, number: int, plan: Plan) -> Path:
-        return self.records.directory / "workspace" / f"{number}-{plan.kind}"
+        position = self.number(plan) if number is None else number
+        return self.records.directory / "workspace" / f"{position}-{plan.kind}"
 
     def number(self, plan: Plan) -> int:
         """The position of a plan among those of this transaction here, also of one that is about to become the last."""
         keys = list(self.records.plans())
         return keys.index(plan.key) if plan.key in keys else len(keys)
-
-    def with_actual_state(self, error: Unreadable) -> Unreadable:
-        """The same error, with the actual state of each component, and what to do about it."""
-        found = [f"{plan.key} {self._actual_state(number, plan)}" for number, plan in self.records.kept_plans().items()]
-        directory = self.records.directory
-        return Unreadable(
-            f"{error.message} So what {self.records.id} has done here is in doubt, and nothing more is done. Found by "
-            f"looking: {'; '.join(found) or 'nothing, since no plan of a component can be read either'}. Put this host by "
-            f"hand into the state that the other hosts are in, start its services, then move {directory} elsewhere: until "
-            "then it holds the lock."
-        )
-
-    def _actual_state(self, number: int, plan: Plan) -> str:
-        """The state of one component, in words."""
-        try:
-            known = self.records.secrets().get(plan.key, {})
-            workspace = self._workspace(number, plan)
-            component = self._made(plan, workspace, known)
-            return _STATE_WORDS[component.state(plan)]
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one, the others are to be inspected
-            return f"can't be looked at ({str(error) or error.__class__.__name__})"
-
-    def _made(self, plan: Plan, workspace: Path, passwords: Mapping[str, Any]) -> Component:
-        return make_component(
-            self._classes(plan.kind, reversal=plan.undoes is not None), self.records, workspace, passwords
-        )
 
 
 def complete(plan: Plan, classes: ComponentClasses) -> Plan:

@@ -17,14 +17,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, LockHeld
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, LockHeld, Unreadable
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import (
     ensure_private_directory,
     fsync_directory,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
+from ansible_collections.lastgood.rollback.plugins.module_utils._services import status
 
-from .open_transactions import held_by
-from .records import Records, all_records
+from .records import RECOVER, Header, Records, all_records
 
 _PARTIAL = ".begin-"
 #: Seconds between looks at a lock that another process holds, and for how long that one may be stopped.
@@ -59,7 +61,42 @@ def refuse_if_held(
             held |= {f"{one['manager']}:{one['name']}" for one in other.services()} & set(services)
         if header.stack == stack or held:
             what = f"stack {stack}" if header.stack == stack else ", ".join(sorted(held))
-            raise LockHeld(held_by(other, header, what))
+            raise LockHeld(_held_by(other, header, what))
+
+
+def down(records: Records) -> list[str]:
+    """Services that ran before this transaction and do not run now, found by inspection; one that can't be inspected counts."""
+    found = []
+    for service in records.services():
+        if service["ran_before"] and not _runs(service):
+            found.append(str(service["name"]))
+    return found
+
+
+def _runs(service: JsonObject) -> bool:
+    try:
+        return status.runs(service["options"], CommandRunner())
+    except (LastGoodError, OSError):
+        return False
+
+
+def _situation(records: Records) -> str:
+    """How far it is and what is down; of a journal that can't be read nothing is concluded."""
+    try:
+        left = ", ".join(down(records))
+        return f"in its phase {records.phase()}{f'; down because of it: {left}' if left else ''}"
+    except Unreadable:
+        return "with records that can't be read"
+
+
+def _held_by(records: Records, header: Header, what: str) -> str:
+    """Who holds this, since when, how far that one is, what is down because of it, and the command that goes on."""
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(header.created))
+    return (
+        f"{what} is held by transaction {header.id}, begun {since} by {header.operator} and still open on "
+        f"{header.host}, {_situation(records)}. "
+        f"Wait for it; if nobody runs it any more: {RECOVER}{header.id}"
+    )
 
 
 def appear(directory: Path, write_first: Callable[[Records], None]) -> None:

@@ -35,6 +35,7 @@ from .journal import Journal
 
 KEEP = "keep"
 UNDO = "undo"
+RECOVER = "ansible-playbook lastgood.rollback.recover -e rollback_id="
 #: The word for a host whose records can't be read: it is none of the protocol's states, and nothing follows from it.
 DAMAGED = "damaged"
 #: How a transaction ends on a host.
@@ -68,8 +69,6 @@ PLAN_WAVES = {"parts?": {str: {"waves?": [[{"name": str, "manager?": (None, str)
 #: What distinguishes a service from others, and how to order the timer around it; what else is known of it may be secret.
 _SERVICE_NAME = ("name", "manager", "scope")
 _SERVICE = {"manager": str, "name": str, "options": {str: object}, "ran_before": bool, "ready_before": bool}
-#: How the log says what happened to services, and to those that have no time in it.
-_LOGGED = {"stopped": ("Stopped", "already down"), "started": ("Started, and ready", "no more ready than before")}
 
 
 class HostState(enum.Enum):
@@ -207,7 +206,7 @@ class Records:
         found: dict[str, str] = {}
         for entry in self._journalled("armed"):
             shape = {"state_ids?": {str: str}}
-            found.update(require(entry.get("facts", {}), shape, self._place(entry)).get("state_ids", {}))
+            found.update(require(entry.get("facts", {}), shape, self.place(entry)).get("state_ids", {}))
         return found
 
     def write_tombstone(self, reason: str) -> None:
@@ -229,7 +228,7 @@ class Records:
         """``keep`` or ``undo`` once it was decided here; only ever set on the decision host."""
         raw = self._read("decision", _DECISION)
         journalled = [
-            require(entry.get("facts"), _DECISION, self._place(entry)) for entry in self._journalled("decided")
+            require(entry.get("facts"), _DECISION, self.place(entry)) for entry in self._journalled("decided")
         ]
         words = {one["decision"] for one in [*filter(None, [raw]), *journalled]}
         if len(words) > 1:
@@ -320,7 +319,7 @@ class Records:
         """All plans that were journalled before their prepare, by component key, in order."""
         plans: dict[str, Plan] = {}
         for entry in self._journalled("intent", "prepare"):
-            plan = self._plan(entry["facts"].get("plan"), f"{self._place(entry)}, facts.plan")
+            plan = self._plan(entry["facts"].get("plan"), f"{self.place(entry)}, facts.plan")
             plans.setdefault(plan.key, plan)
         return plans
 
@@ -348,7 +347,7 @@ class Records:
         """What each finished prepare found, by component key."""
         shape = {"component": str, "evidence": {str: object}}
         entries = self._journalled("done", "prepare")
-        found = [require(entry["facts"], shape, self._place(entry)) for entry in entries]
+        found = [require(entry["facts"], shape, self.place(entry)) for entry in entries]
         return {facts["component"]: facts["evidence"] for facts in found}
 
     def switch_begun(self) -> set[str]:
@@ -361,7 +360,7 @@ class Records:
 
     def _components(self, entries: list[JsonObject]) -> set[str]:
         shape = {"component": str}
-        return {require(entry.get("facts"), shape, self._place(entry))["component"] for entry in entries}
+        return {require(entry.get("facts"), shape, self.place(entry))["component"] for entry in entries}
 
     def _journalled(self, event: str | None = None, phase: str | None = None) -> list[JsonObject]:
         """The journal's records of one event, of one phase, or of both."""
@@ -371,7 +370,8 @@ class Records:
             if event in (None, entry["event"]) and phase in (None, entry.get("facts", {}).get("phase"))
         ]
 
-    def _place(self, entry: JsonObject) -> str:
+    def place(self, entry: JsonObject) -> str:
+        """Where a record stands, for a message."""
         return f"{self.journal.path}, {entry['event']} ({entry['what']})"
 
     def services(self) -> list[JsonObject]:
@@ -381,7 +381,7 @@ class Records:
         """
         found: dict[str, JsonObject] = {}
         for entry in self._journalled("services"):
-            facts = require(entry.get("facts"), {"services": [_SERVICE]}, self._place(entry))
+            facts = require(entry.get("facts"), {"services": [_SERVICE]}, self.place(entry))
             for service in facts["services"]:
                 found.setdefault(service_key(service), service)
         if not found or self.outcome is not None:
@@ -390,30 +390,6 @@ class Records:
         # Older releases wrote all options into the journal.
         self._require_kept((key for key, service in found.items() if "command" not in service["options"]), kept)
         return [{**service, "options": kept.get(key) or service["options"]} for key, service in found.items()]
-
-    def log_services(self, event: str, times: Mapping[str, float | None]) -> None:
-        """Journal that services were stopped or started; downtime is computed from these.
-
-        :param times: when each stopped, or was ready (epoch seconds); None where it was down already, or is no more ready than
-            before.
-        """
-        known = {name: at for name, at in times.items() if at is not None}
-        others = sorted(times.keys() - known.keys())
-        if times:
-            words, exception = _LOGGED[event]
-            text = f"{words}: {', '.join(known) or 'none'}" + (f"; {exception}: {', '.join(others)}" if others else "")
-            self.journal.write(event, text, services=known, others=others)
-
-    def started_again(self) -> set[str]:
-        """Names of the services that were started since everything is back: they run on nothing that was taken back."""
-        found: set[str] = set()
-        undone = False
-        for entry in self.journal.entries():
-            undone = undone or entry["event"] == "undone"
-            if undone and entry["event"] == "started":
-                facts = require(entry.get("facts"), {"services": {str: float}, "others": [str]}, self._place(entry))
-                found.update(facts["services"], facts["others"])
-        return found
 
     def state(self) -> HostState:
         """The host's state by the protocol's names."""
@@ -429,6 +405,20 @@ class Records:
         if plans and plans <= self.evidence().keys():
             return HostState.PREPARED
         return HostState.OPEN
+
+    def phase(self) -> str:
+        """The phase that this host is in, or that was interrupted here."""
+        state = self.state()
+        if state is HostState.UNDONE:
+            return "undo"
+        if state is HostState.PROMISED:
+            return "decide"
+        if state is HostState.SWITCHED:
+            started = self._journalled("started")
+            return "verify" if started or not self.services() else "start"
+        if self.switch_begun():
+            return "switch"
+        return "stop" if self.services() else "prepare"
 
     def _read(self, name: str, shape: Shape) -> JsonObject | None:
         """

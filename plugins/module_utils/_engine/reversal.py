@@ -16,7 +16,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import FinishedRollback
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import Plan, State
 
-from .open_transactions import RECOVER
+from .records import RECOVER
 from .transaction import Transaction
 
 

@@ -33,7 +33,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.regi
 from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
 
 from . import timer
+from .inspection import with_actual_state
 from .records import Records
+from .service_log import log_services
 from .transaction import Transaction
 
 _LONGEST_NAP_S = 2.0
@@ -141,7 +143,7 @@ def undo_on_this_host(records: Records, reason: str, *, if_silent: bool = False)
             if_silent=if_silent,
         )
     except Unreadable as error:
-        raise transaction.components.with_actual_state(error) from error
+        raise with_actual_state(transaction.components, error) from error
 
 
 def stop_running(records: Records) -> None:
@@ -149,7 +151,7 @@ def stop_running(records: Records) -> None:
     control.stop(
         _specs(records.services()),
         CommandRunner(),
-        lambda stopped: records.log_services("stopped", control.stop_times(stopped)),
+        lambda stopped: log_services(records, "stopped", control.stop_times(stopped)),
     )
 
 
@@ -161,7 +163,7 @@ def start_stopped(records: Records) -> list[JsonObject]:
     broken = [service for service in stopped if not service["ready_before"]]
     lenient = {service.key for service in _specs(broken)} if records.tombstoned else set()
     started = control.start(_specs(stopped), CommandRunner(), lenient)
-    records.log_services("started", {entry.name: entry.ready_at for entry in started})
+    log_services(records, "started", {entry.name: entry.ready_at for entry in started})
     return [entry.to_json() for entry in started]
 
 

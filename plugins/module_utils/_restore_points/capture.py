@@ -27,11 +27,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.version im
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.base import Component
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import all_records
 
-from .artefacts import list_artefacts
 from .context import capture_context
 from .manifest import MANIFEST, CapturedComponent, Manifest, seal
 from .store import RestorePoint
-from .writable_store import WritableRestorePoints
+from .writable_store import WritableRestorePoints, list_artefacts
 
 #: Programs whose version tells, years later, what a capture was made with.
 TOOLS = ("git", "pg_dump")

@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import ChecksumMismatch, Refused
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import sha256_file
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.context import PointEntry
 
-from .artefacts import verify_component
 from .manifest import (
     GOOD,
     LAST_GOOD,
@@ -46,7 +49,7 @@ class RestorePoint:
         Streams: a dump is never held in memory. Links are never followed.
         """
         chosen = [component for component in self.manifest.components if key in (None, component.key)]
-        findings = [finding for component in chosen for finding in verify_component(self.directory, component)]
+        findings = [finding for component in chosen for finding in _verify(self.directory, component)]
         if key is None:
             known = {MANIFEST, MANIFEST + SEAL, GOOD, GOOD + SEAL, *(component.directory for component in chosen)}
             strangers = sorted(path for path in self.directory.iterdir() if path.name not in known)
@@ -170,3 +173,43 @@ def _read_good(directory: Path, manifest_sha256: str) -> Good | None:
     if manifest_sha256 not in good.hosts.values():
         raise ChecksumMismatch(f"{directory / GOOD} was written for another manifest than the one beside it.")
     return good
+
+
+def _verify(point: Path, component: CapturedComponent) -> list[str]:
+    """What is wrong with the files of one component; sizes are looked at first, because they cost nothing."""
+    base = point / component.directory
+    if base.is_symlink() or not base.is_dir():
+        return [f"{base} is missing"]
+    try:
+        sizes, findings = regular_files(base)
+        findings += [f"{base / path} is not in its manifest" for path in sorted(set(sizes) - set(component.artefacts))]
+        for path, artefact in component.artefacts.items():
+            if path not in sizes:
+                findings.append(f"{base / path} is missing")
+            elif sizes[path] != artefact.bytes:
+                findings.append(f"{base / path} has {sizes[path]} bytes, not {artefact.bytes}")
+            elif sha256_file(base / path) != artefact.sha256:
+                findings.append(f"{base / path} has another SHA-256 than when it was captured")
+    except OSError as error:
+        return [f"{base} can't be read ({error})"]
+    return findings
+
+
+def regular_files(directory: Path) -> tuple[dict[str, int], list[str]]:
+    """Relative path → size of each regular file below a directory, and findings for what is something else."""
+    sizes: dict[str, int] = {}
+    findings: list[str] = []
+    for parent, directories, names in os.walk(directory, onerror=raise_error):
+        for name in [*directories, *names]:
+            path = Path(parent) / name
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode):
+                sizes[path.relative_to(directory).as_posix()] = status.st_size
+            elif not stat.S_ISDIR(status.st_mode):
+                findings.append(f"{path} is neither a file nor a directory")
+    return sizes, findings
+
+
+def raise_error(error: OSError) -> NoReturn:
+    """For ``os.walk``, which would pass over it."""
+    raise error

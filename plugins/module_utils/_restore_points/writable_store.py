@@ -22,12 +22,12 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import (
     ensure_private_directory,
     fsync_directory,
+    sha256_file,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
-from .artefacts import sync_tree
-from .manifest import GOOD, MANIFEST, CapturedComponent, Good, Manifest, read_sealed, require_name, seal
-from .store import RestorePoint, RestorePoints
+from .manifest import GOOD, MANIFEST, Artefact, CapturedComponent, Good, Manifest, read_sealed, require_name, seal
+from .store import RestorePoint, RestorePoints, raise_error, regular_files
 
 #: Lets go of what an entry holds outside of the store, such as a ref. Called with the entry, and with the facts of the
 #: entries of the same key in all restore points that stay.
@@ -75,7 +75,7 @@ class WritableRestorePoints(RestorePoints):
         partial.mkdir(mode=0o700)
         try:
             yield partial
-            sync_tree(partial)
+            _sync_tree(partial)
             partial.rename(self.directory / name)
         except BaseException:
             # What can't be removed now (a dump that outlived us still writes there) is left to a sweep.
@@ -134,3 +134,26 @@ class WritableRestorePoints(RestorePoints):
             for component in manifest.components:
                 others = [point.manifest.component(component.key) for point in staying]
                 self._delete_captured(component, [other.facts for other in others if other is not None])
+
+
+def list_artefacts(directory: Path) -> dict[str, Artefact]:
+    """Size and checksum of every file below a directory that a component has just written.
+
+    :raises Refused: for anything that is neither file nor directory: it could not be verified later.
+    """
+    sizes, findings = regular_files(directory)
+    if findings:
+        raise Refused(f"The capture left something that can't be kept: {'; '.join(findings)}.")
+    return {path: Artefact(size, sha256_file(directory / path)) for path, size in sorted(sizes.items())}
+
+
+def _sync_tree(directory: Path) -> None:
+    """Wait until every file, and then every directory, is on the disk."""
+    for parent, _directories, names in os.walk(directory, topdown=False, onerror=raise_error):
+        for name in names:
+            handle = os.open(Path(parent) / name, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        fsync_directory(Path(parent))

@@ -19,6 +19,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records 
     service_key,
     service_name,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.service_log import log_services, started_again
 from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
 
 from .run import COMMON_SPEC, hide_secrets_of, run_guarded
@@ -118,7 +119,7 @@ def _outdated(
     if records is None or not records.undo_finished or records.outcome is not None:
         return []
     running = {service.key for service in inspected if service.running}
-    again = records.started_again()
+    again = started_again(records)
     return [spec for spec in specs if spec.key in running and spec.name not in again]
 
 
@@ -135,7 +136,7 @@ def _lenient(records: Records | None) -> set[str]:
 
 def _log(records: Records | None, event: str, times: Mapping[str, float | None]) -> None:
     if records is not None:
-        records.log_services(event, times)
+        log_services(records, event, times)
 
 
 def _describe(

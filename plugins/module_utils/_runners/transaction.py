@@ -30,11 +30,13 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._engine.arming i
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.check_mode import predict, snapshot
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.decision import requested_decision
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_transaction import HostTransaction
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.open_transactions import RECOVER, down, phase
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.inspection import described, with_actual_state
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.lock import down
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import (
     DAMAGED,
     KEEP,
     PLAN_WAVES,
+    RECOVER,
     UNDO,
     Header,
     Records,
@@ -92,7 +94,7 @@ def _transaction_result(params: Params, *, check: bool) -> JsonObject:
         _require_same_directory(transaction, params["state_id"])
         return _call(transaction, params, check=check)
     except Unreadable as error:
-        raise transaction.components.with_actual_state(error) from error
+        raise with_actual_state(transaction.components, error) from error
 
 
 def _require_same_directory(transaction: Transaction, expected: str | None) -> None:
@@ -153,7 +155,7 @@ def _inspected(transaction: Transaction) -> tuple[list[JsonObject], str | None]:
     if not transaction.records.directory.is_dir():
         return [], None
     try:
-        return transaction.components.described(), None
+        return described(transaction.components), None
     except Unreadable:
         raise
     except LastGoodError as error:
@@ -300,7 +302,7 @@ def _described(records: Records, params: Params) -> JsonObject:
             **_header_facts(records, header),
             "outcome": outcome["outcome"] if outcome else None,
             "ended": outcome.get("at") if outcome else None,
-            "phase": phase(records) if outcome is None else None,
+            "phase": records.phase() if outcome is None else None,
             "down": down(records) if outcome is None else [],
             **_state_facts(records),
             # What is only asked whether it is open is not inspected: that may take long, and run other people's programs.
@@ -309,7 +311,7 @@ def _described(records: Records, params: Params) -> JsonObject:
             ),
         }
     except Unreadable as error:
-        problem = transaction.components.with_actual_state(error).message
+        problem = with_actual_state(transaction.components, error).message
         return {**_header_facts(records, _readable_header(records)), **_UNKNOWN, "problem": problem}
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.open_transactions import RECOVER
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import RECOVER
 
 from .reported import answer
 

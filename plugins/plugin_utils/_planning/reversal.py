@@ -13,8 +13,11 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.open_transactions import RECOVER
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import service_key, service_name
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import (
+    RECOVER,
+    service_key,
+    service_name,
+)
 
 from .plan import PlanRefused
 from .reported import transactions

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import size
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.rate import size
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.open_transactions import (
     next_words,
     open_transactions,

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Unreadable
 from ansible_collections.lastgood.rollback.plugins.module_utils._checks.health import STOPPED
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.open_transactions import RECOVER
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import RECOVER
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._catalogue.catalogue import Stack
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning import no_undo
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.open_transactions import open_words

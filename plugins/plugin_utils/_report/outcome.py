@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Unreadable
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.open_transactions import RECOVER
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import RECOVER
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.discards import discard_lines, kept_places
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.kinds.registry import UNDO_NEEDS_KEPT
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.no_undo import asked_for, undo_option

@@ -11,8 +11,7 @@ from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.shape import require
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.decision import resolved_decision
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.open_transactions import RECOVER
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import KEEP, UNDO
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import KEEP, RECOVER, UNDO
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.no_undo import undo_option
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.plan import PlanRefused
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.reported import transactions

@@ -12,7 +12,8 @@ from typing import Any
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import dump_json, write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import Rate, show_progress, size
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import show_progress
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.rate import Rate, size
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql import content
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.archive import give_to

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import Rate, show_progress
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import show_progress
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.rate import Rate
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.content import LOCKED
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Server, Session

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.lastgood.rollback.plugins.module_utils._base import progress
+from ansible_collections.lastgood.rollback.plugins.module_utils._base import progress, rate
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.journal import Journal
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._progress import watch as _watch
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._progress.watch import Watch, watched
@@ -105,10 +105,10 @@ def test_those_that_are_awaited_together_are_named_with_what_is_missing(line: Pa
 
 def test_pace_tells_how_much_how_fast_and_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter([0.0, 1.0, 11.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(moments))
-    rate = progress.Rate(4_500_000_000)
-    assert rate.describe(8_000_000) == "8.0 MB of about 4.5 GB"
-    assert rate.describe(1_108_000_000) == "1.1 GB of about 4.5 GB, 100 MB/s, about 34 s left"
+    monkeypatch.setattr(rate.time, "monotonic", lambda: next(moments))
+    growing = rate.Rate(4_500_000_000)
+    assert growing.describe(8_000_000) == "8.0 MB of about 4.5 GB"
+    assert growing.describe(1_108_000_000) == "1.1 GB of about 4.5 GB, 100 MB/s, about 34 s left"
 
 
 @pytest.mark.parametrize(

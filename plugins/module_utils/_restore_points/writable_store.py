@@ -83,20 +83,6 @@ class WritableRestorePoints(RestorePoints):
             raise
         fsync_directory(self.directory)
 
-    def surplus(self, stack: str, keep: int, good: str) -> list[str]:
-        """What may go when the newest ``keep`` good ones of a stack stay, and at least one of them.
-
-        Those that never became good go once they are older than the oldest good one that stays.
-
-        :param good: the name of one that counts as good already.
-        """
-        mine = [point for point in self.readable() if point.manifest.stack == stack]
-        staying = [point for point in mine if point.good is not None or point.manifest.name == good][: max(keep, 1)]
-        if not staying:
-            return []
-        oldest = staying[-1].manifest.created
-        return [point.manifest.name for point in mine if point.manifest.created < oldest]
-
     def mark_good(self, point: RestorePoint, good: Good) -> None:
         """Write down, once, that it is good. Needs the lock."""
         seal(point.directory / GOOD, asdict(good))

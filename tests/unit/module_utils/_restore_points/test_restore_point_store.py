@@ -289,21 +289,6 @@ def test_a_record_of_being_good_does_not_count_for_another_manifest(store: Writa
     assert "written for another manifest" in store.open("two").findings[0]
 
 
-def test_surplus_keeps_the_newest_good_ones_and_never_the_stack_of_others(
-    store: WritableRestorePoints, tree: Path
-) -> None:
-    for name in ("a-good", "b-not", "c-good", "d-not", "e-good", "f-not"):
-        point = make(store, name, tree)
-        if name.endswith("good"):
-            good(store, point)
-    good(store, make(store, "other", tree, stack="shop"))
-    assert sorted(store.surplus("blog", 2, "")) == ["a-good", "b-not"]
-    assert sorted(store.surplus("blog", 0, "")) == ["a-good", "b-not", "c-good", "d-not"]
-    assert sorted(store.surplus("blog", 2, "f-not")) == ["a-good", "b-not", "c-good", "d-not"]
-    assert store.surplus("blog", 3, "") == []
-    assert store.surplus("nobody", 1, "") == []
-
-
 Released = list[tuple[str, list[dict[str, Any]]]]
 
 

@@ -78,8 +78,7 @@ def arm(transaction: HostTransaction, state_ids: Mapping[str, str] = MappingProx
         timer.write_undo(directory)
         timer.set_deadline(directory, header.confirm_timeout)
         if not timer.is_waiting(directory):
-            waves = header.plan.get("parts", {}).get(header.host, {}).get("waves", ())
-            _write_unit(directory, [service for wave in waves for service in wave])
+            _write_unit(directory, header.planned_services)
         timer.start(directory)
         if not armed:
             what = f"Undoes by itself after {header.confirm_timeout} s without a call"

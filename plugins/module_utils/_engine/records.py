@@ -65,7 +65,7 @@ _HEADER = {
     "services?": (None, [str]),
 }
 #: The services in a transaction's plan.
-PLAN_WAVES = {"parts?": {str: {"waves?": [[{"name": str, "manager?": (None, str)}]]}}}
+_PLAN_WAVES = {"parts?": {str: {"waves?": [[{"name": str, "manager?": (None, str)}]]}}}
 #: What distinguishes a service from others, and how to order the timer around it; what else is known of it may be secret.
 _SERVICE_NAME = ("name", "manager", "scope")
 _SERVICE = {"manager": str, "name": str, "options": {str: object}, "ran_before": bool, "ready_before": bool}
@@ -118,6 +118,31 @@ class Header:
     def kept_as(self) -> str:
         """The outcome of this transaction when it is kept."""
         return "undone_as_asked" if self.plan.get("undoes") else "rolled_back"
+
+    @property
+    def stack_hosts(self) -> list[str]:
+        """The hosts that its stack has by the plan; a rehearsal says nothing about them."""
+        is_known = self.plan and not self.plan.get("rehearse")
+        return list(self.plan.get("stack_hosts") or self.hosts) if is_known else []
+
+    @property
+    def planned_services(self) -> list[JsonObject]:
+        """This host's services, in the order of the plan; see `shown_plan` for what is raised."""
+        return [service for wave in self._waves().get(self.host, ()) for service in wave]
+
+    def shown_plan(self) -> JsonObject:
+        """The plan without the words of commands, which older releases left in it.
+
+        :raises Unreadable: for a plan of another shape.
+        """
+        names = {host: [[service_name(one) for one in wave] for wave in waves] for host, waves in self._waves().items()}
+        parts = {host: {**self.plan["parts"][host], "waves": waves} for host, waves in names.items()}
+        return {**self.plan, "parts": parts} if parts else self.plan
+
+    def _waves(self) -> dict[str, list[list[JsonObject]]]:
+        """Host → its services, wave by wave."""
+        parts = require(self.plan, _PLAN_WAVES, f"{self.id}/header.json, plan").get("parts", {})
+        return {host: part.get("waves", []) for host, part in parts.items()}
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Header:
@@ -288,9 +313,7 @@ class Records:
         if header is None:
             return kept
         if header.services is None:
-            plan = require(header.plan, PLAN_WAVES, f"{self.directory / 'header.json'}, plan")
-            waves = plan.get("parts", {}).get(header.host, {}).get("waves", [])
-            kept = {**{service_key(service): service for wave in waves for service in wave}, **kept}
+            kept = {**{service_key(service): service for service in header.planned_services}, **kept}
         self._require_kept(header.services or (), kept)
         return kept
 

@@ -35,14 +35,12 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._engine.lock imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import (
     DAMAGED,
     KEEP,
-    PLAN_WAVES,
     RECOVER,
     UNDO,
     Header,
     Records,
     all_records,
     identity_of,
-    service_name,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.reversal import plan_reversal
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction
@@ -278,18 +276,9 @@ def _info_result(params: Params) -> JsonObject:
     found = [_described(records, params) for records in wanted]
     if params["open_only"]:
         found = [transaction for transaction in found if transaction["outcome"] is None]
-    facts = {"last_hosts": _last_hosts(state_dir), "state_id": identity_of(state_dir)}
-    return {"changed": False, "transactions": found, **facts}
-
-
-def _last_hosts(state_dir: Path) -> dict[str, list[str]]:
-    """Stack → the hosts that the newest transaction of it knows; a rehearsal says nothing about them."""
-    found: dict[str, list[str]] = {}
-    for records in all_records(state_dir):
-        header = _readable_header(records)
-        if header is not None and header.plan and not header.plan.get("rehearse"):
-            found[header.stack] = list(header.plan.get("stack_hosts") or header.hosts)
-    return found
+    headers = [_readable_header(records) for records in all_records(state_dir)]
+    last_hosts = {header.stack: header.stack_hosts for header in headers if header and header.stack_hosts}
+    return {"changed": False, "transactions": found, "last_hosts": last_hosts, "state_id": identity_of(state_dir)}
 
 
 def _described(records: Records, params: Params) -> JsonObject:
@@ -339,7 +328,7 @@ def _readable_header(records: Records) -> Header | None:
     with suppress(Unreadable):
         header = records.header()
         if header is not None:
-            _shown(header.plan)
+            header.shown_plan()  # one that can't be shown counts as unreadable
         return header
     return None
 
@@ -353,22 +342,12 @@ def _header_facts(records: Records, header: Header | None) -> JsonObject:
         "decision_host": header.decision_host if header else None,
         "operator": header.operator if header else None,
         "created": header.created if header else None,
-        "plan": _shown(header.plan) if header else {},
+        "plan": header.shown_plan() if header else {},
         "confirm_timeout": header.confirm_timeout if header else None,
         "python": header.python if header else None,
         "journal": str(records.journal.path),
         "user": os.geteuid(),
     }
-
-
-def _shown(plan: JsonObject) -> JsonObject:
-    """A plan without the words of commands, which older releases left in it."""
-    hosts = require(plan, PLAN_WAVES, "The plan of a transaction").get("parts", {})
-    parts = {
-        host: {**part, "waves": [[service_name(service) for service in wave] for wave in part.get("waves", [])]}
-        for host, part in hosts.items()
-    }
-    return {**plan, "parts": parts} if parts else plan
 
 
 def _state_facts(records: Records) -> JsonObject:

@@ -13,6 +13,7 @@ import shutil
 import stat
 import time
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS, component_class
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.arming import arm
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import Header
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.retention import prune
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction, new_id
 from ansible_collections.lastgood.rollback.plugins.module_utils._runners.transaction import _inspected
@@ -752,6 +754,38 @@ def test_a_service_that_nobody_can_start_again_is_noticed(host: Host, content: s
     (host.records().directory / "services.json").write_text(content)
     with pytest.raises(Unreadable, match=f"services.json {wrong}"):
         host.records().service_options()
+
+
+@pytest.mark.parametrize("parts", ["parts", "of"], ids=["now", "an older release"])
+def test_a_plan_is_shown_without_the_words_of_its_services(host: Host, parts: str) -> None:
+    other = {"name": "shop", "manager": None}
+    plan = {parts: {"web1": {"waves": [[WORKER], [other]], "keys": []}, "db1": {}}, "undoes": None}
+    header = Header.from_json({**asdict(host.header()), "plan": plan})
+    assert header.planned_services == [WORKER, other]
+    shown = [[{"name": "worker", "manager": "process"}], [{"name": "shop"}]]
+    assert header.shown_plan() == {
+        "parts": {"web1": {"waves": shown, "keys": []}, "db1": {"waves": []}},
+        "undoes": None,
+    }
+
+
+def test_a_plan_of_another_shape_is_named(host: Host) -> None:
+    header = replace(host.header(), plan={"parts": {"web1": {"waves": [[{}]]}}})
+    with pytest.raises(Unreadable, match=f"{ID}/header.json, plan can't be understood: .*name is missing"):
+        header.shown_plan()
+
+
+@pytest.mark.parametrize(
+    ("plan", "hosts"),
+    [
+        ({}, []),
+        ({"rehearse": True, "stack_hosts": ["web1", "db1"]}, []),
+        ({"stack_hosts": ["web1", "db1"]}, ["web1", "db1"]),
+        ({"rehearse": False}, ["web1"]),
+    ],
+)
+def test_a_plan_tells_which_hosts_its_stack_has(host: Host, plan: dict[str, Any], hosts: list[str]) -> None:
+    assert replace(host.header(), plan=plan).stack_hosts == hosts
 
 
 def test_an_end_that_was_cut_short_leaves_no_word(host: Host) -> None:

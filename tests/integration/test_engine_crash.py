@@ -26,8 +26,8 @@ import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import all_records
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.recovery import recover
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.standalone import run_standalone
-from ansible_collections.lastgood.rollback.plugins.module_utils._runners.transaction import _STATES
 from engine_component import KINDS, Late, make_pair, plan_pair, words
 from engine_host import OK_CHECK, Host
 
@@ -96,7 +96,7 @@ class Site:
         """As ``state=recover`` of the module does."""
         transaction = self.host.transaction()
         if transaction.records.directory.is_dir():
-            _STATES["recover"](transaction, {"operator": "recovery", "keep_days": 7})
+            recover(transaction, "recovery", 7)
 
     def words(self) -> set[str]:
         return self.host.words | words(self.late)

@@ -16,7 +16,6 @@ from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import (
-    InDoubt,
     LastGoodError,
     Refused,
     Unreadable,
@@ -28,23 +27,20 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import component_class
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.arming import arm
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.check_mode import predict, snapshot
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.decision import requested_decision
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_transaction import HostTransaction
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.inspection import described, with_actual_state
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.lock import down
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import (
     DAMAGED,
     KEEP,
-    RECOVER,
-    UNDO,
     Header,
     Records,
     all_records,
     identity_of,
 )
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.recovery import recover
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.reversal import plan_reversal
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.undo_cli import start_stopped, stop_running
 from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
 
 from .component import plan_summary
@@ -87,41 +83,22 @@ def _true_outcome(params: Params, outcome: str) -> str:
 
 
 def _transaction_result(params: Params, *, check: bool) -> JsonObject:
-    transaction = Transaction(Path(params["state_dir"]), params["id"], component_class, params["passwords"])
+    transaction = _opened(params, params["id"])
     try:
-        _require_same_directory(transaction, params["state_id"])
+        transaction.require_same_directory(params["state_id"])
         return _call(transaction, params, check=check)
     except Unreadable as error:
         raise with_actual_state(transaction.components, error) from error
 
 
-def _require_same_directory(transaction: Transaction, expected: str | None) -> None:
-    """That nothing is known of a transaction means something only where it was begun.
-
-    :raises InDoubt: where the state directory is another one.
-    """
-    found = identity_of(transaction.state_dir)
-    if expected and found != expected:
-        raise InDoubt(
-            f"{transaction.state_dir} is not the state directory in which {transaction.records.id} was begun: it has "
-            f"{'the id ' + found if found else 'no id'}, and that one had {expected}. This host was replaced, or its disk was. "
-            "What the transaction did here is not known, and nothing was done. Where the old host is lost for good: "
-            f"{RECOVER}{transaction.records.id} -e rollback_member_hosts_lost=NAME, or rollback_decision_host_lost=NAME "
-            "where it kept the decision."
-        )
+def _opened(params: Params, transaction_id: str) -> Transaction:
+    return Transaction(Path(params["state_dir"]), transaction_id, component_class, params["passwords"])
 
 
 def _call(transaction: Transaction, params: Params, *, check: bool) -> JsonObject:
     before = snapshot(transaction.records)
-    work = _STATES[params["state"]]
-    facts: JsonObject = {
-        "decision": None,
-        "outcome": None,
-        "prepared": [],
-        "switched": [],
-        "undone": [],
-        "services": [],
-    }
+    lists: JsonObject = {name: [] for name in ("prepared", "switched", "undone", "services")}
+    facts: JsonObject = {"decision": None, "outcome": None, **lists}
     if check:
         if params["state"] == "begin":
             transaction.refuse_if_held(params["stack"] or "")
@@ -129,7 +106,7 @@ def _call(transaction: Transaction, params: Params, *, check: bool) -> JsonObjec
             facts["prepared"] = [_planned(transaction, plan) for plan in _plan_reversal(transaction, params)]
         after = predict(before, params["state"], params["decision"])
     else:
-        facts.update(work(transaction, params))
+        facts.update(_STATES[params["state"]](transaction, params) or {})
         after = snapshot(transaction.records)
     components, problem = ([], None) if params["state"] in _WITHOUT_COMPONENTS else _inspected(transaction)
     return {
@@ -162,7 +139,7 @@ def _inspected(transaction: Transaction) -> tuple[list[JsonObject], str | None]:
         return [], os_error_message(error)
 
 
-def _begin(transaction: Transaction, params: Params) -> JsonObject:
+def _begin(transaction: Transaction, params: Params) -> None:
     missing = [name for name in ("stack", "host", "hosts", "decision_host") if not params[name]]
     if missing:
         raise Refused(f"Can't begin {params['id']}: {', '.join(missing)} is missing.")
@@ -181,13 +158,11 @@ def _begin(transaction: Transaction, params: Params) -> JsonObject:
         ),
         [service.options() for service in control.parse(params["services"])],
     )
-    return {}
 
 
 def _plan_reversal(transaction: Transaction, params: Params) -> list[Plan]:
     """What the finished transaction kept here, as plans of this one."""
-    finished = Transaction(transaction.state_dir, params["undoes"], component_class, params["passwords"])
-    return plan_reversal(transaction, finished, params["accept"])
+    return plan_reversal(transaction, _opened(params, params["undoes"]), params["accept"])
 
 
 def _planned(transaction: Transaction, plan: Plan) -> JsonObject:
@@ -201,72 +176,26 @@ def _prepare(transaction: Transaction, params: Params) -> JsonObject:
     return {"prepared": [_planned(transaction, plan) for plan in plans]}
 
 
-def _switch(transaction: Transaction, params: Params) -> JsonObject:
-    return {"switched": transaction.switch()}
-
-
-def _promise(transaction: Transaction, params: Params) -> JsonObject:
-    transaction.promise(params["checks"], binding=params["checks_decide"])
-    return {}
-
-
-def _decide(transaction: Transaction, params: Params) -> JsonObject:
-    return {"decision": transaction.decide(params["decision"], params["promised"], params["operator"] or "unknown")}
-
-
-def _undo(transaction: Transaction, params: Params) -> JsonObject:
-    undone = transaction.undo(params["decision"], params["reason"] or "asked to undo", params["kinds"] or None)
-    return {"undone": undone}
-
-
-def _finish(transaction: Transaction, params: Params) -> JsonObject:
-    return {"outcome": transaction.finish(params["decision"], params["acknowledged"], params["keep_days"])}
-
-
-def _keep_as_is(transaction: Transaction, params: Params) -> JsonObject:
-    transaction.keep_as_is(params["decision"], params["reason"] or "another host can't be undone")
-    return {}
-
-
-def _recover(transaction: Transaction, params: Params) -> JsonObject:
-    """End a transaction of this host alone: as decided, else by how far it came."""
-    records = transaction.records
-    header = records.header()
-    if header is None:
-        raise Refused(f"Transaction {records.id} never began on this host: nothing to recover.")
-    if len(header.hosts) > 1:
-        hosts = ", ".join(header.hosts)
-        raise Refused(f"{records.id} spans {hosts}: {RECOVER}{records.id} asks all of them.")
-    if records.outcome is not None:
-        return {"outcome": records.outcome["outcome"]}
-    promised = [header.host] if records.promise is not None and not records.tombstoned else []
-    requested = requested_decision(header.hosts, promised)
-    decision = transaction.decide(requested, promised, params["operator"] or "recovery")
-    facts: JsonObject = {"decision": decision}
-    if decision == UNDO:
-        reason = "recovered after an interruption"
-        facts["undone"] = transaction.undo(decision, reason, stop=lambda: stop_running(records))
-    facts["services"] = start_stopped(records)
-    facts["outcome"] = transaction.finish(decision, [], params["keep_days"])
-    return facts
-
-
-def _arm(transaction: Transaction, params: Params) -> JsonObject:
-    arm(transaction, require(params["state_ids"] or {}, {str: str}, "state_ids"))
-    return {}
-
-
-_STATES: dict[str, Callable[[Transaction, Params], JsonObject]] = {
+#: State → what a call does; it returns what is known of the result by that.
+_STATES: dict[str, Callable[[Transaction, Params], JsonObject | None]] = {
     "begin": _begin,
     "prepare": _prepare,
-    "arm": _arm,
-    "switch": _switch,
-    "promise": _promise,
-    "decide": _decide,
-    "undo": _undo,
-    "hold": _keep_as_is,
-    "finish": _finish,
-    "recover": _recover,
+    "arm": lambda transaction, params: arm(transaction, require(params["state_ids"] or {}, {str: str}, "state_ids")),
+    "switch": lambda transaction, _params: {"switched": transaction.switch()},
+    "promise": lambda transaction, params: transaction.promise(params["checks"], binding=params["checks_decide"]),
+    "decide": lambda transaction, params: {
+        "decision": transaction.decide(params["decision"], params["promised"], params["operator"] or "unknown")
+    },
+    "undo": lambda transaction, params: {
+        "undone": transaction.undo(params["decision"], params["reason"] or "asked to undo", params["kinds"] or None)
+    },
+    "hold": lambda transaction, params: transaction.keep_as_is(
+        params["decision"], params["reason"] or "another host can't be undone"
+    ),
+    "finish": lambda transaction, params: {
+        "outcome": transaction.finish(params["decision"], params["acknowledged"], params["keep_days"])
+    },
+    "recover": lambda transaction, params: recover(transaction, params["operator"] or "recovery", params["keep_days"]),
 }
 
 
@@ -283,10 +212,14 @@ def _info_result(params: Params) -> JsonObject:
 
 def _described(records: Records, params: Params) -> JsonObject:
     """All that is known; of one that can't be read, what inspection finds."""
-    transaction = Transaction(Path(params["state_dir"]), records.id, component_class, params["passwords"])
+    transaction = _opened(params, records.id)
     try:
         records.sync()
         header, outcome = records.header(), records.outcome
+        # What is only asked whether it is open is not inspected: that may take long, and run other people's programs. An
+        # ended one is inspected only when it is asked for by id: its things may be gone by now.
+        is_asked = not params["open_only"] and (params["id"] is not None or outcome is None)
+        components, problem = _inspected(transaction) if is_asked else ([], None)
         return {
             **_header_facts(records, header),
             "outcome": outcome["outcome"] if outcome else None,
@@ -294,10 +227,8 @@ def _described(records: Records, params: Params) -> JsonObject:
             "phase": records.phase() if outcome is None else None,
             "down": down(records) if outcome is None else [],
             **_state_facts(records),
-            # What is only asked whether it is open is not inspected: that may take long, and run other people's programs.
-            **_components(
-                transaction, inspect=not params["open_only"] and (params["id"] is not None or outcome is None)
-            ),
+            "components": components,
+            "problem": problem,
         }
     except Unreadable as error:
         problem = with_actual_state(transaction.components, error).message
@@ -306,21 +237,11 @@ def _described(records: Records, params: Params) -> JsonObject:
 
 #: Of a transaction that can't be read: its word is none of the protocol's, so that nothing follows from it.
 _UNKNOWN: JsonObject = {
-    "outcome": None,
-    "ended": None,
-    "state": DAMAGED,
-    "phase": DAMAGED,
-    "down": [],
-    "reason": None,
-    "promised": False,
-    "checks": [],
-    "tombstoned": False,
-    "decision": None,
-    "evidence": {},
-    "services": [],
-    "events": [],
-    "components": [],
-    "state_ids": {},
+    **dict.fromkeys(("outcome", "ended", "reason", "decision")),
+    **dict.fromkeys(("state", "phase"), DAMAGED),
+    **dict.fromkeys(("promised", "tombstoned"), False),
+    **{name: [] for name in ("down", "checks", "services", "events", "components")},
+    **{name: {} for name in ("evidence", "state_ids")},
 }
 
 
@@ -334,17 +255,12 @@ def _readable_header(records: Records) -> Header | None:
 
 
 def _header_facts(records: Records, header: Header | None) -> JsonObject:
+    names = ("stack", "host", "decision_host", "operator", "created", "confirm_timeout", "python")
     return {
         "id": records.id,
-        "stack": header.stack if header else None,
-        "host": header.host if header else None,
+        **{name: getattr(header, name, None) for name in names},
         "hosts": list(header.hosts) if header else [],
-        "decision_host": header.decision_host if header else None,
-        "operator": header.operator if header else None,
-        "created": header.created if header else None,
         "plan": header.shown_plan() if header else {},
-        "confirm_timeout": header.confirm_timeout if header else None,
-        "python": header.python if header else None,
         "journal": str(records.journal.path),
         "user": os.geteuid(),
     }
@@ -364,12 +280,6 @@ def _state_facts(records: Records) -> JsonObject:
         "state_ids": records.state_ids,
         "events": _events(records),
     }
-
-
-def _components(transaction: Transaction, *, inspect: bool) -> JsonObject:
-    """The components; an ended transaction is inspected only when it is asked for by id: its things may be gone by now."""
-    components, problem = _inspected(transaction) if inspect else ([], None)
-    return {"components": components, "problem": problem}
 
 
 def _without_options(service: JsonObject) -> JsonObject:

@@ -21,8 +21,9 @@ import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine import timer
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.recovery import recover
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.undo_cli import undo_on_this_host
-from ansible_collections.lastgood.rollback.plugins.module_utils._runners.transaction import _STATES, _info_result
+from ansible_collections.lastgood.rollback.plugins.module_utils._runners.transaction import _info_result
 from engine_component import KINDS
 from engine_host import ID, Host
 from hypothesis import HealthCheck, given, settings
@@ -76,8 +77,7 @@ class Claims:
         return "undone"
 
     def recover(self) -> str:
-        ended = _STATES["recover"](self.host.transaction(), {"operator": "recovery", "keep_days": 7})
-        return str(ended["outcome"])
+        return str(recover(self.host.transaction(), "recovery", 7)["outcome"])
 
     def finish(self) -> str:
         return self.host.transaction().finish(None, []) or ""

@@ -97,7 +97,7 @@ def make_plan(stack: Stack, request: Request) -> dict[str, Any]:
     :returns: JSON: ``id``, ``stack``, ``point`` (None until `with_point`), ``source``, ``code``, ``kinds``, ``scope`` and
         ``tables`` of its databases, ``decision_host``, ``hosts``, ``stack_hosts`` (also those that do not take part),
         ``rehearse``, ``waves`` (their number), ``schema_only`` (database → host, of those that stay but must fit the code)
-        and ``of`` (host → ``databases``, ``projects``, ``waves`` of services, names of ``checked`` projects, ``keys`` of a
+        and ``parts`` (host → ``databases``, ``projects``, ``waves`` of services, names of ``checked`` projects, ``keys`` of a
         restore point). The hosts remember it, and it is shown: what may be secret, the words of commands of services and
         checks and the requests of checks, stays in the catalogue.
     :raises PlanRefused: with all reasons.

@@ -52,8 +52,8 @@ class RestorePoint:
         findings = [finding for component in chosen for finding in _verify(self.directory, component)]
         if key is None:
             known = {MANIFEST, MANIFEST + SEAL, GOOD, GOOD + SEAL, *(component.directory for component in chosen)}
-            strangers = sorted(path for path in self.directory.iterdir() if path.name not in known)
-            findings += [f"{path} is not in its manifest" for path in strangers]
+            unlisted = sorted(path for path in self.directory.iterdir() if path.name not in known)
+            findings += [f"{path} is not in its manifest" for path in unlisted]
         return findings
 
 

@@ -29,7 +29,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.types impo
 from .manifest import GOOD, MANIFEST, Artefact, CapturedComponent, Good, Manifest, read_sealed, require_name, seal
 from .store import RestorePoint, RestorePoints, raise_error, regular_files
 
-#: Lets go of what an entry holds outside of the store, such as a ref. Called with the entry, and with the facts of the
+#: Deletes what an entry keeps outside of the store, such as a ref. Called with the entry, and with the facts of the
 #: entries of the same key in all restore points that stay.
 DeleteCaptured = Callable[[CapturedComponent, list[JsonObject]], None]
 
@@ -89,11 +89,11 @@ class WritableRestorePoints(RestorePoints):
 
     def remove(self, name: str) -> None:
         """Take one away, readable or not. Needs the lock."""
-        aside = self.directory / f".{name}.removed-{secrets.token_hex(4)}"
-        (self.directory / require_name(name)).rename(aside)
+        removed = self.directory / f".{name}.removed-{secrets.token_hex(4)}"
+        (self.directory / require_name(name)).rename(removed)
         fsync_directory(self.directory)
-        self._release_all(aside)
-        shutil.rmtree(aside)
+        self._delete_all_captured(removed)
+        shutil.rmtree(removed)
 
     def sweep(self) -> None:
         """Delete what captures and removals left that were killed. Needs the lock.
@@ -105,20 +105,20 @@ class WritableRestorePoints(RestorePoints):
                 leftover.unlink()
         for entry in self.directory.iterdir():
             if entry.name.startswith(".") and (".partial-" in entry.name or ".removed-" in entry.name):
-                self._release_all(entry)
+                self._delete_all_captured(entry)
                 shutil.rmtree(entry, ignore_errors=True)
 
-    def _release_all(self, directory: Path) -> None:
-        """Let go of what a restore point without a name holds elsewhere."""
+    def _delete_all_captured(self, directory: Path) -> None:
+        """Delete what a restore point that has lost its name keeps outside of the store."""
         try:
             manifest = Manifest.from_json(read_sealed(directory / MANIFEST)[0])
         except Refused:
             manifest = None
-        staying = self.readable()
-        # What an unreadable restore point needs is not known, so as long as there is one nothing is let go.
-        if manifest is not None and self._delete_captured is not None and len(staying) == len(self.names()):
+        remaining = self.readable()
+        # What an unreadable restore point needs is not known, so as long as there is one nothing is deleted.
+        if manifest is not None and self._delete_captured is not None and len(remaining) == len(self.names()):
             for component in manifest.components:
-                others = [point.manifest.component(component.key) for point in staying]
+                others = [point.manifest.component(component.key) for point in remaining]
                 self._delete_captured(component, [other.facts for other in others if other is not None])
 
 

@@ -52,11 +52,11 @@ def capture(_options: Options) -> int:
     """Make a restore point, and remember by our own means how the stack is now."""
     place = _there()
     title("A restore point")
-    before = proof.look(place)
+    before = proof.snapshot(place)
     status = plays.play(place, "capture", restore_point_name=POINT)
     if status != 0:
         raise DemoError(f"capture.yml ended with {status}.")
-    if changed := proof.differences(before, proof.look(place)):
+    if changed := proof.differences(before, proof.snapshot(place)):
         raise DemoError(f"Making the restore point changed the stack: {', '.join(changed)}.")
     proof.save(place, "good", before)
     step(f"The stack is remembered as {POINT}, and nothing of it has changed")
@@ -70,7 +70,7 @@ def break_it(_options: Options) -> int:
         raise DemoError("It is broken already: `make demo-rollback` mends it.")
     title("A bad day")
     strike(place)
-    proof.save(place, "broken", proof.look(place))
+    proof.save(place, "broken", proof.snapshot(place))
     answers = health(place)
     say()
     stack.show(place, answers)
@@ -89,7 +89,7 @@ def rollback(_options: Options) -> int:
     if status != 0:
         raise DemoError(f"multi_rollback.yml ended with {status}: {_told(place)}.")
     title("The proof, without the collection")
-    now = proof.look(place)
+    now = proof.snapshot(place)
     # What was lying about in a checkout may go on lying there.
     expected, found = proof.without_untracked(good), proof.without_untracked(now)
     proof.show(expected, found)
@@ -123,7 +123,7 @@ def undo(options: Options) -> int:
     title("A rollback that must not succeed")
     say("Somebody demands that a post written after the restore point is still there. Going back can't give that,")
     say("but it shows only when the stack has been switched and started: everything has to be taken back.\n")
-    before = proof.look(place)
+    before = proof.snapshot(place)
     if not proof.differences(_remembered(place)[0], before):
         raise DemoError("The stack is not broken, so nothing would be proven.")
     wanted = f"{place.project(CORE).url}/api/posts/{place.posts + 1}"
@@ -136,7 +136,7 @@ def undo(options: Options) -> int:
             demo_acceptance=[{"url": wanted, "status": 200}],
         )
     title("The proof, without the collection")
-    after = proof.look(place)
+    after = proof.snapshot(place)
     proof.show(before, after)
     say()
     _show_downtime(reader, 200, health(place)[CORE].status)

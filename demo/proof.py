@@ -36,7 +36,7 @@ WHERE datname = current_database();
 _SEQUENCES = "SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'public' ORDER BY 1"
 
 
-def look(place: Place) -> Snapshot:
+def snapshot(place: Place) -> Snapshot:
     """Everything that a rollback has to put back, and the states of the services."""
     found: Snapshot = {}
     for name in TABLES:

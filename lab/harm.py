@@ -12,8 +12,8 @@ import shlex
 
 from deployment import psql
 from layout import CLONE, OWNER, Lab, LabError
-from looking import deployed
 from reach import ssh
+from snapshots import deployed
 
 from disaster import UNCOMMITTED, UNTRACKED, WRONG_PACKAGE  # isort: skip
 

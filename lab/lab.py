@@ -30,9 +30,9 @@ import ability
 import deployment
 import harm
 import image
-import looking
 import machines
 import reach
+import snapshots
 from containers import Podman
 from layout import DATABASE_HOST, Host, Lab, LabError, all_projects, lab_directory, load, spread
 
@@ -67,7 +67,7 @@ def up(directory: Path) -> None:
     deployment.write_checkouts(lab)
     machines.on_all(lab.hosts, lambda host: _bring_up(podman, lab, host, name, packages))
     machines.on_all(lab.applications, lambda host: deployment.start_services(lab, host))
-    looking.wait_until_healthy(lab)
+    snapshots.wait_until_healthy(lab)
     (directory / _COMPLETE).touch()
     print(f"{len(lab.hosts)} hosts are up, after {time.monotonic() - began:.0f} s.")
     status(directory)
@@ -130,7 +130,7 @@ def clean(directory: Path) -> None:
 
 def status(_directory: Path) -> None:
     """Print a row for each project of each host."""
-    for row in looking.rows(_there()):
+    for row in snapshots.rows(_there()):
         print("  {:<10} {:<16} {:<12} {:<10} {}".format(*row))
 
 

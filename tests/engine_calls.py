@@ -78,7 +78,7 @@ def call(host: EngineHost, action: str, shows: str, known: Sequence[str]) -> str
     return "ok"
 
 
-def look(host: EngineHost) -> dict[str, Any]:
+def snapshot(host: EngineHost) -> dict[str, Any]:
     """The host's word, what stands there as decided, and whether it has ended; as transaction_info, synced first."""
     records = host.transaction().records
     if not records.directory.is_dir():

@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "lab"))
 
 import layout  # noqa: E402
-import looking  # noqa: E402
 import reach  # noqa: E402
+import snapshots  # noqa: E402
 from containers import Podman  # noqa: E402
 from deployment import psql  # noqa: E402
 
@@ -36,7 +36,7 @@ class Stack:
     def __init__(self, lab: layout.Lab, podman: Podman) -> None:
         self.lab = lab
         self.podman = podman
-        self.good: looking.Snapshot = {}
+        self.good: snapshots.Snapshot = {}
 
     def start(self, playbook: str, **values: Any) -> subprocess.Popen[str]:
         """Start a playbook in a session of its own; what it says goes to a pipe."""
@@ -57,9 +57,9 @@ class Stack:
         """Start the main flow, of everything."""
         return self.start("multi_rollback", rollback_point="last_good", rollback_components="all", **values)
 
-    def look(self) -> looking.Snapshot:
+    def snapshot(self) -> snapshots.Snapshot:
         """Everything that matters, read without the collection."""
-        return looking.look(self.lab)
+        return snapshots.snapshot(self.lab)
 
     def on(self, host: str, command: str) -> str:
         """What a command prints that root runs on a host."""
@@ -99,7 +99,7 @@ class Stack:
         wait_until(lambda: not any(self.timers().values()))
         names = psql(self.lab, "SELECT datname FROM pg_database WHERE datname ~ 'incoming|side|_new' ;")
         assert names == ""
-        for host, project in looking.deployed(self.lab):
+        for host, project in snapshots.deployed(self.lab):
             listing = self.on(host.name, f"cd {project.path} && sudo -u blog git worktree list")
             assert len(listing.splitlines()) == 1, listing
             live = self.on(host.name, f"readlink {project.path}/.venv; true").rpartition("/")[2]

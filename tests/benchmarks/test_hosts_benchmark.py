@@ -21,7 +21,7 @@ from built_modules import CALLBACK_PLUGINS
 from lab_stack import INVENTORY, Stack, lab_is_up
 
 # Of the lab itself: the stack has made them importable.
-import looking  # isort: skip
+import snapshots  # isort: skip
 import machines  # isort: skip
 from deployment import psql  # isort: skip
 from layout import DATABASE_HOST, OWNER, Host  # isort: skip
@@ -95,15 +95,15 @@ def damage(stack: Stack, keys: Sequence[str]) -> None:
 
 def rolled_back(stack: Stack, calls: Path, keys: Sequence[str]) -> Run:
     """Break it all, roll it back, and prove that it is back."""
-    good = stack.look()
+    good = stack.snapshot()
     damage(stack, keys)
-    assert looking.differences(good, stack.look())
+    assert snapshots.differences(good, stack.snapshot())
     calls.unlink(missing_ok=True)
     began, idle = time.monotonic(), work(stack)
     said, _none = (process := stack.rollback(rollback_projects=catalogue(keys))).communicate()
     seconds, worked = time.monotonic() - began, work(stack) - idle
     assert process.returncode == 0, said
-    assert looking.differences(good, stack.look()) == []
+    assert snapshots.differences(good, stack.snapshot()) == []
     return Run(seconds, worked, while_down(calls))
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from faults.cases import Case, Left
 from faults.kinds import Moment
-from faults.stack import FaultStack, Held, Look, impatient
+from faults.stack import FaultStack, Held, StackSnapshot, impatient
 from lab_stack import STATE_DIR
 
 _ENVIRONMENTS = r"/\.venv\.lastgood(/\.gitignore|/(previous-)?[0-9a-f]{8})?$"
@@ -235,7 +235,7 @@ def _mixture(old: Mapping[str, str], new: Mapping[str, str], found: Mapping[str,
     return problems
 
 
-def _left(before: Look, after: Look, ended: str) -> list[str]:
+def _left(before: StackSnapshot, after: StackSnapshot, ended: str) -> list[str]:
     """What is there that was not before; but for what is kept on purpose."""
     left = (name for name in after.around - before.around if not _TEMPORARY.search(name))
     return sorted(name for name in left if not _KEPT[ended].search(name))

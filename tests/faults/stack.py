@@ -23,7 +23,7 @@ from lab_stack import INVENTORY, STATE_DIR, Stack
 
 # Of the lab itself: the stack has made them importable.
 import deployment  # isort: skip
-import looking  # isort: skip
+import snapshots  # isort: skip
 from layout import CLONE, DATABASE_HOST, OWNER, LabError  # isort: skip
 
 PART = ("blog_core", "blog_writing")
@@ -71,7 +71,7 @@ _EXACT_SEQUENCES = (
 
 
 @dataclass(frozen=True)
-class Look:
+class StackSnapshot:
     """How everything is, read without the collection.
 
     :param state: what has to be all new or all old, with the services' answers.
@@ -99,10 +99,10 @@ class FaultStack(Stack):
     def __init__(self, stack: Stack) -> None:
         super().__init__(stack.lab, stack.podman)
         self._pids: dict[str, int] = {}
-        self.all_good: Look | None = None
+        self.all_good: StackSnapshot | None = None
         self.harm = ""
         #: How the last case left everything. Whatever changes after it is the next one's finding.
-        self.left: Look | None = None
+        self.left: StackSnapshot | None = None
 
     # -- hosts from outside --------------------------------------------------------------------------------------
 
@@ -224,16 +224,16 @@ class FaultStack(Stack):
 
     # -- breaking and looking ------------------------------------------------------------------------------------
 
-    def broken(self, scenario: Scenario) -> Look:
+    def broken(self, scenario: Scenario) -> StackSnapshot:
         """The stack with a scenario's damage; it is done only where the last one was mended, or was another."""
-        look, self.left = self.left or self.look_all(), None
-        if not self.is_whole(look):
+        snapshot, self.left = self.left or self.full_snapshot(), None
+        if not self.is_whole(snapshot):
             if self.harm == scenario.harm:
-                return look
+                return snapshot
             status, said = self.play("multi_rollback", **self.values(ALL))
             assert status == 0, said
         self.damage(scenario.harm)
-        return self.look_all()
+        return self.full_snapshot()
 
     def damage(self, harm: str) -> None:
         """Break ``rows`` of a table, or ``columns``, or ``everything``: one thing of every kind."""
@@ -250,7 +250,7 @@ class FaultStack(Stack):
                 # A unit of type notify is started once it answers.
                 self.on(host.name, f"sudo -u {OWNER} sh -c {shlex.quote(command)} && systemctl restart {project.name}")
 
-    def look_all(self) -> Look:
+    def full_snapshot(self) -> StackSnapshot:
         """How everything is now."""
         script = (_ON_HOSTS / "look_at_host.py").read_bytes()
 
@@ -262,17 +262,19 @@ class FaultStack(Stack):
             found = dict(workers.map(one, [host.name for host in self.lab.hosts]))
         state = {f"{host} {name}": value for host, told in found.items() for name, value in told["state"].items()}
         state.update({f"{name} answers": answer for name, answer in self.answers().items()})
-        return Look(state, frozenset(f"{host} {name}" for host, told in found.items() for name in told["around"]))
+        return StackSnapshot(
+            state, frozenset(f"{host} {name}" for host, told in found.items() for name in told["around"])
+        )
 
     def answers(self) -> dict[str, str]:
         """The status of each project's health check, and what it finds wrong."""
         found = {}
-        for host, project in looking.deployed(self.lab):
-            status, failing = looking.health(host, project)
+        for host, project in snapshots.deployed(self.lab):
+            status, failing = snapshots.health(host, project)
             found[f"{host.name} {project.name}"] = f"{status} {' '.join(failing)}".strip()
         return found
 
-    def settled(self, *wanted: Mapping[str, str], seconds: float = 60) -> Look:
+    def settled(self, *wanted: Mapping[str, str], seconds: float = 60) -> StackSnapshot:
         """How everything is once all services answer as in one of these states, or the time is over."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -280,9 +282,9 @@ class FaultStack(Stack):
             if any(known.items() <= state.items() for state in wanted):
                 break
             time.sleep(0.3)
-        return self.look_all()
+        return self.full_snapshot()
 
-    def expected(self, before: Look) -> dict[str, str]:
+    def expected(self, before: StackSnapshot) -> dict[str, str]:
         """All new: what belongs to the part and to the database as it was captured, everything else as before."""
         assert self.all_good is not None
         names = [self.lab.project(key).name for key in PART]
@@ -301,17 +303,17 @@ class FaultStack(Stack):
         place = _MIGRATIONS["chdir"]
         self.on(DATABASE_HOST, f"install --directory --owner {OWNER} {place}")
         self.on_stdin(DATABASE_HOST, f"cat > {place}/downgrade.sql", _DOWNGRADE.encode())
-        looking.wait_until_healthy(self.lab)
+        snapshots.wait_until_healthy(self.lab)
         status, said = self.play("capture", restore_point_name=f"faults-{time.time_ns()}")
         assert status == 0, said
-        looking.wait_until_healthy(self.lab)
-        self.all_good = self.look_all()
+        snapshots.wait_until_healthy(self.lab)
+        self.all_good = self.full_snapshot()
 
-    def is_whole(self, look: Look) -> bool:
+    def is_whole(self, snapshot: StackSnapshot) -> bool:
         """Whether everything that would be put back is as it was captured; but for answers, which may take their time."""
-        return _but_answers(look.state) == _but_answers(self.expected(look))
+        return _but_answers(snapshot.state) == _but_answers(self.expected(snapshot))
 
-    def lost(self, before: Look) -> list[str]:
+    def lost(self, before: StackSnapshot) -> list[str]:
         """What was there before and is not kept anywhere: rows, commits, settings."""
         lost = []
         for key in PART:

@@ -110,7 +110,7 @@ redirect_stderr = true
 stdout_logfile = {base}/{name}.log
 """
 
-Look = dict[str, str]
+Snapshot = dict[str, str]
 _numbers = itertools.count(1)
 
 
@@ -126,7 +126,7 @@ class Pulp:
         self.server, self.base, self.account = server, base, account
         self.api_port, self.content_port = free_port(), free_port()
         self.logs = base / "logs"
-        self.good: Look = {}
+        self.good: Snapshot = {}
 
     # -- deploying -----------------------------------------------------------------------------------------------
 
@@ -147,7 +147,7 @@ class Pulp:
         self.settle()
         done = self.play("capture")
         assert done.returncode == 0, done.stdout + done.stderr
-        self.good = self.look()
+        self.good = self.snapshot()
 
     def _own_directory(self, path: Path) -> None:
         path.mkdir()
@@ -287,9 +287,9 @@ class Pulp:
 
     # -- looking -------------------------------------------------------------------------------------------------
 
-    def look(self) -> Look:
+    def snapshot(self) -> Snapshot:
         """All that can be rolled back, by psql, git and pip's own metadata."""
-        found: Look = {}
+        found: Snapshot = {}
         for checkout in CHECKOUTS:
             found[f"{checkout} commit"] = self.git(checkout, "rev-parse", "HEAD")
             found[f"{checkout} local changes"] = self.git(checkout, "diff", "HEAD")

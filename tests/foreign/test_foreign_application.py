@@ -56,34 +56,34 @@ def words(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_it_is_back_in_its_older_release_and_the_rollback_can_be_undone(pulp: Pulp) -> None:
-    broken = pulp.look()
+    broken = pulp.snapshot()
     done = pulp.play("multi_rollback", **WANTED)
     assert done.returncode == 0, words(done)
     assert pulp.release == OLDER
-    assert pulp.look() == pulp.good
+    assert pulp.snapshot() == pulp.good
     assert (pulp.status(), set(pulp.programs().values())) == (200, {"RUNNING"})
     identity = pulp.newest_transaction()
     undone = pulp.play("undo_rollback", rollback_id=identity)
     assert undone.returncode == 0, words(undone)
     assert pulp.release == NEWER
-    assert pulp.look() == broken
+    assert pulp.snapshot() == broken
 
 
 def test_a_schema_rollback_is_refused_with_the_numbers_and_goes_on_once_it_is_accepted(pulp: Pulp) -> None:
-    broken = pulp.look()
+    broken = pulp.snapshot()
     wanted = {"rollback_point": "last_good", "rollback_components": ["schema", "code", "files", "packages"]}
     refused = pulp.play("schema_rollback", **wanted)
     assert refused.returncode != 0
     assert "rows_set_aside" in words(refused), words(refused)
     assert re.search(r"3 of \d+ rows of database pulp would leave their tables", words(refused)), words(refused)
     assert "1 of public.core_exporter" in words(refused), words(refused)
-    assert pulp.look() == broken
+    assert pulp.snapshot() == broken
     accepted = {"rollback_accept": ["rows_set_aside"], "rollback_max_rows_set_aside": 10}
     done = pulp.play("schema_rollback", **wanted, **accepted)
     assert done.returncode == 0, words(done)
     assert (pulp.release, pulp.status()) == (OLDER, 200)
-    assert pulp.look()["schema"] == pulp.good["schema"]
-    assert pulp.look()["table django_migrations"] == pulp.good["table django_migrations"]
+    assert pulp.snapshot()["schema"] == pulp.good["schema"]
+    assert pulp.snapshot()["table django_migrations"] == pulp.good["table django_migrations"]
     # Two of one name, and the older release knows one: the other is set aside, with the two rows that belong to it.
     assert pulp.count("core_exporter") == 1
     assert re.search(r"Rolled back without 3 of \d+ rows", words(done)), words(done)
@@ -92,7 +92,7 @@ def test_a_schema_rollback_is_refused_with_the_numbers_and_goes_on_once_it_is_ac
 
 
 def test_a_second_command_after_a_crash_names_the_open_transaction_and_recover_ends_it(pulp: Pulp) -> None:
-    broken = pulp.look()
+    broken = pulp.snapshot()
     process = pulp.start("multi_rollback", **WANTED)
     pulp.until_journalled("db1", "switched")
     pulp.kill(process)
@@ -105,4 +105,4 @@ def test_a_second_command_after_a_crash_names_the_open_transaction_and_recover_e
     recovered = pulp.play("recover")
     assert recovered.returncode == 0, words(recovered)
     assert identity in words(recovered)
-    assert pulp.look() in (broken, pulp.good)
+    assert pulp.snapshot() in (broken, pulp.good)

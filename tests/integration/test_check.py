@@ -21,13 +21,13 @@ def suggestion(ended: Ended) -> str:
 
 
 def test_a_healthy_stack_ends_with_0_and_is_left_alone(healthy: RollbackStack) -> None:
-    before, pids, traces = healthy.site.look(), healthy.pids(), healthy.traces()
+    before, pids, traces = healthy.site.snapshot(), healthy.pids(), healthy.traces()
     ended = healthy.play("check")
     assert ended.status == 0, ended.said
     assert "blog is healthy" in ended.words
     assert (ended.artefacts["outcome"], suggestion(ended)) == ("healthy", "")
     assert "2 not looked at (pages: the extension amcheck is not installed in this database)" in ended.words
-    assert (healthy.site.look(), healthy.pids(), healthy.traces()) == (before, pids, traces)
+    assert (healthy.site.snapshot(), healthy.pids(), healthy.traces()) == (before, pids, traces)
     assert not [call for call in ended.calls if call.get("changed")]
 
 
@@ -92,7 +92,7 @@ def test_a_database_that_is_gone_asks_for_a_rollback_with_the_word_that_this_nee
         done = healthy.play("full_rollback", *found[1].split(), rollback_point="last_good")
         assert (done.status, done.outcome) == (0, "rolled_back"), done.said
         assert "Undo not as a whole (database:blog)" in done.words
-        assert healthy.site.look() == healthy.good
+        assert healthy.site.snapshot() == healthy.good
     finally:
         if "blog" in healthy.site.psql("SELECT datname FROM pg_database", "postgres").splitlines():
             psql("DROP DATABASE gone")

@@ -179,11 +179,11 @@ def test_a_file_comes_back_from_git_and_everything_else_stays(code) -> None:
     (app.path / "app.py").unlink()
     before = app.snapshot()
     options = {"rollback_only": "app1", "rollback_files": "app.py", "rollback_to": "HEAD~1"}
-    looked = code.stack.play("file_rollback", "--check", "--diff", **options)
-    assert looked.returncode == 0, looked.stdout
+    planned = code.stack.play("file_rollback", "--check", "--diff", **options)
+    assert planned.returncode == 0, planned.stdout
     assert app.snapshot() == before
-    assert "discards modified: app.py" in words(looked.stdout)
-    assert "For real add -e rollback_accept=no_undo, since code:" in words(looked.stdout)
+    assert "discards modified: app.py" in words(planned.stdout)
+    assert "For real add -e rollback_accept=no_undo, since code:" in words(planned.stdout)
     refused(
         code, "file_rollback", "the commits, where they are, and what was never committed, in an archive", **options
     )

@@ -22,7 +22,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.cont
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.database.component import Database
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan import State
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.tables.component import Tables
-from integration.test_beside_tables import CONTENT, EXTENSION, installed_with
+from integration.test_extensions_and_large_objects import CONTENT, EXTENSION, installed_with
 from integration.test_tables_crash import postmaster, started
 from support.database_site import FIRST, Site
 from support.postgres_server import PostgresServer, newest_programs, running_server, wait_until

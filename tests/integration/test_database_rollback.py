@@ -50,15 +50,15 @@ def back_from(stack: RollbackStack, source: Path | str, **values: Any) -> Ended:
 
 def test_the_file_comes_back_and_nothing_else_moves(healthy: RollbackStack) -> None:
     source, checksum = dump(healthy, "custom")
-    then = healthy.site.look()
+    then = healthy.site.snapshot()
     lose_rows(healthy)
-    broken, pids = healthy.site.look(), healthy.pids()
+    broken, pids = healthy.site.snapshot(), healthy.pids()
     assert {name for name in then if then[name] != broken[name]} == {"post", "post_section"}
 
     ended = back_from(healthy, source, rollback_checksum=checksum)
     assert ended.status == 0, ended.said
     assert ended.outcome == "rolled_back"
-    assert healthy.site.look() == then
+    assert healthy.site.snapshot() == then
     assert set(healthy.health().values()) == {200}
     assert not set(pids.values()) & set(healthy.pids().values()), "every service was stopped and started"
     assert "Rolled back: everything is at the named file" in ended.words
@@ -75,12 +75,12 @@ def test_plain_sql_comes_back_as_well(healthy: RollbackStack) -> None:
     packed = plain.with_name("dump.sql.gz")
     packed.write_bytes(gzip.compress(plain.read_bytes()))
     packed.chmod(0o644)
-    then = healthy.site.look()
+    then = healthy.site.snapshot()
     lose_rows(healthy)
     checksum = f"sha256:{hashlib.sha256(packed.read_bytes()).hexdigest()}"
     ended = back_from(healthy, packed, rollback_checksum=checksum)
     assert (ended.status, ended.outcome) == (0, "rolled_back"), ended.said
-    assert healthy.site.look() == then
+    assert healthy.site.snapshot() == then
 
 
 #: That an empty text is none `test_read_inputs` shows, and that both are too much `test_plan`.
@@ -91,12 +91,12 @@ def test_without_one_target_it_is_a_usage_error(healthy: RollbackStack, wrong: s
         "empty": {"rollback_source": ""},
         "both": {"rollback_source": "/nowhere", "rollback_point": "last_good"},
     }[wrong]
-    before, pids = healthy.site.look(), healthy.pids()
+    before, pids = healthy.site.snapshot(), healthy.pids()
     play = healthy.start("database_rollback", **values)
     ended = play.wait()
     assert ended.status == 2
     assert ("Both a restore point" if wrong == "both" else "rollback_source=/path/on/its/host") in ended.words
-    assert (healthy.site.look(), healthy.pids()) == (before, pids)
+    assert (healthy.site.snapshot(), healthy.pids()) == (before, pids)
     assert play.known == {path.name for path in healthy.site.directory.glob("state/*/transactions/2*")}
 
 
@@ -107,7 +107,7 @@ def test_what_can_not_be_trusted_is_refused_with_everything_running(healthy: Rol
     plain, _sum = dump(healthy, "plain")
     with plain.open("a") as stream:
         stream.write("\\! touch /tmp/lastgood-owned\n")
-    before, pids, traces = healthy.site.look(), healthy.pids(), healthy.traces()
+    before, pids, traces = healthy.site.snapshot(), healthy.pids(), healthy.traces()
     refusals: dict[str, list[tuple[Path | str, dict[str, Any], str]]] = {
         "the file": [
             (source, {"rollback_checksum": "sha256:" + "0" * 64}, "sha256"),
@@ -124,19 +124,19 @@ def test_what_can_not_be_trusted_is_refused_with_everything_running(healthy: Rol
         ended = back_from(healthy, path, **values)
         assert (ended.status, ended.outcome) == (2, "refused"), ended.said
         assert said.lower() in ended.words.lower(), ended.said
-    assert (healthy.site.look(), healthy.pids(), healthy.traces()) == (before, pids, traces)
+    assert (healthy.site.snapshot(), healthy.pids(), healthy.traces()) == (before, pids, traces)
 
 
 @pytest.mark.at_length
 def test_a_rehearsal_and_a_plan_change_nothing(healthy: RollbackStack) -> None:
     """So `test_rollback_refusals` shows of a restore point; the playbook's part is the same with a file."""
     source, checksum = dump(healthy, "custom")
-    before, pids, traces = healthy.site.look(), healthy.pids(), healthy.traces()
+    before, pids, traces = healthy.site.snapshot(), healthy.pids(), healthy.traces()
     planned = healthy.play("database_rollback", "--check", rollback_source=str(source), rollback_checksum=checksum)
     assert (planned.status, planned.outcome) == (0, "planned"), planned.said
     rehearsed = back_from(healthy, source, rollback_checksum=checksum, rollback_rehearse=True)
     assert (rehearsed.status, rehearsed.outcome) == (0, "rehearsed"), rehearsed.said
-    assert (healthy.site.look(), healthy.pids(), healthy.traces()) == (before, pids, traces)
+    assert (healthy.site.snapshot(), healthy.pids(), healthy.traces()) == (before, pids, traces)
 
 
 @AT_LENGTH  # test_rollback_faults.py: checks that fail; test_database.py: what was written meanwhile
@@ -145,14 +145,14 @@ def test_a_check_that_fails_afterwards_takes_it_back_and_what_was_written_meanwh
 ) -> None:
     source, _checksum = dump(healthy, "custom")
     lose_rows(healthy)
-    before = healthy.site.look()
+    before = healthy.site.snapshot()
     values = {"rollback_allow_unverified": "true", "demo_acceptance": FAILING}
     play = healthy.start("database_rollback", rollback_source=str(source), **values)
     healthy.wait_for(play, journalled("switched"), "demo_db")
     healthy.site.psql("DELETE FROM post_section WHERE id = (SELECT max(id) FROM post_section)")
     ended = play.wait()
     assert (ended.status, ended.outcome) == (2, "undone"), ended.said
-    assert healthy.site.look() == before
+    assert healthy.site.snapshot() == before
     rejected = next(word for word in ended.words.split() if word.endswith("_rejected"))
     now = int(as_superuser(healthy, "SELECT count(*) FROM post_section", rejected))
     assert f"rows written to {rejected}: public.post_section (then {now + 1}, now {now})" in ended.words

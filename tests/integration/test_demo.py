@@ -45,12 +45,12 @@ def test_both_acts_step_by_step_as_an_ordinary_user() -> None:
         sockets = Path(site.facts["socket_dir"])
         ok(site, "capture")
         assert site.statuses() == {200}
-        good = site.look()
+        good = site.snapshot()
 
         ok(site, "break")
         assert 200 not in site.statuses()
         assert site.run("status")[0] == 1
-        broken = site.look()
+        broken = site.snapshot()
         assert {name for name in good if good[name] == broken[name]} >= {"blog_images head", "blog_core .env"}
         assert {name for name in good if good[name] != broken[name]} == {
             *("alembic_version", "post", "post_development", "post_section", "columns"),
@@ -61,11 +61,11 @@ def test_both_acts_step_by_step_as_an_ordinary_user() -> None:
         status, said = site.run("undo")  # its checks fail after the switch
         assert status == 2, said
         assert "was undone on demo_core, demo_db, demo_stages" in said
-        assert site.look() == broken
+        assert site.snapshot() == broken
         assert 200 not in site.statuses()
 
         said = ok(site, "rollback")
-        assert site.look() == good
+        assert site.snapshot() == good
         assert site.statuses() == {200}
         assert site.get("blog_core", "/workflow/") == 200
         assert f"{WRITTEN_SINCE} posts in database " in said

@@ -59,10 +59,10 @@ def present(tmp_path: Path) -> Modules:
 
 def spoiled(modules: Modules, of: Thing) -> tuple[object, object]:
     """Capture it and spoil it; how it looked before and looks now."""
-    good = of.look()
+    good = of.snapshot()
     modules.run("restore_point", name=POINT, stack="blog", host="web1", **of.capture)
     of.spoil()
-    bad = of.look()
+    bad = of.snapshot()
     assert good != bad
     return good, bad
 
@@ -88,24 +88,24 @@ def test_what_was_stopped_in_the_middle_is_recovered_and_what_had_ended_is_taken
     with thing(kind, tmp_path, postgres_server) as one:
         good, bad = spoiled(earlier, one)
         prepare(earlier, one)
-        assert one.look() == bad
+        assert one.snapshot() == bad
         earlier.kill("transaction", "done", id=FIRST, state="switch")
         recovered = present.run("transaction", id=FIRST, state="recover")
-        assert (recovered["outcome"], one.look()) == ("undone", bad)
+        assert (recovered["outcome"], one.snapshot()) == ("undone", bad)
         prepare(earlier, one, SECOND)
         end(earlier, SECOND)
-        assert one.look() == good
+        assert one.snapshot() == good
         present.run("transaction", id=THIRD, state="begin", **BEGIN)
         if kind == "tables":
             with pytest.raises(
                 AssertionError, match="a finished rollback of tables has no way back but another rollback"
             ):
                 present.run("transaction", id=THIRD, state="prepare", undoes=SECOND)
-            assert one.look() == good
+            assert one.snapshot() == good
             return
         present.run("transaction", id=THIRD, state="prepare", undoes=SECOND)
         end(present, THIRD)
-        assert one.look() == bad
+        assert one.snapshot() == bad
 
 
 # -- the dead man's timer, and the undo of the transaction's directory -----------------------------------------------
@@ -122,7 +122,7 @@ class Armed:
         modules.run("transaction", id=FIRST, state="arm")
         self.wait_for_its_process()
         modules.run("transaction", id=FIRST, state="switch")
-        assert of.look() == self.good
+        assert of.snapshot() == self.good
 
     def wait_for_its_process(self) -> None:
         wait_until((self.directory / "timer.pid").exists, PATIENCE_S)
@@ -170,28 +170,28 @@ def armed(earlier: Modules, postgres_server: PostgresServer, tmp_path: Path) -> 
 def test_its_timer_fires_and_the_transaction_is_recovered(armed: Armed, present: Modules) -> None:
     armed.fall_silent()
     wait_until(lambda: not armed.waits, PATIENCE_S)
-    assert armed.thing.look() == armed.bad
+    assert armed.thing.snapshot() == armed.bad
     assert present.run("transaction", id=FIRST, state="recover")["outcome"] == "undone"
 
 
 def test_its_timer_is_disarmed_by_a_promise(armed: Armed, present: Modules) -> None:
     present.run("transaction", id=FIRST, state="promise", checks=[{"name": "health", "ok": True}])
     wait_until(lambda: not armed.waits, PATIENCE_S)
-    assert armed.thing.look() == armed.good
+    assert armed.thing.snapshot() == armed.good
     assert present.run("transaction", id=FIRST, state="recover")["outcome"] == "rolled_back"
-    assert armed.thing.look() == armed.good
+    assert armed.thing.snapshot() == armed.good
 
 
 def test_its_timer_is_disarmed_by_a_recovery(armed: Armed, present: Modules) -> None:
     assert present.run("transaction", id=FIRST, state="recover")["outcome"] == "undone"
     wait_until(lambda: not armed.waits, PATIENCE_S)
-    assert armed.thing.look() == armed.bad
+    assert armed.thing.snapshot() == armed.bad
     assert (armed.directory / "timer.log").read_text() == ""
 
 
 def test_its_undo_works_by_hand(armed: Armed) -> None:
     armed.undo()
-    assert armed.thing.look() == armed.bad
+    assert armed.thing.snapshot() == armed.bad
 
 
 def test_its_timer_that_was_killed_is_armed_again(armed: Armed, present: Modules) -> None:
@@ -201,7 +201,7 @@ def test_its_timer_that_was_killed_is_armed_again(armed: Armed, present: Modules
     armed.wait_for_its_process()
     armed.fall_silent()
     wait_until(lambda: not armed.waits, PATIENCE_S)
-    assert armed.thing.look() == armed.bad
+    assert armed.thing.snapshot() == armed.bad
 
 
 def test_its_unit_runs_the_undo_and_is_removed_by_this_release(
@@ -228,7 +228,7 @@ assert timer_unit.start(Path({str(armed.directory)!r}), [{{"name": "core"}}])
     (line,) = [line for line in unit.read_text().splitlines() if line.startswith("ExecStart=")]
     armed.fall_silent()
     subprocess.run(shlex.split(line.partition("=")[2]), check=True, env={"PATH": path}, timeout=PATIENCE_S)
-    assert armed.thing.look() == armed.bad
+    assert armed.thing.snapshot() == armed.bad
     monkeypatch.setattr(timer, "UNITS", units)
     timer.disarm(armed.directory)
     assert [path for path in units.rglob("*") if not path.is_dir()] == []

@@ -77,7 +77,7 @@ def test_each_kind_is_rolled_back_and_undone(
         good, bad = spoiled(modules, one)
         prepare(modules, one)
         modules.run("transaction", id=FIRST, state="switch")
-        assert one.look() == good
+        assert one.snapshot() == good
         undone = modules.run("transaction", id=FIRST, state="undo", reason="asked")
-        assert one.look() == bad
+        assert one.snapshot() == bad
         assert [component["kind"] for component in undone["components"]] == [kind]

@@ -39,20 +39,20 @@ def back(stack: RollbackStack, *words: str, **values: Any) -> Ended:
 
 
 def test_partial_database_rollback(lost: RollbackStack) -> None:
-    then, around, pids = lost.site.look(), lost.site.psql(AROUND), lost.pids()
+    then, around, pids = lost.site.snapshot(), lost.site.psql(AROUND), lost.pids()
     assert {name for name in lost.good if then[name] != lost.good[name]} == {"post", "post_section"}
 
-    looked = back(lost, "--check", "--diff", rollback_tables="post_section")
-    assert looked.status == 0, looked.said
-    assert "discards public.post_section" in looked.words
-    assert "public.post" in looked.words
-    assert "For real add -e rollback_accept=no_undo, since tables:blog on demo_db can't be undone" in looked.words
-    assert (lost.site.look(), lost.pids()) == (then, pids)
+    planned = back(lost, "--check", "--diff", rollback_tables="post_section")
+    assert planned.status == 0, planned.said
+    assert "discards public.post_section" in planned.words
+    assert "public.post" in planned.words
+    assert "For real add -e rollback_accept=no_undo, since tables:blog on demo_db can't be undone" in planned.words
+    assert (lost.site.snapshot(), lost.pids()) == (then, pids)
 
     ended = back(lost, rollback_tables="[public.post_section]", **ACCEPTED)
     assert ended.status == 0, ended.said
     assert ended.outcome == "rolled_back"
-    assert lost.site.look() == {**then, "post_section": lost.good["post_section"]}
+    assert lost.site.snapshot() == {**then, "post_section": lost.good["post_section"]}
     assert lost.site.psql(AROUND) == around
     assert set(lost.health().values()) == {200}
     assert "schema lastgood_previous" in ended.words
@@ -67,32 +67,32 @@ def test_partial_database_rollback(lost: RollbackStack) -> None:
 @pytest.mark.at_length
 def test_tables_are_as_they_were_when_the_checks_fail_afterwards(lost: RollbackStack) -> None:
     """The flow is that of every rollback, which `test_rollback_faults` takes back; how tables are, `test_tables` shows."""
-    then = lost.site.look()
+    then = lost.site.snapshot()
     ended = back(lost, rollback_tables="post_section", demo_acceptance=FAILING, **ACCEPTED)
     assert ended.status != 0
     assert ended.outcome == "undone"
-    assert lost.site.look() == then
+    assert lost.site.snapshot() == then
     assert set(lost.health().values()) == {200}
     assert lost.traces()["open"] == []
 
 
 def test_it_is_refused_before_anything_is_touched_until_the_word_that_it_names_is_given(lost: RollbackStack) -> None:
-    before = lost.site.look(), lost.pids(), lost.traces(), lost.states()
+    before = lost.site.snapshot(), lost.pids(), lost.traces(), lost.states()
     refused = back(lost, rollback_tables="post_section")
     assert (refused.status, refused.outcome) == (2, "refused"), refused.said
     assert (
         "this can't be undone as a whole: tables:blog on demo_db (kept instead: the rows as they were, in a database beside it)"
     ) in refused.words
-    assert (lost.site.look(), lost.pids(), lost.traces(), lost.states()) == before
+    assert (lost.site.snapshot(), lost.pids(), lost.traces(), lost.states()) == before
     rehearsed = back(lost, rollback_tables="post_section", rollback_rehearse=True)
     assert (rehearsed.status, rehearsed.outcome) == (0, "rehearsed"), rehearsed.said
-    assert (lost.site.look(), lost.pids()) == before[:2]
+    assert (lost.site.snapshot(), lost.pids()) == before[:2]
 
     (option,) = set(re.findall(r"-e rollback_accept=[\w,]+", refused.words))
     assert f"For real add {option}, since tables:blog" in rehearsed.words
     ended = back(lost, *option.split(), rollback_tables="post_section")
     assert (ended.status, ended.outcome) == (0, "rolled_back"), ended.said
-    assert lost.site.look()["post_section"] == lost.good["post_section"]
+    assert lost.site.snapshot()["post_section"] == lost.good["post_section"]
 
 
 @pytest.mark.at_length  # unit/…/test_no_undo.py: a database's own accept
@@ -102,7 +102,7 @@ def test_the_catalogue_may_say_so_for_its_database(lost: RollbackStack) -> None:
     databases["blog"]["accept"] = ["no_undo"]
     ended = back(lost, rollback_tables="post_section", rollback_databases=databases)
     assert (ended.status, ended.outcome) == (0, "rolled_back"), ended.said
-    assert lost.site.look()["post_section"] == lost.good["post_section"]
+    assert lost.site.snapshot()["post_section"] == lost.good["post_section"]
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_the_catalogue_may_say_so_for_its_database(lost: RollbackStack) -> None:
 def test_wrong_options_are_refused_before_anything_is_touched(
     healthy: RollbackStack, values: dict[str, str], said: str
 ) -> None:
-    then, pids = healthy.site.look(), healthy.pids()
+    then, pids = healthy.site.snapshot(), healthy.pids()
     ended = back(healthy, **values)
     assert (ended.status != 0, ended.outcome) == (True, "refused")
     assert said in ended.words
-    assert (healthy.site.look(), healthy.pids()) == (then, pids)
+    assert (healthy.site.snapshot(), healthy.pids()) == (then, pids)

@@ -39,7 +39,7 @@ BEFORE_PROMISES = {
 @pytest.fixture
 def all_hosts(stack: RollbackStack) -> Iterator[RollbackStack]:
     """A broken stack; the transaction of the test has ended afterwards."""
-    assert stack.site.look() != stack.good
+    assert stack.site.snapshot() != stack.good
     yield stack
     still_open = stack.traces()["open"]
     if still_open:
@@ -62,7 +62,7 @@ def recovers(stack: RollbackStack, play: Play, expected: dict[str, str]) -> None
     ended = stack.recover()
     assert ended.status == 0, ended.said
     assert ended.outcome == "recovered"
-    assert stack.site.look() == expected
+    assert stack.site.snapshot() == expected
     assert {path.name for path in transactions(stack, play).values()} == {ended.artefacts["id"]}
 
 
@@ -75,7 +75,7 @@ TRIED = "switching"
 )
 def test_killed_before_the_promises_all_is_old(all_hosts: RollbackStack, moment: str) -> None:
     stack = all_hosts
-    before, health, traces = stack.site.look(), stack.health(), stack.traces()
+    before, health, traces = stack.site.snapshot(), stack.health(), stack.traces()
     pids = stack.pids()
     play = stack.start("multi_rollback", **ALL)
     host, condition = BEFORE_PROMISES[moment]
@@ -94,7 +94,7 @@ def test_killed_before_the_promises_all_is_old(all_hosts: RollbackStack, moment:
 
 def test_killed_while_promises_are_collected_all_is_old(all_hosts: RollbackStack) -> None:
     stack = all_hosts
-    before, health, traces = stack.site.look(), stack.health(), stack.traces()
+    before, health, traces = stack.site.snapshot(), stack.health(), stack.traces()
     play = stack.start("multi_rollback", **ALL)
     stack.wait_for(play, journalled("started"), "demo_stages")
     with held(transactions(stack, play)["demo_stages"] / "lock"):
@@ -110,7 +110,7 @@ def test_killed_while_promises_are_collected_all_is_old(all_hosts: RollbackStack
 
 def test_killed_when_all_have_promised_all_is_new(all_hosts: RollbackStack) -> None:
     stack = all_hosts
-    expected, kept = stack.expected(stack.site.look()), stack.traces()["databases"]
+    expected, kept = stack.expected(stack.site.snapshot()), stack.traces()["databases"]
     play = stack.start("multi_rollback", **ALL)
     for host in HOSTS:
         stack.wait_for(play, journalled("promised"), host)
@@ -130,7 +130,7 @@ def test_killed_when_all_have_promised_all_is_new(all_hosts: RollbackStack) -> N
 )
 def test_interrupted_all_is_old_after_recovery(all_hosts: RollbackStack, number: signal.Signals, status: int) -> None:
     stack = all_hosts
-    before, health = stack.site.look(), stack.health()
+    before, health = stack.site.snapshot(), stack.health()
     play = stack.start("multi_rollback", **ALL)
     stack.wait_for(play, journalled("stopped"), "demo_stages")
     play.process.send_signal(number)
@@ -142,39 +142,39 @@ def test_interrupted_all_is_old_after_recovery(all_hosts: RollbackStack, number:
 @pytest.mark.at_length  # test_recover.py: a recovery beside a controller that lives on; the model has two recoveries as well
 def test_two_recoveries_at_once_end_alike(all_hosts: RollbackStack) -> None:
     stack = all_hosts
-    before, health = stack.site.look(), stack.health()
+    before, health = stack.site.snapshot(), stack.health()
     play = stack.start("multi_rollback", **ALL)
     stack.wait_for(play, journalled("stopped"), "demo_core")
     play.kill()
     recoveries = [stack.start("recover", rollback_operator=name) for name in ("anna", "bert")]
     ended = [recovery.wait() for recovery in recoveries]
     assert [each.status for each in ended] == [0, 0], ended[0].said + ended[1].said
-    assert stack.site.look() == before
+    assert stack.site.snapshot() == before
     assert stack.health() == health
 
 
 def test_one_host_that_fails_to_prepare_stops_all_before_anything_lives(all_hosts: RollbackStack) -> None:
     stack = all_hosts
-    before, pids, traces = stack.site.look(), stack.pids(), stack.traces()
+    before, pids, traces = stack.site.snapshot(), stack.pids(), stack.traces()
     failing = projects(**checks(CORE, commands=[["python", "-c", "raise SystemExit('core is not well')"]]))
     ended = stack.play("multi_rollback", **ALL, rollback_projects=failing)
     assert ended.status == 2, ended.said
     assert ended.outcome == "undone"
     assert "core is not well" in ended.words
-    assert stack.site.look() == before
+    assert stack.site.snapshot() == before
     assert stack.pids() == pids
     assert stack.traces() == traces
 
 
 def test_one_host_that_fails_its_checks_takes_all_back(all_hosts: RollbackStack) -> None:
     stack = all_hosts
-    before, health, traces = stack.site.look(), stack.health(), stack.traces()
+    before, health, traces = stack.site.snapshot(), stack.health(), stack.traces()
     failing = projects(**checks(STAGE, http=FAILING))
     ended = stack.play("multi_rollback", **ALL, rollback_projects=failing, rollback_check_timeout=5)
     assert ended.status == 2, ended.said
     assert ended.outcome == "undone"
     assert FAILING[0]["url"] in ended.words
-    assert stack.site.look() == before
+    assert stack.site.snapshot() == before
     assert stack.health() == health
     assert stack.traces() == traces
 
@@ -190,7 +190,7 @@ def held(lock: Path) -> Iterator[None]:
 def test_a_database_that_refuses_its_undo_keeps_everything_else_as_it_is(all_hosts: RollbackStack) -> None:
     """Somebody puts another database in the place of the new one, and then a check fails."""
     stack = all_hosts
-    before, traces = stack.site.look(), stack.traces()
+    before, traces = stack.site.snapshot(), stack.traces()
     failing = projects(**checks(STAGE, http=FAILING))
     play = stack.start("multi_rollback", **ALL, rollback_projects=failing, rollback_check_timeout=5)
     stack.wait_for(play, journalled("started"), "demo_stages")
@@ -204,7 +204,7 @@ def test_a_database_that_refuses_its_undo_keeps_everything_else_as_it_is(all_hos
     _play, _title, table = ended.said.partition("\nUNDO INCOMPLETE")
     assert "Changed by somebody else since this transaction planned it: database:blog" in " ".join(table.split())
     assert "Nothing may be finished" not in table, "one cause, and not what follows from it"
-    assert stack.site.look() == stack.expected(before), "nothing else went back"
+    assert stack.site.snapshot() == stack.expected(before), "nothing else went back"
     assert {host for host in HOSTS if (found[host] / "promise").exists()} == set(HOSTS)
 
     again = stack.recover()
@@ -217,7 +217,7 @@ def test_a_database_that_refuses_its_undo_keeps_everything_else_as_it_is(all_hos
 def test_services_that_cannot_be_stopped_hold_nothing_back_in_an_undo(all_hosts: RollbackStack) -> None:
     """Supervisor can't be reached any more when a check fails; whoever mends that recovers."""
     stack = all_hosts
-    before, health, traces = stack.site.look(), stack.health(), stack.traces()
+    before, health, traces = stack.site.snapshot(), stack.health(), stack.traces()
     socket = Path(stack.site.facts["socket_dir"]) / "supervisor.sock"
     failing = projects(**checks(STAGE, http=FAILING))
     play = stack.start("multi_rollback", **ALL, rollback_projects=failing, rollback_check_timeout=5)
@@ -228,7 +228,7 @@ def test_services_that_cannot_be_stopped_hold_nothing_back_in_an_undo(all_hosts:
         away = socket.rename(socket.with_suffix(".away"))
     ended = play.wait()
     assert (ended.status != 0, ended.outcome) == (True, "undo_incomplete"), ended.said
-    assert stack.site.look() == before
+    assert stack.site.snapshot() == before
     away.rename(socket)
     recovers(stack, play, before)
     assert stack.health() == health

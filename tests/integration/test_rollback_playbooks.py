@@ -67,14 +67,14 @@ def run_job(stack: RollbackStack, playbook: str, **values: Any) -> Job:
 @pytest.fixture(scope="module")
 def job(captured_stack: RollbackStack) -> Job:
     """One run of the main playbook over the broken stack."""
-    if captured_stack.site.look() == captured_stack.good:
+    if captured_stack.site.snapshot() == captured_stack.good:
         captured_stack.damage()
     return run_job(captured_stack, "multi_rollback", **ALL)
 
 
 def test_a_job_template_ends_successful_and_tells_how(captured_stack: RollbackStack, job: Job) -> None:
     assert job.status == "successful", job.said
-    assert captured_stack.site.look() == captured_stack.good
+    assert captured_stack.site.snapshot() == captured_stack.good
     assert set(captured_stack.health().values()) == {200}
     assert job.artefacts["outcome"] == "rolled_back"
     for host in HOSTS:
@@ -114,7 +114,7 @@ def test_configuration_alone(healthy: RollbackStack) -> None:
     ended = healthy.play("config_rollback", rollback_point="last_good", rollback_only=STAGE)
     assert ended.status == 0, ended.said
     assert ended.outcome == "rolled_back"
-    assert healthy.site.look() == healthy.good
+    assert healthy.site.snapshot() == healthy.good
     assert {name for name, pid in healthy.pids().items() if pid != pids[name]} == {"blog-writing"}
 
 
@@ -127,7 +127,7 @@ def test_one_project_leaves_the_others_alone(healthy: RollbackStack) -> None:
         ended = healthy.play("project_rollback", rollback_point=POINT, rollback_only=STAGE)
         assert ended.status == 0, ended.said
         assert ended.outcome == "rolled_back"
-        assert healthy.site.look() == healthy.good
+        assert healthy.site.snapshot() == healthy.good
         assert {name for name, pid in healthy.pids().items() if pid != pids[name]} == {"blog-writing"}
         assert note.exists()
     finally:
@@ -141,7 +141,7 @@ def test_blog_core_rollback(healthy: RollbackStack) -> None:
     begins, pids = log.stat().st_size, healthy.pids()
     ended = healthy.play("project_rollback", rollback_point=POINT, rollback_only=CORE)
     assert ended.status == 0, ended.said
-    assert healthy.site.look() == healthy.good
+    assert healthy.site.snapshot() == healthy.good
     assert {name for name, pid in healthy.pids().items() if pid != pids[name]} == set(pids)
     lines = log.read_bytes()[begins:].decode().splitlines()
     stopped = [line.split("stopped: ")[1].split()[0] for line in lines if "stopped: " in line]
@@ -182,17 +182,17 @@ def test_database_and_code_in_an_emergency_with_hooks(healthy: RollbackStack) ->
     values = {"rollback_point": "last_good", "rollback_only": CORE, "rollback_hooks": chosen}
     ended = healthy.play("emergency_rollback", **values)
     assert ended.status == 0, ended.said
-    assert healthy.site.look() == healthy.good
+    assert healthy.site.snapshot() == healthy.good
     assert heard(told, ended.artefacts["id"]) == ["drain", "pause", "resume", "refill"]
 
 
 def test_hooks_are_taken_back_with_the_rollback(healthy: RollbackStack) -> None:
     healthy.damage("database")
-    before = healthy.site.look()
+    before = healthy.site.snapshot()
     told, chosen = hooks(healthy)
     chosen["around_switch"][0]["command"] = ["/bin/false"]
     ended = healthy.play("full_rollback", rollback_point="last_good", rollback_hooks=chosen)
     assert ended.status == 2, ended.said
     assert ended.outcome == "undone"
     assert heard(told, ended.artefacts["id"]) == ["drain", "resume", "refill"]
-    assert healthy.site.look() == before
+    assert healthy.site.snapshot() == before

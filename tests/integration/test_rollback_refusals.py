@@ -58,19 +58,19 @@ PLANNED = ("an unknown restore point", "misspelled components", "an unknown proj
 def before(captured_stack: RollbackStack) -> tuple[Any, ...]:
     """The broken stack before all that is refused here."""
     captured_stack.damage_whole()
-    return looked(captured_stack)
+    return live_state(captured_stack)
 
 
 @pytest.fixture
 def untouched(stack: RollbackStack, before: tuple[Any, ...]) -> Iterator[RollbackStack]:
     """A broken stack that no test here may change."""
     yield stack
-    assert looked(stack) == before
+    assert live_state(stack) == before
 
 
-def looked(stack: RollbackStack) -> tuple[Any, ...]:
+def live_state(stack: RollbackStack) -> tuple[Any, ...]:
     """The stack, its processes, and everything that the hosts remember."""
-    return stack.site.look(), stack.pids(), stack.states()
+    return stack.site.snapshot(), stack.pids(), stack.states()
 
 
 def refused(ended: Ended) -> None:
@@ -147,11 +147,11 @@ def test_check_and_diff_tell_what_would_be_discarded(untouched: RollbackStack) -
 
 
 def test_a_rehearsal_touches_nothing_that_lives(stack: RollbackStack) -> None:
-    look, pids, traces = stack.site.look(), stack.pids(), stack.traces()
+    snapshot, pids, traces = stack.site.snapshot(), stack.pids(), stack.traces()
     ended = stack.play("rehearse", rollback_point="last_good", rollback_only=ALL["rollback_only"])
     assert ended.status == 0, ended.said
     assert ended.outcome == "rehearsed"
-    assert stack.site.look() == look
+    assert stack.site.snapshot() == snapshot
     assert stack.pids() == pids
     assert stack.traces() == traces
     failing = projects(**checks(CORE, commands=[["python", "-c", "raise SystemExit('not today')"]]))

@@ -47,21 +47,21 @@ def test_schema_rollback(healthy: RollbackStack) -> None:
     healthy.site.psql(WRITTEN)
     titles = healthy.site.psql(TITLES)
     healthy.site.psql(UNFIT)
-    stack, before = healthy, healthy.site.look()
+    stack, before = healthy, healthy.site.snapshot()
     assert before["columns"] != stack.good["columns"]
 
-    looked = stack.play("schema_rollback", "--check", "--diff", rollback_point="last_good")
-    assert looked.status == 0, looked.said
-    assert looked.outcome == "planned"
-    assert "rank" in looked.words
-    assert "rows of public.post don't fit the older schema and would leave it: NULL in title: 1" in looked.words
-    assert "migrations: then 0006_section_positions, now 0007_section_ranks" in looked.words
-    assert stack.site.look() == before
+    planned = stack.play("schema_rollback", "--check", "--diff", rollback_point="last_good")
+    assert planned.status == 0, planned.said
+    assert planned.outcome == "planned"
+    assert "rank" in planned.words
+    assert "rows of public.post don't fit the older schema and would leave it: NULL in title: 1" in planned.words
+    assert "migrations: then 0006_section_positions, now 0007_section_ranks" in planned.words
+    assert stack.site.snapshot() == before
 
     refused = stack.play("schema_rollback", rollback_point="last_good")
     assert (refused.status, refused.outcome) == (2, "undone"), refused.said
     assert "-e rollback_accept=rows_set_aside -e rollback_max_rows_set_aside=1" in refused.words
-    assert stack.site.look() == before
+    assert stack.site.snapshot() == before
 
     accepted = {"rollback_accept": "rows_set_aside", "rollback_max_rows_set_aside": "1"}
     ended = stack.play("schema_rollback", rollback_point="last_good", **accepted)
@@ -71,7 +71,7 @@ def test_schema_rollback(healthy: RollbackStack) -> None:
     assert "everything is at the restore point" not in ended.words
     assert "1 of public.post" in ended.words
     assert "lastgood.rollback.undo_rollback" in ended.words
-    assert stack.site.look()["columns"] == stack.good["columns"]
+    assert stack.site.snapshot()["columns"] == stack.good["columns"]
     assert stack.site.psql(TITLES) == titles
     assert stack.site.psql(POSITIONS) == positions
     kept = stack.site.psql("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'lastgood_kept%'")
@@ -83,13 +83,13 @@ def test_schema_rollback(healthy: RollbackStack) -> None:
 @pytest.mark.at_length
 def test_the_newer_schema_is_there_again_when_checks_fail_afterwards(migrated: RollbackStack) -> None:
     """The flow is that of every rollback, which `test_rollback_faults` takes back; how a schema is, `test_schema` shows."""
-    before = migrated.site.look()
+    before = migrated.site.snapshot()
     ended = migrated.play(
         "schema_rollback", rollback_point="last_good", demo_acceptance=FAILING, rollback_check_timeout=5
     )
     assert ended.status == 2, ended.said
     assert ended.outcome == "undone"
-    assert migrated.site.look() == before
+    assert migrated.site.snapshot() == before
     assert migrated.traces()["open"] == []
 
 
@@ -172,7 +172,7 @@ def test_migrations_are_taken_back_together_with_the_code_that_holds_them(deploy
     titles, ranks = site.psql(TITLES), site.psql(POSITIONS.replace("position", "rank"))
     ended = stack.play("schema_rollback", **BOTH)
     assert (ended.status, ended.outcome) == (0, "rolled_back"), ended.said
-    now = site.look()
+    now = site.snapshot()
     assert now["columns"] == stack.good["columns"]
     assert now["blog_core head"] == stack.good["blog_core head"]
     assert not (stack.path(CORE) / "migrations" / "env.py").exists()

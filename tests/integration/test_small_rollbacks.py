@@ -49,7 +49,7 @@ class PackagesStack(SmallStack):
                 wheel = write_wheel(self.base, name, "2.0", BROKEN)
                 change(self.environment(number), "install", "--offline", str(wheel))
 
-    def look(self) -> list[set[str]]:
+    def snapshot(self) -> list[set[str]]:
         """The installed sets."""
         return [frozen(self.environment(number)) for number in (1, 2)]
 
@@ -58,7 +58,7 @@ class PackagesStack(SmallStack):
 def captured(tmp_path_factory: pytest.TempPathFactory) -> PackagesStack:
     """Captured once, with the sets of then as ``good``."""
     stack = PackagesStack(tmp_path_factory.mktemp("packages"))
-    stack.good = stack.look()
+    stack.good = stack.snapshot()
     return stack
 
 
@@ -86,7 +86,7 @@ def test_a_full_dependency_rollback_needs_no_network(packages: PackagesStack, cu
     assert done.returncode == 0, done.stdout + done.stderr
     before, after = seen.read_text().split("==\n")
     assert ("lo:" in before, after) == (cut == "after prepare", "")
-    assert packages.look() == packages.good
+    assert packages.snapshot() == packages.good
     for number in (1, 2):
         assert packages.environment(number).is_symlink()
         command = (
@@ -101,11 +101,11 @@ def test_a_full_dependency_rollback_needs_no_network(packages: PackagesStack, cu
 
 @pytest.mark.at_length  # test_rollback_faults.py: checks that fail; test_packages.py: the undo
 def test_dependencies_whose_checks_fail_after_the_switch_are_undone(packages: PackagesStack) -> None:
-    bad, inodes = packages.look(), [packages.environment(number).stat().st_ino for number in (1, 2)]
+    bad, inodes = packages.snapshot(), [packages.environment(number).stat().st_ino for number in (1, 2)]
     packages.variables["rollback_projects"]["app2"]["checks"]["commands"] = [["false"]]
     done = packages.play("dependency_rollback", **POINT)
     assert done.returncode != 0
-    assert packages.look() == bad
+    assert packages.snapshot() == bad
     assert [packages.environment(number).stat().st_ino for number in (1, 2)] == inodes
 
 
@@ -139,7 +139,7 @@ class ConfigurationStack(SmallStack):
             self.settings(number).chmod(0o666)
             (self.base / f"app{number}" / "config.py").write_text("def load(:\n")
 
-    def look(self) -> dict[str, tuple[str, str]]:
+    def snapshot(self) -> dict[str, tuple[str, str]]:
         """Content and mode of every file of the projects, byte code and git's own aside."""
         found = {}
         for number in (1, 2):
@@ -157,14 +157,14 @@ def configuration(tmp_path: Path) -> ConfigurationStack:
 
 def test_configuration_rollback(configuration: ConfigurationStack) -> None:
     """Environment files and the application's configuration: content and mode of each, and its own loader takes them."""
-    good = configuration.look()
+    good = configuration.snapshot()
     configuration.damage()
-    assert configuration.look() != good
+    assert configuration.snapshot() != good
     done = configuration.play("config_rollback", **POINT)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert configuration.look() == good
+    assert configuration.snapshot() == good
     configuration.damage()
-    broken = configuration.look()
+    broken = configuration.snapshot()
 
     # What the loader does not take after the switch is taken back on both hosts.
     (configuration.base / "app2" / "schema").unlink()
@@ -172,4 +172,4 @@ def test_configuration_rollback(configuration: ConfigurationStack) -> None:
     done = configuration.play("config_rollback", **POINT)
     assert done.returncode != 0
     assert "config.load()" in done.stdout
-    assert configuration.look() == broken
+    assert configuration.snapshot() == broken

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.play import Ended
-from support.rollback_stack import ALL, CORE, STAGE, Look, RollbackStack, journalled
+from support.rollback_stack import ALL, CORE, STAGE, RollbackStack, Snapshot, journalled
 
 WRITE = "INSERT INTO post (title, slug, summary) SELECT 'since', 'since-' || g, 'since' FROM generate_series(1, 7) g"
 WRITTEN = "SELECT count(*) FROM post WHERE title = 'since'"
@@ -28,7 +28,7 @@ class RolledBack:
 
     stack: RollbackStack
     id: str
-    before: Look
+    before: Snapshot
     said: Ended
 
     def undo(self, *words: str, **values: str) -> Ended:
@@ -36,9 +36,9 @@ class RolledBack:
         return self.stack.play("undo_rollback", *words, **{"rollback_id": self.id, **values})
 
 
-def look(stack: RollbackStack) -> Look:
+def snapshot(stack: RollbackStack) -> Snapshot:
     """All that can be told of the stack, and what git has in its index and beside it."""
-    found = stack.site.look()
+    found = stack.site.snapshot()
     for project in (CORE, STAGE):
         found[f"{project} status"] = stack.site.git(project, "status", "--porcelain=v2", "--branch")
         found[f"{project} staged"] = stack.site.git(project, "diff", "--cached")
@@ -60,7 +60,7 @@ def rolled_back(stack: RollbackStack) -> Iterator[RolledBack]:
     append(stack.path(CORE) / "config.py", "# staged\n")
     stack.site.git(CORE, "add", "config.py")
     append(stack.path(CORE) / "config.py", "# and more\n")
-    before = look(stack)
+    before = snapshot(stack)
     ended = stack.play("multi_rollback", **ALL)
     assert ended.outcome == "rolled_back", ended.said
     yield RolledBack(stack, str(ended.artefacts["id"]), before, ended)
@@ -77,7 +77,7 @@ def test_a_finished_rollback_is_undone_as_a_whole_and_the_undo_as_well(rolled_ba
     assert "can be asked for until another rollback of blog has ended" in rolled_back.said.words
     stack.site.psql(WRITE)
     append(stack.path(CORE) / "app.py", "# written since\n")
-    after, states = look(stack), stack.states()
+    after, states = snapshot(stack), stack.states()
 
     unnamed = stack.play("undo_rollback")
     assert (unnamed.status != 0, unnamed.outcome) == (True, "refused")
@@ -88,11 +88,11 @@ def test_a_finished_rollback_is_undone_as_a_whole_and_the_undo_as_well(rolled_ba
     assert f"back to what was before {rolled_back.id}" in planned.words
     assert "public.post: 2,007 rows now, 2,000 right after the rollback (+7)" in planned.words
     assert "discards modified: app.py" in planned.words
-    assert (look(stack), stack.states()) == (after, states), "a plan changes nothing"
+    assert (snapshot(stack), stack.states()) == (after, states), "a plan changes nothing"
 
     undone = rolled_back.undo()
     assert (undone.status, undone.outcome) == (0, "undone_as_asked"), undone.said
-    assert look(stack) == rolled_back.before
+    assert snapshot(stack) == rolled_back.before
     kept = next(word for word in undone.words.split() if word.endswith("_previous"))
     assert stack.site.psql(f"SELECT count(*) FROM pg_database WHERE datname = '{kept}'") == "1"
     assert "uncommitted work:" in undone.words
@@ -107,21 +107,21 @@ def test_a_finished_rollback_is_undone_as_a_whole_and_the_undo_as_well(rolled_ba
 
     back = stack.play("undo_rollback", rollback_id=undone.artefacts["id"])
     assert (back.status, back.outcome) == (0, "undone_as_asked"), back.said
-    assert look(stack) == after
+    assert snapshot(stack) == after
     assert stack.site.psql(WRITTEN) == "7"
     assert set(stack.health().values()) == {200}
 
 
 def test_killed_in_the_middle_of_an_undo_it_never_happened(rolled_back: RolledBack) -> None:
     stack = rolled_back.stack
-    after = look(stack)
+    after = snapshot(stack)
     play = stack.start("undo_rollback", rollback_id=rolled_back.id)
     stack.wait_for(play, journalled("intent", phase="switch"), "demo_db")
     play.kill()
     recovered = stack.recover()
     assert (recovered.status, recovered.outcome) == (0, "recovered"), recovered.said
-    assert look(stack) == after
+    assert snapshot(stack) == after
     assert set(stack.health().values()) == {200}
     undone = rolled_back.undo()
     assert (undone.status, undone.outcome) == (0, "undone_as_asked"), undone.said
-    assert look(stack) == rolled_back.before
+    assert snapshot(stack) == rolled_back.before

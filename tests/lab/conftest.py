@@ -13,7 +13,7 @@ from lab_stack import Stack, lab_is_up
 
 # Of the lab itself: the stack has made them importable.
 import harm  # isort: skip
-import looking  # isort: skip
+import snapshots  # isort: skip
 import machines  # isort: skip
 import reach  # isort: skip
 
@@ -22,10 +22,10 @@ import reach  # isort: skip
 def captured() -> Iterator[Stack]:
     """The lab with a restore point; one that is up already is used as it is."""
     with lab_is_up() as stack:
-        looking.wait_until_healthy(stack.lab)
+        snapshots.wait_until_healthy(stack.lab)
         status, said = stack.play("capture", restore_point_name=f"test-{time.time_ns()}")
         assert status == 0, said
-        stack.good = stack.look()
+        stack.good = stack.snapshot()
         yield stack
 
 
@@ -41,7 +41,7 @@ def broken(captured: Stack) -> Iterator[Stack]:
         reach.wait_for(captured.lab, host)
     status, said = captured.play("recover")
     assert status == 0, said
-    if looking.differences(captured.good, captured.look()):
+    if snapshots.differences(captured.good, captured.snapshot()):
         process = captured.rollback()
         said, _none = process.communicate()
         assert process.returncode == 0, said

@@ -11,7 +11,7 @@ import time
 from lab_stack import Stack, kill, wait_until
 
 # Of the lab itself: the stack has made them importable.
-import looking  # isort: skip
+import snapshots  # isort: skip
 import machines  # isort: skip
 import reach  # isort: skip
 
@@ -21,7 +21,7 @@ SILENCE_S = 30
 
 def services(stack: Stack) -> set[str]:
     """The states of all units of the stack."""
-    return {looking.state(stack.lab, host, project.name) for host, project in looking.deployed(stack.lab)}
+    return {snapshots.state(stack.lab, host, project.name) for host, project in snapshots.deployed(stack.lab)}
 
 
 def tombstones(stack: Stack) -> list[str]:
@@ -32,33 +32,33 @@ def tombstones(stack: Stack) -> list[str]:
 
 
 def test_everything_comes_back(broken: Stack) -> None:
-    before = broken.look()
-    assert looking.differences(broken.good, before)
+    before = broken.snapshot()
+    assert snapshots.differences(broken.good, before)
     process = broken.rollback()
     said, _none = process.communicate()
     assert process.returncode == 0, said
-    assert looking.differences(broken.good, broken.look()) == []
-    assert set(looking.healths(broken.lab).values()) == {200}
+    assert snapshots.differences(broken.good, broken.snapshot()) == []
+    assert set(snapshots.healths(broken.lab).values()) == {200}
     broken.nothing_is_left()
 
 
 def test_hosts_undo_by_themselves_when_the_controller_dies_after_the_stop(broken: Stack) -> None:
-    before = broken.look()
+    before = broken.snapshot()
     process = broken.rollback(rollback_confirm_timeout=SILENCE_S)
     broken.wait_for_stop(process)
     kill(process)
     assert any(broken.timers().values())
     wait_until(lambda: len(tombstones(broken)) == len(broken.lab.hosts))
     wait_until(lambda: "inactive" not in services(broken))
-    assert looking.differences(without_services(before), without_services(broken.look())) == []
+    assert snapshots.differences(without_services(before), without_services(broken.snapshot())) == []
     status, said = broken.play("recover")
     assert status == 0, said
-    assert looking.differences(without_services(before), without_services(broken.look())) == []
+    assert snapshots.differences(without_services(before), without_services(broken.snapshot())) == []
     broken.nothing_is_left()
 
 
 def test_a_boot_without_a_promise_undoes(broken: Stack) -> None:
-    before = broken.look()
+    before = broken.snapshot()
     host = broken.lab.applications[-1]
     process = broken.rollback(rollback_confirm_timeout=10_000)
     broken.wait_for_stop(process)
@@ -71,13 +71,13 @@ def test_a_boot_without_a_promise_undoes(broken: Stack) -> None:
     assert tombstones(broken) == [host.name], "the others have time left"
     status, said = broken.play("recover")
     assert status == 0, said
-    assert looking.differences(without_services(before), without_services(broken.look())) == []
+    assert snapshots.differences(without_services(before), without_services(broken.snapshot())) == []
     wait_until(lambda: "inactive" not in services(broken))
     broken.nothing_is_left()
 
 
 def test_a_host_that_is_cut_off_takes_everything_back(broken: Stack) -> None:
-    before = broken.look()
+    before = broken.snapshot()
     host = broken.lab.applications[-1]
     process = broken.rollback(rollback_confirm_timeout=SILENCE_S)
     broken.wait_for_stop(process)
@@ -90,10 +90,10 @@ def test_a_host_that_is_cut_off_takes_everything_back(broken: Stack) -> None:
     wait_until(lambda: host.name in tombstones(broken))
     status, said = broken.play("recover")
     assert status == 0, said
-    assert looking.differences(without_services(before), without_services(broken.look())) == []
+    assert snapshots.differences(without_services(before), without_services(broken.snapshot())) == []
     broken.nothing_is_left()
 
 
-def without_services(snapshot: looking.Snapshot) -> looking.Snapshot:
+def without_services(snapshot: snapshots.Snapshot) -> snapshots.Snapshot:
     """All but the units' states: one of a broken stack may be on its way or have failed, by chance."""
     return {name: value for name, value in snapshot.items() if not name.endswith(" service")}

@@ -22,7 +22,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.regi
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.host_components import make_component  # noqa: E402
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records import Header  # noqa: E402
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction  # noqa: E402
-from engine_calls import call, look  # noqa: E402
+from engine_calls import call, snapshot  # noqa: E402
 
 
 class TraceHost:
@@ -98,7 +98,7 @@ def serve(host: TraceHost) -> None:
             answer = call(host, options["action"], options["shows"], options["known"])
         armed = (directory / "deadline").exists()
         there = {"words": host.words(), "data": host.data(), "armed": armed}
-        sys.stdout.write(json.dumps({"answer": answer, **there, **look(host)}) + "\n")
+        sys.stdout.write(json.dumps({"answer": answer, **there, **snapshot(host)}) + "\n")
         sys.stdout.flush()
 
 

@@ -118,7 +118,7 @@ class DemoSite:
         said = self.as_owner([str(python), "-c", code])
         return dict(word.split("==", 1) for word in said.split())
 
-    def look(self) -> dict[str, str]:
+    def snapshot(self) -> dict[str, str]:
         """Digests of everything that a rollback has to put back, for comparison."""
         found = {}
         for table in ("alembic_version", "post", "post_development", "post_section"):

@@ -33,7 +33,7 @@ class Thing:
     options: Mapping[str, Any]
     spoil: Callable[[], object]
     #: All that must come back, asked from psql, git, pip and the file system.
-    look: Callable[[], object]
+    snapshot: Callable[[], object]
 
 
 def files(directory: Path) -> Thing:
@@ -46,7 +46,7 @@ def files(directory: Path) -> Thing:
         names[2].write_text("left behind\n")
         names[0].chmod(0o644)
 
-    def look() -> object:
+    def snapshot() -> object:
         found = [path for path in names if path.exists()]
         return {path.name: (path.stat().st_mode, Checkout.sha256sum(path)) for path in found}
 
@@ -54,7 +54,7 @@ def files(directory: Path) -> Thing:
     names[1].write_text("DEBUG = False\n")
     names[0].chmod(0o600)
     captured = {"files": [str(name) for name in names]}
-    return Thing("files", captured, "file_restore", {"restore_point": POINT}, spoil, look)
+    return Thing("files", captured, "file_restore", {"restore_point": POINT}, spoil, snapshot)
 
 
 def code(directory: Path) -> Thing:
@@ -71,11 +71,11 @@ def code(directory: Path) -> Thing:
         checkout.commit("broken")
         checkout.write("app.py", "VALUE = 3\n")
 
-    def look() -> object:
+    def snapshot() -> object:
         return checkout.tree(), checkout.id("HEAD"), checkout.git("status", "--porcelain=v2")
 
     where = {"path": str(checkout.path)}
-    return Thing("code", {"checkouts": [where]}, "git_reset", {**where, "restore_point": POINT}, spoil, look)
+    return Thing("code", {"checkouts": [where]}, "git_reset", {**where, "restore_point": POINT}, spoil, snapshot)
 
 
 def packages(directory: Path) -> Thing:
@@ -91,21 +91,23 @@ def packages(directory: Path) -> Thing:
     return Thing("packages", {"packages": [where]}, "venv_restore", options, spoil, lambda: frozen(environment))
 
 
-def _restored(site: Site, kind: str, spoil: Callable[[], object], look: Callable[[], object], **options: Any) -> Thing:
+def _restored(
+    site: Site, kind: str, spoil: Callable[[], object], snapshot: Callable[[], object], **options: Any
+) -> Thing:
     """What is common to everything in a database."""
     where = {"name": site.name, "jobs": 2, **site.server.options}
     given = {**where, "restore_point": POINT, **options}
-    return Thing(kind, {"databases": [where]}, "pg_restore", given, spoil, look)
+    return Thing(kind, {"databases": [where]}, "pg_restore", given, spoil, snapshot)
 
 
 def database(site: Site) -> Thing:
     """A whole database."""
     site.create()
 
-    def look() -> object:
+    def snapshot() -> object:
         return site.content(), site.properties()
 
-    return _restored(site, "database", site.damage, look)
+    return _restored(site, "database", site.damage, snapshot)
 
 
 def tables(site: Site) -> Thing:
@@ -134,10 +136,10 @@ def migrations(site: MigrationsSite) -> Thing:
     site.create()
     how = {"method": "migrations", "migration_command": COMMAND, "migration_chdir": str(site.project)}
 
-    def look() -> object:
+    def snapshot() -> object:
         return site.head(), unordered(site.definitions())
 
-    return _restored(site, "migrations", site.upgrade, look, scope="schema", **how, **ACCEPTED)
+    return _restored(site, "migrations", site.upgrade, snapshot, scope="schema", **how, **ACCEPTED)
 
 
 _LOCAL = {"files": files, "code": code, "packages": packages}

@@ -32,7 +32,7 @@ FAILING = [{"url": "http://127.0.0.1:9/never", "status": 200}]
 
 _MIGRATED = "SELECT count(*) FROM information_schema.columns WHERE table_name = 'post_section' AND column_name = 'rank'"
 
-Look = dict[str, str]
+Snapshot = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class RollbackStack:
     """
 
     site: DemoSite
-    good: Look
+    good: Snapshot
 
     # -- breaking ------------------------------------------------------------------------------------------------
 
@@ -120,7 +120,7 @@ class RollbackStack:
 
     def broken(self) -> set[str]:
         """The kinds of what is not as it was when it was good."""
-        found = self.site.look()
+        found = self.site.snapshot()
         return {_kind(name) for name in {*found, *self.good} if found.get(name) != self.good.get(name)}
 
     def path(self, project: str) -> Path:
@@ -131,7 +131,7 @@ class RollbackStack:
         """A host's state directory."""
         return self.site.directory / "state" / host
 
-    def expected(self, before: Look, *kinds: str) -> Look:
+    def expected(self, before: Snapshot, *kinds: str) -> Snapshot:
         """How it has to look after a rollback of `PART`; everything else as before it.
 
         :param kinds: parts of the names of what is put back; none for all.
@@ -255,7 +255,7 @@ def _has(entry: Mapping[str, Any], facts: Mapping[str, str]) -> bool:
 
 
 def _kind(name: str) -> str:
-    """The kind of component that a digest is of; see `DemoSite.look`."""
+    """The kind of component that a digest is of; see `DemoSite.snapshot`."""
     if not name.startswith("blog_"):
         return "database"
     return {"head": "code", "changes": "code", "packages": "packages"}.get(name.split()[1], "files")
@@ -268,7 +268,7 @@ def captured_stack() -> Iterator[RollbackStack]:
         for words in (["up", "--posts", "2000"], ["capture"]):
             status, said = site.run(*words)
             assert status == 0, said
-        found = RollbackStack(site, site.look())
+        found = RollbackStack(site, site.snapshot())
         found.save_database()
         yield found
 
@@ -283,7 +283,7 @@ def healthy(captured_stack: RollbackStack) -> RollbackStack:
         ended = captured_stack.play("multi_rollback", **{**ALL, "rollback_components": broken})
         assert ended.status == 0, ended.said
     if broken:
-        assert captured_stack.site.look() == captured_stack.good
+        assert captured_stack.site.snapshot() == captured_stack.good
     return captured_stack
 
 

@@ -39,22 +39,22 @@ systemctl is-active {name}
 _NAMES = ("commit", "changes", "settings", "owner and mode of settings", "packages", "service")
 
 
-def look(lab: Lab) -> Snapshot:
+def snapshot(lab: Lab) -> Snapshot:
     """Everything that a rollback has to put back, and the states of the services."""
     with ThreadPoolExecutor() as workers:
-        database = workers.submit(_look_at_database, lab)
-        hosts = list(workers.map(lambda host: _look_at(lab, host), lab.applications))
+        database = workers.submit(_database_snapshot, lab)
+        hosts = list(workers.map(lambda host: _host_snapshot(lab, host), lab.applications))
         return {name: value for part in (database.result(), *hosts) for name, value in part.items()}
 
 
-def _look_at_database(lab: Lab) -> Snapshot:
+def _database_snapshot(lab: Lab) -> Snapshot:
     names = [*(f"table {table}" for table in TABLES), "columns"]
     sql = [f"SELECT count(*), md5(string_agg(md5(t::text), '' ORDER BY t::text)) FROM {table} t;" for table in TABLES]
     told = psql(lab, f"\n\\echo {_MARK}\n".join([*sql, _COLUMNS])).split(f"{_MARK}\n")
     return {name: value.strip() for name, value in zip(names, told, strict=True)}
 
 
-def _look_at(lab: Lab, host: Host) -> Snapshot:
+def _host_snapshot(lab: Lab, host: Host) -> Snapshot:
     found: Snapshot = {}
     projects = [lab.project(key) for key in host.projects]
     fixed = {"mark": _MARK, "owner": "blog", "settings": " ".join(SETTINGS), "freeze": _FREEZE}

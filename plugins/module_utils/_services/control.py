@@ -24,7 +24,7 @@ from . import listeners
 from .managers.base import DOWN, FAILED, RUNNING, STARTING, ServiceStatus, age_of
 from .managers.orders import Manager
 from .specs import Service, commands_of, depths, parse, require_all_named
-from .start import Starting
+from .start import ServiceStart
 
 __all__ = [
     "Inspected",
@@ -192,7 +192,7 @@ def start(services: Sequence[Service], run: CommandRunner, lenient: Collection[s
     :raises ServiceFailed: when one is not ready in time, crashes, or is not the one that answers.
     """
     _manageable(services, run)
-    begun: dict[str, Starting] = {}
+    begun: dict[str, ServiceStart] = {}
     pending = Pending("Waiting for", "services", len(services))
     for wave in depths(services):
         for starting in _together(lambda service: _start(service, run, service.key in lenient, pending), wave):
@@ -206,8 +206,8 @@ def start(services: Sequence[Service], run: CommandRunner, lenient: Collection[s
     ]
 
 
-def _start(service: Service, run: CommandRunner, lenient: bool, pending: Pending) -> Starting:
-    starting = Starting(service, service.manager_of(run), run, lenient)
+def _start(service: Service, run: CommandRunner, lenient: bool, pending: Pending) -> ServiceStart:
+    starting = ServiceStart(service, service.manager_of(run), run, lenient)
     try:
         starting.run_to_ready(pending)
     except LastGoodError as error:

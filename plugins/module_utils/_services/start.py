@@ -18,16 +18,16 @@ from .managers.orders import Manager
 from .specs import Service
 
 #: Seconds between two questions for the status: short at first, since every one of them is downtime.
-_FIRST_NAP, _LONGEST_NAP = 0.03, 0.25
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.03, 0.25
 #: A first crash may be bad luck (something it needs was not up yet); the second is a loop.
-_CRASHES = 2
+_MAX_CRASHES = 2
 #: Seconds that a service may be seen down after the order, before that is taken for its end.
-_DOWN_FOR = 1.5
+_DOWN_FOR_S = 1.5
 #: Seconds that a service gets of which nothing is asked but that it starts.
-_LENIENT = 10.0
+_LENIENT_TIMEOUT_S = 10.0
 
 
-class Starting:
+class ServiceStart:
     """Brings one service up and remembers what it saw.
 
     :param lenient: ask nothing but that its manager says it runs.
@@ -46,7 +46,7 @@ class Starting:
         self._before: ServiceStatus = manager.status(service.name)
         self._restarts = self._before.restarts
         self._processes: set[str] = set()
-        self._ends: set[str] = set()
+        self._end_times: set[str] = set()
         self._down_since: float | None = None
         self._listening_before: set[int] = set()
         self._ready: ServiceStatus | None = None
@@ -62,8 +62,8 @@ class Starting:
             if endpoint and listeners.is_local(endpoint[0]):
                 self._listening_before = listeners.listening(endpoint[1])
             self.manager.start(self.service.name)
-        limit = min(self.service.timeout, _LENIENT) if self.lenient else self.service.timeout
-        nap, missing = _FIRST_NAP, "it is not running"
+        limit = min(self.service.timeout, _LENIENT_TIMEOUT_S) if self.lenient else self.service.timeout
+        pause, missing = _FIRST_PAUSE_S, "it is not running"
         while True:
             status = self._status()
             missing = self._missing(status)
@@ -76,8 +76,8 @@ class Starting:
             pending.add(self.service.name, missing)
             if time.monotonic() - self._began >= limit:
                 raise self._failed(f"is not ready after {limit:.0f} s: {missing}")
-            time.sleep(nap)
-            nap = min(nap * 1.3, _LONGEST_NAP)
+            time.sleep(pause)
+            pause = min(pause * 1.3, _LONGEST_PAUSE_S)
 
     def soak(self) -> None:
         """Watch it until its soak time is over, and its manager calls it running (with supervisor: past ``startsecs``).
@@ -96,24 +96,24 @@ class Starting:
                 return
             if time.monotonic() - self._began >= self.service.timeout + self.service.soak:
                 raise self._failed(f"answers, but its manager does not call it running: {status.detail}")
-            time.sleep(_LONGEST_NAP if self.service.soak > 1 else _FIRST_NAP)
+            time.sleep(_LONGEST_PAUSE_S if self.service.soak > 1 else _FIRST_PAUSE_S)
 
     def _missing(self, status: ServiceStatus) -> str:
         """What is missing until it counts as ready, in words."""
-        asked = self.service.ready.probes and not self.lenient
+        has_probes = self.service.ready.probes and not self.lenient
         # A service that answers is up, whatever its manager still waits for; the soak sees to the manager's word.
-        if status.state != RUNNING and not (asked and status.state == STARTING and status.pid):
+        if status.state != RUNNING and not (has_probes and status.state == STARTING and status.pid):
             return f"its manager says {status.detail}"
-        if not asked:
+        if not has_probes:
             return ""
         missing = self.service.ready.missing(self.run)
         if missing:
             return missing
         if self._status().process != status.process:
             return "it was restarted while it was asked"
-        return self._left_behind(status)
+        return self._leftover_process(status)
 
-    def _left_behind(self, status: ServiceStatus) -> str:
+    def _leftover_process(self, status: ServiceStatus) -> str:
         """Whether the answer came from a process of the same program that no manager knows: one that was left behind."""
         endpoint = self.service.ready.endpoint()
         if not (self._listening_before and endpoint and status.pid):
@@ -139,10 +139,10 @@ class Starting:
         if status.process and status.process != self._before.process:
             self._processes.add(status.process)
         if status.ended and status.ended != self._before.ended:
-            self._ends.add(status.ended)
+            self._end_times.add(status.ended)
         self._restarts = min(self._restarts, status.restarts)  # the order to start begins a new count
-        crashes = max(len(self._processes) - 1, len(self._ends), status.restarts - self._restarts)
-        if crashes >= _CRASHES:
+        crashes = max(len(self._processes) - 1, len(self._end_times), status.restarts - self._restarts)
+        if crashes >= _MAX_CRASHES:
             seconds = time.monotonic() - self._began
             raise self._failed(f"does not stay up: it ended {crashes} times within {seconds:.1f} s")
         if status.state == FAILED and not status.queued:
@@ -151,12 +151,14 @@ class Starting:
             self._down_since = None
         elif self._down_since is None:
             self._down_since = time.monotonic()
-        elif time.monotonic() - self._down_since >= _DOWN_FOR:
+        elif time.monotonic() - self._down_since >= _DOWN_FOR_S:
             raise self._failed(f"ended by itself: {status.detail}")
         return status
 
     def _failed(self, why: str) -> LastGoodError:
-        said = " | ".join(line.strip() for line in self.manager.log(self.service.name).splitlines() if line.strip())
-        last = f" Its last lines: {said}" if said else " It left nothing in its log."
-        message = f"{self.service.name} ({self.service.manager}) {why}.{last}"
+        log_lines = " | ".join(
+            line.strip() for line in self.manager.log(self.service.name).splitlines() if line.strip()
+        )
+        log_text = f" Its last lines: {log_lines}" if log_lines else " It left nothing in its log."
+        message = f"{self.service.name} ({self.service.manager}) {why}.{log_text}"
         return LastGoodError(without(message, self.service.secrets))

@@ -13,10 +13,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import Pending
 from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
 from ansible_collections.lastgood.rollback.plugins.module_utils._services.managers.base import RUNNING, ServiceStatus
-from ansible_collections.lastgood.rollback.plugins.module_utils._services.start import Starting
+from ansible_collections.lastgood.rollback.plugins.module_utils._services.start import ServiceStart
 
 
-class Told:
+class ScriptedManager:
     """A manager that says one thing after the other, and then the last one for ever."""
 
     def __init__(self, *statuses: ServiceStatus) -> None:
@@ -56,7 +56,9 @@ def running(restarts: int, process: str = "one") -> ServiceStatus:
 )
 def test_a_restart_that_its_manager_counts_during_the_soak_is_a_failure(afterwards: ServiceStatus, held: bool) -> None:
     (service,) = control.parse([{"name": "core", "manager": "systemd", "soak": 0.1, "timeout": 20}])
-    starting = Starting(service, Told(running(0), running(0), afterwards), CommandRunner(), lenient=False)
+    starting = ServiceStart(
+        service, ScriptedManager(running(0), running(0), afterwards), CommandRunner(), lenient=False
+    )
     starting.run_to_ready(Pending("Waiting for", "services", 1))
     if held:
         starting.soak()

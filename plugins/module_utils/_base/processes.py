@@ -47,14 +47,16 @@ def terminate_leftover_processes(marker: str, patience_s: float) -> None:
     """
     deadline = time.monotonic() + patience_s
     while True:
-        left = _marked(f"{MARKER}={marker}".encode())
-        if not left:
+        leftover = _pids_with_variable(f"{MARKER}={marker}".encode())
+        if not leftover:
             return
         if time.monotonic() > deadline:
-            for pid in left:
+            for pid in leftover:
                 _kill(pid)
             if time.monotonic() > deadline + 10:
-                raise LastGoodError(f"Processes {left} of an earlier attempt can't be ended: end them, then try again.")
+                raise LastGoodError(
+                    f"Processes {leftover} of an earlier attempt can't be ended: end them, then try again."
+                )
         time.sleep(0.05)
 
 
@@ -63,7 +65,7 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _marked(needle: bytes) -> list[int]:
+def _pids_with_variable(variable: bytes) -> list[int]:
     """Process ids with this line in their environment, as far as we may read those."""
     found = []
     for directory in Path("/proc").glob("[0-9]*"):
@@ -72,11 +74,11 @@ def _marked(needle: bytes) -> list[int]:
             zombie = (directory / "stat").read_text(errors="replace").rpartition(")")[2].split()[0] == "Z"
         except OSError:
             continue
-        if needle in environment.split(b"\0") and not zombie:
+        if variable in environment.split(b"\0") and not zombie:
             found.append(int(directory.name))
     return found
 
 
-def holders(path: Path) -> list[int]:
+def pids_with_open_file(path: Path) -> list[int]:
     """Process ids that have this file open, as far as we may see that."""
     return sorted(pid for pid in all_pids() if str(path) in open_files(pid))

@@ -35,7 +35,7 @@ def run_services(*, argument_spec: Mapping[str, Any]) -> NoReturn:
 def _result(params: Mapping[str, Any], *, check: bool) -> JsonObject:
     specs = control.parse(_as_begun(params))
     if not params["transaction"]:
-        control.require_all_named(specs)
+        control.require_complete(specs)
     inspected = control.inspect(specs, CommandRunner())
     ran = {service.key: service.running for service in inspected}
     if params["transaction"]:

@@ -23,7 +23,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.types impo
 from . import listeners
 from .managers.base import DOWN, FAILED, RUNNING, STARTING, ServiceStatus, age_of
 from .managers.orders import Manager
-from .specs import Service, commands_of, depths, parse, require_all_named
+from .specs import Service, commands_of, parse, require_complete, start_waves
 from .start import ServiceStart
 
 __all__ = [
@@ -36,7 +36,7 @@ __all__ = [
     "crashing",
     "inspect",
     "parse",
-    "require_all_named",
+    "require_complete",
     "start",
     "stop",
 ]
@@ -125,9 +125,9 @@ def inspect(services: Sequence[Service], run: CommandRunner) -> list[Inspected]:
     def one(service: Service) -> Inspected:
         status = statuses[service.key]
         ready = status.state == RUNNING and not service.ready.missing(run)
-        meant = status.state in (RUNNING, STARTING, FAILED)
+        is_running = status.state in (RUNNING, STARTING, FAILED)
         return Inspected(
-            service.key, service.name, service.manager, status.state, status.detail, meant, ready, pid=status.pid
+            service.key, service.name, service.manager, status.state, status.detail, is_running, ready, pid=status.pid
         )
 
     return _together(one, services)
@@ -172,7 +172,7 @@ def stop(
         found[service.key] = _stop(service, statuses[service.key], run, pending)
 
     try:
-        for wave in reversed(depths(services)):
+        for wave in reversed(start_waves(services)):
             _together(one, wave)
     finally:
         on_stopped(list(found.values()))
@@ -194,7 +194,7 @@ def start(services: Sequence[Service], run: CommandRunner, lenient: Collection[s
     _manageable(services, run)
     begun: dict[str, ServiceStart] = {}
     pending = Pending("Waiting for", "services", len(services))
-    for wave in depths(services):
+    for wave in start_waves(services):
         for starting in _together(lambda service: _start(service, run, service.key in lenient, pending), wave):
             begun[starting.service.key] = starting
     # Afterwards and for all at once: soaking between the waves would be downtime.
@@ -252,7 +252,7 @@ def _own_sockets(service: Service, status: ServiceStatus) -> set[int]:
     if not (endpoint and status.pid and listeners.is_local(endpoint[0])):
         return set()
     own = listeners.family(status.pid)
-    return {inode for inode in listeners.listening(endpoint[1]) if listeners.holders([inode], own)}
+    return {inode for inode in listeners.listening(endpoint[1]) if listeners.pids_with_sockets([inode], own)}
 
 
 def _require_free(service: Service, manager: Manager, sockets: set[int]) -> None:
@@ -260,14 +260,14 @@ def _require_free(service: Service, manager: Manager, sockets: set[int]) -> None
     endpoint = service.ready.endpoint()
     if not (sockets and endpoint):
         return
-    left: set[int] = set()
+    leftover: set[int] = set()
     for _again in _until(_GRACE):
-        alive = listeners.holders(sockets & listeners.listening(endpoint[1]))
-        left = {pid for pid in alive if pid != 1 and not manager.accounts_for(service.name, pid)}
-        if not left:
+        alive = listeners.pids_with_sockets(sockets & listeners.listening(endpoint[1]))
+        leftover = {pid for pid in alive if pid != 1 and not manager.accounts_for(service.name, pid)}
+        if not leftover:
             return
     raise LastGoodError(
-        f"{service.name} ({service.manager}) is stopped, but port {endpoint[1]} is still held by {listeners.described(left)},"
+        f"{service.name} ({service.manager}) is stopped, but port {endpoint[1]} is still held by {listeners.described(leftover)},"
         " which it left behind: end that process, and see why it does not stop with its service."
     )
 

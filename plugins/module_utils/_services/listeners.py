@@ -39,7 +39,7 @@ def listening(port: int) -> set[int]:
     return found
 
 
-def holders(inodes: Iterable[int], among: Iterable[int] | None = None) -> set[int]:
+def pids_with_sockets(inodes: Iterable[int], among: Iterable[int] | None = None) -> set[int]:
     """The processes that hold any of these sockets, as far as we may see that.
 
     :param among: only these processes; all by default.

@@ -25,7 +25,7 @@ from .status import default_config, manager_of
 TIMEOUT, STOP_TIMEOUT, SOAK = 60.0, 90.0, 1.0
 #: What only processes without a manager have.
 _PROCESS = ("pid_file", "command", "chdir", "log")
-_KNOWN = frozenset(
+_OPTIONS = frozenset(
     ["name", "manager", "scope", "user", "config", "requires", "ready", "timeout", "stop_timeout", "soak", *_PROCESS]
 )
 
@@ -70,7 +70,7 @@ class Service:
 
     @property
     def key(self) -> str:
-        """Tells it from services of the same name under another manager."""
+        """Distinguishes it from services of the same name under another manager."""
         return f"{self.manager}:{self.name}"
 
     def options(self) -> JsonObject:
@@ -103,10 +103,10 @@ def parse(raw: Sequence[Mapping[str, Any]]) -> list[Service]:
     """
     services = [_service(entry) for entry in raw]
     keys = [service.key for service in services]
-    twice = sorted({key for key in keys if keys.count(key) > 1})
-    if twice:
-        raise Refused(f"Services are listed more than once: {', '.join(twice)}.")
-    depths(services)
+    duplicates = sorted({key for key in keys if keys.count(key) > 1})
+    if duplicates:
+        raise Refused(f"Services are listed more than once: {', '.join(duplicates)}.")
+    start_waves(services)
     return services
 
 
@@ -115,44 +115,46 @@ def commands_of(raw: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     found = []
     for service in raw:
         ready = service.get("ready")
-        asked = ready if isinstance(ready, Mapping) else {}
-        web = asked.get("http")
-        address = web.get("url") if isinstance(web, Mapping) else web
-        for command in (service.get("command"), asked.get("command"), [address or ""]):
+        ready_options = ready if isinstance(ready, Mapping) else {}
+        http = ready_options.get("http")
+        address = http.get("url") if isinstance(http, Mapping) else http
+        for command in (service.get("command"), ready_options.get("command"), [address or ""]):
             found.append([str(word) for word in command] if isinstance(command, (list, tuple)) else [])
     return found
 
 
-def require_all_named(services: Sequence[Service]) -> None:
-    """Whoever gives the whole order himself has to name what it is about.
+def require_complete(services: Sequence[Service]) -> None:
+    """Refuse a list whose services require others that are not in it.
 
     A transaction gives one wave after the other; its catalogue was read as a whole, and an older journal is not refused.
 
     :raises Refused: for a name that no service of the list has.
     """
     names = {service.name for service in services}
-    lost = [f"{one.name} requires {name}" for one in services for name in one.requires if name not in names]
-    if lost:
+    unresolved = [f"{one.name} requires {name}" for one in services for name in one.requires if name not in names]
+    if unresolved:
         raise Refused(
-            f"No service of this list has the name that another requires, so the order would be lost: {', '.join(lost)}."
+            f"No service of this list has the name that another requires, so the order would be lost: {', '.join(unresolved)}."
         )
 
 
-def depths(services: Sequence[Service]) -> list[list[Service]]:
+def start_waves(services: Sequence[Service]) -> list[list[Service]]:
     """Services in the order of starting, those that may start at the same time together.
 
     :raises Refused: for a cycle, naming it.
     """
-    left = list(services)
+    remaining = list(services)
     waves: list[list[Service]] = []
-    while left:
-        names = {service.name for service in left}
-        wave = [service for service in left if not names & (set(service.requires) - {service.name})]
-        if not wave or any(service.name in service.requires for service in left):
-            cycle = ", ".join(f"{one.name} requires {' and '.join(sorted(names & set(one.requires)))}" for one in left)
+    while remaining:
+        names = {service.name for service in remaining}
+        wave = [service for service in remaining if not names & (set(service.requires) - {service.name})]
+        if not wave or any(service.name in service.requires for service in remaining):
+            cycle = ", ".join(
+                f"{one.name} requires {' and '.join(sorted(names & set(one.requires)))}" for one in remaining
+            )
             raise Refused(f"Services require each other in a circle, so there is no order to start them in: {cycle}.")
         waves.append(wave)
-        left = [service for service in left if service not in wave]
+        remaining = [service for service in remaining if service not in wave]
     return waves
 
 
@@ -160,14 +162,14 @@ def _service(raw: Mapping[str, Any]) -> Service:
     given = {key: value for key, value in raw.items() if value is not None}
     name = str(given.get("name") or "")
     where = f"Service {name or '(without a name)'}"
-    unknown = sorted(set(given) - _KNOWN)
+    unknown = sorted(set(given) - _OPTIONS)
     if not name or unknown:
         raise Refused(f"{where}: {'unknown: ' + ', '.join(unknown) if unknown else 'it needs a name'}.")
     ready = parse_ready(given.get("ready"), where)
     service = Service(
         name=name,
-        manager=_chosen(given, "manager", ("systemd", "supervisor", "process"), where),
-        scope=_chosen(given, "scope", ("system", "user"), where),
+        manager=_choice(given, "manager", ("systemd", "supervisor", "process"), where),
+        scope=_choice(given, "scope", ("system", "user"), where),
         user=str(given.get("user") or ""),
         config=str(given.get("config") or ""),
         pid_file=str(given.get("pid_file") or ""),
@@ -208,7 +210,7 @@ def _require_process_options(service: Service, where: str) -> None:
         raise Refused(f"{where}: {', '.join(relative)} has to be an absolute path.")
 
 
-def _chosen(given: Mapping[str, Any], key: str, choices: Sequence[str], where: str) -> str:
+def _choice(given: Mapping[str, Any], key: str, choices: Sequence[str], where: str) -> str:
     value = str(given.get(key) or choices[0])
     if value not in choices:
         raise Refused(f"{where}: {key} is one of {', '.join(choices)}, not {value!r}.")

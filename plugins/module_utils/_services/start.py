@@ -119,11 +119,11 @@ class ServiceStart:
         if not (self._listening_before and endpoint and status.pid):
             return ""
         present = listeners.listening(endpoint[1])
-        if listeners.holders(present, listeners.family(status.pid)):
+        if listeners.pids_with_sockets(present, listeners.family(status.pid)):
             return ""
         suspects = {
             pid
-            for pid in listeners.holders(present & self._listening_before)
+            for pid in listeners.pids_with_sockets(present & self._listening_before)
             if listeners.same_program(pid, status.pid) and not self.manager.accounts_for(self.service.name, pid)
         }
         if not suspects:

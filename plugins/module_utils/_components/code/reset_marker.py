@@ -12,7 +12,7 @@ from pathlib import Path
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import acting_as
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import write_atomic
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.processes import holders
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.processes import pids_with_open_file
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
 from ..context import Context
@@ -61,8 +61,10 @@ class ResetMarker:
                 continue
             if made_ns < began_ns:
                 raise LastGoodError(f"{lock} is older than this rollback: find out whose it is, remove it, try again.")
-            if holders(lock):
-                raise LastGoodError(f"{lock} is in use by the processes {holders(lock)}: wait for them, try again.")
+            if pids_with_open_file(lock):
+                raise LastGoodError(
+                    f"{lock} is in use by the processes {pids_with_open_file(lock)}: wait for them, try again."
+                )
             with self._context.change(f"Remove {lock}, left by a reset that was killed"), acting_as(checkout.owner):
                 lock.unlink()
         remove_own_ref_locks(checkout)

@@ -694,7 +694,7 @@ def test_the_state_directory_is_for_its_owner_only(host: Host) -> None:
 SECRET = "s3cret-käse"
 
 
-def holders(directory: Path) -> list[str]:
+def files_with_secret(directory: Path) -> list[str]:
     """The files below a directory that hold the secret, as it is or as JSON escapes it."""
     forms = (SECRET.encode(), json.dumps(SECRET)[1:-1].encode())
     return sorted(
@@ -708,19 +708,19 @@ def test_passwords_are_kept_apart_until_the_promise(host: Host) -> None:
     host.begin()
     host.prepare(passwords={"login_password": SECRET})
     host.transaction().switch()
-    assert holders(host.state_dir) == ["secrets.json"]
+    assert files_with_secret(host.state_dir) == ["secrets.json"]
     assert stat.S_IMODE((host.records().directory / "secrets.json").stat().st_mode) == 0o600
     host.transaction().promise([OK_CHECK])
-    assert holders(host.state_dir) == []
+    assert files_with_secret(host.state_dir) == []
 
 
 def test_passwords_are_kept_for_the_undo_and_removed_at_its_end(host: Host) -> None:
     host.begin()
     host.prepare(passwords={"login_password": SECRET})
     host.transaction().undo(None, "asked")
-    assert holders(host.state_dir) == ["secrets.json"]
+    assert files_with_secret(host.state_dir) == ["secrets.json"]
     host.transaction().finish(None, [])
-    assert holders(host.state_dir) == []
+    assert files_with_secret(host.state_dir) == []
 
 
 WORKER = {"name": "worker", "manager": "process", "pid_file": "/run/worker", "command": ["work", "--token", SECRET]}
@@ -731,12 +731,12 @@ def test_how_services_are_started_is_kept_apart_until_the_end(host: Host) -> Non
     host.prepare()
     host.transaction().switch()
     host.transaction().promise([OK_CHECK])
-    assert holders(host.state_dir) == ["services.json"]
+    assert files_with_secret(host.state_dir) == ["services.json"]
     assert stat.S_IMODE((host.records().directory / "services.json").stat().st_mode) == 0o600
     assert host.records().service_options() == {"process:worker": WORKER}
     host.transaction().decide("keep", ["web1"], "night shift")
     host.transaction().finish(None, [])
-    assert holders(host.state_dir) == []
+    assert files_with_secret(host.state_dir) == []
     assert host.records().service_options() == {}
 
 
@@ -795,9 +795,9 @@ def test_an_end_that_was_cut_short_leaves_no_word(host: Host) -> None:
     host.transaction().finish(None, [])
     for again in (lambda: host.transaction().finish(None, []), lambda: prune(host.state_dir, "blog", 7)):
         (host.records().directory / "services.json").write_bytes(kept)
-        assert holders(host.state_dir) == ["services.json"]
+        assert files_with_secret(host.state_dir) == ["services.json"]
         again()
-        assert holders(host.state_dir) == []
+        assert files_with_secret(host.state_dir) == []
 
 
 # -- damage, and a full disk ---------------------------------------------------------------------------------------

@@ -21,15 +21,15 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._services.manage
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._services.specs import (
     Service,
-    depths,
     parse,
-    require_all_named,
+    require_complete,
+    start_waves,
 )
 
 
 def names(**requires: list[str]) -> list[list[str]]:
     services = parse([{"name": name, "requires": needed} for name, needed in requires.items()])
-    return [[service.name for service in wave] for wave in depths(services)]
+    return [[service.name for service in wave] for wave in start_waves(services)]
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def test_a_circle_is_refused_and_named(requires: dict[str, list[str]], named: st
 
 
 def test_who_orders_everything_names_everything() -> None:
-    require_all_named(parse([{"name": "core"}, {"name": "worker", "requires": ["core"]}]))
+    require_complete(parse([{"name": "core"}, {"name": "worker", "requires": ["core"]}]))
     with pytest.raises(Refused, match=r"the order would be lost: worker requires cor, worker requires db\."):
-        require_all_named(parse([{"name": "core"}, {"name": "worker", "requires": ["cor", "db"]}]))
+        require_complete(parse([{"name": "core"}, {"name": "worker", "requires": ["cor", "db"]}]))
 
 
 @pytest.mark.parametrize(

@@ -73,8 +73,8 @@ class Component(ABC):
         return list(listed)
 
     @classmethod
-    def capture_things(cls, options: Mapping[str, Any]) -> list[str]:
-        """What a capture is about, as `Plan.things` has it, where its entry's name does not say it."""
+    def capture_lock_keys(cls, options: Mapping[str, Any]) -> list[str]:
+        """The lock keys of what a capture reads, as `Plan.things` has them, where its entry's name does not say it."""
         return []
 
     @abstractmethod

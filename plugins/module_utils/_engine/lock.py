@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) The open transaction is the lock: who holds a stack or a thing on this host, and how one appears.
+"""(private) The open transaction is the lock: who holds a stack or a component on this host, and how one begins.
 
 No lock files and no ages: what is open holds, whatever has become of whoever opened it.
 """
@@ -30,7 +30,7 @@ from .records import RECOVER, Header, Records, all_records
 
 _PARTIAL = ".begin-"
 #: Seconds between looks at a lock that another process holds, and for how long that one may be stopped.
-_NAP_S = 0.05
+_RETRY_S = 0.05
 _STOPPED_S = 5.0
 
 
@@ -38,13 +38,14 @@ def refuse_if_held(
     state_dir: Path,
     transaction_id: str,
     stack: str | None,
-    things: Sequence[str] = (),
+    lock_keys: Sequence[str] = (),
     keys: Sequence[str] = (),
     services: Sequence[str] = (),
 ) -> None:
-    """Refuse when an open transaction other than this one holds the stack or one of the things.
+    """Refuse when an open transaction other than this one holds the stack, or what one of these keys names.
 
-    :param keys: components as a restore point calls them (``kind:name``), for whoever knows no more of a thing than that.
+    :param lock_keys: see `Plan.things`.
+    :param keys: components as a restore point calls them (``kind:name``), for whoever knows no more of them than that.
     :param services: keys of services (``manager:name``) that a transaction may have stopped, or be about to.
     :raises LockHeld: naming who holds it, since when, how far that is, and the command that goes on.
     """
@@ -54,8 +55,8 @@ def refuse_if_held(
         header = other.header()
         if header is None:
             continue
-        plans = list(other.plans().values()) if things or keys else []
-        held = {thing for plan in plans for thing in plan.things} & set(things)
+        plans = list(other.plans().values()) if lock_keys or keys else []
+        held = {key for plan in plans for key in plan.things} & set(lock_keys)
         held |= {plan.entry for plan in plans} & set(keys)
         if services:
             held |= {f"{one['manager']}:{one['name']}" for one in other.services()} & set(services)
@@ -99,7 +100,7 @@ def _held_by(records: Records, header: Header, what: str) -> str:
     )
 
 
-def appear(directory: Path, write_first: Callable[[Records], None]) -> None:
+def create_with_first_record(directory: Path, write_first: Callable[[Records], None]) -> None:
     """Make a transaction's directory: it appears with its first record in it, or not at all. Needs the host's lock."""
     for leftover in directory.parent.glob(f"{_PARTIAL}*"):  # of a call that was killed: nobody else is here now
         shutil.rmtree(leftover)
@@ -129,14 +130,14 @@ def flock(path: Path) -> Iterator[None]:
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _take(handle, path)
-        _sign(handle)
+        _wait_for_lock(handle, path)
+        _write_holder(handle)
         yield
     finally:
         os.close(handle)
 
 
-def _take(handle: int, path: Path) -> None:
+def _wait_for_lock(handle: int, path: Path) -> None:
     stopped_since: float | None = None
     while True:
         with suppress(BlockingIOError):
@@ -149,10 +150,10 @@ def _take(handle: int, path: Path) -> None:
                 f"{path} is held by process {holder}, which was stopped (state T), so that nobody can go on. Let it go on "
                 f"(kill -CONT {holder}) or end it (kill -KILL {holder}), then try again."
             )
-        time.sleep(_NAP_S)
+        time.sleep(_RETRY_S)
 
 
-def _sign(handle: int) -> None:
+def _write_holder(handle: int) -> None:
     """Say who holds it."""
     mine = f"{os.getpid()}\n".encode()
     with suppress(OSError):  # a full disk: only a name is missing

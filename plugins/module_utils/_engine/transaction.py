@@ -31,7 +31,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._components.plan
 from . import timer
 from .host_components import HostComponents
 from .host_transaction import HostTransaction
-from .lock import appear, host_lock, refuse_if_held
+from .lock import create_with_first_record, host_lock, refuse_if_held
 from .records import KEEP, RECOVER, UNDO, Header, HostState, identity_of
 from .retention import prune
 
@@ -76,17 +76,17 @@ class Transaction(HostTransaction):
                 return False
             refuse_if_held(self.state_dir, self.records.id, header.stack, ())
             state_id = identity_of(self.state_dir, make=True)
-            appear(self.records.directory, lambda records: records.write_header(header, services))
+            create_with_first_record(self.records.directory, lambda records: records.write_header(header, services))
         began = f"Transaction {header.id} began on {header.host} for {header.operator}"
         self._journal("begun", began, state_id=state_id)
         return True
 
-    def refuse_if_held(self, stack: str | None, things: Sequence[str] = (), keys: Sequence[str] = ()) -> None:
+    def refuse_if_held(self, stack: str | None, lock_keys: Sequence[str] = (), keys: Sequence[str] = ()) -> None:
         """What `begin` and `prepare` would refuse, without changing anything.
 
         :raises LockHeld: see `begin`.
         """
-        refuse_if_held(self.state_dir, self.records.id, stack, things, keys)
+        refuse_if_held(self.state_dir, self.records.id, stack, lock_keys, keys)
 
     def require_same_directory(self, expected: str | None) -> None:
         """That nothing is known of a transaction means something only where it was begun.
@@ -295,7 +295,7 @@ class Transaction(HostTransaction):
         """
         with host_lock(self.state_dir):
             if not self.records.directory.is_dir():
-                appear(self.records.directory, lambda records: records.write_tombstone(reason))
+                create_with_first_record(self.records.directory, lambda records: records.write_tombstone(reason))
         with self.locked(touch=not if_silent):
             if if_silent and timer.seconds_left(self.records.directory) != 0.0:
                 return []

@@ -48,8 +48,8 @@ def _side_name(name: str, suffix: str) -> str:
     return name.encode()[:room].decode(errors="ignore") + suffix
 
 
-def database_things(system: str, name: str, *oids: int | None) -> tuple[str, ...]:
-    """What stands for a database among the things that a transaction holds.
+def database_lock_keys(system: str, name: str, *oids: int | None) -> tuple[str, ...]:
+    """The lock keys of a database, see `Plan.things`.
 
     Its name as well: in the middle of a rollback it belongs to another database than when that was planned.
     """

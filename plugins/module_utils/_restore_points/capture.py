@@ -60,9 +60,9 @@ class ComponentRequest:
         return f"{self.component.kind}:{self.name}"
 
     @property
-    def things(self) -> list[str]:
-        """See `Component.capture_things`."""
-        return self.component.capture_things(self.options)
+    def lock_keys(self) -> list[str]:
+        """See `Component.capture_lock_keys`."""
+        return self.component.capture_lock_keys(self.options)
 
 
 @dataclass(frozen=True)

@@ -68,9 +68,9 @@ def _present(store: WritableRestorePoints, params: Mapping[str, Any], check: boo
     host = params["host"] or platform.node()
     request = Request(require_name(params["name"]), params["stack"], host, requests_from(params))
     # First of all: whatever else there is to say of a stack in the middle of a rollback may be wrong in a moment.
-    things = [thing for wanted in request.components for thing in wanted.things]
-    keys = [wanted.key for wanted in request.components if not wanted.things]
-    refuse_if_held(store.state_dir, "", request.stack, things, keys)
+    lock_keys = [key for component in request.components for key in component.lock_keys]
+    keys = [component.key for component in request.components if not component.lock_keys]
+    refuse_if_held(store.state_dir, "", request.stack, lock_keys, keys)
     refuse_impossible(request)
     existing = _existing(store, request)
     if existing:

@@ -28,7 +28,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.serv
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import (
     INCOMING,
     SideNames,
-    database_things,
+    database_lock_keys,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.source import (
     Source,
@@ -164,7 +164,7 @@ class Planner:
         return Plan(
             kind="database",
             name=name,
-            things=database_things(system, name, oid),
+            things=database_lock_keys(system, name, oid),
             changed=not equal,
             before=self._before(name, oid, inside, properties),
             after=self._after(name, properties),

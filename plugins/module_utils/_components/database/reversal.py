@@ -30,7 +30,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.serv
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import (
     PREVIOUS,
     Mark,
-    database_things,
+    database_lock_keys,
 )
 
 from ..base import FinishedRollback
@@ -64,7 +64,7 @@ class DatabaseReversal(Database):
         return Plan(
             kind=self.kind,
             name=then.name,
-            things=database_things(facts["system"], then.name, live.oid, returning.oid),
+            things=database_lock_keys(facts["system"], then.name, live.oid, returning.oid),
             changed=True,
             before={**then.after, "content": "live"},
             after={**then.before, "content": f"what {finished.transaction} put aside"},

@@ -54,7 +54,7 @@ class Files(Component):
         return [{"files": listed}] if listed else []
 
     @classmethod
-    def capture_things(cls, options: Mapping[str, Any]) -> list[str]:
+    def capture_lock_keys(cls, options: Mapping[str, Any]) -> list[str]:
         """The files themselves: their entry is the same for all."""
         return [f"file:{file}" for file in options["files"]]
 

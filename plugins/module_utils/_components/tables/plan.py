@@ -15,7 +15,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.fore
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.hazards import require_primary
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.sequences import behind
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Server, Session
-from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import database_things
+from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.side_names import database_lock_keys
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.source import (
     Source,
     captured_source,
@@ -125,7 +125,7 @@ class _Planner:
         return Plan(
             kind="tables",
             name=name,
-            things=database_things(system, name, oid),
+            things=database_lock_keys(system, name, oid),
             changed=not equal,
             before=self._shown(trees, "now", "live"),
             after=self._shown(trees, "then", self.source.label),

@@ -33,11 +33,11 @@ def without_login(url: str | None) -> str | None:
     return f"{scheme}://{name}{'@' if name else ''}{where}{slash}{path}"
 
 
-def masked(text: str, environment: Mapping[str, str]) -> str:
+def masked_output(text: str, environment: Mapping[str, str]) -> str:
     """What a program said, without the secrets of its environment, and without the password of any address."""
     secrets = {value for name, value in environment.items() if is_secret(name, value)}
     secrets |= {match[2] for value in secrets for match in _PASSWORD_IN_URL.finditer(value)}
-    return _PASSWORD_IN_URL.sub(rf"\1:{_MASK}", without(text, secrets))
+    return _PASSWORD_IN_URL.sub(rf"\1:{_MASK}", mask_secrets(text, secrets))
 
 
 def secrets_in(command: Sequence[str]) -> set[str]:
@@ -59,10 +59,10 @@ def secrets_in(command: Sequence[str]) -> set[str]:
 def hidden(command: Sequence[str]) -> list[str]:
     """A command's words as they may be kept and shown."""
     secrets = secrets_in(command)
-    return [without(str(word), secrets) for word in command]
+    return [mask_secrets(str(word), secrets) for word in command]
 
 
-def without(text: str, secrets: Iterable[str]) -> str:
+def mask_secrets(text: str, secrets: Iterable[str]) -> str:
     """A text without these secrets."""
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, _MASK)

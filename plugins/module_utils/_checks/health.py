@@ -15,7 +15,7 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.loaded import owner_along
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import hidden, secrets_in, without
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import hidden, mask_secrets, secrets_in
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import Pending
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.web import ask
@@ -101,7 +101,7 @@ def _run(command: list[str], path: Path, run: CommandRunner, timeout_s: float) -
         # How many checks are awaited, and which, is shown for all together.
         runner.run_named(command, f"Checking {path}", cwd=path, timeout=timeout_s, meanwhile=lambda: None)
     except LastGoodError as error:
-        return False, without(error.message, secrets_in(command))
+        return False, mask_secrets(error.message, secrets_in(command))
     return True, "ended with 0"
 
 

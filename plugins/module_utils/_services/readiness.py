@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import hidden, secrets_in, without
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import hidden, mask_secrets, secrets_in
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.web import ask
 
 #: Seconds that one probe may take; an application that is starting may accept and not answer.
@@ -65,7 +65,7 @@ class Ready:
             try:
                 run.run_named(self.command, "Asking whether it is ready", cwd="/", timeout=_PROBE_TIMEOUT)
             except LastGoodError as error:
-                return without(error.message, secrets_in(self.command))
+                return mask_secrets(error.message, secrets_in(self.command))
         return ""
 
 

@@ -9,7 +9,7 @@ import time
 
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import LastGoodError
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import without
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import mask_secrets
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import Pending
 
 from . import listeners
@@ -161,4 +161,4 @@ class ServiceStart:
         )
         log_text = f" Its last lines: {log_lines}" if log_lines else " It left nothing in its log."
         message = f"{self.service.name} ({self.service.manager}) {why}.{log_text}"
-        return LastGoodError(without(message, self.service.secrets))
+        return LastGoodError(mask_secrets(message, self.service.secrets))

@@ -20,7 +20,7 @@ from typing import Any
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import User
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import BULK_TIMEOUT_S
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import masked
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import masked_output
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 
 from ..context import PointEntry
@@ -163,7 +163,7 @@ def fetch_to_scratch(
     except CommandFailed as error:
         raise Refused(
             f"{layout.top} has no commit {name!r}, and fetching it from the remote {history['remote']} failed: "
-            f"{masked(error.stderr.strip(), {})} Name a branch, a tag or a whole commit id that the remote has."
+            f"{masked_output(error.stderr.strip(), {})} Name a branch, a tag or a whole commit id that the remote has."
         ) from error
     environment = {**objects_of(repository), "GIT_SHALLOW_FILE": str(repository.path / ".git" / "shallow")}
     return git.with_env(environment), str(repository.resolve("FETCH_HEAD"))

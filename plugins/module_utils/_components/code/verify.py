@@ -23,7 +23,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
     Refused,
     VerificationFailed,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import hidden, secrets_in, without
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import hidden, mask_secrets, secrets_in
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import show_progress
 
 from .git import Git
@@ -103,7 +103,7 @@ def _check(run: CommandRunner, argv: Sequence[str], tree: Path, timeout: float) 
         run.run_named(argv, attempt, cwd=tree, timeout=timeout)
     except CommandFailed as error:
         output = "\n".join(filter(None, (error.stdout.strip(), error.stderr.strip())))[-2000:]
-        output = without(output, secrets_in(argv))
+        output = mask_secrets(output, secrets_in(argv))
         raise VerificationFailed(
             f"{attempt} ended with {error.rc}: {output or 'it said nothing'}\nThe live checkout was not touched."
         ) from error

@@ -14,7 +14,7 @@ from pathlib import Path
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.accounts import user_by_uid
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import CommandFailed, VerificationFailed
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.files import require_checksum
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import masked
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import masked_output
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.processes import (
     MARKER,
     terminate_leftover_processes,
@@ -244,5 +244,5 @@ class StepTimes:
 
 def _last_words(error: CommandFailed, environment: Mapping[str, str]) -> str:
     output = "\n".join(filter(None, (error.stdout.strip(), error.stderr.strip()))) or "it said nothing"
-    lines = masked("\n".join(output.splitlines()[-MOST_LINES:]), environment)
+    lines = masked_output("\n".join(output.splitlines()[-MOST_LINES:]), environment)
     return lines[-MOST_CHARACTERS:]

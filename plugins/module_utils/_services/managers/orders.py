@@ -20,7 +20,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors imp
     Refused,
 )
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.loaded import opened_as
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import secrets_in, without
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import mask_secrets, secrets_in
 
 from .base import ServiceStatus, parent_of, process_start
 from .pid_file import PidFile
@@ -181,7 +181,7 @@ class ProcessOrders:
                 self.command, f"Starting {name}", cwd=self.directory or Path("/"), timeout=self.timeout
             )
         except CommandFailed as error:
-            raise LastGoodError(without(error.message, secrets_in(self.command))) from error
+            raise LastGoodError(mask_secrets(error.message, secrets_in(self.command))) from error
 
     def stop(self, name: str) -> None:
         """See Manager."""

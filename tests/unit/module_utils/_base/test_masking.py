@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.errors import Refused
-from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import hidden, masked, without_login
+from ansible_collections.lastgood.rollback.plugins.module_utils._base.masking import (
+    hidden,
+    masked_output,
+    without_login,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.options import ComponentOptions
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import component_class
 from ansible_collections.lastgood.rollback.plugins.module_utils._runners import component
@@ -89,7 +93,7 @@ def test_arguments_are_shown_without_their_secrets(command: list[str], shown: st
 def test_a_program_s_words_are_shown_without_the_secrets_of_its_environment() -> None:
     environment = {name: str(value) for name, value in ENVIRONMENT.items()}
     said = "cannot connect to postgresql://blog:tulip@db1/blog as blog: tulip is wrong; nor to amqp://me:other@mq/"
-    told = masked(said, environment)
+    told = masked_output(said, environment)
     assert told == "cannot connect to ******** as blog: ******** is wrong; nor to amqp://me:********@mq/"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.types impo
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.web import ask
 from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
 
-_AT_ONCE = 4
+_PARALLEL_CHECKS = 4
 #: How the result of a service begins that is down on purpose, as far as its manager knows.
 STOPPED = "is stopped"
 
@@ -35,7 +36,7 @@ def check_projects(projects: list[JsonObject], run: CommandRunner, timeout_s: fl
     """
     checks = [check for project in projects for check in _checks_of(project, run, timeout_s)]
     pending = Pending("Waiting for", "checks", len(checks))
-    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+    with ThreadPoolExecutor(max_workers=_PARALLEL_CHECKS) as pool:
         return list(pool.map(lambda check: _timed(check, pending), checks))
 
 
@@ -51,9 +52,9 @@ def _timed(check: Check, pending: Pending) -> JsonObject:
 def _checks_of(project: Mapping[str, Any], run: CommandRunner, timeout_s: float) -> Iterator[Check]:
     name, path = project["name"], Path(project["path"])
     for request in project["http"]:
-        yield f"{name}: {request['url']}", _bound(_ask, request, timeout_s)
+        yield f"{name}: {request['url']}", partial(_check_http, request, timeout_s)
     for service in control.parse(project.get("services") or ()):
-        yield f"{name}: service {service.name}", _bound(_runs, service, run)
+        yield f"{name}: service {service.name}", partial(_check_service, service, run)
     python = project["python"] or "python3"
     commands = [[python, "-c", f"import {module}"] for module in project["imports"]]
     labels = [f"{name}: import {module}" for module in project["imports"]]
@@ -61,40 +62,38 @@ def _checks_of(project: Mapping[str, Any], run: CommandRunner, timeout_s: float)
         commands.append([python, *command[1:]] if command[0] == "python" else list(command))
         labels.append(f"{name}: {' '.join(hidden(command))}")
     for label, command in zip(labels, commands):
-        yield label, _bound(_run, command, path, run, timeout_s)
+        yield label, partial(_check_command, command, path, run, timeout_s)
 
 
-def _bound(work: Callable[..., tuple[bool, str]], *arguments: Any) -> Callable[[], tuple[bool, str]]:
-    return lambda: work(*arguments)
-
-
-def _runs(service: control.Service, run: CommandRunner) -> tuple[bool, str]:
+def _check_service(service: control.Service, run: CommandRunner) -> tuple[bool, str]:
     """Whether a service runs, and answers as its description asks; asked once."""
     try:
-        [seen] = control.inspect([service], run)
-        wrong = service.ready.missing(run) if seen.running and not seen.ready else ""
+        [status] = control.inspect([service], run)
+        missing = service.ready.missing(run) if status.running and not status.ready else ""
     except LastGoodError as error:
         return False, error.message
-    if not seen.running:
-        return False, f"{STOPPED} ({seen.manager}: {seen.detail or seen.state})"
-    return seen.ready, "runs and is ready" if seen.ready else f"is {seen.state}, but not ready: {wrong or seen.detail}"
+    if not status.running:
+        return False, f"{STOPPED} ({status.manager}: {status.detail or status.state})"
+    if not status.ready:
+        return False, f"is {status.state}, but not ready: {missing or status.detail}"
+    return True, "runs and is ready"
 
 
-def _ask(request: Mapping[str, Any], timeout_s: float) -> tuple[bool, str]:
+def _check_http(request: Mapping[str, Any], timeout_s: float) -> tuple[bool, str]:
     try:
         answer = ask(request["url"], timeout_s, follow=True)
     except (OSError, HTTPException, ValueError) as error:
         return False, f"no answer: {error}"
     wanted = request.get("contains")
     if answer.status != request["status"]:
-        other = f"it points to another host, {answer.leads_to}, which was not asked: " if answer.leads_to else ""
-        return False, f"{answer.status} instead of {request['status']}: {other}{_short(answer.body)}"
+        redirect = f"it points to another host, {answer.leads_to}, which was not asked: " if answer.leads_to else ""
+        return False, f"{answer.status} instead of {request['status']}: {redirect}{_excerpt(answer.body)}"
     if wanted and wanted.encode() not in answer.body:
-        return False, f"{answer.status}, but without {wanted!r}: {_short(answer.body)}"
+        return False, f"{answer.status}, but without {wanted!r}: {_excerpt(answer.body)}"
     return True, str(answer.status)
 
 
-def _run(command: list[str], path: Path, run: CommandRunner, timeout_s: float) -> tuple[bool, str]:
+def _check_command(command: list[str], path: Path, run: CommandRunner, timeout_s: float) -> tuple[bool, str]:
     environment = {"PYTHONDONTWRITEBYTECODE": "1"}
     try:
         runner = run.as_user(owner_along(path)).with_env(environment)
@@ -105,5 +104,5 @@ def _run(command: list[str], path: Path, run: CommandRunner, timeout_s: float) -
     return True, "ended with 0"
 
 
-def _short(body: bytes) -> str:
+def _excerpt(body: bytes) -> str:
     return " ".join(body.decode("utf-8", errors="replace").split())[:200]

@@ -12,7 +12,11 @@ from typing import Any, NoReturn
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._checks.integrity.compare import open_captured
-from ansible_collections.lastgood.rollback.plugins.module_utils._checks.integrity.run import CHECKS, Order, inspect
+from ansible_collections.lastgood.rollback.plugins.module_utils._checks.integrity.run import (
+    CHECKS,
+    CheckRequest,
+    inspect,
+)
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import Server
 
 from .run import nothing_touched, run_guarded
@@ -27,7 +31,7 @@ def run_pg_integrity_info(*, argument_spec: Mapping[str, Any]) -> NoReturn:
 def _result(params: Mapping[str, Any]) -> JsonObject:
     server = Server.from_options(params, params["login_password"] or "", "lastgood check")
     point = params["restore_point"]
-    order = Order(
+    request = CheckRequest(
         name=params["name"],
         tables=tuple(params["tables"]),
         checks=tuple(check for check in CHECKS if check in (params["checks"] or CHECKS)),
@@ -35,4 +39,4 @@ def _result(params: Mapping[str, Any]) -> JsonObject:
         captured=open_captured(Path(params["state_dir"]), point, params["name"]) if point else None,
         bin_dir=params["bin_dir"],
     )
-    return {"changed": False, "name": order.name, **inspect(server, order)}
+    return {"changed": False, "name": request.name, **inspect(server, request)}

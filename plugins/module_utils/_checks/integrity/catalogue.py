@@ -13,7 +13,7 @@ from .session import ERROR, WARNING, CatalogueSession, Scope
 ALL = "all tables"
 
 # A partition's copy of its parent's constraint says nothing new. Columns that came with PostgreSQL 18 are read as JSON.
-UNPROVEN = """
+UNVALIDATED_CONSTRAINTS = """
 SELECT o.conrelid::bigint AS table, o.conname AS name, t.typname AS domain, o.contype::text AS kind,
        coalesce((to_jsonb(o) ->> 'conenforced')::bool, true) AS enforced
 FROM pg_constraint o LEFT JOIN pg_type t ON t.oid = o.contypid
@@ -32,7 +32,7 @@ WHERE NOT (i.indisvalid AND i.indisready AND i.indislive)
 ORDER BY 2
 """
 
-SLEEPING_TRIGGERS = """
+DISABLED_TRIGGERS = """
 SELECT t.tgrelid::bigint AS table, o.conrelid::bigint AS constrained, t.tgname AS trigger, o.conname AS constraint,
        t.tgisinternal AS internal
 FROM pg_trigger t LEFT JOIN pg_constraint o ON o.oid = t.tgconstraint
@@ -43,9 +43,9 @@ ORDER BY 1, 3
 KINDS = {"c": "check constraint", "f": "foreign key", "n": "not-null constraint"}
 
 
-def unproven_constraints(catalogue: CatalogueSession, scope: Scope) -> None:
+def unvalidated_constraints(catalogue: CatalogueSession, scope: Scope) -> None:
     """Constraints that the server does not vouch for: NOT VALID, or NOT ENFORCED."""
-    for row in catalogue.rows("constraints", ALL, UNPROVEN):
+    for row in catalogue.rows("constraints", ALL, UNVALIDATED_CONSTRAINTS):
         if row["table"] not in scope.tables and not (scope.everything and row["domain"]):
             continue
         what = scope.tables.get(row["table"]) or f"domain {row['domain']}"
@@ -59,24 +59,24 @@ def broken_indexes(catalogue: CatalogueSession, scope: Scope) -> None:
     for row in catalogue.rows("indexes", ALL, BROKEN_INDEXES):
         if row["table"] in scope.tables or row["table"] in scope.toasts:
             states = {"valid": row["valid"], "ready": row["ready"], "live": row["live"]}
-            said = f"The index is not {' and not '.join(word for word, is_so in states.items() if not is_so)}"
+            detail = f"The index is not {' and not '.join(word for word, is_true in states.items() if not is_true)}"
             if row["unique"]:
-                said += ": the uniqueness that it stands for is not guaranteed"
-            catalogue.add_finding("indexes", ERROR, row["index"], f"{said}. REINDEX or drop it")
+                detail += ": the uniqueness that it stands for is not guaranteed"
+            catalogue.add_finding("indexes", ERROR, row["index"], f"{detail}. REINDEX or drop it")
 
 
 def disabled_triggers(catalogue: CatalogueSession, scope: Scope) -> None:
     """Triggers that do not fire; those of a foreign key once, as what they are: a key that is not enforced."""
     reported = set()
-    for row in catalogue.rows("triggers", ALL, SLEEPING_TRIGGERS):
+    for row in catalogue.rows("triggers", ALL, DISABLED_TRIGGERS):
         table = row["constrained"] if row["internal"] and row["constraint"] else row["table"]
         name = row["constraint"] if row["internal"] else row["trigger"]
         if table not in scope.tables or (table, name) in reported:
             continue
         reported.add((table, name))
         if row["internal"]:
-            said = "The constraint is not enforced: its triggers are disabled (ALTER TABLE … ENABLE TRIGGER ALL)"
-            catalogue.add_finding("triggers", ERROR, f"{scope.tables[table]} {name}", said)
+            detail = "The constraint is not enforced: its triggers are disabled (ALTER TABLE … ENABLE TRIGGER ALL)"
+            catalogue.add_finding("triggers", ERROR, f"{scope.tables[table]} {name}", detail)
         else:
             catalogue.add_finding("triggers", WARNING, f"{scope.tables[table]} {name}", "The trigger is disabled")
 
@@ -85,10 +85,10 @@ def sequences_behind(catalogue: CatalogueSession, scope: Scope) -> None:
     """Sequences whose next value is in use already, so that an INSERT will fail, or make a duplicate."""
     for row in catalogue.rows("sequences", ALL, sequences.SEQUENCES):
         if row["table"] in scope.tables:
-            _sequence(catalogue, row)
+            _check_sequence(catalogue, row)
 
 
-def _sequence(catalogue: CatalogueSession, row: JsonObject) -> None:
+def _check_sequence(catalogue: CatalogueSession, row: JsonObject) -> None:
     key = f"{row['schema']}.{row['name']}"
     # The rows first: whoever inserts meanwhile has moved the sequence before.
     used = catalogue.rows("sequences", key, sequences.highest_in_use(row))
@@ -98,5 +98,5 @@ def _sequence(catalogue: CatalogueSession, row: JsonObject) -> None:
     value, upcoming = int(used[0]["value"]), sequences.next_value(row, now[0])
     if sequences.is_behind(row, upcoming, value):
         where = f"{row['table_schema']}.{row['table_name']}.{row['column']}"
-        said = f"The next value is {upcoming}, but {where} has {value} already"
-        catalogue.add_finding("sequences", ERROR, key, said, count=abs(value - upcoming) + 1)
+        detail = f"The next value is {upcoming}, but {where} has {value} already"
+        catalogue.add_finding("sequences", ERROR, key, detail, count=abs(value - upcoming) + 1)

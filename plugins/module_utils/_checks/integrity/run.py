@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.types import JsonObject
 from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.server import DatabaseError, Server
 
-from .catalogue import broken_indexes, disabled_triggers, sequences_behind, unproven_constraints
+from .catalogue import broken_indexes, disabled_triggers, sequences_behind, unvalidated_constraints
 from .compare import Captured, compare_definitions, compare_rows
 from .pages import pages
 from .rows import count_rows, orphans, violations
@@ -23,7 +23,7 @@ CHECKS = ("indexes", "triggers", "sequences", "constraints", "orphans", "rows", 
 
 
 @dataclass(frozen=True)
-class Order:
+class CheckRequest:
     """What is asked for.
 
     :param name: the database.
@@ -42,7 +42,7 @@ class Order:
     bin_dir: str | None
 
 
-def inspect(server: Server, order: Order) -> JsonObject:
+def inspect(server: Server, request: CheckRequest) -> JsonObject:
     """Run the checks. A database that can't be reached is a finding like any other.
 
     :return: ``healthy``, ``complete``, ``findings``, ``not_checked``, ``tables`` and ``ms``.
@@ -50,56 +50,56 @@ def inspect(server: Server, order: Order) -> JsonObject:
     """
     began = time.monotonic()
     try:
-        with server.connect(order.name) as session:
-            catalogue = CatalogueSession(session, order.timeout_s - (time.monotonic() - began))
-            _run_checks(catalogue, server, order)
+        with server.connect(request.name) as session:
+            catalogue = CatalogueSession(session, request.timeout_s - (time.monotonic() - began))
+            _run_checks(catalogue, server, request)
     except DatabaseError as error:
-        return _result([_unreachable(order, error.message)], _all_skipped(order, order.checks), {}, began)
+        return _result([_unreachable(request, error.message)], _all_skipped(request, request.checks), {}, began)
     return _result(catalogue.findings, catalogue.not_checked, catalogue.tables, began)
 
 
-def _run_checks(catalogue: CatalogueSession, server: Server, order: Order) -> None:
-    then = order.captured.facts["tables"] if order.captured else {}
-    scope = choose_tables(catalogue, order.tables, then)
-    made = [check for check in CHECKS if check in order.checks]
-    for place, check in enumerate(made):
+def _run_checks(catalogue: CatalogueSession, server: Server, request: CheckRequest) -> None:
+    captured_tables = request.captured.facts["tables"] if request.captured else {}
+    scope = choose_tables(catalogue, request.tables, captured_tables)
+    selected = [check for check in CHECKS if check in request.checks]
+    for index, check in enumerate(selected):
         try:
-            _run_check(check, catalogue, scope, server, order)
+            _run_check(check, catalogue, scope, server, request)
         except ConnectionLost as error:
             catalogue.findings.append(
-                _unreachable(order, f"The connection was lost in the check {check}: {error.message}")
+                _unreachable(request, f"The connection was lost in the check {check}: {error.message}")
             )
-            catalogue.not_checked += _all_skipped(order, made[place:])
+            catalogue.not_checked += _all_skipped(request, selected[index:])
             return
 
 
-def _run_check(check: str, catalogue: CatalogueSession, scope: Scope, server: Server, order: Order) -> None:
-    simple: dict[str, tuple[Callable[[CatalogueSession, Scope], None], ...]] = {
+def _run_check(check: str, catalogue: CatalogueSession, scope: Scope, server: Server, request: CheckRequest) -> None:
+    functions: dict[str, tuple[Callable[[CatalogueSession, Scope], None], ...]] = {
         "indexes": (broken_indexes,),
         "triggers": (disabled_triggers,),
         "sequences": (sequences_behind,),
-        "constraints": (unproven_constraints, violations),
+        "constraints": (unvalidated_constraints, violations),
         "orphans": (orphans,),
         "pages": (pages,),
     }
-    comparing = order.captured is not None and "comparison" in order.checks
-    for work in simple.get(check, ()):
-        work(catalogue, scope)
+    comparing = request.captured is not None and "comparison" in request.checks
+    for check_function in functions.get(check, ()):
+        check_function(catalogue, scope)
     if check == "rows" and not comparing:
         count_rows(catalogue, scope)
-    if check == "comparison" and order.captured is not None:
+    if check == "comparison" and request.captured is not None:
         if scope.everything:
-            compare_definitions(catalogue, order.captured, server, order.bin_dir, order.name)
-        compare_rows(catalogue, scope, order.captured, order.tables)
+            compare_definitions(catalogue, request.captured, server, request.bin_dir, request.name)
+        compare_rows(catalogue, scope, request.captured, request.tables)
 
 
-def _unreachable(order: Order, message: str) -> JsonObject:
-    return {"check": "connection", "severity": ERROR, "object": f"database {order.name}", "detail": message}
+def _unreachable(request: CheckRequest, message: str) -> JsonObject:
+    return {"check": "connection", "severity": ERROR, "object": f"database {request.name}", "detail": message}
 
 
-def _all_skipped(order: Order, checks: tuple[str, ...] | list[str]) -> list[JsonObject]:
+def _all_skipped(request: CheckRequest, checks: tuple[str, ...] | list[str]) -> list[JsonObject]:
     reason = "there is no connection"
-    return [{"check": check, "object": f"database {order.name}", "reason": reason} for check in checks]
+    return [{"check": check, "object": f"database {request.name}", "reason": reason} for check in checks]
 
 
 def _result(findings: list[JsonObject], not_checked: list[JsonObject], tables: JsonObject, began: float) -> JsonObject:

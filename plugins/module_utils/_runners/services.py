@@ -33,15 +33,15 @@ def run_services(*, argument_spec: Mapping[str, Any]) -> NoReturn:
 
 
 def _result(params: Mapping[str, Any], *, check: bool) -> JsonObject:
-    specs = control.parse(_as_begun(params))
+    specs = control.parse(_with_kept_options(params))
     if not params["transaction"]:
         control.require_complete(specs)
     inspected = control.inspect(specs, CommandRunner())
-    ran = {service.key: service.running for service in inspected}
+    ran_before = {service.key: service.running for service in inspected}
     if params["transaction"]:
         transaction = HostTransaction(Path(params["state_dir"]), params["transaction"])
         if transaction.records.directory.is_dir():
-            ran = {**ran, **{service_key(entry): entry["ran_before"] for entry in transaction.records.services()}}
+            ran_before |= {service_key(entry): entry["ran_before"] for entry in transaction.records.services()}
         if not check:
             with transaction.locked():
                 if params["state"] == "stopped" and transaction.is_over:
@@ -49,19 +49,19 @@ def _result(params: Mapping[str, Any], *, check: bool) -> JsonObject:
                     running = {service.key: service.running for service in inspected}
                     return _describe("started", specs, running, inspected, {}, {})
                 if params["state"] != "started":
-                    _remember(transaction.records, specs, inspected)
-                return _carry_out(params["state"], specs, ran, inspected, transaction.records)
+                    _journal_services(transaction.records, specs, inspected)
+                return _carry_out(params["state"], specs, ran_before, inspected, transaction.records)
     else:
         keys = [spec.key for spec in specs]
         refuse_if_held(Path(params["state_dir"]), "", None, services=keys)
         if params["state"] != "stopped":
-            ran = dict.fromkeys(ran, True)
+            ran_before = dict.fromkeys(ran_before, True)
     if check:
-        return _describe(params["state"], specs, ran, inspected, {}, {})
-    return _carry_out(params["state"], specs, ran, inspected, None)
+        return _describe(params["state"], specs, ran_before, inspected, {}, {})
+    return _carry_out(params["state"], specs, ran_before, inspected, None)
 
 
-def _as_begun(params: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _with_kept_options(params: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The services with the options that their transaction has kept: a plan names them only."""
     if not params["transaction"]:
         return list(params["services"])
@@ -69,12 +69,12 @@ def _as_begun(params: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [kept.get(service_key(service), service) for service in params["services"]]
 
 
-def _remember(records: Records, specs: list[control.Service], inspected: list[control.Inspected]) -> None:
+def _journal_services(records: Records, specs: list[control.Service], inspected: list[control.Inspected]) -> None:
     """Journalled before the first stop, so that whoever undoes knows what to start again, and what to expect of it."""
     known = {service_key(entry) for entry in records.services()}
     by_key = {service.key: service for service in inspected}
-    fresh = [spec for spec in specs if spec.key not in known]
-    crashing = control.crashing([spec for spec in fresh if by_key[spec.key].ready], CommandRunner())
+    new_specs = [spec for spec in specs if spec.key not in known]
+    crashing = control.crashing([spec for spec in new_specs if by_key[spec.key].ready], CommandRunner())
     new: list[JsonObject] = [
         {
             "manager": spec.manager,
@@ -83,10 +83,10 @@ def _remember(records: Records, specs: list[control.Service], inspected: list[co
             "ready_before": by_key[spec.key].ready and spec.key not in crashing,
             "options": service_name(spec.options()),
         }
-        for spec in fresh
+        for spec in new_specs
     ]
     if new:
-        records.write_services([spec.options() for spec in fresh])
+        records.write_services([spec.options() for spec in new_specs])
         running = [entry["name"] for entry in new if entry["ran_before"]]
         records.journal.write("services", f"Ran before: {', '.join(running) or 'none'}", services=new)
 
@@ -94,22 +94,22 @@ def _remember(records: Records, specs: list[control.Service], inspected: list[co
 def _carry_out(
     state: str,
     specs: list[control.Service],
-    ran: Mapping[str, bool],
+    ran_before: Mapping[str, bool],
     inspected: list[control.Inspected],
     records: Records | None,
 ) -> JsonObject:
     run = CommandRunner()
     stopped: dict[str, control.Stopped] = {}
     started: dict[str, control.Started] = {}
-    wanted = [spec for spec in specs if ran[spec.key]]
-    stopping = _outdated(wanted, inspected, records) if state == "started" else specs
-    if stopping:
-        found = control.stop(stopping, run, lambda some: _log(records, "stopped", control.stop_times(some)))
+    to_start = [spec for spec in specs if ran_before[spec.key]]
+    to_stop = _outdated(to_start, inspected, records) if state == "started" else specs
+    if to_stop:
+        found = control.stop(to_stop, run, lambda some: _log(records, "stopped", control.stop_times(some)))
         stopped = {entry.key: entry for entry in found}
     if state != "stopped":
-        started = {entry.key: entry for entry in control.start(wanted, run, _lenient(records))}
+        started = {entry.key: entry for entry in control.start(to_start, run, _not_ready_before(records))}
         _log(records, "started", {entry.name: entry.ready_at for entry in started.values()})
-    return _describe(state, specs, ran, inspected, stopped, started)
+    return _describe(state, specs, ran_before, inspected, stopped, started)
 
 
 def _outdated(
@@ -123,7 +123,7 @@ def _outdated(
     return [spec for spec in specs if spec.key in running and spec.name not in again]
 
 
-def _lenient(records: Records | None) -> set[str]:
+def _not_ready_before(records: Records | None) -> set[str]:
     """Back at an earlier state, a service that was broken in it is broken again: that is what was asked for."""
     header = records.header() if records else None
     undoes = header.plan.get("undoes") if header else None
@@ -142,18 +142,18 @@ def _log(records: Records | None, event: str, times: Mapping[str, float | None])
 def _describe(
     state: str,
     specs: list[control.Service],
-    ran: Mapping[str, bool],
+    ran_before: Mapping[str, bool],
     inspected: list[control.Inspected],
     stopped: Mapping[str, control.Stopped],
     started: Mapping[str, control.Started],
 ) -> JsonObject:
     before = {service.key: service.running for service in inspected}
-    after = {spec.key: state != "stopped" and ran[spec.key] for spec in specs}
+    after = {spec.key: state != "stopped" and ran_before[spec.key] for spec in specs}
     services: list[JsonObject] = [
         {
             "name": spec.name,
             "manager": spec.manager,
-            "ran_before": ran[spec.key],
+            "ran_before": ran_before[spec.key],
             "stopped_at": stopped[spec.key].stopped_at if spec.key in stopped else None,
             "ready_at": started[spec.key].ready_at if spec.key in started else None,
             "pid": started[spec.key].pid if spec.key in started else None,
@@ -171,7 +171,5 @@ def _describe(
     }
 
 
-def _lines(is_running: Mapping[str, bool]) -> str:
-    return "".join(
-        f"{key}: {'running' if is_running else 'stopped'}\n" for key, is_running in sorted(is_running.items())
-    )
+def _lines(running: Mapping[str, bool]) -> str:
+    return "".join(f"{key}: {'running' if running else 'stopped'}\n" for key, running in sorted(running.items()))

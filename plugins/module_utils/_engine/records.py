@@ -255,10 +255,10 @@ class Records:
         journalled = [
             require(entry.get("facts"), _DECISION, self.place(entry)) for entry in self._journalled("decided")
         ]
-        words = {one["decision"] for one in [*filter(None, [raw]), *journalled]}
-        if len(words) > 1:
+        decisions = {one["decision"] for one in [*filter(None, [raw]), *journalled]}
+        if len(decisions) > 1:
             raise Unreadable(f"{self.directory / 'decision'} says another decision than the journal.")
-        return words.pop() if words else None
+        return decisions.pop() if decisions else None
 
     def decide(self, decision: str, by: str) -> str:
         """Compare and set: the first decision is kept; returns it."""
@@ -314,14 +314,14 @@ class Records:
             return kept
         if header.services is None:
             kept = {**{service_key(service): service for service in header.planned_services}, **kept}
-        self._require_kept(header.services or (), kept)
+        self._require_options(header.services or (), kept)
         return kept
 
-    def _require_kept(self, keys: Iterable[str], kept: Mapping[str, Any]) -> None:
-        lost = sorted(set(keys) - kept.keys())
-        if lost:
+    def _require_options(self, keys: Iterable[str], kept: Mapping[str, Any]) -> None:
+        missing = sorted(set(keys) - kept.keys())
+        if missing:
             raise Unreadable(
-                f"{self.directory / 'services.json'} is gone, or tells nothing of {', '.join(lost)}: how to start them is not "
+                f"{self.directory / 'services.json'} is gone, or tells nothing of {', '.join(missing)}: how to start them is not "
                 "known."
             )
 
@@ -411,7 +411,7 @@ class Records:
             return list(found.values())
         kept = self.service_options()
         # Older releases wrote all options into the journal.
-        self._require_kept((key for key, service in found.items() if "command" not in service["options"]), kept)
+        self._require_options((key for key, service in found.items() if "command" not in service["options"]), kept)
         return [{**service, "options": kept.get(key) or service["options"]} for key, service in found.items()]
 
     def state(self) -> HostState:

@@ -12,7 +12,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.shape impo
 from .records import Records
 
 #: How the log says what happened to services, and to those that have no time in it.
-_LOGGED = {"stopped": ("Stopped", "already down"), "started": ("Started, and ready", "no more ready than before")}
+_LOG_TEXTS = {"stopped": ("Stopped", "already down"), "started": ("Started, and ready", "no more ready than before")}
 
 
 def log_services(records: Records, event: str, times: Mapping[str, float | None]) -> None:
@@ -24,7 +24,7 @@ def log_services(records: Records, event: str, times: Mapping[str, float | None]
     known = {name: at for name, at in times.items() if at is not None}
     others = sorted(times.keys() - known.keys())
     if times:
-        words, exception = _LOGGED[event]
+        words, exception = _LOG_TEXTS[event]
         text = f"{words}: {', '.join(known) or 'none'}" + (f"; {exception}: {', '.join(others)}" if others else "")
         records.journal.write(event, text, services=known, others=others)
 

@@ -74,12 +74,12 @@ class Database(DatabaseEntry):
             )  # fmt: skip
             build = SideBuild(self.context, current.server, programs, plan.facts)
             build.create(session)
-            spent = build.restore()
+            restore_ms = build.restore()
             verification = build.verify()
-            left = build.apply_properties(session)
+            not_restored = build.apply_properties(session)
             note_unlogged(self.context, current.server, current.names.incoming)
             build.mark(session, ready=True)
-        evidence = {"verification": verification, "not_restored": left, "restore_ms": spent}
+        evidence = {"verification": verification, "not_restored": not_restored, "restore_ms": restore_ms}
         self._write(EVIDENCE_FILE, evidence)
         return evidence
 
@@ -131,7 +131,7 @@ class Database(DatabaseEntry):
         current = DatabaseState(self.context, plan)
         with current.session(changing=True) as session:
             if current.state() is State.SWITCHED:
-                self._swap_back(session, plan, current)
+                self._undo_swap(session, plan, current)
                 current.refresh(session)
             if current.state() not in (State.UNTOUCHED, State.PREPARED):
                 raise StateConflict(current.mismatch_message("undone"))
@@ -141,7 +141,7 @@ class Database(DatabaseEntry):
         """Count what was written to the rejected database, once: that reads all of it, so nobody may be waiting."""
         current = DatabaseState(self.context, plan)
         current.inspect()
-        return {} if current.rejected is None else self._once(lambda: self._count_written(current))
+        return {} if current.rejected is None else self._count_once(lambda: self._count_written(current))
 
     def finish(self, plan: Plan) -> None:
         """Drop databases that were retained earlier, except for the newest ones."""
@@ -181,7 +181,7 @@ class Database(DatabaseEntry):
             "not_restored": evidence.get("not_restored", []),
         }
 
-    def _swap_back(self, session: Session, plan: Plan, current: DatabaseState) -> None:
+    def _undo_swap(self, session: Session, plan: Plan, current: DatabaseState) -> None:
         names, live = current.names, current.live
         if live is None or (plan.facts["old_oid"] is not None and current.previous is None):
             raise StateConflict(f"Database {plan.name} can't be brought back: {names.previous} is gone.")
@@ -201,7 +201,7 @@ class Database(DatabaseEntry):
     def _count_written(self, current: DatabaseState) -> JsonObject:
         return written_since(self.context, current.server, current.names.rejected)
 
-    def _once(self, count: Callable[[], JsonObject]) -> JsonObject:
+    def _count_once(self, count: Callable[[], JsonObject]) -> JsonObject:
         written = self._read(REJECTED_FILE)
         if written is None:
             written = count()

@@ -147,7 +147,7 @@ class DatabaseReversal(Database):
         if not (self.context.workspace / TABLES_FILE).exists():
             return {}
         current = _ReversalState(self.context, plan)
-        return self._once(lambda: written_since(self.context, current.server, current.returning_name))
+        return self._count_once(lambda: written_since(self.context, current.server, current.returning_name))
 
     def state(self, plan: Plan) -> State:
         """Compare names and OIDs with the plan; that it was read to its end is noted in the workspace."""

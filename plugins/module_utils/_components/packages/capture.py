@@ -33,15 +33,15 @@ def capture(run: CommandRunner, path: Path, owner: User, imports: Sequence[str],
     _require_packable(environment)
     failed = failed_imports(run, path, imports, IMPORT_TIMEOUT)
     if failed:
-        raise Refused(f"{path} is not worth keeping as known good: {failures(failed)}")
-    house = into / "wheels"
-    house.mkdir(mode=0o700)
-    packed = {}
+        raise Refused(f"{path} is not worth keeping as known good: {failed_imports_text(failed)}")
+    wheels_directory = into / "wheels"
+    wheels_directory.mkdir(mode=0o700)
+    packed_wheels = {}
     for number, one in enumerate(environment.distributions, 1):
         show_progress(f"Packing {one.name}, {number} of {len(environment.distributions)} packages of {path}")
-        packed[one.name] = wheels.pack(one, environment, house, owner)
+        packed_wheels[one.name] = wheels.pack(one, environment, wheels_directory, owner)
     versions = environment.packages
-    pins = [Pin(name, versions[name], (wheel.sha256,)) for name, wheel in packed.items()]
+    pins = [Pin(name, versions[name], (wheel.sha256,)) for name, wheel in packed_wheels.items()]
     write_atomic(into / "requirements.txt", render(pins).encode())
     return {
         "path": str(path),
@@ -60,14 +60,14 @@ def capture(run: CommandRunner, path: Path, owner: User, imports: Sequence[str],
                 "bytes": wheel.bytes,
                 "unpacked_bytes": wheel.unpacked_bytes,
             }
-            for name, wheel in packed.items()
+            for name, wheel in packed_wheels.items()
         },
-        "modified": {name: list(wheel.modified) for name, wheel in packed.items() if wheel.modified},
+        "modified": {name: list(wheel.modified) for name, wheel in packed_wheels.items() if wheel.modified},
         "unowned": wheels.unowned(environment, owner),
     }
 
 
-def failures(failed: Mapping[str, str]) -> str:
+def failed_imports_text(failed: Mapping[str, str]) -> str:
     """Failed imports as words."""
     return "; ".join(f"importing {name} fails: {why}" for name, why in sorted(failed.items()))
 

@@ -30,7 +30,7 @@ from ..base import Component
 from ..context import PointEntry
 from ..plan import Plan, State
 from . import link
-from .capture import IMPORT_TIMEOUT, capture, failures
+from .capture import IMPORT_TIMEOUT, capture, failed_imports_text
 from .environment import Environment, Interpreter, failed_imports, inspect_environment
 from .install import Build, Installer
 from .link import EnvironmentPaths, LivePath
@@ -221,7 +221,9 @@ class Packages(Component):
         _verify(inspect_environment(run, paths.side), facts)
         failed = failed_imports(run, paths.side, facts["imports"], IMPORT_TIMEOUT)
         if failed:
-            raise VerificationFailed(f"In the environment that was built for {paths.path}, {failures(failed)}")
+            raise VerificationFailed(
+                f"In the environment that was built for {paths.path}, {failed_imports_text(failed)}"
+            )
         # Now, not in the downtime: a link must never lead to files that a power cut can still empty.
         run.run(["sync", "-f", str(paths.side)], f"Writing {paths.side} to disk", check=False)
         with acting_as(owner):

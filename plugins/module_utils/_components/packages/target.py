@@ -69,17 +69,19 @@ def from_requirements(options: Mapping[str, Any], base: Interpreter) -> Target:
         pins = parse(Path(where).read_text(encoding="utf-8"), where, base)
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"The requirements file {where} can't be read: {error}.") from error
-    house = options.get("wheelhouse")
-    wheels = matching_wheels(Path(house), pins, where) if house else []
+    wheelhouse = options.get("wheelhouse")
+    wheels = matching_wheels(Path(wheelhouse), pins, where) if wheelhouse else []
     digests = {wheel.sha256 for wheel in wheels}
-    exact = [Pin(pin.name, pin.version, tuple(d for d in pin.digests if not house or d in digests)) for pin in pins]
-    fetched = () if house else ("Without a wheelhouse the package index has to answer while this is prepared.",)
+    exact = [
+        Pin(pin.name, pin.version, tuple(d for d in pin.digests if not wheelhouse or d in digests)) for pin in pins
+    ]
+    fetched = () if wheelhouse else ("Without a wheelhouse the package index has to answer while this is prepared.",)
     return Target(
         packages={pin.name: pin.version for pin in pins},
         wheels=wheels,
         lock=render(exact),
         imports=list(options.get("imports") or []),
-        from_index=not house,
+        from_index=not wheelhouse,
         warnings=fetched,
     )
 

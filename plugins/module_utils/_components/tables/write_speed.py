@@ -36,10 +36,10 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._postgresql.user
 
 SAMPLE_ROWS, SAMPLE_BYTES = 50_000, 16 * 1024**2
 #: So many tables are measured, the largest ones; the others are taken to be like them.
-MOST_TABLES = 20
+MAX_TABLES = 20
 #: A temporary table writes no WAL, and a small one lies in the cache: what rows, their entries in indexes, and indexes that
 #: are built later take beside it in a real one. The benchmark of predictions measures it.
-ROW_MORE, ENTRY_MORE, BUILD_MORE = 1.25, 1.7, 1.5
+ROW_FACTOR, ENTRY_FACTOR, BUILD_FACTOR = 1.25, 1.7, 1.5
 #: How many rows ANALYZE looks at.
 STATISTICS_ROWS = 30_000
 #: A table is a file, each index another, and what is too long for its rows lies in two more.
@@ -49,9 +49,9 @@ SELECT coalesce(sum(1 + 2 * (c.reltoastrelid <> 0)::int), 0) AS tables,
 FROM pg_class c WHERE c.oid = ANY(%s::regclass[]::oid[]) AND c.relkind = 'r'
 """
 #: Without statistics on expressions: ANALYZE would compute them with our rights.
-BARE, INDEXED = "INCLUDING GENERATED", "INCLUDING ALL EXCLUDING STATISTICS"
+WITHOUT_INDEXES, WITH_INDEXES = "INCLUDING GENERATED", "INCLUDING ALL EXCLUDING STATISTICS"
 #: So many foreign keys are put on an empty table and taken off again; seconds for one where that can't be tried.
-KEYS, USUAL_KEY_S = 40, 0.0006
+MAX_KEYS, USUAL_KEY_S = 40, 0.0006
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def measure_speeds(
     if live.rows(EVENT_TRIGGERS):
         return found
     with server.connect(database) as scratch:
-        largest = list(largest_first)[:MOST_TABLES]
+        largest = list(largest_first)[:MAX_TABLES]
         if largest and largest[0].rows:
             # What a session does for the first time takes longer: that time is not taken for the table's.
             _measure(live, scratch, largest[0])
@@ -130,18 +130,20 @@ def _measure(live: Session, scratch: Session, candidate: Candidate) -> WriteSpee
         if runs_own_code(live, *name):
             return None
         limit = int(min(SAMPLE_ROWS, max(SAMPLE_BYTES / max(candidate.width(), 1), 100)))
-        some = sql.SQL("COPY (SELECT {} FROM {} LIMIT {}) TO STDOUT").format(
+        sample = sql.SQL("COPY (SELECT {} FROM {} LIMIT {}) TO STDOUT").format(
             column_list(columns), candidate.source, sql.Literal(limit)
         )
-        for words in (BARE, INDEXED):
+        for like_options in (WITHOUT_INDEXES, WITH_INDEXES):
             scratch.execute("BEGIN")
             table = sql.Identifier("pg_temp", "lastgood_sample")
-            like = sql.SQL("CREATE TEMP TABLE {} (LIKE {} {})").format(table, sql.Identifier(*name), sql.SQL(words))
+            like = sql.SQL("CREATE TEMP TABLE {} (LIKE {} {})").format(
+                table, sql.Identifier(*name), sql.SQL(like_options)
+            )
             spent["CREATE"] = _seconds(scratch, like)
             begun = time.monotonic()
-            rows = stream_rows(live, some, scratch, copy_in(table, columns), f"Sampling {'.'.join(name)}")
-            spent[words] = time.monotonic() - begun
-            if words == INDEXED:
+            rows = stream_rows(live, sample, scratch, copy_in(table, columns), f"Sampling {'.'.join(name)}")
+            spent[like_options] = time.monotonic() - begun
+            if like_options == WITH_INDEXES:
                 files = sum(map(int, scratch.rows(FILES, [["pg_temp.lastgood_sample"]])[0].values()))
                 spent["ANALYZE"] = _seconds(scratch, sql.SQL("ANALYZE {}").format(table))
                 spent["REINDEX"] = _seconds(scratch, sql.SQL("REINDEX TABLE {}").format(table))
@@ -151,8 +153,9 @@ def _measure(live: Session, scratch: Session, candidate: Candidate) -> WriteSpee
         return None
     if not rows:
         return None
-    row, entries = spent[BARE] / rows * ROW_MORE, max(spent[INDEXED] - spent[BARE], 0.0) / rows * ENTRY_MORE
-    built, analyzed = spent["REINDEX"] / rows * BUILD_MORE, spent["ANALYZE"] / min(rows, STATISTICS_ROWS)
+    row = spent[WITHOUT_INDEXES] / rows * ROW_FACTOR
+    entries = max(spent[WITH_INDEXES] - spent[WITHOUT_INDEXES], 0.0) / rows * ENTRY_FACTOR
+    built, analyzed = spent["REINDEX"] / rows * BUILD_FACTOR, spent["ANALYZE"] / min(rows, STATISTICS_ROWS)
     return WriteSpeed(spent["CREATE"] / files, row, row + entries, built, analyzed)
 
 
@@ -186,10 +189,10 @@ def key_seconds(server: Server, database: str, live: Session, at_once: int) -> f
     if live.rows(EVENT_TRIGGERS):
         return USUAL_KEY_S
     parent, child = sql.Identifier("pg_temp", "lastgood_parent"), sql.Identifier("pg_temp", "lastgood_child")
-    names = [sql.Identifier(f"lastgood_{number}") for number in range(min(at_once, KEYS))]
+    names = [sql.Identifier(f"lastgood_{number}") for number in range(min(at_once, MAX_KEYS))]
     key = sql.SQL("ADD CONSTRAINT {} FOREIGN KEY (id) REFERENCES {}")
     add = sql.SQL("ALTER TABLE {} {}").format(child, sql.SQL(", ").join([key.format(name, parent) for name in names]))
-    times = KEYS // len(names)
+    times = MAX_KEYS // len(names)
     with server.connect(database) as scratch:
         try:
             scratch.execute("BEGIN")
@@ -210,10 +213,10 @@ def key_seconds(server: Server, database: str, live: Session, at_once: int) -> f
 def check_seconds(live: Session, key: JsonObject, deadline: float) -> float:
     """Seconds for checking every row that a foreign key binds."""
     begun = time.monotonic()
-    left = int((deadline - begun) * 1000)
-    if left <= 0:
+    timeout_ms = int((deadline - begun) * 1000)
+    if timeout_ms <= 0:
         return 0.0
-    live.execute("SET statement_timeout = %s", [left])
+    live.execute("SET statement_timeout = %s", [timeout_ms])
     try:
         live.value(sql.SQL("SELECT count(*) {}").format(without_parent(key)))
     except DatabaseError:

@@ -48,8 +48,8 @@ class ActionModule(ActionBase):
     def _unknown(self, inputs: Mapping[str, _inputs.RoleInputs], variables: Mapping[str, Any]) -> list[str]:
         """Variables that begin like inputs and are none, from wherever they come."""
         known = {name for role in inputs.values() for name in role.options}
-        others = _inputs.Input(_inputs.OTHERS, "list")
-        patterns = _inputs.typed(others, self._templar.template(variables.get(_inputs.OTHERS)))
+        others = _inputs.Input(_inputs.OTHER_VARIABLES, "list")
+        patterns = _inputs.typed(others, self._templar.template(variables.get(_inputs.OTHER_VARIABLES)))
         unknown = _inputs.unknown_inputs(variables, known, patterns)
         return unknown + _inputs.results_given(load_extra_vars(self._loader))
 

@@ -114,7 +114,7 @@ class Stack:
 
         def depth(name: str) -> int:
             if name not in found:
-                found[name] = max((depth(needed) + 1 for needed in self.projects[name].requires), default=0)
+                found[name] = max((depth(required) + 1 for required in self.projects[name].requires), default=0)
             return found[name]
 
         return {name: depth(name) for name in self.projects}
@@ -130,10 +130,10 @@ class Stack:
 
     def dependants(self, name: str) -> tuple[str, ...]:
         """The projects that need this one, directly or through others, in catalogue order."""
-        needing = {name}
+        dependants = {name}
         for wave in self.waves:
-            needing |= {other for other in wave if needing & set(self.projects[other].requires)}
-        return tuple(other for other in self.projects if other in needing and other != name)
+            dependants |= {other for other in wave if dependants & set(self.projects[other].requires)}
+        return tuple(other for other in self.projects if other in dependants and other != name)
 
 
 def parse_catalogue(
@@ -174,57 +174,57 @@ def _hooks(raw: Any, groups: Mapping[str, Sequence[str]], mistakes: Mistakes) ->
     for when, entries in hooks.items():
         for index, entry in enumerate(entries):
             where = f"rollback_hooks.{when}[{index}]"
-            good = read_fields(where, entry, keys.HOOK_ENTRY_KEYS, mistakes, required=["name", "host", "command"])
-            host, hosts = good.get("host"), groups.get("all", ())
+            values = read_fields(where, entry, keys.HOOK_ENTRY_KEYS, mistakes, required=["name", "host", "command"])
+            host, hosts = values.get("host"), groups.get("all", ())
             if host and host not in hosts:
                 mistakes.add(f"{where}.host", f"{host!r} is not a host of this inventory{nearest(host, hosts)}")
-            if "after" in good and when != "around_switch":
+            if "after" in values and when != "around_switch":
                 mistakes.add(f"{where}.after", "belongs to hooks around_switch only")
     return hooks
 
 
 def _database(name: str, raw: Any, groups: Mapping[str, Sequence[str]], mistakes: Mistakes) -> Database:
     where = f"rollback_databases.{name}"
-    good = read_fields(where, raw, keys.DATABASE_KEYS, mistakes, required=["host"])
-    host = str(good.pop("host", ""))
+    values = read_fields(where, raw, keys.DATABASE_KEYS, mistakes, required=["host"])
+    host = str(values.pop("host", ""))
     hosts = groups.get("all", ())
     if host and host not in hosts:
         mistakes.add(f"{where}.host", f"{host!r} is not a host of this inventory{nearest(host, hosts)}")
-    migrations = good.pop("migrations", None)
+    migrations = values.pop("migrations", None)
     if migrations is not None:
         place = f"{where}.migrations"
         migrations = read_fields(place, migrations, keys.MIGRATION_KEYS, mistakes, required=["command", "chdir"])
-    accept = tuple(good.pop("accept", ()))
-    return Database(name=name, host=host, options=good, migrations=migrations or {}, accept=accept)
+    accept = tuple(values.pop("accept", ()))
+    return Database(name=name, host=host, options=values, migrations=migrations or {}, accept=accept)
 
 
 def _project(
     name: str, raw: Any, groups: Mapping[str, Sequence[str]], component_keys: Mapping[str, Kind], mistakes: Mistakes
 ) -> Project:
     where = f"rollback_projects.{name}"
-    good = read_fields(where, raw, {**keys.PROJECT_KEYS, **component_keys}, mistakes, required=["group", "path"])
-    group = str(good.get("group", ""))
+    values = read_fields(where, raw, {**keys.PROJECT_KEYS, **component_keys}, mistakes, required=["group", "path"])
+    group = str(values.get("group", ""))
     if group and group not in groups:
         mistakes.add(f"{where}.group", f"{group!r} is not a group of this inventory{nearest(group, groups)}")
     elif group and not groups[group]:
         mistakes.add(f"{where}.group", f"{group!r} has no host in this inventory")
-    _read_services(where, good.get("services", ()), mistakes)
-    checks = read_fields(f"{where}.checks", good.get("checks", {}), keys.CHECK_KEYS, mistakes)
+    _read_services(where, values.get("services", ()), mistakes)
+    checks = read_fields(f"{where}.checks", values.get("checks", {}), keys.CHECK_KEYS, mistakes)
     for index, request in enumerate(checks.get("http", ())):
         read_fields(f"{where}.checks.http[{index}]", request, keys.HTTP_KEYS, mistakes, required=["url"])
-    path = posixpath.normpath(good["path"]) if "path" in good else ""
+    path = posixpath.normpath(values["path"]) if "path" in values else ""
     return Project(
         name=name,
         group=group,
         hosts=tuple(groups.get(group, ())),
         path=path,
-        owner=good.get("owner"),
-        components={key: good[key] for key in component_keys if key in good},
-        services=tuple(good.get("services", ())),
+        owner=values.get("owner"),
+        components={key: values[key] for key in component_keys if key in values},
+        services=tuple(values.get("services", ())),
         checks=checks,
-        requires=tuple(good.get("requires", ())),
-        test_environment=good.get("test_environment", {}),
-        git_timeout=good.get("git_timeout"),
+        requires=tuple(values.get("requires", ())),
+        test_environment=values.get("test_environment", {}),
+        git_timeout=values.get("git_timeout"),
     )
 
 
@@ -238,33 +238,33 @@ def _read_services(where: str, services: Sequence[Any], mistakes: Mistakes) -> N
     for index, service in enumerate(read):
         place = f"{where}.services[{index}]"
         read_fields(f"{place}.ready", service.get("ready", {}), keys.READY_KEYS, mistakes)
-        for needed in service.get("requires", ()):
-            if needed not in names:
-                said = f"{needed!r} is not a service of this project{nearest(needed, names)}"
+        for required in service.get("requires", ()):
+            if required not in names:
+                said = f"{required!r} is not a service of this project{nearest(required, names)}"
                 mistakes.add(f"{place}.requires", f"{said}; other projects belong into the project's own requires")
 
 
 def _wrong_requires(projects: Mapping[str, Project]) -> Iterator[str]:
     for project in projects.values():
-        for needed in project.requires:
-            if needed not in projects:
+        for required in project.requires:
+            if required not in projects:
                 where = f"rollback_projects.{project.name}.requires"
-                yield f"{where}: {needed!r} is not a project of the catalogue{nearest(needed, projects)}"
+                yield f"{where}: {required!r} is not a project of the catalogue{nearest(required, projects)}"
 
 
 def _cycles(projects: Mapping[str, Project]) -> Iterator[str]:
     """Each circle once, from its first project in catalogue order."""
     done: set[str] = set()
 
-    def walk(name: str, trail: tuple[str, ...]) -> Iterator[str]:
-        if name in trail:
-            circle = (*trail[trail.index(name) :], name)
-            yield f"rollback_projects: {' requires '.join(circle)}: a circle has no order to start in"
+    def walk(name: str, visited: tuple[str, ...]) -> Iterator[str]:
+        if name in visited:
+            cycle = (*visited[visited.index(name) :], name)
+            yield f"rollback_projects: {' requires '.join(cycle)}: a circle has no order to start in"
             return
         if name in done or name not in projects:
             return
-        for needed in projects[name].requires:
-            yield from walk(needed, (*trail, name))
+        for required in projects[name].requires:
+            yield from walk(required, (*visited, name))
         done.add(name)
 
     for name in projects:
@@ -274,10 +274,10 @@ def _cycles(projects: Mapping[str, Project]) -> Iterator[str]:
 def _shared_paths(projects: Mapping[str, Project]) -> Iterator[str]:
     """Two projects may have one path only on different hosts."""
     owners: dict[tuple[str, str], str] = {}
-    seen: set[tuple[str, str]] = set()
+    reported: set[tuple[str, str]] = set()
     for project in projects.values():
         for host in project.hosts if project.path else ():
-            first = owners.setdefault((host, project.path), project.name)
-            if first != project.name and (first, project.name) not in seen:
-                seen.add((first, project.name))
-                yield f"rollback_projects.{project.name}.path: {project.path} on {host} is {first}'s already"
+            owner = owners.setdefault((host, project.path), project.name)
+            if owner != project.name and (owner, project.name) not in reported:
+                reported.add((owner, project.name))
+                yield f"rollback_projects.{project.name}.path: {project.path} on {host} is {owner}'s already"

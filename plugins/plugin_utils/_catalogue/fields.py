@@ -16,13 +16,13 @@ from typing import Any
 class Kind:
     """What a value has to be.
 
-    :param words: for the sentence "must be …".
-    :param holds: whether a value is that.
+    :param description: for the sentence "must be …".
+    :param accepts: whether a value is that.
     :param secret: a wrong value is not shown in the message.
     """
 
-    words: str
-    holds: Callable[[Any], bool]
+    description: str
+    accepts: Callable[[Any], bool]
     secret: bool = False
 
 
@@ -57,8 +57,8 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _all(value: Any, holds: Callable[[Any], bool]) -> bool:
-    return isinstance(value, (list, tuple)) and all(holds(item) for item in value)
+def _all(value: Any, accepts: Callable[[Any], bool]) -> bool:
+    return isinstance(value, (list, tuple)) and all(accepts(item) for item in value)
 
 
 TEXT = Kind("a text", _is_text)
@@ -69,15 +69,15 @@ ABSOLUTE = Kind("an absolute path without '..'", _is_absolute)
 MAPPING = Kind("a mapping", lambda value: isinstance(value, Mapping))
 TEXTS = Kind("a list of texts", lambda value: _all(value, _is_text))
 PATHS = Kind("a list of paths without '..'", lambda value: _all(value, _is_inside))
-MAPPINGS = Kind("a list of mappings", lambda value: _all(value, MAPPING.holds))
+MAPPINGS = Kind("a list of mappings", lambda value: _all(value, MAPPING.accepts))
 COMMANDS = Kind(
     "a list of argument lists, such as [[python, -m, pytest]]",
     lambda value: _all(value, lambda item: _all(item, _is_text) and len(item) > 0),
 )
 OPTIONAL_TEXT = Kind("a text", lambda value: isinstance(value, str))
 SECRET_TEXT = Kind("a text", lambda value: isinstance(value, str), secret=True)
-SECRET_MAPPING = Kind("a mapping", MAPPING.holds, secret=True)
-URL_OR_MAPPING = Kind("an address or a mapping", lambda value: _is_text(value) or MAPPING.holds(value))
+SECRET_MAPPING = Kind("a mapping", MAPPING.accepts, secret=True)
+URL_OR_MAPPING = Kind("an address or a mapping", lambda value: _is_text(value) or MAPPING.accepts(value))
 
 
 def one_of(*words: str) -> Kind:
@@ -96,24 +96,24 @@ def read_fields(
     :param known: the keys there are, and what their values must be.
     :param required: keys that must be given.
     """
-    if not MAPPING.holds(raw):
-        mistakes.add(where, f"must be {MAPPING.words}, not {described(raw)}")
+    if not MAPPING.accepts(raw):
+        mistakes.add(where, f"must be {MAPPING.description}, not {described(raw)}")
         return {}
-    good: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in raw.items():
         if key not in known:
             mistakes.add(where, f"does not know {str(key)!r}{nearest(key, known)}")
         elif value is None:
             continue
-        elif known[key].holds(value):
-            good[key] = value
+        elif known[key].accepts(value):
+            values[key] = value
         else:
             shown = "what it is (not shown here)" if known[key].secret else described(value)
-            mistakes.add(f"{where}.{key}", f"must be {known[key].words}, not {shown}")
+            mistakes.add(f"{where}.{key}", f"must be {known[key].description}, not {shown}")
     for key in required:
         if raw.get(key) is None:
             mistakes.add(where, f"has no {key!r}")
-    return good
+    return values
 
 
 def nearest(word: Any, known: Iterable[str]) -> str:

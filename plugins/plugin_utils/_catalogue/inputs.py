@@ -32,7 +32,7 @@ ROLES = Path(__file__).resolve().parents[3] / "roles"
 #: What roles leave for whoever plays them; as an extra variable it would hide the true one.
 RESULTS = frozenset({"check_health", "check_integrity", "check_verdict", "notify_result", "report_written"})
 #: Where names of variables are listed that begin like ours and are another's.
-OTHERS = "rollback_other_variables"
+OTHER_VARIABLES = "rollback_other_variables"
 
 _PREFIXES = ("rollback_", "restore_point_", "check_", "report_", "notify_")
 _NOT_GIVEN = ("", "null", "None")
@@ -49,13 +49,13 @@ class InputError(ValueError):
 class Input:
     """One option of a role's argument specs.
 
-    :param kind: ``type`` there; of a list with ``of`` as the type of its elements.
+    :param kind: ``type`` there; ``list`` has elements of `element_type`.
     :param kept: whether its value may be kept for the run.
     """
 
     name: str
     kind: str
-    of: str = "str"
+    element_type: str = "str"
     choices: tuple[str, ...] = ()
     default: Any = None
     kept: bool = True
@@ -135,7 +135,7 @@ def unknown_inputs(names: Iterable[str], known: Collection[str], others: Iterabl
     :param others: names and patterns of another's.
     """
     patterns = list(others)
-    strange = [
+    unknown = [
         name
         for name in sorted(names)
         if name.startswith(_PREFIXES)
@@ -143,7 +143,7 @@ def unknown_inputs(names: Iterable[str], known: Collection[str], others: Iterabl
         and name not in RESULTS
         and not any(fnmatchcase(name, pattern) for pattern in patterns)
     ]
-    return [f"{name}: there is no such input{_suggested(name, known)}" for name in strange]
+    return [f"{name}: there is no such input{_suggested(name, known)}" for name in unknown]
 
 
 def results_given(names: Iterable[str]) -> list[str]:
@@ -184,7 +184,7 @@ def _suggested(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {match[0]}?" if match else ""
 
 
-def _arrived(option: Input, value: Any) -> InputError:
+def _not_text(option: Input, value: Any) -> InputError:
     """YAML, or Ansible, has made something else of it: what was written is not known any more."""
     return InputError(
         f"{option.name}: arrived as {value}; quote it. It has to be text, and was read as {type_words(value)}: write "
@@ -200,20 +200,20 @@ def type_words(value: Any) -> str:
 
 def _text(option: Input, value: Any) -> str:
     if not isinstance(value, str):
-        raise _arrived(option, value)
+        raise _not_text(option, value)
     text = str(value).strip()
     quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
     return text[1:-1] if quoted else text
 
 
-def _flag(option: Input, value: Any) -> bool:
+def _boolean(option: Input, value: Any) -> bool:
     word = str(value).strip().lower() if isinstance(value, (bool, int, str)) else ""
     if word not in (*_TRUE, *_FALSE):
         raise InputError(f"{option.name}: must be true or false, not {described(value)}")
     return word in _TRUE
 
 
-def _whole(option: Input, value: Any) -> int:
+def _integer(option: Input, value: Any) -> int:
     text = str(value).strip()
     if isinstance(value, bool) or not re.fullmatch(r"[+-]?[0-9]+", text):
         raise InputError(f"{option.name}: must be a whole number, not {described(value)}")
@@ -228,11 +228,11 @@ def _mapping(option: Input, value: Any) -> dict[str, Any]:
 
 
 def _list(option: Input, value: Any) -> list[Any]:
-    if option.of == "dict":
+    if option.element_type == "dict":
         return _mappings(option, value)
     items = _split(option, value) if isinstance(value, str) else value
     if not isinstance(items, (list, tuple, set, frozenset)):
-        raise _arrived(option, value)
+        raise _not_text(option, value)
     return [_text(option, item) for item in items if is_given(item)]
 
 
@@ -261,4 +261,4 @@ def _loaded(option: Input, value: str) -> Any:
         raise InputError(f"{option.name}: is neither JSON nor YAML that can be read") from error
 
 
-_READERS = {"str": _text, "path": _text, "bool": _flag, "int": _whole, "list": _list, "dict": _mapping}
+_READERS = {"str": _text, "path": _text, "bool": _boolean, "int": _integer, "list": _list, "dict": _mapping}

@@ -139,7 +139,9 @@ def test_the_words_of_the_catalogue_are_the_choices_of_the_modules(root: Path) -
     known += [(SERVICE_KEYS[name], option) for name, option in services.items()]
     choosing = [(kind, option["choices"]) for kind, option in known if "choices" in option]
     assert len(choosing) == 3
-    assert [kind.words for kind, _choices in choosing] == [one_of(*choices).words for _kind, choices in choosing]
+    assert [kind.description for kind, _choices in choosing] == [
+        one_of(*choices).description for _kind, choices in choosing
+    ]
 
 
 MISTAKES = {

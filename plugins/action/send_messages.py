@@ -76,7 +76,7 @@ class ActionModule(ActionBase):
         try:
             _check(given)
             spool = Spool(Path(given["spool"]).absolute())
-            with spool.alone():
+            with spool.locked():
                 result.update(_work(given, spool))
         except (ConfigurationRefused, ContactsRefused) as error:
             raise AnsibleActionFail(str(error)) from error

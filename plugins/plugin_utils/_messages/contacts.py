@@ -51,9 +51,9 @@ def parse_contacts(raw: Any) -> list[dict[str, str]]:
         if contact is None:
             reasons.append(f"rollback_contacts.{kind} is missing.")
             continue
-        wrong = _wrong(kind, contact)
-        reasons += wrong
-        if not wrong:
+        mistakes = _mistakes_in(kind, contact)
+        reasons += mistakes
+        if not mistakes:
             found.append(
                 {"kind": kind, "name": contact["name"], "role": contact.get("role") or role}
                 | {"email": contact["email"]}
@@ -63,7 +63,7 @@ def parse_contacts(raw: Any) -> list[dict[str, str]]:
     return found
 
 
-def _wrong(kind: str, contact: Any) -> list[str]:
+def _mistakes_in(kind: str, contact: Any) -> list[str]:
     where = f"rollback_contacts.{kind}"
     if not isinstance(contact, Mapping):
         return [f"{where} must have a name and an email."]

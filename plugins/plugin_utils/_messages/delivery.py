@@ -49,15 +49,15 @@ class Postman:
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.security = str(settings.get("security") or "starttls")
         self.settings = settings
-        wrong = []
+        mistakes = []
         if self.security not in SECURITIES:
-            wrong.append(f"notify_mail.security must be one of {', '.join(SECURITIES)}; not {self.security!r}.")
+            mistakes.append(f"notify_mail.security must be one of {', '.join(SECURITIES)}; not {self.security!r}.")
         if not is_address(settings.get("sender")):
-            wrong.append(f"notify_mail.sender must be one mail address; not {settings.get('sender')!r}.")
-        if wrong:
-            raise ConfigurationRefused(" ".join(wrong))
+            mistakes.append(f"notify_mail.sender must be one mail address; not {settings.get('sender')!r}.")
+        if mistakes:
+            raise ConfigurationRefused(" ".join(mistakes))
         self._server: smtplib.SMTP | None = None
-        self._down = ""
+        self._unusable = ""
 
     def deliver(self, message: Message) -> None:
         """Send one mail.
@@ -73,7 +73,7 @@ class Postman:
         except (smtplib.SMTPException, OSError) as error:
             if isinstance(error, smtplib.SMTPServerDisconnected) or not isinstance(error, smtplib.SMTPException):
                 self._server = None  # the next mail may have more luck with a new connection
-            raise NotDelivered(f"{self._where()} did not take the mail: {_words(error)}") from error
+            raise NotDelivered(f"{self._address()} did not take the mail: {_error_text(error)}") from error
 
     def close(self) -> None:
         """End the connection, if there is one."""
@@ -82,17 +82,17 @@ class Postman:
                 self._server.quit()
 
     def _connect(self) -> smtplib.SMTP:
-        if self._down:
-            raise NotDelivered(self._down)
+        if self._unusable:
+            raise NotDelivered(self._unusable)
         if self._server is None:
             try:
-                self._server = self._opened()
+                self._server = self._open()
             except (smtplib.SMTPException, OSError) as error:
-                self._down = f"{self._where()} can't be used: {_words(error)}"
-                raise NotDelivered(self._down) from error
+                self._unusable = f"{self._address()} can't be used: {_error_text(error)}"
+                raise NotDelivered(self._unusable) from error
         return self._server
 
-    def _opened(self) -> smtplib.SMTP:
+    def _open(self) -> smtplib.SMTP:
         host, port, timeout = str(self.settings["host"]), self._port(), float(self.settings.get("timeout") or 15)
         context = ssl.create_default_context(cafile=self.settings.get("ca_cert") or None)
         if self.security == "tls":
@@ -112,7 +112,7 @@ class Postman:
     def _port(self) -> int:
         return int(self.settings.get("port") or _PORTS[self.security])
 
-    def _where(self) -> str:
+    def _address(self) -> str:
         return f"{self.settings['host']}:{self._port()}"
 
 
@@ -178,12 +178,14 @@ def payload(message: Message, kind: str) -> dict[str, Any]:
     return {"text": f"```{text.replace('```', chr(39) * 3)}```", "mrkdwn": True}
 
 
-def _words(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     if isinstance(error, smtplib.SMTPResponseException):
-        said = error.smtp_error.decode("utf-8", "replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
-        return one_line(f"{error.smtp_code} {said}")
+        response = (
+            error.smtp_error.decode("utf-8", "replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
+        )
+        return one_line(f"{error.smtp_code} {response}")
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return one_line(
-            "; ".join(f"{code} {said.decode('utf-8', 'replace')}" for code, said in error.recipients.values())
+            "; ".join(f"{code} {response.decode('utf-8', 'replace')}" for code, response in error.recipients.values())
         )
     return one_line(getattr(error, "strerror", None) or str(error) or error.__class__.__name__)

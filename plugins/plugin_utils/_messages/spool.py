@@ -69,7 +69,7 @@ class Spool:
         self.sent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """One sender at a time: nobody gets a message twice because two of them found it due."""
         descriptor = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:

@@ -44,7 +44,7 @@ class ReportingAction(NormalAction):  # type: ignore[misc]
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The result is the module's own."""
-        watching: Any = nullcontext()
+        watch: Any = nullcontext()
         if self._can_be_watched():
             path = f"{_DIRECTORY}/{PREFIX}{secrets.token_hex(16)}"
             self._task.environment = [*(self._task.environment or []), {VARIABLE: path}]
@@ -58,8 +58,8 @@ class ReportingAction(NormalAction):  # type: ignore[misc]
             def show(line: str) -> None:
                 display.display(f"running: [{host}] {line}", color=constants.COLOR_SKIP)
 
-            watching = watched(read, show)
-        with watching:
+            watch = watched(read, show)
+        with watch:
             result: dict[str, Any] = super().run(tmp, task_vars)
         if isinstance(result.get("msg"), str):  # only here it is known what a command has to be typed with
             result["msg"] = completed(result["msg"])

@@ -14,12 +14,12 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress i
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.text import one_line
 
 #: Seconds until the first look: what is shorter says nothing, and costs nothing.
-_FIRST = 3.0
+_FIRST_READ_S = 3.0
 #: Seconds between two lines: at first, and at most, for a step that takes hours.
-_SHORTEST, _LONGEST = 2.0, 20.0
+_MIN_PAUSE_S, _MAX_PAUSE_S = 2.0, 20.0
 #: Seconds after which a line is shown again although it is the same: somebody may think that it hangs.
-_SILENCE = 60.0
-_LONGEST_LINE = 300
+_REPEAT_S = 60.0
+_MAX_LINE = 300
 
 
 class Watch:
@@ -36,13 +36,13 @@ class Watch:
 
     def pause(self, elapsed: float) -> float:
         """Seconds from now until it is read again, for a step that has taken so long already."""
-        return _FIRST if elapsed < _FIRST else min(max(elapsed / 10, _SHORTEST), _LONGEST)
+        return _FIRST_READ_S if elapsed < _FIRST_READ_S else min(max(elapsed / 10, _MIN_PAUSE_S), _MAX_PAUSE_S)
 
     def poll(self, elapsed: float) -> None:
         """Read, and show what is new."""
         text = one_line(self._read())
-        line = text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}…"
-        if line and (line != self._last or elapsed - self._shown_at >= _SILENCE):
+        line = text if len(text) <= _MAX_LINE else f"{text[:_MAX_LINE]}…"
+        if line and (line != self._last or elapsed - self._shown_at >= _REPEAT_S):
             self._last, self._shown_at = line, elapsed
             self._show(f"{line} ({duration(elapsed)})")
 
@@ -54,16 +54,16 @@ def watched(read: Callable[[], str], show: Callable[[str], None]) -> Iterator[No
     The end of the block waits for a line that is being shown, and for nothing else: who shows it may hold a lock that
     other processes need.
     """
-    over, showing = threading.Event(), threading.Lock()
+    finished, showing = threading.Event(), threading.Lock()
 
     def show_if_it_runs(line: str) -> None:
         with showing:
-            if not over.is_set():
+            if not finished.is_set():
                 show(line)
 
     def run() -> None:
         watch, began = Watch(read, show_if_it_runs), time.monotonic()
-        while not over.wait(watch.pause(time.monotonic() - began)):
+        while not finished.wait(watch.pause(time.monotonic() - began)):
             try:
                 watch.poll(time.monotonic() - began)
             except Exception:  # noqa: BLE001 - what is shown is a courtesy; the step itself goes on
@@ -74,4 +74,4 @@ def watched(read: Callable[[], str], show: Callable[[str], None]) -> Iterator[No
         yield
     finally:
         with showing:
-            over.set()
+            finished.set()

@@ -71,7 +71,7 @@ def summarize(stack: Stack, registered: Registered, here: Sequence[str], point: 
         else None
     )
     suggested = [*([_command(proposal)] if proposal else []), *_advice(wrong, answered=proposal is not None)]
-    rows = [row for host in stack.hosts for row in _held(host, registered[host])]
+    rows = [row for host in stack.hosts for row in _passed_rows(host, registered[host])]
     rows += [[finding["host"], finding["object"], _mark(finding), finding["detail"]] for finding in findings]
     counted = "1 thing is" if len(wrong) == 1 else f"{len(wrong)} things are"
     title = f"{stack.name} is NOT HEALTHY: {counted} wrong" if wrong else f"{stack.name} is healthy"
@@ -204,12 +204,12 @@ def _kind(what: str, detail: str) -> str:
     return "imports" if what.startswith("import ") else "tests"
 
 
-def _held(host: str, registered: Mapping[str, Any]) -> Iterator[list[str]]:
+def _passed_rows(host: str, registered: Mapping[str, Any]) -> Iterator[list[str]]:
     """What held, in a line for the projects of a host and in one for each database."""
     checks = registered["checks"]
     if checks:
-        held = sum(check["ok"] for check in checks)
-        yield [host, "projects", f"{held} of {len(checks)}", "checks of endpoints, imports and tests held"]
+        passed = sum(check["ok"] for check in checks)
+        yield [host, "projects", f"{passed} of {len(checks)}", "checks of endpoints, imports and tests held"]
     for result in registered["databases"]:
         tables = list(result["tables"].values())
         counted = f"{len(tables)} tables with {sum(table['rows'] for table in tables):,} rows"

@@ -62,14 +62,14 @@ def _common(report: Mapping[str, Any], now: float) -> dict[str, Any]:
 
 
 def _drawings(report: Mapping[str, Any]) -> dict[str, Any]:
-    found = report["timeline"]
-    if not found:
+    timeline = report["timeline"]
+    if not timeline:
         return {"whole": None, "zoom": None, "used_phases": []}
-    window = downtime_window(found)
-    used = {span["phase"] for host in found["hosts"] for span in host["phases"]}
+    window = downtime_window(timeline)
+    used = {span["phase"] for host in timeline["hosts"] for span in host["phases"]}
     return {
-        "whole": drawing(found, (found["start"], found["end"]), with_services=window is None),
-        "zoom": drawing(found, window, with_services=True) if window else None,
+        "whole": drawing(timeline, (timeline["start"], timeline["end"]), with_services=window is None),
+        "zoom": drawing(timeline, window, with_services=True) if window else None,
         "used_phases": [phase for phase in PHASES if phase in used],
     }
 

@@ -14,9 +14,9 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.text impor
 #: Columns of a table, where nobody knows how many there are.
 WIDTH = 100
 #: The last column gets at least so many, however wide the others are.
-_NARROWEST = 36
+_MIN_LAST_COLUMN = 36
 #: A command, up to the end of its line; its blanks are kept from being broken at by what no plain text holds.
-_COMMAND, _KEPT = re.compile(r"ansible-playbook .*"), "\0"
+_COMMAND, _UNBREAKABLE_SPACE = re.compile(r"ansible-playbook .*"), "\0"
 
 
 def render_table(title: str, rows: Sequence[Sequence[Any]], width: int = WIDTH) -> str:
@@ -33,35 +33,35 @@ def render_table(title: str, rows: Sequence[Sequence[Any]], width: int = WIDTH) 
     widths = [
         max((_widest(row[index]) for row in cells if len(row) > max(index, 1)), default=0) for index in range(last)
     ]
-    room = max(width - sum(each + 2 for each in widths), _NARROWEST)
-    out = []
+    max_width = max(width - sum(column_width + 2 for column_width in widths), _MIN_LAST_COLUMN)
+    lines_out = []
     for row in cells:
         lines = [_lines(row[0], width)] if len(row) == 1 else [_lines(cell) for cell in row[:last]]
-        lines += [_lines(cell, room) for cell in row[max(last, 1) :]]
-        for depth in range(max((len(cell) for cell in lines), default=0)):
-            texts = [cell[depth] if depth < len(cell) else "" for cell in lines]
-            padded = [text.ljust(each) for text, each in zip(texts, widths)]
-            out.append("  ".join([*padded, *texts[len(padded) :]]).rstrip())
+        lines += [_lines(cell, max_width) for cell in row[max(last, 1) :]]
+        for number in range(max((len(cell) for cell in lines), default=0)):
+            texts = [cell[number] if number < len(cell) else "" for cell in lines]
+            padded = [text.ljust(column_width) for text, column_width in zip(texts, widths)]
+            lines_out.append("  ".join([*padded, *texts[len(padded) :]]).rstrip())
     head = _lines(title, width)
-    return "\n".join([*head, "-" * min(max(map(len, [*head, *out])), width), *out])
+    return "\n".join([*head, "-" * min(max(map(len, [*head, *lines_out])), width), *lines_out])
 
 
 def _widest(cell: str) -> int:
     return max(len(line) for line in _lines(cell))
 
 
-def _lines(cell: str, room: int | None = None) -> list[str]:
+def _lines(cell: str, max_width: int | None = None) -> list[str]:
     """The lines of a cell; without ``room``, as long as they are."""
     found: list[str] = []
     for line in cell.split("\n"):
-        text = _COMMAND.sub(lambda command: command[0].replace(" ", _KEPT), visible(line, keep=""))
+        text = _COMMAND.sub(lambda command: command[0].replace(" ", _UNBREAKABLE_SPACE), visible(line, keep=""))
         indent = " " * (len(text) - len(text.lstrip()))
-        while room is not None and len(text) > room:
-            cut = text.rfind(" ", len(indent) + 1, room + 1)
-            cut = cut if cut > 0 else text.find(" ", room)
-            if cut < 0:
+        while max_width is not None and len(text) > max_width:
+            break_at = text.rfind(" ", len(indent) + 1, max_width + 1)
+            break_at = break_at if break_at > 0 else text.find(" ", max_width)
+            if break_at < 0:
                 break
-            found.append(text[:cut])
-            text = f"{indent}{text[cut:].lstrip()}"
+            found.append(text[:break_at])
+            text = f"{indent}{text[break_at:].lstrip()}"
         found.append(text)
-    return [line.replace(_KEPT, " ") for line in found]
+    return [line.replace(_UNBREAKABLE_SPACE, " ") for line in found]

@@ -64,9 +64,9 @@ def log_lines(events: Iterable[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def missing_lines(there: Iterable[str], wanted: Sequence[str]) -> list[str]:
+def missing_lines(present: Iterable[str], wanted: Sequence[str]) -> list[str]:
     """The lines to append so that all that is wanted is there once, however often it is written."""
-    known = Counter(there)
+    known = Counter(present)
     lines = []
     for line in wanted:
         if known[line]:

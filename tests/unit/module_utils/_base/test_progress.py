@@ -158,7 +158,7 @@ def test_a_line_can_neither_move_the_cursor_nor_be_endless() -> None:
 
 
 def test_nothing_is_shown_once_the_step_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_watch, "_FIRST", 0.01)
+    monkeypatch.setattr(_watch, "_FIRST_READ_S", 0.01)
     reading, over = threading.Event(), threading.Event()
     watching: list[threading.Thread] = []
     shown: list[str] = []
@@ -178,7 +178,7 @@ def test_nothing_is_shown_once_the_step_is_over(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_who_can_not_read_disturbs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_watch, "_FIRST", 0.01)
+    monkeypatch.setattr(_watch, "_FIRST_READ_S", 0.01)
     was_read = threading.Event()
     watching: list[threading.Thread] = []
     failed: list[threading.ExceptHookArgs] = []

@@ -328,7 +328,7 @@ PAYLOAD_KIB = {
     "restore_point_info": 66,
     "service_restart": 86,
     "file_restore": 105,
-    "git_reset": 145,
+    "git_reset": 146,
     "venv_restore": 121,
 }
 

@@ -32,7 +32,7 @@ from . import timer
 from .host_components import HostComponents
 from .host_transaction import HostTransaction
 from .lock import create_with_first_record, host_lock, refuse_if_held
-from .records import KEEP, RECOVER, UNDO, Header, HostState, identity_of
+from .records import KEEP, UNDO, Header, HostState, identity_of
 from .retention import prune
 
 
@@ -87,22 +87,6 @@ class Transaction(HostTransaction):
         :raises LockHeld: see `begin`.
         """
         refuse_if_held(self.state_dir, self.records.id, stack, lock_keys, keys)
-
-    def require_same_directory(self, expected: str | None) -> None:
-        """That nothing is known of a transaction means something only where it was begun.
-
-        :param expected: the id of the state directory where that was; None when nobody knows it.
-        :raises InDoubt: where the state directory is another one.
-        """
-        found = identity_of(self.state_dir)
-        if expected and found != expected:
-            raise InDoubt(
-                f"{self.state_dir} is not the state directory in which {self.records.id} was begun: it has "
-                f"{'the id ' + found if found else 'no id'}, and that one had {expected}. This host was replaced, or its disk "
-                "was. What the transaction did here is not known, and nothing was done. Where the old host is lost for good: "
-                f"{RECOVER}{self.records.id} -e rollback_member_hosts_lost=NAME, or rollback_decision_host_lost=NAME "
-                "where it kept the decision."
-            )
 
     def _refuse_another(self, known: Header, header: Header) -> None:
         for name in ("stack", "host", "hosts", "decision_host"):

@@ -38,7 +38,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._engine.records 
     all_records,
     identity_of,
 )
-from ansible_collections.lastgood.rollback.plugins.module_utils._engine.recovery import recover
+from ansible_collections.lastgood.rollback.plugins.module_utils._engine.recovery import recover, require_same_directory
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.reversal import plan_reversal
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine.transaction import Transaction
 from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
@@ -85,7 +85,7 @@ def _true_outcome(params: Params, outcome: str) -> str:
 def _transaction_result(params: Params, *, check: bool) -> JsonObject:
     transaction = _opened(params, params["id"])
     try:
-        transaction.require_same_directory(params["state_id"])
+        require_same_directory(transaction, params["state_id"])
         return _call(transaction, params, check=check)
     except Unreadable as error:
         raise with_actual_state(transaction.components, error) from error

@@ -17,7 +17,7 @@ WORDS = {DONE: "done", FAILED: "failed", NOT_DONE: "not done", NOT_NEEDED: "not 
 
 
 @dataclass(frozen=True)
-class Story:
+class RollbackRecord:
     """What the items are ticked by.
 
     :param transactions: host → its transaction as ``transaction_info`` returns it.
@@ -65,36 +65,36 @@ class Item:
     key: str
     title: str
     by_hand: str
-    tick: Callable[[Story], Tick]
+    tick: Callable[[RollbackRecord], Tick]
 
 
-def ticked(story: Story) -> list[dict[str, Any]]:
+def ticked(record: RollbackRecord) -> list[dict[str, Any]]:
     """All items: ``key``, ``title``, ``state`` (``done``, ``failed``, ``not_done``, ``not_needed``) and ``evidence``."""
     found = []
     for item in ITEMS:
-        state, evidence = item.tick(story)
-        if story.misread and state in (DONE, NOT_NEEDED) and item.tick is not _notify:
+        state, evidence = item.tick(record)
+        if record.misread and state in (DONE, NOT_NEEDED) and item.tick is not _notify:
             state = NOT_DONE
-            evidence = [*evidence, f"What {', '.join(story.misread)} told of it can't be understood."]
+            evidence = [*evidence, f"What {', '.join(record.misread)} told of it can't be understood."]
         found.append({"key": item.key, "title": item.title, "state": state, "evidence": evidence})
     return found
 
 
-def _stop(story: Story) -> Tick:
+def _stop(record: RollbackRecord) -> Tick:
     ran = [
         (host, service["name"])
-        for host, transaction in story.transactions.items()
+        for host, transaction in record.transactions.items()
         for service in transaction["services"]
         if service["ran_before"]
     ]
     times = {
-        (host, name): at for host, entry in story.events("stopped") for name, at in entry["facts"]["services"].items()
+        (host, name): at for host, entry in record.events("stopped") for name, at in entry["facts"]["services"].items()
     }
     stopped = set(times)
-    down = {(host, name) for host, entry in story.events("stopped") for name in entry["facts"].get("others", ())}
+    down = {(host, name) for host, entry in record.events("stopped") for name in entry["facts"].get("others", ())}
     left = [f"{name} on {host}" for host, name in ran if (host, name) not in stopped | down]
-    if not any(True for _each in story.events("services")):
-        return NOT_DONE if _switched(story) else NOT_NEEDED, ["No service was to be stopped."]
+    if not any(True for _each in record.events("services")):
+        return NOT_DONE if _switched(record) else NOT_NEEDED, ["No service was to be stopped."]
     if left:
         return FAILED, [f"Never seen to stop: {', '.join(left)}."]
     order = sorted(stopped, key=lambda each: (times[each], each))
@@ -104,9 +104,9 @@ def _stop(story: Story) -> Tick:
     return DONE, evidence
 
 
-def _backup(story: Story) -> Tick:
-    wanted = story.components("intent", "prepare")
-    ready = story.components("done", "prepare")
+def _backup(record: RollbackRecord) -> Tick:
+    wanted = record.components("intent", "prepare")
+    ready = record.components("done", "prepare")
     if not wanted:
         return NOT_NEEDED, ["Nothing was to be replaced."]
     if wanted - ready:
@@ -114,11 +114,11 @@ def _backup(story: Story) -> Tick:
     return DONE, [f"What {_count(len(ready), 'component')} would replace was kept before anything was touched."]
 
 
-def _execute(story: Story) -> Tick:
-    wanted = story.components("intent", "prepare")
-    switched = story.components("switched", "switch")
-    undone = [host for host, _entry in story.events("undone")]
-    if story.rehearsed and not switched:
+def _execute(record: RollbackRecord) -> Tick:
+    wanted = record.components("intent", "prepare")
+    switched = record.components("switched", "switch")
+    undone = [host for host, _entry in record.events("undone")]
+    if record.rehearsed and not switched:
         return NOT_NEEDED, [
             "This was a rehearsal: what was prepared was taken away again, and nothing was to be switched."
         ]
@@ -133,45 +133,45 @@ def _execute(story: Story) -> Tick:
     return DONE, [f"{_count(len(switched), 'component')} switched on {_count(len(hosts), 'host')}."]
 
 
-def _data(story: Story) -> Tick:
-    promised = {host for host, _entry in story.events("promised")}
-    missing = [host for host in story.hosts if host not in promised and not story.rehearsed]
+def _data(record: RollbackRecord) -> Tick:
+    promised = {host for host, _entry in record.events("promised")}
+    missing = [host for host in record.hosts if host not in promised and not record.rehearsed]
     evidence = [
         f"{component.partition(':')[2]}: {_count(proof['verification']['tables'], 'table')}, "
         f"{_count(proof['verification']['rows'], 'row')}, content {proof['verification']['content']}."
-        for transaction in story.transactions.values()
+        for transaction in record.transactions.values()
         for component, proof in transaction.get("evidence", {}).items()
         if proof.get("verification", {}).get("tables") is not None
     ]
     if missing:
         return NOT_DONE, [f"Not confirmed by {', '.join(missing)}.", *evidence]
-    if story.rehearsed:
+    if record.rehearsed:
         return NOT_NEEDED, ["This was a rehearsal: the live data was not touched.", *evidence]
     return DONE, ["Each host looked at every component and found what it was switched to.", *evidence]
 
 
-def _functions(story: Story) -> Tick:
-    failed = [f"{check['name']} on {check['host']}" for check in story.checks if not check["ok"]]
+def _functions(record: RollbackRecord) -> Tick:
+    failed = [f"{check['name']} on {check['host']}" for check in record.checks if not check["ok"]]
     if failed:
-        return FAILED, [f"{len(failed)} of {len(story.checks)} checks failed: {', '.join(failed)}."]
-    if not story.checks:
+        return FAILED, [f"{len(failed)} of {len(record.checks)} checks failed: {', '.join(failed)}."]
+    if not record.checks:
         return NOT_DONE, ["No check was carried out."]
-    return DONE, [f"All {len(story.checks)} checks held."]
+    return DONE, [f"All {len(record.checks)} checks held."]
 
 
-def _document(story: Story) -> Tick:
-    silent = [host for host in story.hosts if not story.transactions.get(host, {}).get("events")]
-    if story.log is None:
+def _document(record: RollbackRecord) -> Tick:
+    silent = [host for host in record.hosts if not record.transactions.get(host, {}).get("events")]
+    if record.log is None:
         return NOT_DONE, ["The log was not written."]
-    written = f"{story.log['lines']} lines in {story.log['path']}."
+    written = f"{record.log['lines']} lines in {record.log['path']}."
     if silent:
         return FAILED, [written, f"The journal of {', '.join(silent)} could not be read."]
     return DONE, [written]
 
 
-def _notify(story: Story) -> Tick:
-    failed = [f"{each['to']}: {each['detail']}" for each in story.deliveries if each["failed"]]
-    sent = [f"{each['what']} sent to {each['to']}." for each in story.deliveries if each["sent"]]
+def _notify(record: RollbackRecord) -> Tick:
+    failed = [f"{each['to']}: {each['detail']}" for each in record.deliveries if each["failed"]]
+    sent = [f"{each['what']} sent to {each['to']}." for each in record.deliveries if each["sent"]]
     if failed:
         return FAILED, [*sent, *(f"Not delivered, and kept for another try: {each}" for each in failed)]
     if not sent:
@@ -179,8 +179,8 @@ def _notify(story: Story) -> Tick:
     return DONE, sent
 
 
-def _switched(story: Story) -> bool:
-    return any(True for _each in story.events("switched"))
+def _switched(record: RollbackRecord) -> bool:
+    return any(True for _each in record.events("switched"))
 
 
 def _count(number: int, noun: str) -> str:

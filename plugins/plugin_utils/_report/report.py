@@ -19,7 +19,7 @@ from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.discar
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.kinds.registry import DATABASE_KINDS
 from ansible_collections.lastgood.rollback.plugins.plugin_utils._planning.reported import journal
 
-from .checklist import Story, ticked
+from .checklist import RollbackRecord, ticked
 from .outcome import causes
 from .timeline import timeline
 
@@ -81,7 +81,7 @@ def build_report(material: Material) -> dict[str, Any]:
     word, _colon, summary = str(ended["title"]).partition(": ")
     checks = list(_checks(transactions))
     found = timeline({host: transaction["events"] for host, transaction in transactions.items()})
-    story = Story(
+    record = RollbackRecord(
         transactions,
         plan["hosts"],
         checks,
@@ -118,7 +118,7 @@ def build_report(material: Material) -> dict[str, Any]:
         "components": list(_components(transactions)),
         "parts_title": _PARTS_TITLES[undo["possible"]],
         "checks": checks,
-        "checklist": ticked(story),
+        "checklist": ticked(record),
         "contacts": [dict(contact) for contact in material.contacts],
         "next": [row[1] for row in ended["rows"] if row[0] == "Next"],
         "undo": undo,

@@ -85,7 +85,7 @@ class MigrationsBuild(SideBuild):
         """Run the command, as its user; whatever it has started is ended with it.
 
         :raises VerificationFailed: when it fails or does not end in time, with its last words.
-        :raises Stray: when it went to the live database.
+        :raises ReachedLiveDatabase: when it went to the live database.
         """
         wanted, environment = self.facts["command"], self._environment()
         argv = [self._expanded(word) for word in wanted["argv"]]

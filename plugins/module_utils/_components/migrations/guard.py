@@ -76,7 +76,7 @@ class Watch:
     def check(self) -> None:
         """End what is there.
 
-        :raises Stray: when something was.
+        :raises ReachedLiveDatabase: when something was.
         """
         found = self._intruders()
         if found:

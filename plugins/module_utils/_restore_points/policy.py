@@ -92,12 +92,12 @@ def surplus(points: Iterable[RestorePoint], good: Manifest, keep: int | None) ->
     :param good: one of the stack, that counts as good already.
     :param keep: None when all stay.
     """
-    mine = [point for point in points if point.manifest.stack == good.stack]
-    staying = [point for point in mine if point.good is not None or point.manifest.name == good.name]
-    if keep is None or not staying:
+    of_stack = [point for point in points if point.manifest.stack == good.stack]
+    good_points = [point for point in of_stack if point.good is not None or point.manifest.name == good.name]
+    if keep is None or not good_points:
         return []
-    oldest = staying[: max(keep, 1)][-1].manifest.created
-    return [point.manifest.name for point in mine if point.manifest.created < oldest]
+    oldest = good_points[: max(keep, 1)][-1].manifest.created
+    return [point.manifest.name for point in of_stack if point.manifest.created < oldest]
 
 
 def refuse_last_good(points: Iterable[RestorePoint], leaving: Manifest) -> None:

@@ -52,14 +52,14 @@ def _orphans_of(catalogue: CatalogueSession, key: JsonObject) -> None:
     if key["period"]:
         catalogue.skip("orphans", what, "foreign keys with PERIOD are not compared")
         return
-    lost = without_parent(key)
-    for row in catalogue.rows("orphans", what, sql.SQL("SELECT count(*) AS n {}").format(lost)):
+    orphaned_rows = without_parent(key)
+    for row in catalogue.rows("orphans", what, sql.SQL("SELECT count(*) AS n {}").format(orphaned_rows)):
         if row["n"]:
-            mine = ", ".join(column["child"] for column in key["columns"])
-            theirs = ", ".join(column["parent"] for column in key["columns"])
+            child_columns = ", ".join(column["child"] for column in key["columns"])
+            parent_columns = ", ".join(column["parent"] for column in key["columns"])
             rows = "1 row refers" if row["n"] == 1 else f"{row['n']} rows refer"
-            said = f"{rows} to nothing: {child} ({mine}) → {parent} ({theirs})"
-            query = sql.SQL("SELECT c.* {}").format(lost).as_string(catalogue.session.connection)
+            said = f"{rows} to nothing: {child} ({child_columns}) → {parent} ({parent_columns})"
+            query = sql.SQL("SELECT c.* {}").format(orphaned_rows).as_string(catalogue.session.connection)
             catalogue.add_finding("orphans", ERROR, what, said, count=row["n"], query=query)
 
 

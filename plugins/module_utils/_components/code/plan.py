@@ -59,7 +59,7 @@ def _plan(git: Git, target: Target, scene: _Scene, options: Mapping[str, Any], p
     wanted = local_changes.read(point.directory) if point is not None else ()
     wanted = tuple(one for one in wanted if target.selection.covers(one.path))
     moves = checks.require_submodules(git, Worktree(layout.top), target.commit, target.selection)
-    lost = target.reverted if target.mode == REVERT else [head.commit, f"^{target.after}"]
+    discarded = target.reverted if target.mode == REVERT else [head.commit, f"^{target.after}"]
     return Plan(
         kind="code",
         name=str(layout.top),
@@ -75,7 +75,7 @@ def _plan(git: Git, target: Target, scene: _Scene, options: Mapping[str, Any], p
             "modified": shown(one.path for one in wanted),
             **_files(git, target, 0),
         },
-        discards=discards(surveyed, git.commits([*lost, *(["--no-walk"] if target.mode == REVERT else [])])),
+        discards=discards(surveyed, git.commits([*discarded, *(["--no-walk"] if target.mode == REVERT else [])])),
         facts={
             **_place(options, layout, owner),
             "before": asdict(head),

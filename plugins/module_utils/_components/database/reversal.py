@@ -49,25 +49,25 @@ class DatabaseReversal(Database):
 
     def plan_reversal(self, finished: FinishedRollback) -> Plan:
         """Find what was retained, and count what was written since."""
-        then, facts = finished.plan, finished.plan.facts
+        earlier, facts = finished.plan, finished.plan.facts
         current = DatabaseState(
-            replace(self.context, transaction=finished.transaction, workspace=finished.workspace), then
+            replace(self.context, transaction=finished.transaction, workspace=finished.workspace), earlier
         )
         with current.session() as session:
-            returning, live = self._previous(current, then), current.live
+            returning, live = self._previous(current, earlier), current.live
             if live is None:
-                raise Refused(f"Database {then.name} is missing: there is nothing to take back.")
-            require_rights(session, current.server, live.oid, then.name)
-            warnings = require_consent(session, current.server, then.name, finished.accept)
+                raise Refused(f"Database {earlier.name} is missing: there is nothing to take back.")
+            require_rights(session, current.server, live.oid, earlier.name)
+            warnings = require_consent(session, current.server, earlier.name, finished.accept)
             require_consent(session, current.server, returning.name, finished.accept)
-        written = self._written_after(current, then, finished.workspace, warnings)
+        written = self._written_after(current, earlier, finished.workspace, warnings)
         return Plan(
             kind=self.kind,
-            name=then.name,
-            things=database_lock_keys(facts["system"], then.name, live.oid, returning.oid),
+            name=earlier.name,
+            things=database_lock_keys(facts["system"], earlier.name, live.oid, returning.oid),
             changed=True,
-            before={**then.after, "content": "live"},
-            after={**then.before, "content": f"what {finished.transaction} put aside"},
+            before={**earlier.after, "content": "live"},
+            after={**earlier.before, "content": f"what {finished.transaction} put aside"},
             discards=written,
             facts={
                 **{key: facts[key] for key in ("connection", "keep_previous", "name", "system")},
@@ -76,7 +76,7 @@ class DatabaseReversal(Database):
                 "comment": live.comment,
                 "aside": {"oid": returning.oid, "name": returning.name, "mark": returning.comment},
             },
-            downtime=then.downtime,
+            downtime=earlier.downtime,
             warnings=tuple(warnings),
             undoes=finished.transaction,
         )
@@ -106,7 +106,7 @@ class DatabaseReversal(Database):
         if current.state() is not State.PREPARED or current.live is None:
             raise StateConflict(current.mismatch_message("switched"))
         returning = plan.facts["aside"]
-        was = Mark.read(returning["mark"])
+        earlier_mark = Mark.read(returning["mark"])
         comment, mark_id = plan.facts["comment"], plan.facts.get("mark", "")
         mark = Mark(self.context.transaction, PREVIOUS, plan.name, returning["oid"], False, comment, now, mark_id)
         with planned_session(current.server, plan) as session:
@@ -117,7 +117,7 @@ class DatabaseReversal(Database):
             swap(
                 current.server,
                 Rename(current.live.oid, plan.name, current.names.previous, mark.text()),
-                Rename(returning["oid"], returning["name"], plan.name, was.comment if was else None),
+                Rename(returning["oid"], returning["name"], plan.name, earlier_mark.comment if earlier_mark else None),
                 current.names.incoming,
             )
 
@@ -167,16 +167,17 @@ class DatabaseReversal(Database):
             found[f"rows written to {current.returning_name}"] = written
         return found
 
-    def _previous(self, current: DatabaseState, then: Plan) -> DatabaseRow:
+    def _previous(self, current: DatabaseState, earlier: Plan) -> DatabaseRow:
         """The database that the finished rollback retained.
 
         :raises Refused: when there was none, or is none any more.
         """
         previous, rollback = current.previous, current.context.transaction
-        if previous is not None and previous.oid != then.facts["old_oid"]:
+        if previous is not None and previous.oid != earlier.facts["old_oid"]:
             raise Refused(
                 f"Database {previous.name} has OID {previous.oid} and is not what {rollback} put "
-                f"aside, which has {then.facts['old_oid']}: somebody else made it. Look for the other one, and rename it by hand."
+                f"aside, which has {earlier.facts['old_oid']}: somebody else made it. Look for the other one, and rename it by "
+                "hand."
             )
         if previous is not None and previous.is_whole:
             return previous
@@ -185,21 +186,21 @@ class DatabaseReversal(Database):
                 f"Database {previous.name}, which {rollback} put aside, is what a DROP DATABASE has left "
                 "that was interrupted: it can only be dropped. Roll back to a restore point instead."
             )
-        if then.facts["old_oid"] is None:
-            raise Refused(f"Database {then.name} did not exist before {rollback}: nothing can come back.")
+        if earlier.facts["old_oid"] is None:
+            raise Refused(f"Database {earlier.name} did not exist before {rollback}: nothing can come back.")
         raise Refused(
             f"Database {current.names.previous}, which {rollback} put aside, is gone: a later rollback, "
             "keep_previous or somebody dropped it. Roll back to a restore point instead."
         )
 
-    def _written_after(self, current: DatabaseState, then: Plan, workspace: Path, warnings: list[str]) -> JsonObject:
+    def _written_after(self, current: DatabaseState, earlier: Plan, workspace: Path, warnings: list[str]) -> JsonObject:
         """What people have written since the rollback, and would lose sight of."""
         tables = read_json(workspace / TABLES_FILE) or {}
         try:
-            with current.server.connect(then.name) as session:
+            with current.server.connect(earlier.name) as session:
                 rows, unread = rows_that_differ(session, tables, COMPARE_SECONDS)
         except LastGoodError as error:
-            warnings.append(f"Tables of {then.name} could not be compared: {error.message}")
+            warnings.append(f"Tables of {earlier.name} could not be compared: {error.message}")
             return {}
         return {"written": dict(sorted(rows.items())), "not_compared": sorted(unread)}
 

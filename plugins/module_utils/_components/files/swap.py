@@ -213,8 +213,8 @@ class Swap:
         if copy is None or not copy.exists():
             raise StateConflict(f"{self.one.dest}: the copy of what was replaced is missing: put it back by hand.")
         origin = FilePlan(self.one.dest, self.one.after, self.newest, str(copy), self.one.side, self.one.number)
-        back = Swap(origin, self.location, self.one.after, self.side)
-        back.stage()
+        restoration = Swap(origin, self.location, self.one.after, self.side)
+        restoration.stage()
         with self.side.opened() as side:
             os.rename(self.side.staged, self.location.name, src_dir_fd=side, dst_dir_fd=self.location.handle)
 

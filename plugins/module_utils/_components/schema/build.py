@@ -169,10 +169,10 @@ def _parent_lost(key: JsonObject, tables: Mapping[tuple[str, str], JsonObject], 
 def _move_orphans(session: Session, key: JsonObject, child: JsonObject, kept: KeptRows) -> int:
     """One key's rows without a parent."""
     attempt = f"Looking for rows without a parent for {key['name']} of {child['schema']}.{child['name']}"
-    lost = without_parent(key)
+    orphaned_rows = without_parent(key)
     # Counted and not just looked for: hoping for an early one, without an index or statistics yet, the server would compare
     # every row with every other one.
-    if not session.value(sql.SQL("SELECT count(*) {}").format(lost), attempt=attempt):
+    if not session.value(sql.SQL("SELECT count(*) {}").format(orphaned_rows), attempt=attempt):
         return 0
     columns = [column["name"] for column in child["columns"]]
     place = kept.place(session, child, ORPHANS, [REASON, *columns])
@@ -180,7 +180,7 @@ def _move_orphans(session: Session, key: JsonObject, child: JsonObject, kept: Ke
     statement = sql.SQL(
         "WITH gone AS (DELETE {} RETURNING {}), aside AS (INSERT INTO {} SELECT {}, * FROM gone RETURNING 1)"
         " SELECT count(*) FROM aside"
-    ).format(lost, texts(columns), place, sql.Literal(reason))
+    ).format(orphaned_rows, texts(columns), place, sql.Literal(reason))
     count = int(session.value(statement, attempt=attempt))
     kept.add(child, ORPHANS, count, reason)
     return count

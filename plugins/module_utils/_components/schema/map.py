@@ -59,8 +59,8 @@ class _Renames:
         for short, table in _names(self.old).items():
             column = name[len(short) + 1 :]
             if name.startswith(f"{short}.") and column in _columns(self.old[table]):
-                there = self.live.get(self.tables.get(table, table))
-                if there is None or new not in _columns(there):
+                live_table = self.live.get(self.tables.get(table, table))
+                if live_table is None or new not in _columns(live_table):
                     self.wrong.append(f"column {name} can't be {new} now: {table} has no such column")
                 else:
                     self.columns[table, column] = new
@@ -101,11 +101,11 @@ def make_map(
     versions = {name for layout in (old, live) for name in version_tables(layout["tables"], migration_tables)}
     moves, returning = [], []
     for name, table in renamed.old.items():
-        there = renamed.tables.get(name, name if name in renamed.live and name not in taken else None)
-        if there is None or name in versions:
+        live_name = renamed.tables.get(name, name if name in renamed.live and name not in taken else None)
+        if live_name is None or name in versions:
             returning.append(table)
         else:
-            moves.append(_move(table, renamed.live[there], renamed, nulls))
+            moves.append(_move(table, renamed.live[live_name], renamed, nulls))
     used = {move["from"] for move in moves}
     added = [table for name, table in renamed.live.items() if name not in used]
     return {
@@ -126,18 +126,18 @@ def _move(old: JsonObject, live: JsonObject, renamed: _Renames, nulls: str) -> J
         row is which, empty when nothing does), ``added`` (live columns without a place), ``staged`` (the rows can't go
         straight).
     """
-    there, pairs, back = _columns(live), [], []
+    live_columns, pairs, restored_columns = _columns(live), [], []
     for column in old["columns"]:
         if column["generated"]:
             continue
         name = renamed.columns.get((table_name(old), column["name"]), column["name"])
         taken = name == column["name"] and name in _renamed_to(renamed, table_name(old))
-        if name in there and not taken:
-            same = column["type"] == there[name]["type"]
+        if name in live_columns and not taken:
+            same = column["type"] == live_columns[name]["type"]
             filled = nulls == DEFAULT and column["required"] and column["default"] is not None
-            pairs.append({"old": column, "live": there[name], "same": same, "filled": filled})
+            pairs.append({"old": column, "live": live_columns[name], "same": same, "filled": filled})
         else:
-            back.append(column)
+            restored_columns.append(column)
     carried = {pair["old"]["name"]: pair for pair in pairs}
     key = [carried[name] for name in old["key"] if name in carried]
     used = {pair["live"]["name"] for pair in pairs}
@@ -149,12 +149,12 @@ def _move(old: JsonObject, live: JsonObject, renamed: _Renames, nulls: str) -> J
         "live": live,
         "from": table_name(live),
         "pairs": pairs,
-        "back": back,
+        "back": restored_columns,
         "key": key if old["key"] and len(key) == len(old["key"]) else [],
-        "added": [name for name in there if name not in used and name not in generated],
+        "added": [name for name in live_columns if name not in used and name not in generated],
         "unique": unproven,
         "excluding": excluding,
-        "staged": bool(back or unproven or excluding or not all(pair["same"] for pair in pairs)),
+        "staged": bool(restored_columns or unproven or excluding or not all(pair["same"] for pair in pairs)),
     }
 
 

@@ -28,7 +28,7 @@ NUMBER = "lastgood_n"
 BATCH = 20_000
 
 
-def then_table(table: JsonObject) -> Any:
+def restored_values_table(table: JsonObject) -> Any:
     """Where the restore point's values of a table's dropped columns wait: ``k1``… (key) and ``b1``…"""
     return sql.Identifier(STAGE, f"then_{_tag(table)}")
 
@@ -39,15 +39,16 @@ def _tag(table: JsonObject) -> str:
 
 def remember_values(session: Session, move: JsonObject) -> None:
     """Put the restored values of the dropped columns aside, by key, and empty the table again for the present rows."""
-    table, key, back = move["old"], move["key"], move["back"]
+    table, key, restored_columns = move["old"], move["key"], move["back"]
     words = [sql.SQL("{} AS {}").format(sql.Identifier(pair["old"]["name"]), _k(at)) for at, pair in enumerate(key)]
-    words += [sql.SQL("{} AS {}").format(sql.Identifier(column["name"]), _b(at)) for at, column in enumerate(back)]
-    then, attempt = then_table(table), f"Setting values of table {table_name(table)} aside"
+    for at, column in enumerate(restored_columns):
+        words.append(sql.SQL("{} AS {}").format(sql.Identifier(column["name"]), _b(at)))
+    restored_values, attempt = restored_values_table(table), f"Setting values of table {table_name(table)} aside"
     statement = sql.SQL("CREATE TABLE {} AS SELECT {} FROM {}")
-    session.execute(statement.format(then, sql.SQL(", ").join(words), relation(table)), attempt=attempt)
+    session.execute(statement.format(restored_values, sql.SQL(", ").join(words), relation(table)), attempt=attempt)
     columns = sql.SQL(", ").join([_k(at) for at in range(len(key))])
-    session.execute(sql.SQL("CREATE INDEX ON {} ({})").format(then, columns), attempt=attempt)
-    session.execute(sql.SQL("ANALYZE {}").format(then), attempt=attempt)
+    session.execute(sql.SQL("CREATE INDEX ON {} ({})").format(restored_values, columns), attempt=attempt)
+    session.execute(sql.SQL("ANALYZE {}").format(restored_values), attempt=attempt)
     session.execute(sql.SQL("TRUNCATE {}").format(relation(table)), attempt=attempt)
 
 
@@ -175,7 +176,9 @@ class Staged:
         if not self.move["key"] or not self.move["back"]:
             return sql.SQL("")
         equal = [sql.SQL("t.{} = {}").format(_k(at), self._cast(pair)) for at, pair in enumerate(self.move["key"])]
-        return sql.SQL("LEFT JOIN {} t ON {}").format(then_table(self.move["old"]), sql.SQL(" AND ").join(equal))
+        return sql.SQL("LEFT JOIN {} t ON {}").format(
+            restored_values_table(self.move["old"]), sql.SQL(" AND ").join(equal)
+        )
 
     def _fit(self, low: int, high: int) -> None:
         try:

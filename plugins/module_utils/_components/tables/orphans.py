@@ -151,8 +151,8 @@ def extract_orphans(live: Session, side: Session, keys: Sequence[JsonObject]) ->
 
 
 def _extract(live: Session, side: Session, key: JsonObject) -> Iterator[str]:
-    lost = without_parent(key)
-    count = live.value(sql.SQL("SELECT count(*) {}").format(lost))
+    orphaned_rows = without_parent(key)
+    count = live.value(sql.SQL("SELECT count(*) {}").format(orphaned_rows))
     if not count:
         return
     tree = read_trees(live, [key["child"]])[key["child"]]
@@ -162,10 +162,10 @@ def _extract(live: Session, side: Session, key: JsonObject) -> Iterator[str]:
         texts = [sql.SQL("{} text").format(sql.Identifier(name)) for name in tree.stored]
         side.execute(sql.SQL("CREATE TABLE {} ({})").format(table, sql.SQL(", ").join(texts)))
     columns = sql.SQL(", ").join([sql.Identifier("c", name) for name in tree.stored])
-    query = sql.SQL("COPY (SELECT {} {}) TO STDOUT").format(columns, lost)
+    query = sql.SQL("COPY (SELECT {} {}) TO STDOUT").format(columns, orphaned_rows)
     rows = stream_rows(live, query, side, copy_in(table, tree.stored), f"Keeping orphans of {tree.key}")
     # An inner SELECT counts what is really gone: the server itself refuses this where a rule does something else.
-    gone = sql.SQL("WITH gone AS (DELETE {} RETURNING 1) SELECT count(*) FROM gone").format(lost)
+    gone = sql.SQL("WITH gone AS (DELETE {} RETURNING 1) SELECT count(*) FROM gone").format(orphaned_rows)
     removed = live.value(gone, attempt=f"Removing orphans of {tree.key}")
     if removed != rows:
         raise LastGoodError(
@@ -183,13 +183,15 @@ def return_orphans(live: Session, side: Session, tree: TableTree) -> None:
         stream_rows(side, copy_out(table, tree.stored), live, into, f"Putting orphans back into {tree.key}")
 
 
-def _counted(session: Session, key: JsonObject, lost: Any) -> Iterator[str]:
-    count = session.value(sql.SQL("SELECT count(*) {}").format(lost))
+def _counted(session: Session, key: JsonObject, orphaned_rows: Any) -> Iterator[str]:
+    count = session.value(sql.SQL("SELECT count(*) {}").format(orphaned_rows))
     if not count:
         return
     mine = [column["child"] for column in key["columns"]]
     columns = sql.SQL(", ").join([sql.Identifier("c", name) for name in mine])
-    query = sql.SQL("SELECT DISTINCT ROW({})::text AS value {} LIMIT {}").format(columns, lost, sql.Literal(SHOWN))
+    query = sql.SQL("SELECT DISTINCT ROW({})::text AS value {} LIMIT {}").format(
+        columns, orphaned_rows, sql.Literal(SHOWN)
+    )
     values = ", ".join(sorted(str(row["value"]).strip("()") for row in session.rows(query)))
     child, parent = (f"{key[f'{side}_schema']}.{key[f'{side}_name']}" for side in ("child", "parent"))
     more = " …" if count > SHOWN else ""

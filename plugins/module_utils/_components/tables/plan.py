@@ -179,10 +179,10 @@ class _Planner:
                 f"The rows of {', '.join(foreign)} lie on another server: a foreign table can't be rolled back."
             )
         known = self.source.facts.get("tables")
-        lost = [tree.key for tree in chosen if known is not None and tree.kind == "r" and tree.key not in known]
-        if lost:
+        newer = [tree.key for tree in chosen if known is not None and tree.kind == "r" and tree.key not in known]
+        if newer:
             raise Refused(
-                f"{self.source.label.capitalize()} has no table {', '.join(lost)}: it is newer. Leave it out, or roll the "
+                f"{self.source.label.capitalize()} has no table {', '.join(newer)}: it is newer. Leave it out, or roll the "
                 "schema back."
             )
         return chosen

@@ -236,7 +236,7 @@ class CommandRunner:
 
 
 class _Waiting:
-    """Tells whoever watches how long a program has been at work, and when it will be ended."""
+    """Shows how long a program has been at work, and when it will be ended."""
 
     def __init__(self, attempt: str, timeout: float) -> None:
         self._attempt = attempt

@@ -41,7 +41,7 @@ class Part:
 
     :param path: where it is, without a link.
     :param found: from its own handle.
-    :param writers: the accounts that can change it, root aside: a directory's can put other things into it. A link's is the
+    :param writers: the accounts that can change it, except root: a directory's can put other things into it. A link's is the
         one that made it.
     """
 
@@ -235,7 +235,7 @@ class _Walk:
         return _fitting(handle, flags, str(self.asked))
 
     def close(self) -> None:
-        """Let go of all handles."""
+        """Close all handles."""
         while self._handles:
             os.close(self._handles.pop())
 

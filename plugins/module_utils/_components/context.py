@@ -16,7 +16,7 @@ from ansible_collections.lastgood.rollback.plugins.module_utils._base.types impo
 
 
 class Change(Protocol):
-    """Opens a journalled step: ``with change("Rename blog aside", oid=16384):``.
+    """Opens a journalled step: ``with change("Rename blog", oid=16384):``.
 
     The intent, with the facts, is on disk before the block runs; ``done`` (or ``failed``, with the error) after it.
     """

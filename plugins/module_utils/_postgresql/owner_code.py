@@ -148,7 +148,7 @@ def owner_has_all(session: Session) -> bool:
 
 
 def captured_code(session: Session) -> list[JsonObject]:
-    """What a restore point has to tell, as it is too late to look for it once the definitions are restored."""
+    """What a restore point has to contain, as it is too late to look for it once the definitions are restored."""
     return [asdict(code) for code in tables_with_code_of(session, BY_ORIGIN) if code.is_type]
 
 

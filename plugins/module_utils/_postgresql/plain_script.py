@@ -39,7 +39,7 @@ EVERY_S = 1.0
 
 @contextmanager
 def open_script(path: Path, run: CommandRunner) -> Iterator[IO[bytes]]:
-    """Open plain SQL, or plain SQL packed by gzip or zstd (told by its first bytes), for reading.
+    """Open plain SQL, or plain SQL packed by gzip or zstd (known by its first bytes), for reading.
 
     :param run: starts ``zstd``, as an account without rights of ours.
     :raises CommandFailed: when there is no ``zstd``, or it finds the file damaged.
@@ -240,7 +240,7 @@ _ALLOWED = re.compile(
 
 
 def is_of_a_dump(statement: bytes) -> bool:
-    """Whether pg_dump writes such a statement; ``COPY … FROM STDIN``, BEGIN and COMMIT aside, which are told by the cutter.
+    """Whether pg_dump writes such a statement; ``COPY … FROM STDIN``, BEGIN and COMMIT excepted, which the cutter knows.
 
     What is refused here reaches beyond the database that is restored into (roles, other databases, files and programs of the
     server), calls a function by hand, or would let the server read the script in another way than it was cut into statements.

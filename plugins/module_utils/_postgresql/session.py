@@ -291,7 +291,7 @@ class Session:
 
     @contextmanager
     def _cursor(self, attempt: str) -> Iterator[Any]:
-        """A cursor; a refusal is told with what was tried, and so is a connection that an earlier one has ended."""
+        """A cursor; a refusal is reported with what was tried, and so is a connection that an earlier one has ended."""
         try:
             with self.connection.cursor() as cursor:
                 yield cursor

@@ -39,7 +39,7 @@ class SideNames:
 
 
 def name_tag(transaction: str, name: str) -> str:
-    """What tells the names of one database in one transaction from all others."""
+    """What distinguishes the names of one database in one transaction from all others."""
     return hashlib.sha256(f"{transaction}\0{name}".encode()).hexdigest()[:8]
 
 

@@ -180,7 +180,7 @@ def stop(
 
 
 def stop_times(stopped: Sequence[Stopped]) -> dict[str, float | None]:
-    """When each was told to stop, by its name, for the journal."""
+    """When each was ordered to stop, by its name, for the journal."""
     return {entry.name: entry.stopped_at for entry in stopped}
 
 

@@ -28,7 +28,7 @@ class Ready:
     :param url: answers with ``status``, and with ``contains`` in its body.
     :param tcp: ``host:port`` that accepts connections.
     :param command: argument list that ends with 0.
-    :param notify: the service tells its manager itself (systemd ``Type=notify``).
+    :param notify: the service notifies its manager itself (systemd ``Type=notify``).
     """
 
     url: str = ""

@@ -27,7 +27,7 @@ class Message:
     """One message to one recipient.
 
     :param name: of its file, without ``.json``.
-    :param transaction: the id of the rollback it tells of.
+    :param transaction: the id of the rollback it is about.
     :param kind: ``notice``, ``status`` or ``postmortem``.
     :param channel: ``mail`` or ``webhook``.
     :param to: a mail address, or the name of a webhook in the configuration.

@@ -27,7 +27,7 @@ def not_accepted(
     :param hosts: host → ``__rollback_planned``, what each component would do.
     :param accept: ``rollback_accept``.
     :param databases: of the catalogue, by name; each may have an ``accept`` of its own.
-    :raises Unreadable: when what a host tells of its plan is not understood.
+    :raises Unreadable: when what a host reports of its plan is not understood.
     """
     return [
         (host, result)

@@ -135,7 +135,7 @@ def ended_as(host: str, registered: Mapping[str, Any]) -> str | None:
 
 
 def journal(host: str, registered: Mapping[str, Any], identity: str) -> Mapping[str, Any] | None:
-    """What a host tells of one transaction, as far as its report reads it; None where it tells nothing of it.
+    """What a host reports of one transaction, as far as its report reads it; None where it reports nothing of it.
 
     :raises Unreadable: with the host, and the place in what it reported.
     """

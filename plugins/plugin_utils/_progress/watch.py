@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.progress import duration
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.text import one_line
 
-#: Seconds until the first look: what is shorter says nothing, and costs nothing.
+#: Seconds until it is first read: what is shorter says nothing, and costs nothing.
 _FIRST_READ_S = 3.0
 #: Seconds between two lines: at first, and at most, for a step that takes hours.
 _MIN_PAUSE_S, _MAX_PAUSE_S = 2.0, 20.0

@@ -99,7 +99,7 @@ def planned(
         ``__rollback_planned``, what each component would do.
     :param accept: ``rollback_accept``, with which that was planned: the command needs it as well.
     :param databases: of the catalogue, by name.
-    :raises Unreadable: when what a host tells of that is not understood.
+    :raises Unreadable: when what a host reports of that is not understood.
     """
     name = f"lastgood.rollback.{verdict['proposal']['playbook']}"
     refusals = causes(

@@ -44,7 +44,7 @@ TITLES = {
 MOVED = "Rehearsed: it would work, BUT the live system moved meanwhile"
 #: The decision can be read then, but not what became of it on some host.
 UNREADABLE = "IN DOUBT: what was done on a host can't be told"
-#: The decision is known then, and what a host tells of its part can't be believed.
+#: The decision is known then, and what a host reports of its part can't be believed.
 MISREAD = "KEPT, as decided; but what was done on a host can't be told"
 UNENDED = "NOT ENDED: everything is where it was asked to go, but the transaction is still open"
 #: Everything is where it was asked to go.
@@ -329,7 +329,7 @@ def _absent(hosts: Registered) -> list[str]:
 
 
 def _unbinding_rows(plan: Mapping[str, Any], hosts: Registered) -> list[list[str]]:
-    """The checks of a state that nobody had called healthy: they are told, and decide nothing."""
+    """The checks of a state that nobody had called healthy: they are shown, and decide nothing."""
     if not plan.get("undoes") or plan["was_healthy"]:
         return []
     checks = [check for _host, transaction in _transactions(hosts) for check in transaction["checks"]]
@@ -361,7 +361,7 @@ def _downtime_words(downtime_ms: int | None, hosts: Registered) -> str:
 
 
 def downtime_unknown(hosts: Registered) -> str:
-    """Why nobody can say that no service stood still, though no journal tells when one did; empty when it can be said."""
+    """Why nobody can say that no service stood still, though no journal says when one did; empty when it can be said."""
     silent = [
         host
         for host, registered in hosts.items()

@@ -21,7 +21,7 @@ from .outcome import unseen_stops
 
 #: What the role gives as the reason for the undo of a rehearsal in which nothing failed.
 REHEARSED = "the rehearsal is over"
-#: What a host tells of a transaction, as far as recovery goes by it.
+#: What a host reports of a transaction, as far as recovery goes by it.
 _INTERRUPTED = {
     "id": str,
     "state": str,

@@ -70,7 +70,7 @@ class Material:
 
     @property
     def misread(self) -> dict[str, str]:
-        """Host → why nothing that it tells of this transaction is believed."""
+        """Host → why nothing that it reports of this transaction is believed."""
         return self._read[1]
 
 

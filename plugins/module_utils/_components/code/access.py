@@ -37,7 +37,7 @@ class Access:
     def require_files(self, entries: Iterable[Entry], writes: Iterable[str]) -> None:
         """Every path that a reset replaces or removes can be, and could be made again as it was.
 
-        :param entries: what is there of them, as `Worktree.scan` tells it.
+        :param entries: what is there of them, as `Worktree.scan` returns it.
         :param writes: the paths that the reset writes.
         :raises Refused: for the first that can't.
         """

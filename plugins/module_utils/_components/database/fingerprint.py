@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the lastgood.rollback authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""(private) What tells a database from another one, and its schema from another one."""
+"""(private) What distinguishes a database from another one, and its schema from another one."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ class MigrationsBuild(SideBuild):
         }
 
     def digest_of(self, database: str) -> str:
-        """A database's schema as it is now, in the way that a plan tells it."""
+        """A database's schema as it is now, as a plan describes it."""
         return schema_text.schema_digest(self.programs, database, content.LOCK_WAIT_MS)
 
     def _differences(self) -> list[str]:

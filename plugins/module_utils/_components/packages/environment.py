@@ -168,7 +168,7 @@ class Distribution:
 
     @property
     def origin(self) -> str:
-        """What tells it from another of the same version; empty when nothing does."""
+        """What distinguishes it from another of the same version; empty when nothing does."""
         return f"editable, {self.source}" if self.source else self.revision
 
 
@@ -176,7 +176,7 @@ class Distribution:
 class Environment:
     """What inspecting an environment finds. Packages of the base interpreter are not part of it.
 
-    :param damaged: entries of ``site-packages`` that can't be told a name, a version or a list of files.
+    :param damaged: entries of ``site-packages`` without a name, a version or a list of files that can be read.
     :param system_site: whether packages of the base interpreter can be imported too.
     """
 

@@ -46,7 +46,7 @@ class LivePath:
     :param target: what a link names, as it is written.
     :param device: file system of a directory; for the report only, since it can change in a reboot.
     :param inode: number of a directory; it follows the directory through renames.
-    :param made_ns: when its ``pyvenv.cfg`` was written: tells it from a new directory that got the same number.
+    :param made_ns: when its ``pyvenv.cfg`` was written: distinguishes it from a new directory that got the same number.
     """
 
     kind: str

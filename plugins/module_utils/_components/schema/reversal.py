@@ -18,7 +18,7 @@ from .written import written_later
 
 
 class SchemaReversal(DatabaseReversal):
-    """See `DatabaseReversal`; what was written since is told by the ages of rows."""
+    """See `DatabaseReversal`; what was written since is known by the ages of rows."""
 
     kind = "schema"
 

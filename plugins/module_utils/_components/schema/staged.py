@@ -38,7 +38,7 @@ def _tag(table: JsonObject) -> str:
 
 
 def remember_values(session: Session, move: JsonObject) -> None:
-    """Put the restored values of the dropped columns aside, by key, and empty the table again for the present rows."""
+    """Copy the restored values of the dropped columns, by key, and empty the table again for the present rows."""
     table, key, restored_columns = move["old"], move["key"], move["back"]
     words = [sql.SQL("{} AS {}").format(sql.Identifier(pair["old"]["name"]), _k(at)) for at, pair in enumerate(key)]
     for at, column in enumerate(restored_columns):

@@ -127,7 +127,7 @@ class Tables(DatabaseEntry):
                 self._drop_side(session, current)
 
     def finish(self, plan: Plan) -> None:
-        """Let go of the rows that are live now, and of side databases that were kept before, but for the newest."""
+        """Empty the side copies of the rows that are live now; drop older side databases, but for the newest."""
         current = TablesState(self.context, plan)
         with current.session() as session:
             if current.committed(SWITCH):

@@ -23,7 +23,7 @@ class ServiceStatus:
     :param state: ``running``, ``starting`` (also: waiting to be restarted after a crash), ``stopping``, ``failed`` (given
         up by its manager, though it was meant to run) or ``down`` (stopped on purpose, or never started).
     :param pid: main process, 0 for none.
-    :param process: tells the main process from any other that has or had its number; empty for none.
+    :param process: distinguishes the main process from any other that has or had its number; empty for none.
     :param restarts: how often the manager restarted it by itself, where it counts that.
     :param ended: stamp of the main process' last end, where the manager notes it; only ever compared.
     :param queued: the manager has taken the order, and has not begun with it.

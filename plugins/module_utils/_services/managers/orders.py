@@ -77,7 +77,7 @@ class SystemdOrders:
     def kill(self, name: str) -> None:
         """See Manager. All processes of the unit."""
         self._systemd.call(f"Killing {name}", "kill", "--signal=SIGKILL", "--", unit(name), check=False)
-        # A container's control groups of version 1 don't tell that they are empty: systemd may miss the end of a process
+        # A container's control groups of version 1 don't report that they are empty: systemd may miss the end of a process
         # that it never met, and then waits for it as long as the unit allows. At a reload it looks at all of them again.
         self._systemd.call("Reading the unit files again", "daemon-reload", check=False)
 

@@ -210,7 +210,7 @@ class _Walk:
         """Take the next part: down, up, or where a link leads."""
         name = self.waiting.popleft()
         if name == "..":
-            self._back(len(self._names) - 1)
+            self._drop_handles(len(self._names) - 1)
             return
         self._handles.append(os.open(name, _PLACE, dir_fd=self._handles[-1]))
         self._names.append(name)
@@ -220,7 +220,7 @@ class _Walk:
             if self._links > _LINKS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(self.asked))
             target = os.readlink("", dir_fd=self._handles[-1])
-            self._back(0 if target.startswith("/") else len(self._names) - 1)
+            self._drop_handles(0 if target.startswith("/") else len(self._names) - 1)
             self.waiting.extendleft(reversed(_names(target)))
 
     def open(self, flags: int) -> int:
@@ -243,7 +243,7 @@ class _Walk:
         found = os.fstat(self._handles[-1])
         self.parts.append(Part(self.here, found, _writers(self._handles[-1], found)))
 
-    def _back(self, depth: int) -> None:
+    def _drop_handles(self, depth: int) -> None:
         """To a directory above, by the handle that led here."""
         while len(self._names) > max(depth, 0):
             self._names.pop()

@@ -179,12 +179,12 @@ def without_login(server: Server, found: Sequence[Code]) -> list[Code]:
 
 
 def require_accepted(
-    session: Session, server: Server, found: Sequence[Code], accepted: Sequence[str], way: str
+    session: Session, server: Server, found: Sequence[Code], accepted: Sequence[str], alternative: str
 ) -> list[str]:
     """Refuse to run code with other rights than its owner's, unless that is accepted.
 
     :param found: what would run with our rights.
-    :param way: how else it could be run, a sentence.
+    :param alternative: how else it could be run, a sentence.
     :return: a warning where it is accepted.
     :raises Refused: says whose code would run with which rights.
     """
@@ -196,7 +196,7 @@ def require_accepted(
     words = f"Code of the database's owners would run with {rights} on {server.where}: {named}{' …' if len(found) > 5 else ''}."
     if ACCEPT in accepted:
         return [words]
-    raise Refused(f"{words} {way} Or accept it with 'accept: [{ACCEPT}]'.")
+    raise Refused(f"{words} {alternative} Or accept it with 'accept: [{ACCEPT}]'.")
 
 
 def script_role(session: Session, server: Server, owner: str, accepted: Sequence[str], label: str) -> str:

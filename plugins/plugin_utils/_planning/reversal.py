@@ -71,17 +71,18 @@ def plan_reversal(
     if undoes not in _undoable(found):
         raise PlanRefused([_why_not(undoes, pile, found)])
     parts = {host: _reversal_part(part) for host, part in plan["parts"].items()}
-    gone = [
+    absent = [
         f"{name} on {host}"
         for host, part in parts.items()
         for name in part["checked"]
         if host not in known.get(name, ())
     ]
-    if gone:
+    if absent:
         raise PlanRefused(
             [
-                f"{undoes} is checked by {', '.join(gone)}, and the catalogue has no such project there any more: its checks are "
-                "not kept anywhere else. Put it back into rollback_projects, with the checks that what comes back has to pass."
+                f"{undoes} is checked by {', '.join(absent)}, and the catalogue has no such project there any more: its checks "
+                "are not kept anywhere else. Put it back into rollback_projects, with the checks that what comes back has to "
+                "pass."
             ]
         )
     unknown = [

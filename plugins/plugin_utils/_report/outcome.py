@@ -333,8 +333,10 @@ def _unbinding_rows(plan: Mapping[str, Any], hosts: Registered) -> list[list[str
     if not plan.get("undoes") or plan["was_healthy"]:
         return []
     checks = [check for _host, transaction in _transactions(hosts) for check in transaction["checks"]]
-    held = sum(bool(check.get("ok")) for check in checks)
-    return [["Checks", f"{held} of {len(checks)} hold, as it was not known to be healthy before that rollback either"]]
+    passed = sum(bool(check.get("ok")) for check in checks)
+    return [
+        ["Checks", f"{passed} of {len(checks)} hold, as it was not known to be healthy before that rollback either"]
+    ]
 
 
 def _kept_rows(hosts: Registered) -> list[list[str]]:

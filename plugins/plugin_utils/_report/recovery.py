@@ -107,8 +107,8 @@ def settled(hosts: Found, entry: Mapping[str, Any], lost: str | None, members: S
     :returns: the entry, with ``settled``: the decision, or nothing; ``lost``; its plan is that of the hosts that are left.
     :raises PlanRefused: when a name is wrong, when a host is not lost, or when one of the others can't be read.
     """
-    plan, gone = entry["plan"], [*filter(None, [lost]), *members]
-    if not gone:  # then nobody was asked
+    plan, lost_hosts = entry["plan"], [*filter(None, [lost]), *members]
+    if not lost_hosts:  # then nobody was asked
         return {**entry, "settled": "", "lost": []}
     answers = {
         host: _ends(host, registered["__rollback_ends"])
@@ -116,10 +116,10 @@ def settled(hosts: Found, entry: Mapping[str, Any], lost: str | None, members: S
         if "__rollback_ends" in registered
     }
     _refuse_lost(entry, lost, members, answers)
-    left = {**plan, "hosts": [host for host in plan["hosts"] if host not in gone]}
+    remaining = {**plan, "hosts": [host for host in plan["hosts"] if host not in lost_hosts]}
     if not lost:
-        return {**entry, "settled": "", "lost": gone, "plan": left}
-    others = left["hosts"]
+        return {**entry, "settled": "", "lost": lost_hosts, "plan": remaining}
+    others = remaining["hosts"]
     ends = {host: answers[host]["transactions"] for host in others if host in answers}
     unread = [
         host
@@ -134,8 +134,8 @@ def settled(hosts: Found, entry: Mapping[str, Any], lost: str | None, members: S
             ]
         )
     finished = any(ends[host][0]["outcome"] in ("rolled_back", "undone_as_asked") for host in others)
-    left["decision_host"] = others[0]
-    return {**entry, "settled": KEEP if finished else UNDO, "lost": gone, "plan": left}
+    remaining["decision_host"] = others[0]
+    return {**entry, "settled": KEEP if finished else UNDO, "lost": lost_hosts, "plan": remaining}
 
 
 def _ends(host: str, raw: Any) -> dict[str, Any]:

@@ -167,12 +167,12 @@ def _checks(transactions: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str,
 def _databases(transactions: Mapping[str, Mapping[str, Any]], outcome: str) -> Iterator[dict[str, Any]]:
     """Row counts of each table that differed: before, after, and at the restore point."""
     for host, transaction in transactions.items():
-        back = bool(transaction["tombstoned"])
+        undone = bool(transaction["tombstoned"])
         for component in transaction["components"]:
             if component["kind"] not in DATABASE_KINDS:
                 continue
-            proof = transaction.get("evidence", {}).get(component["component"], {}).get("verification", {})
-            proven = proof.get("content") == "equal" and not back and outcome in ("rolled_back", "recovered")
+            verification = transaction.get("evidence", {}).get(component["component"], {}).get("verification", {})
+            proven = verification.get("content") == "equal" and not undone and outcome in ("rolled_back", "recovered")
             rows = component["discards"].get("rows", {})
             yield {
                 "host": host,
@@ -181,16 +181,16 @@ def _databases(transactions: Mapping[str, Mapping[str, Any]], outcome: str) -> I
                     {
                         "name": table,
                         "before": row["now"],
-                        "after": row["now"] if back else row["then"] if proven else None,
+                        "after": row["now"] if undone else row["then"] if proven else None,
                         "point": row["then"],
                         "differs": row["differs"],
                         "restored": proven,
                     }
                     for table, row in rows.items()
                 ],
-                "compared": proof.get("tables"),
-                "rows": proof.get("rows"),
-                "content": proof.get("content"),
+                "compared": verification.get("tables"),
+                "rows": verification.get("rows"),
+                "content": verification.get("content"),
                 "not_compared": list(component["discards"].get("not_compared", [])),
             }
 

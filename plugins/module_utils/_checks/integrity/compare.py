@@ -118,8 +118,8 @@ def _compare_schema(
         now.seek(0)
         with schemas.open_schema(captured.schema_file) as then:
             differences = schemas.compare_objects(schemas.objects(then), schemas.objects(now))
-    words_of = {"missing": "is missing", "added": "was not there", "changed": "is defined otherwise"}
-    for kind, words in words_of.items():
+    descriptions = {"missing": "is missing", "added": "was not there", "changed": "is defined otherwise"}
+    for kind, words in descriptions.items():
         for what in differences[kind]:
             catalogue.add_finding(CHECK, ERROR, what, f"Compared with {captured.point}, it {words}")
     if not any(differences.values()):

@@ -59,10 +59,10 @@ class Checkout:
         """The refs of ours that are there and hold what we put there, with that."""
         facts, found = self.facts, {}
         for name in self.side_refs:
-            held = self.git.ref(name)
+            commit = self.git.ref(name)
             ours = {facts["emergency_ref"]: self.before.commit, facts["target_ref"]: self.target}.get(name)
-            if held is not None and (held == ours or (name == facts["staged_ref"] and self._is_staged(held))):
-                found[name] = held
+            if commit is not None and (commit == ours or (name == facts["staged_ref"] and self._is_staged(commit))):
+                found[name] = commit
         return found
 
     def _is_staged(self, commit: str) -> bool:

@@ -113,7 +113,7 @@ def keep_ignored(checkout: Checkout, record: Record) -> None:
     """
     with acting_as(checkout.owner):
         worktree = Worktree(checkout.top)
-        gone = {
+        removed = {
             entry.path: entry
             for entry in record.entries
             if entry.kind in (FILE, LINK)
@@ -121,10 +121,10 @@ def keep_ignored(checkout: Checkout, record: Record) -> None:
             and worktree.lstat(entry.path) is None
             and worktree.obstacle(entry.path) is None
         }
-    ignored = checkout.git.ignored(sorted(gone))
+    ignored = checkout.git.ignored(sorted(removed))
     if ignored:
         parents = [entry for entry in record.entries if any(path.startswith(f"{entry.path}/") for path in ignored)]
-        kept = sorted({*parents, *(gone[path] for path in ignored)}, key=lambda entry: entry.path)
+        kept = sorted({*parents, *(removed[path] for path in ignored)}, key=lambda entry: entry.path)
         restore(checkout.top, kept, checkout.recorder.archive_of(record), checkout.owner)
 
 

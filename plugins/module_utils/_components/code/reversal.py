@@ -34,7 +34,7 @@ class CodeReversal(Code):
         owner = user_by_uid(int(then["owner_uid"])).name if then["trust"] else None
         options = {"path": then["path"], "owner": owner, "to": checkout.before.commit, "timeout": then.get("timeout")}
         plan = plan_checkout(self.context, options, None)
-        held = checkout.hold.read() == finished.transaction
+        has_hold = checkout.hold.read() == finished.transaction
         return replace(
             plan,
             name=finished.plan.name,
@@ -43,7 +43,7 @@ class CodeReversal(Code):
             after=finished.plan.before,
             facts={**plan.facts, "earlier": str(finished.workspace), "held_by": finished.transaction, "python": ""},
             disk_bytes=plan.disk_bytes + sum(entry.bytes for entry in record.entries),
-            warnings=(f"{checkout.top}: its hold is released, so that deployments go on.",) if held else (),
+            warnings=(f"{checkout.top}: its hold is released, so that deployments go on.",) if has_hold else (),
             undoes=finished.transaction,
         )
 

@@ -125,9 +125,9 @@ class Build:
             install = self._uv() if self.installer.kind == "uv" else self._pip()
             tool = run.with_env({"TMPDIR": str(self.staging / "tmp"), **self._quiet()})
             attempt = f"Installing into {self.target}"
-            tool.run(install, attempt, timeout=_BUILD_TIMEOUT, cwd=self.staging, meanwhile=self._say)
+            tool.run(install, attempt, timeout=_BUILD_TIMEOUT, cwd=self.staging, meanwhile=self._show_packages)
 
-    def _say(self) -> None:
+    def _show_packages(self) -> None:
         """How many packages are there by now."""
         wanted = (self.staging / "requirements.txt").read_text(encoding="utf-8").count("==")
         show_progress(f"Installing into {self.target}: {installed(self.target)} of {wanted} packages")

@@ -108,9 +108,9 @@ def _capture_warnings(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _require_sources(sources: Mapping[str, str], path: Path) -> None:
-    gone = [f"{name} in {source}" for name, source in sources.items() if not Path(source).is_dir()]
-    if gone:
+    missing = [f"{name} in {source}" for name, source in sources.items() if not Path(source).is_dir()]
+    if missing:
         raise Refused(
             f"{path} had packages in editable mode when it was captured, and their directories are gone:"
-            f" {', '.join(gone)}. Put them back first."
+            f" {', '.join(missing)}. Put them back first."
         )

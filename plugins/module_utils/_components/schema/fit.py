@@ -83,7 +83,7 @@ class UnfitRows:
             child = self._side(key, "child")
             if child is not None and not key["proven"]:
                 words = f"no row in {'.'.join(key['parent_root'])} for {key['name']}"
-                child.own.append((words, _lost(key, child.move, self._side(key, "parent"))))
+                child.own.append((words, _without_parent(key, child.move, self._side(key, "parent"))))
         for suspect in self._suspects.values():
             self._count(suspect, suspect.move["live"])
         while any(self._follow(key) for key in self._mapped["keys"]):  # each key at most twice
@@ -253,7 +253,7 @@ def _joined(key: JsonObject, child: JsonObject, parent: JsonObject) -> Callable[
     )
 
 
-def _lost(key: JsonObject, child: JsonObject, parent: _Suspect | None) -> Condition:
+def _without_parent(key: JsonObject, child: JsonObject, parent: _Suspect | None) -> Condition:
     """Whether a row refers to nothing."""
     refers, joined = _refers(key, child), _joined(key, child, parent.move) if parent else None
     if parent is None or joined is None:

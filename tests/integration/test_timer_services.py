@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.lastgood.rollback.plugins.module_utils._base.command import CommandRunner
 from ansible_collections.lastgood.rollback.plugins.module_utils._components.registry import COMPONENTS
 from ansible_collections.lastgood.rollback.plugins.module_utils._engine import timer, undo_cli
-from ansible_collections.lastgood.rollback.plugins.module_utils._runners.services import _remember
+from ansible_collections.lastgood.rollback.plugins.module_utils._runners.services import _journal_services
 from ansible_collections.lastgood.rollback.plugins.module_utils._services import control
 from engine_component import KINDS
 from engine_host import Host
@@ -33,7 +33,7 @@ class Site:
         self.host = Host(base)
         self.host.until("prepare")
         self.records = self.host.records()
-        _remember(self.records, specs, control.inspect(specs, RUN))
+        _journal_services(self.records, specs, control.inspect(specs, RUN))
         self.specs = specs
 
     def switch(self, *again: control.Service) -> dict[str, int]:

@@ -329,7 +329,7 @@ PAYLOAD_KIB = {
     "service_restart": 86,
     "file_restore": 105,
     "git_reset": 146,
-    "venv_restore": 121,
+    "venv_restore": 122,
 }
 
 
